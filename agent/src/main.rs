@@ -1,0 +1,2 @@
+//! The NervesHub device agent.
+fn main() {}

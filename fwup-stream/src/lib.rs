@@ -1,0 +1,1 @@
+//! Apply, verify and read .fw firmware archives from a stream.

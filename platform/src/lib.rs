@@ -1,0 +1,1 @@
+//! The Linux device: identity, key-value store, slots, applying firmware.

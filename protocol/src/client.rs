@@ -1,0 +1,67 @@
+//! The callbacks of an application, and the one place that maps events to them.
+
+use alloc::string::String;
+
+use crate::command::{Command, Decision};
+use crate::event::{Event, FirmwareMeta, Stage, UpdateInfo};
+
+/// An application's wishes. Every method has a default; both adapters call them the same way.
+pub trait Client {
+    /// The device channel is joined.
+    fn connected(&mut self) {}
+
+    /// The connection is gone; `reason` is for a person.
+    fn disconnected(&mut self, reason: &str) {
+        let _ = reason;
+    }
+
+    /// Decides about an update. The default ignores the firmware that already runs and applies all else.
+    fn update_available(&mut self, running: &FirmwareMeta, update: &UpdateInfo) -> Decision {
+        if update.firmware.uuid == running.uuid && !running.uuid.is_empty() {
+            Decision::Ignore { reason: String::from("already running this firmware") }
+        } else {
+            Decision::Apply
+        }
+    }
+
+    /// An update got further.
+    fn update_progress(&mut self, stage: Stage, percent: u8) {
+        let _ = (stage, percent);
+    }
+
+    /// An update failed; the running firmware is untouched.
+    fn update_failed(&mut self, reason: &str) {
+        let _ = reason;
+    }
+
+    /// Shows a person which device this is (a blinking light, say).
+    fn identify(&mut self) {}
+
+    /// Restarts the device. Returning is fine; the adapter goes on until the machine stops.
+    fn reboot(&mut self, reason: &str) {
+        let _ = reason;
+    }
+
+    /// Every event, before the callbacks above. For logs and screens.
+    fn event(&mut self, event: &Event) {
+        let _ = event;
+    }
+}
+
+/// Calls what fits `event` on `client` and returns the command that answers it, if any.
+pub fn deliver(client: &mut dyn Client, running: &FirmwareMeta, event: &Event) -> Option<Command> {
+    client.event(event);
+    match event {
+        Event::Joined => client.connected(),
+        Event::Disconnected { reason, .. } => client.disconnected(reason),
+        Event::UpdateOffered { offer, info } => {
+            let decision = client.update_available(running, info);
+            return Some(Command::Decide { offer: *offer, decision });
+        }
+        Event::UpdateProgress { stage, percent, .. } => client.update_progress(*stage, *percent),
+        Event::UpdateFailed { reason, .. } => client.update_failed(reason),
+        Event::Identify => client.identify(),
+        _ => {}
+    }
+    None
+}

@@ -1,0 +1,169 @@
+//! What the application is told.
+
+use alloc::string::String;
+use core::time::Duration;
+
+use crate::ids::OfferId;
+use crate::time::Instant;
+
+/// News for the application, in the past tense.
+#[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
+pub enum Event {
+    /// A connection is being opened.
+    Connecting {
+        /// How many attempts failed in a row before this one.
+        attempt: u32,
+    },
+    /// The WebSocket is open; the join is on its way.
+    Connected,
+    /// The server accepted the device.
+    Joined,
+    /// The server refused the join; it will be tried again.
+    JoinRefused {
+        /// The server's words.
+        reason: String,
+    },
+    /// The server refused the connection.
+    Refused {
+        /// The HTTP status.
+        status: u16,
+        /// What that means and what to do, for a person.
+        explanation: String,
+    },
+    /// The connection is gone.
+    Disconnected {
+        /// What happened, for a person.
+        reason: String,
+        /// When the next attempt starts, or `None` when offline on purpose.
+        retry_at: Option<Instant>,
+    },
+    /// The device's clock and the server's differ; signatures now use the server's time.
+    ClockCorrected {
+        /// Seconds to add to the device's clock.
+        offset_seconds: i64,
+    },
+    /// The server replaced the firmware keys.
+    PublicKeysReceived {
+        /// How many keys are trusted now.
+        count: usize,
+    },
+    /// Another connection took this device's place, again and again: two devices share one identity.
+    DuplicateIdentitySuspected,
+    /// The server offers an update; answer with [`Command::Decide`](crate::Command::Decide).
+    UpdateOffered {
+        /// The number to answer with.
+        offer: OfferId,
+        /// What is offered.
+        info: UpdateInfo,
+    },
+    /// An offer was turned down by the machine itself.
+    UpdateRefused {
+        /// What was offered.
+        info: UpdateInfo,
+        /// Why, as reported to the server.
+        reason: String,
+    },
+    /// The download of an accepted update began, or resumed.
+    DownloadStarted {
+        /// The offer.
+        offer: OfferId,
+        /// The first byte asked for.
+        offset: u64,
+        /// The size of the file, if known.
+        total: Option<u64>,
+    },
+    /// A download attempt failed and will be tried again.
+    DownloadInterrupted {
+        /// The offer.
+        offer: OfferId,
+        /// What happened, for a person.
+        reason: String,
+        /// Bytes safe so far.
+        received: u64,
+        /// How long until the next attempt.
+        retry_in: Duration,
+    },
+    /// The update got further. At most two a second per stage.
+    UpdateProgress {
+        /// The offer.
+        offer: OfferId,
+        /// What is under way.
+        stage: Stage,
+        /// 0 to 100.
+        percent: u8,
+    },
+    /// The firmware is written and checked; a reboot follows.
+    UpdateCompleted {
+        /// The offer.
+        offer: OfferId,
+    },
+    /// The update failed; the running firmware is untouched.
+    UpdateFailed {
+        /// The offer.
+        offer: OfferId,
+        /// Why, as reported to the server.
+        reason: String,
+    },
+    /// An operator wants to see which device this is.
+    Identify,
+    /// An operator asked for a reboot; [`Output::Reboot`](crate::Output::Reboot) follows.
+    RebootRequested,
+    /// The server sent something this version doesn't know. Ignored.
+    Unknown {
+        /// The topic.
+        topic: String,
+        /// The event's name.
+        event: String,
+    },
+    /// The server sent something that isn't a message. Ignored.
+    Malformed {
+        /// What is wrong with it.
+        reason: String,
+    },
+}
+
+/// What an update is doing. The words are the server's (`stage` of `fwup_progress`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stage {
+    /// Receiving bytes.
+    Downloading,
+    /// Writing the firmware.
+    Updating,
+}
+
+/// An update as the server describes it.
+#[derive(Clone, PartialEq, Eq, Default, Debug)]
+pub struct UpdateInfo {
+    /// The firmware the device will run afterwards.
+    pub firmware: FirmwareMeta,
+    /// Bytes to download, if the server said. Of a delta, the delta's own size.
+    pub size: Option<u64>,
+    /// SHA-256 of the file to download, lower-case hex, if the server said.
+    pub checksum: Option<String>,
+    /// The deployment that offers it; `None` for a push by hand.
+    pub deployment_id: Option<i64>,
+}
+
+/// A firmware's identity (`firmware_meta`, and the `nerves_fw_*` keys of a slot).
+#[derive(Clone, PartialEq, Eq, Default, Debug)]
+pub struct FirmwareMeta {
+    /// The archive's UUID.
+    pub uuid: String,
+    /// The product's name.
+    pub product: String,
+    /// The version, as in SemVer.
+    pub version: String,
+    /// The platform, such as `rpi4`.
+    pub platform: String,
+    /// The architecture, such as `arm`.
+    pub architecture: String,
+    /// Who made it.
+    pub author: Option<String>,
+    /// What it is.
+    pub description: Option<String>,
+    /// The commit it was built from.
+    pub vcs_identifier: Option<String>,
+    /// Anything else.
+    pub misc: Option<String>,
+}

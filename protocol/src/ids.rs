@@ -1,0 +1,28 @@
+//! Numbers of the things that come and go; never used twice in a machine's life.
+
+macro_rules! id {
+    ($(#[$doc:meta])* $name:ident) => {
+        $(#[$doc])*
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        pub struct $name(pub u64);
+
+        impl core::fmt::Display for $name {
+            fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+                self.0.fmt(f)
+            }
+        }
+    };
+}
+
+id!(
+    /// One dialled connection.
+    SocketId
+);
+id!(
+    /// One HTTP request for firmware.
+    FetchId
+);
+id!(
+    /// One update the server offered.
+    OfferId
+);

@@ -1,0 +1,104 @@
+//! What happened: the facts an adapter tells the machine.
+
+use crate::ids::{FetchId, OfferId, SocketId};
+
+/// A header of an HTTP response: name in any case, value as text.
+pub type HeaderRef<'a> = (&'a str, &'a str);
+
+/// A fact for [`Link::handle`](crate::Link::handle). Facts about a number the machine no longer
+/// uses are counted and dropped, so an adapter needs no cancellation dance.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Input<'a> {
+    /// Time passed. Spurious ticks are harmless.
+    Tick,
+    /// The WebSocket upgrade succeeded.
+    SocketUp {
+        /// The number from [`Output::Dial`](crate::Output::Dial).
+        socket: SocketId,
+        /// The name of the interface the connection runs over, if known.
+        interface: Option<&'a str>,
+    },
+    /// The server answered the upgrade with something other than 101.
+    SocketRefused {
+        /// The number from the dial.
+        socket: SocketId,
+        /// The HTTP status.
+        status: u16,
+        /// The response's headers.
+        headers: &'a [HeaderRef<'a>],
+        /// The start of the body, as the adapter's limit allows.
+        body: &'a [u8],
+    },
+    /// A whole text message.
+    SocketText {
+        /// The number from the dial.
+        socket: SocketId,
+        /// The message.
+        text: &'a str,
+    },
+    /// A whole binary message.
+    SocketBinary {
+        /// The number from the dial.
+        socket: SocketId,
+        /// The message.
+        data: &'a [u8],
+    },
+    /// `frames` messages of [`Output::Send`](crate::Output::Send) reached the operating system.
+    SocketSent {
+        /// The number from the dial.
+        socket: SocketId,
+        /// How many messages, oldest first.
+        frames: u32,
+    },
+    /// The connection is gone, or never came to be.
+    SocketDown {
+        /// The number from the dial.
+        socket: SocketId,
+        /// The WebSocket close code, if the server sent one.
+        code: Option<u16>,
+        /// What happened, for a person.
+        reason: &'a str,
+    },
+    /// The head of a response to a fetch. Informational (1xx) responses are not reported.
+    FetchHead {
+        /// The number from [`Output::Fetch`](crate::Output::Fetch).
+        fetch: FetchId,
+        /// The HTTP status.
+        status: u16,
+        /// The response's headers.
+        headers: &'a [HeaderRef<'a>],
+        /// The name of the interface the connection runs over, if known.
+        interface: Option<&'a str>,
+    },
+    /// The body of a fetch ended as HTTP says it should.
+    FetchEnd {
+        /// The number from the fetch.
+        fetch: FetchId,
+    },
+    /// A fetch could not connect, or broke.
+    FetchFailed {
+        /// The number from the fetch.
+        fetch: FetchId,
+        /// What happened, for a person. Must hold no URL.
+        reason: &'a str,
+    },
+    /// The applier got this far.
+    ApplyProgress {
+        /// The offer being applied.
+        offer: OfferId,
+        /// 0 to 100; more is taken as 100.
+        percent: u8,
+    },
+    /// The applier finished and everything is on the disk.
+    ApplyDone {
+        /// The offer that was applied.
+        offer: OfferId,
+    },
+    /// The applier gave up. The running firmware is untouched.
+    ApplyFailed {
+        /// The offer that failed.
+        offer: OfferId,
+        /// What failed, on what and why, for a person.
+        reason: &'a str,
+    },
+}

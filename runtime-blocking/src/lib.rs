@@ -1,0 +1,1 @@
+//! Runs the NervesHub device machine with threads and no async.

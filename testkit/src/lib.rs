@@ -1,0 +1,1 @@
+//! A NervesHub to test against, .fw builders and disks that lose power.

@@ -1,0 +1,1 @@
+//! TLS, WebSocket and HTTP as byte machines: no sockets, no clock.
