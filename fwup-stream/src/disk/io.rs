@@ -1,0 +1,39 @@
+//! The face of the cached destination that actions write through.
+
+/// Why the destination could not be read or written. Texts as scripts match them (fw-format §9.2).
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum DiskError {
+    /// Reading failed.
+    #[error(
+        "unexpected error reading {length} bytes at offset {offset}: {reason}.\nPossible causes are that the \
+         destination is too small, the device (e.g., an SD card) is going bad, or the connection to it is flaky."
+    )]
+    Read {
+        /// Bytes asked for.
+        length: usize,
+        /// Where, in bytes.
+        offset: u64,
+        /// The system's words.
+        reason: String,
+    },
+    /// Writing failed or would pass the end of the medium.
+    #[error("write failed at offset {offset}. Check media size.")]
+    Write {
+        /// Where, in bytes.
+        offset: u64,
+    },
+}
+
+/// Cached access to the destination in any size and alignment (fw-format §9.2 to §9.4).
+pub trait DiskIo {
+    /// Fills `buffer` from byte `offset`. Past the end of a regular file reads zeros.
+    fn read(&mut self, offset: u64, buffer: &mut [u8]) -> Result<(), DiskError>;
+
+    /// Writes `data` at byte `offset`. A `streamed` write lets a segment go to the medium as soon as
+    /// streamed writes alone have filled it; any other write waits for the flush.
+    fn write(&mut self, offset: u64, data: &[u8], streamed: bool) -> Result<(), DiskError>;
+
+    /// Says that the content of this range no longer matters: whole segments inside it read as zeros.
+    fn trim(&mut self, offset: u64, length: u64) -> Result<(), DiskError>;
+}

@@ -1,0 +1,3 @@
+//! The manifest (`meta.conf`): its language, and what it says.
+
+pub mod model;
