@@ -1,0 +1,1 @@
+//! Inflating without keeping more than one buffer.

@@ -1,0 +1,19 @@
+//! Every limit on what an archive may make this library hold, with its reason.
+
+/// Bytes of data in one [`crate::archive::ArchiveEvent::Data`]: the segment of the write cache.
+pub const DATA_PIECE: usize = 128 * 1024;
+
+/// Bytes of an entry's name, as the reference allows (fw-format §1.4).
+pub const ENTRY_NAME: usize = 511;
+
+/// Smallest manifest in bytes (fw-format §1.4).
+pub const MANIFEST_MIN: usize = 10;
+
+/// Largest manifest in bytes (fw-format §1.4).
+pub const MANIFEST_MAX: usize = 49_999;
+
+/// Public keys considered; more are ignored with a warning (fw-format §2).
+pub const PUBLIC_KEYS: usize = 10;
+
+/// Arguments of a call, its name not counted (fw-format §3.2).
+pub const CALL_ARGUMENTS: usize = 9;

@@ -1,0 +1,9 @@
+//! Who may send firmware, and whether data are what the manifest says.
+
+mod digest;
+mod keys;
+mod signature;
+
+pub use digest::{Blake2b256, is_digest, to_hex};
+pub use keys::{KeyError, PublicKey};
+pub use signature::{SIGNATURE_LENGTH, verify};
