@@ -1,0 +1,3 @@
+//! What the functions of a task do.
+
+pub mod fat;
