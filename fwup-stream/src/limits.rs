@@ -17,3 +17,9 @@ pub const PUBLIC_KEYS: usize = 10;
 
 /// Arguments of a call, its name not counted (fw-format §3.2).
 pub const CALL_ARGUMENTS: usize = 9;
+
+/// Megabytes of write cache when the manifest does not say (fw-format §9.2).
+pub const CACHE_MEGABYTES_DEFAULT: u64 = 8;
+
+/// Most megabytes of write cache; a manifest that asks for more gets this. Results do not depend on it.
+pub const CACHE_MEGABYTES_MAX: u64 = 64;

@@ -23,6 +23,34 @@ pub enum DiskError {
         /// Where, in bytes.
         offset: u64,
     },
+    /// The access begins beyond the end of the medium.
+    #[error("read/write failed at offset {offset} since past end of media ({end}).")]
+    PastEnd {
+        /// Where, in bytes.
+        offset: u64,
+        /// Bytes of the medium.
+        end: u64,
+    },
+    /// What was just written could not be read back.
+    #[error("read back failed at offset {offset}")]
+    ReadBack {
+        /// Where, in bytes.
+        offset: u64,
+    },
+    /// What was just written reads back differently.
+    #[error("write verification failed at offset {offset}")]
+    Verify {
+        /// Where, in bytes.
+        offset: u64,
+    },
+    /// The medium did not confirm that what was written is safe.
+    #[error(
+        "syncing the destination failed: {reason}. What was written may be lost; nothing after it was written."
+    )]
+    Sync {
+        /// The system's words.
+        reason: String,
+    },
 }
 
 /// Cached access to the destination in any size and alignment (fw-format §9.2 to §9.4).

@@ -1,5 +1,39 @@
 //! The destination: what a target must offer, and the cache in front of it.
 
+mod buffer;
+mod cache;
+mod file;
 mod io;
+mod memory;
+mod mounts;
+mod segment;
+mod target;
+mod trimmed;
 
+pub use cache::{CacheOptions, SegmentCache};
+pub use file::{FileTarget, OpenError, OpenOptions};
 pub use io::{DiskError, DiskIo};
+pub use memory::MemoryTarget;
+pub use mounts::{UnmountError, unmount_all};
+pub use target::{Extent, Target};
+
+/// Bytes in a block, the unit of every offset in a manifest.
+pub const BLOCK: usize = 512;
+
+/// Bytes in a segment, the unit in which the destination is read and written (fw-format §9.2).
+pub const SEGMENT: usize = 128 * 1024;
+
+/// [`BLOCK`] for arithmetic on offsets.
+pub const BLOCK_BYTES: u64 = 512;
+
+/// [`SEGMENT`] for arithmetic on offsets.
+pub(crate) const SEGMENT_BYTES: u64 = 128 * 1024;
+
+/// The system's words for an error, without Rust's "(os error N)" at the end.
+pub(crate) fn reason(error: &std::io::Error) -> String {
+    let text = error.to_string();
+    match text.rfind(" (os error ") {
+        Some(at) => text.get(..at).unwrap_or(&text).to_owned(),
+        None => text,
+    }
+}
