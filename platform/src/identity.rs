@@ -1,0 +1,157 @@
+//! What a device says about itself: identifier, running firmware, trust (device-identity §1.3, §4).
+
+use crate::kv::{Change, KeyValueStore, KvError, Pairs};
+
+/// A device's identity as its key-value store tells it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Identity {
+    /// The slot that runs: `nerves_fw_active`, or `a` where that is missing.
+    pub active_slot: String,
+    /// The firmware in that slot.
+    pub firmware: FirmwareInfo,
+    /// Whether that firmware is marked good; `None` where the device can't tell.
+    pub validated: Option<bool>,
+    /// Whether another slot holds firmware that was tried and never validated.
+    pub auto_revert_detected: bool,
+    /// The disk that updates are written to (`nerves_fw_devpath`).
+    pub devpath: Option<String>,
+    /// The serial number set at burn time, unless it is one of the usual placeholders.
+    pub serial_number: Option<String>,
+}
+
+/// A firmware's metadata (`<slot>.nerves_fw_*`). Missing texts are empty.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct FirmwareInfo {
+    /// The archive's UUID.
+    pub uuid: String,
+    /// The product's name.
+    pub product: String,
+    /// The version, as in SemVer.
+    pub version: String,
+    /// The platform, such as `rpi4`.
+    pub platform: String,
+    /// The architecture, such as `arm`.
+    pub architecture: String,
+    /// Who made it.
+    pub author: Option<String>,
+    /// What it is.
+    pub description: Option<String>,
+    /// The commit it was built from.
+    pub vcs_identifier: Option<String>,
+    /// Anything else.
+    pub misc: Option<String>,
+}
+
+impl Identity {
+    /// Reads the identity from a store.
+    pub fn load(store: &dyn KeyValueStore) -> Result<Self, KvError> {
+        Ok(Self::from_pairs(&store.load()?))
+    }
+
+    /// Builds the identity from the pairs of a store.
+    pub fn from_pairs(pairs: &Pairs) -> Self {
+        let active = active_slot(pairs);
+        Self {
+            firmware: FirmwareInfo::of_slot(pairs, active),
+            validated: validated(pairs, active),
+            auto_revert_detected: auto_revert_detected(pairs, active),
+            devpath: non_empty(pairs, "nerves_fw_devpath"),
+            serial_number: ["nerves_serial_number", "serial_number"]
+                .into_iter()
+                .filter_map(|key| non_empty(pairs, key))
+                .find(|serial| !is_placeholder_serial(serial)),
+            active_slot: active.to_owned(),
+        }
+    }
+}
+
+impl FirmwareInfo {
+    /// Reads the metadata of one slot from the pairs of a store.
+    pub fn of_slot(pairs: &Pairs, slot: &str) -> Self {
+        let optional = |name: &str| non_empty(pairs, &format!("{slot}.nerves_fw_{name}"));
+        let text = |name: &str| optional(name).unwrap_or_default();
+        Self {
+            uuid: text("uuid"),
+            product: text("product"),
+            version: text("version"),
+            platform: text("platform"),
+            architecture: text("architecture"),
+            author: optional("author"),
+            description: optional("description"),
+            vcs_identifier: optional("vcs_identifier"),
+            misc: optional("misc"),
+        }
+    }
+}
+
+/// Marks the running firmware good, in one write, and checks that the store now says so.
+///
+/// For devices whose firmware brings no task of its own for this (device-identity §4). Returns
+/// `false` if the store still does not call the firmware validated.
+pub fn mark_validated(store: &mut dyn KeyValueStore) -> Result<bool, KvError> {
+    let pairs = store.load()?;
+    let slot_key = format!("{}.nerves_fw_validated", active_slot(&pairs));
+    let mut changes: Vec<Change<'_>> = vec![("nerves_fw_validated", Some("1"))];
+    // The slot's own flag, where there is one, takes precedence when read.
+    if pairs.contains_key(&slot_key) {
+        changes.push((&slot_key, Some("1")));
+    }
+    if pairs.contains_key("upgrade_available") {
+        changes.extend([("upgrade_available", Some("0")), ("bootcount", Some("0"))]);
+    }
+    store.update(&changes)?;
+    Ok(Identity::load(store)?.validated == Some(true))
+}
+
+/// Returns whether a serial number is one that many devices share: empty, zeros, or a factory text
+/// (device-identity §7).
+pub fn is_placeholder_serial(serial: &str) -> bool {
+    const PLACEHOLDERS: [&str; 7] = [
+        "unconfigured",
+        "Default string",
+        "To be filled by O.E.M.",
+        "System Serial Number",
+        "Not Specified",
+        "None",
+        "0123456789",
+    ];
+    let serial = serial.trim();
+    serial.chars().all(|c| c == '0') || PLACEHOLDERS.iter().any(|known| serial.eq_ignore_ascii_case(known))
+}
+
+fn active_slot(pairs: &Pairs) -> &str {
+    pairs.get("nerves_fw_active").map(String::as_str).filter(|slot| !slot.is_empty()).unwrap_or("a")
+}
+
+fn non_empty(pairs: &Pairs, key: &str) -> Option<String> {
+    pairs.get(key).filter(|value| !value.is_empty()).cloned()
+}
+
+fn flag(pairs: &Pairs, key: &str) -> Option<bool> {
+    match pairs.get(key)?.as_str() {
+        "0" => Some(false),
+        "1" => Some(true),
+        _ => None,
+    }
+}
+
+fn validated(pairs: &Pairs, active: &str) -> Option<bool> {
+    if let Some(pending) = flag(pairs, "upgrade_available") {
+        return Some(!pending);
+    }
+    let slot_key = format!("{active}.nerves_fw_validated");
+    let key = if pairs.contains_key(&slot_key) { &slot_key } else { "nerves_fw_validated" };
+    flag(pairs, key)
+}
+
+fn auto_revert_detected(pairs: &Pairs, active: &str) -> bool {
+    let other_slots = pairs.iter().filter_map(|(key, value)| {
+        let slot = key.strip_suffix(".nerves_fw_validated")?;
+        (slot != active && value == "0").then_some(slot)
+    });
+    // A slot that was wiped on purpose has no platform and architecture any more.
+    other_slots.into_iter().any(|slot| {
+        let other = FirmwareInfo::of_slot(pairs, slot);
+        !other.platform.is_empty() && !other.architecture.is_empty()
+    })
+}

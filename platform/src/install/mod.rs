@@ -1,0 +1,83 @@
+//! How an update is applied: hands that every adapter drives the same way.
+//!
+//! An [`Installer`] is asked for an [`Install`] per update; bytes are pushed as they come from the
+//! network. The adapter drives them on a thread of their own, so each call may take its time.
+
+mod disk;
+
+pub use disk::{DiskPolicy, DiskRefused};
+
+/// Opens the way an update goes onto the device. One at a time is asked for.
+pub trait Installer: Send {
+    /// Gets ready for one update. Nothing may be written before the firmware proved to be trusted.
+    fn begin(&mut self, request: InstallRequest) -> Result<Box<dyn Install>, InstallError>;
+}
+
+/// An update being applied. Dropping it cancels: nothing more is written, and the running firmware
+/// stays the one that boots.
+pub trait Install: Send {
+    /// Takes the next bytes of the archive, in any cut.
+    fn write(&mut self, chunk: &[u8]) -> Result<(), InstallError>;
+
+    /// Ends the update after the last byte: everything is on the disk, and the new firmware boots next.
+    fn finish(self: Box<Self>) -> Result<InstallReport, InstallError>;
+}
+
+/// What an installer needs to know about one update.
+#[non_exhaustive]
+pub struct InstallRequest {
+    /// The Ed25519 public keys to trust, base64. An installer refuses an empty list.
+    pub public_keys: Vec<String>,
+    /// Told of progress and remarks, from the thread that drives the install.
+    pub progress: Box<dyn FnMut(InstallEvent) + Send>,
+}
+
+impl InstallRequest {
+    /// Builds a request.
+    pub fn new(public_keys: Vec<String>, progress: impl FnMut(InstallEvent) + Send + 'static) -> Self {
+        Self { public_keys, progress: Box::new(progress) }
+    }
+}
+
+impl std::fmt::Debug for InstallRequest {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("InstallRequest").field("public_keys", &self.public_keys).finish_non_exhaustive()
+    }
+}
+
+/// News from an install.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum InstallEvent {
+    /// How far it is, 0 to 100.
+    Progress(u8),
+    /// A remark of the archive.
+    Info(String),
+    /// Something odd that does not stop it.
+    Warning(String),
+}
+
+/// What a finished install did.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct InstallReport {
+    /// The task that was carried out, such as `upgrade.b`, if the installer knows tasks.
+    pub task: Option<String>,
+}
+
+/// Why an update could not be applied. The running firmware still boots.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum InstallError {
+    /// There is no key to check the firmware with.
+    #[error(
+        "no firmware public key is known, so no firmware can be trusted; configure one or have the server send it"
+    )]
+    NoKeys,
+    /// The disk may not be written to.
+    #[error(transparent)]
+    Disk(#[from] DiskRefused),
+    /// The archive was refused, or the disk failed.
+    #[error("{0}")]
+    Failed(String),
+}

@@ -1,0 +1,120 @@
+//! A text file of `key=value` lines, for devices without a U-Boot environment (device-identity §8).
+
+use std::fs::{self, File, OpenOptions};
+use std::io::Write;
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+
+use crate::kv::uboot_env::EnvError;
+use crate::kv::{Change, KeyValueStore, KvError, Pairs, check_pair, io_error};
+use crate::limits::STORE_FILE_MAX;
+use crate::lock;
+
+/// A store of lines: `key=value`, `#` starts a comment line, a value may be in double quotes.
+///
+/// Written beside the file, synced and renamed over it, so a crash leaves the old or the new file.
+/// Comments and the order of lines are kept. A missing file is an empty store. Values with line
+/// breaks are refused.
+#[derive(Clone, Debug)]
+pub struct FileStore {
+    path: PathBuf,
+}
+
+impl FileStore {
+    /// Builds a store in the file at `path`. Nothing is read yet.
+    pub fn new(path: impl Into<PathBuf>) -> Self {
+        Self { path: path.into() }
+    }
+
+    fn read(&self) -> Result<Vec<u8>, KvError> {
+        let bytes = match crate::read_limited(&self.path, STORE_FILE_MAX) {
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
+            other => other.map_err(io_error("read", &self.path))?,
+        };
+        bytes.ok_or_else(|| KvError::TooLong { path: self.path.clone(), limit: STORE_FILE_MAX })
+    }
+
+    fn check(&self, key: &str, value: &str) -> Result<(), KvError> {
+        check_pair(key, value)?;
+        if key.starts_with('#') || key.trim() != key {
+            return Err(EnvError::Unstorable { name: key.to_owned() }.into());
+        }
+        if value.contains(['\n', '\r']) {
+            return Err(KvError::MultiLine { key: key.to_owned(), path: self.path.clone() });
+        }
+        Ok(())
+    }
+
+    fn beside(&self, suffix: &str) -> PathBuf {
+        let mut name = self.path.file_name().unwrap_or_default().to_owned();
+        name.push(suffix);
+        self.path.with_file_name(name)
+    }
+
+    fn lock(&self) -> Result<File, KvError> {
+        let path = self.beside(".lock");
+        let opened =
+            OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(&path);
+        lock::exclusive(opened.map_err(io_error("create", &path))?, &path)
+    }
+
+    fn replace(&self, text: &str) -> Result<(), KvError> {
+        let new = self.beside(".new");
+        // The store may hold secrets: a new one is the owner's alone.
+        let mode = fs::metadata(&self.path).map_or(0o600, |old| old.permissions().mode() & 0o777);
+        let opened = OpenOptions::new().write(true).create(true).truncate(true).mode(mode).open(&new);
+        let mut file = opened.map_err(io_error("create", &new))?;
+        let written = file.write_all(text.as_bytes()).and_then(|()| file.sync_all());
+        written.map_err(io_error("write", &new))?;
+        fs::rename(&new, &self.path).map_err(io_error("replace", &self.path))?;
+        let directory = self.path.parent().filter(|parent| !parent.as_os_str().is_empty());
+        let synced = File::open(directory.unwrap_or_else(|| Path::new("."))).and_then(|at| at.sync_all());
+        synced.map_err(io_error("sync the directory of", &self.path))
+    }
+}
+
+impl KeyValueStore for FileStore {
+    fn load(&self) -> Result<Pairs, KvError> {
+        let text = String::from_utf8_lossy(&self.read()?).into_owned();
+        Ok(text.lines().filter_map(pair).map(|(k, v)| (k.to_owned(), v.to_owned())).collect())
+    }
+
+    fn update(&mut self, changes: &[Change<'_>]) -> Result<(), KvError> {
+        for (key, value) in changes {
+            self.check(key, value.unwrap_or_default())?;
+        }
+        let _held = self.lock()?;
+        let not_text = |_| std::io::Error::new(std::io::ErrorKind::InvalidData, "it is not UTF-8 text");
+        let old =
+            String::from_utf8(self.read()?).map_err(not_text).map_err(io_error("change", &self.path))?;
+        let mut lines: Vec<String> = old.lines().map(str::to_owned).collect();
+        for (key, value) in changes {
+            lines.retain(|line| pair(line).is_none_or(|(name, _)| name != *key));
+            lines.extend(value.map(|value| line(key, value)));
+        }
+        let text: String = lines.iter().flat_map(|line| [line.as_str(), "\n"]).collect();
+        if text.len() as u64 > STORE_FILE_MAX {
+            return Err(KvError::TooLong { path: self.path.clone(), limit: STORE_FILE_MAX });
+        }
+        self.replace(&text)
+    }
+}
+
+fn pair(line: &str) -> Option<(&str, &str)> {
+    let line = line.trim();
+    if line.starts_with('#') {
+        return None;
+    }
+    let (key, value) = line.split_once('=')?;
+    let value = value.trim();
+    let quoted = value.strip_prefix('"').and_then(|value| value.strip_suffix('"'));
+    Some((key.trim(), quoted.unwrap_or(value)))
+}
+
+fn line(key: &str, value: &str) -> String {
+    if value.trim() == value && !value.starts_with('"') {
+        format!("{key}={value}")
+    } else {
+        format!("{key}=\"{value}\"")
+    }
+}

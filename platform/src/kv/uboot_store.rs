@@ -1,0 +1,140 @@
+//! A U-Boot environment on a device or in a file, as a store.
+
+use std::fmt::Write as _;
+use std::fs::{File, OpenOptions};
+use std::os::unix::fs::FileExt;
+
+use crate::kv::fw_env_config::{FwEnvConfig, Location};
+use crate::kv::uboot_env::{Copy, EnvError, Environment, Layout, newer};
+use crate::kv::{Change, KeyValueStore, KvError, Pairs, io_error};
+use crate::lock;
+
+/// The U-Boot environment that boot loader, applier and device share.
+///
+/// Every write is preceded by a read, locks the medium and is read back. With two copies the
+/// newer one stays untouched, so a torn write loses only the change.
+#[derive(Clone, Debug)]
+pub struct UbootStore {
+    config: FwEnvConfig,
+}
+
+/// A copy that could be read.
+struct Loaded {
+    env: Environment,
+    generation: u8,
+    from: Copy,
+}
+
+impl UbootStore {
+    /// Builds a store at the places of `config`. Nothing is read yet.
+    pub const fn new(config: FwEnvConfig) -> Self {
+        Self { config }
+    }
+
+    /// Gives up what is there and writes an environment of `pairs` alone: for a new device, or one
+    /// whose copies are all bad. Two copies get the same content, the first generation 0.
+    pub fn format(&mut self, pairs: &Pairs) -> Result<(), KvError> {
+        let changes: Vec<Change<'_>> =
+            pairs.iter().map(|(name, value)| (name.as_str(), Some(value.as_str()))).collect();
+        let mut env = Environment::default();
+        env.apply(&changes)?;
+        let layout = self.layout();
+        write(&self.config.first, &env.encode(self.config.first.size, layout, 0)?)?;
+        if let Some(second) = &self.config.second {
+            write(second, &env.encode(second.size, layout, 0)?)?;
+        }
+        Ok(())
+    }
+
+    const fn layout(&self) -> Layout {
+        if self.config.second.is_some() { Layout::Redundant } else { Layout::Plain }
+    }
+
+    fn read(&self) -> Result<Loaded, KvError> {
+        let first = self.read_copy(&self.config.first)?;
+        let Some(second) = &self.config.second else {
+            let (env, generation) = first.map_err(|bad| no_environment(&[(&self.config.first, bad)]))?;
+            return Ok(Loaded { env, generation, from: Copy::First });
+        };
+        let (env, generation, from) = match (first, self.read_copy(second)?) {
+            (Ok((first, a)), Ok((second, b))) => match newer(a, b) {
+                Copy::First => (first, a, Copy::First),
+                Copy::Second => (second, b, Copy::Second),
+            },
+            (Ok((env, generation)), Err(_)) => (env, generation, Copy::First),
+            (Err(_), Ok((env, generation))) => (env, generation, Copy::Second),
+            (Err(a), Err(b)) => return Err(no_environment(&[(&self.config.first, a), (second, b)])),
+        };
+        Ok(Loaded { env, generation, from })
+    }
+
+    fn read_copy(&self, at: &Location) -> Result<Result<(Environment, u8), EnvError>, KvError> {
+        let file = File::open(&at.path).map_err(io_error("open", &at.path))?;
+        // A file that ends early reads as zeros, as `fwup` reads it: a bad checksum, not a failure.
+        let mut block = vec![0; at.size];
+        read_up_to(&file, &mut block, at.offset)
+            .map_err(io_error("read the U-Boot environment from", &at.path))?;
+        Ok(Environment::decode(&block, self.layout()))
+    }
+}
+
+impl KeyValueStore for UbootStore {
+    fn load(&self) -> Result<Pairs, KvError> {
+        Ok(self.read()?.env.pairs())
+    }
+
+    fn update(&mut self, changes: &[Change<'_>]) -> Result<(), KvError> {
+        // Held from the read to the end of the write, whichever copy that goes to.
+        let path = &self.config.first.path;
+        let held = OpenOptions::new().read(true).write(true).open(path);
+        let _held = lock::exclusive(held.map_err(io_error("open for writing", path))?, path)?;
+        let Loaded { mut env, generation, from } = self.read()?;
+        env.apply(changes)?;
+        let (target, generation) = match (&self.config.second, from) {
+            (None, _) => (&self.config.first, 0),
+            (Some(second), Copy::First) => (second, generation.wrapping_add(1)),
+            (Some(_), Copy::Second) => (&self.config.first, generation.wrapping_add(1)),
+        };
+        write(target, &env.encode(target.size, self.layout(), generation)?)
+    }
+}
+
+fn write(at: &Location, block: &[u8]) -> Result<(), KvError> {
+    let file = OpenOptions::new().read(true).write(true).open(&at.path);
+    let file = file.map_err(io_error("open for writing", &at.path))?;
+    let written = file.write_all_at(block, at.offset).and_then(|()| file.sync_data());
+    written.map_err(io_error("write the U-Boot environment to", &at.path))?;
+    let mut back = vec![0; block.len()];
+    read_up_to(&file, &mut back, at.offset)
+        .map_err(io_error("read the U-Boot environment from", &at.path))?;
+    if back != block {
+        return Err(KvError::NotKept { path: at.path.clone(), offset: at.offset });
+    }
+    Ok(())
+}
+
+fn read_up_to(file: &File, mut buffer: &mut [u8], mut offset: u64) -> std::io::Result<()> {
+    while !buffer.is_empty() {
+        match file.read_at(buffer, offset) {
+            Ok(0) => break,
+            Ok(count) => {
+                buffer = buffer.get_mut(count..).unwrap_or_default();
+                offset += count as u64;
+            }
+            Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(())
+}
+
+fn no_environment(bad: &[(&Location, EnvError)]) -> KvError {
+    let mut reasons = String::new();
+    for (at, reason) in bad {
+        let gap = if reasons.is_empty() { "" } else { "; " };
+        let place = at.path.display();
+        // Writing to a String cannot fail.
+        let _ = write!(reasons, "{gap}{place} at {:#x}, {:#x} bytes: {reason}", at.offset, at.size);
+    }
+    KvError::NoEnvironment { reasons }
+}

@@ -1,0 +1,19 @@
+//! The bounds of this crate, each with its reason.
+
+/// Largest U-Boot environment accepted, in bytes: 65,534 blocks, the most `fwup` allows.
+pub const ENV_SIZE_MAX: u64 = 65_534 * 512;
+
+/// Smallest U-Boot environment accepted, in bytes: header, one pair and the end fit nowhere smaller.
+pub const ENV_SIZE_MIN: u64 = 16;
+
+/// Longest `fw_env.config` read, in bytes. Real ones have two lines.
+pub const ENV_CONFIG_MAX: u64 = 64 * 1024;
+
+/// Longest key-value file read, in bytes. Real ones hold some dozens of lines.
+pub const STORE_FILE_MAX: u64 = 1024 * 1024;
+
+/// How often a locked medium is tried before giving up; `udev` holds its locks for milliseconds.
+pub const LOCK_TRIES: u32 = 20;
+
+/// Wait between two tries at a locked medium.
+pub const LOCK_PAUSE: std::time::Duration = std::time::Duration::from_millis(50);

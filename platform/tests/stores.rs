@@ -1,0 +1,203 @@
+//! Stores on disk: what is written is found again, and a crash or a mistake loses nothing.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, missing_docs)]
+
+use std::fs::{self, OpenOptions};
+use std::os::unix::fs::{FileExt, PermissionsExt};
+use std::path::Path;
+use std::process::Command;
+
+use nerves_hub_link_platform::kv::fw_env_config::FwEnvConfig;
+use nerves_hub_link_platform::kv::{FileStore, KeyValueStore, KvError, Pairs, UbootStore};
+use tempfile::TempDir;
+
+const FIRST: u64 = 512;
+const SECOND: u64 = 2048;
+const SIZE: usize = 1024;
+
+fn pairs(pairs: &[(&str, &str)]) -> Pairs {
+    pairs.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect()
+}
+
+fn uboot(dir: &TempDir, redundant: bool) -> (std::path::PathBuf, UbootStore) {
+    let disk = dir.path().join("disk.img");
+    fs::write(&disk, vec![0xAA; 4096]).unwrap();
+    // Hexadecimal, which every reader of such files understands.
+    let mut config = format!("{} {FIRST:#x} {SIZE:#x}\n", disk.display());
+    if redundant {
+        config = format!("{config}{} {SECOND:#x} {SIZE:#x}\n", disk.display());
+    }
+    let path = dir.path().join("fw_env.config");
+    fs::write(&path, config).unwrap();
+    (disk, UbootStore::new(FwEnvConfig::read(&path).unwrap()))
+}
+
+fn damage(disk: &Path, at: u64) {
+    let file = OpenOptions::new().write(true).open(disk).unwrap();
+    file.write_all_at(b"torn", at + 100).unwrap();
+}
+
+#[test]
+fn a_plain_environment_keeps_what_is_written_and_touches_nothing_else() {
+    let dir = TempDir::new().unwrap();
+    let (disk, mut store) = uboot(&dir, false);
+    store.format(&pairs(&[("a", "1"), ("b", "2")])).unwrap();
+    store.update(&[("a", None), ("b", Some("two\nlines=")), ("c", Some(""))]).unwrap();
+    assert_eq!(store.load().unwrap(), pairs(&[("b", "two\nlines="), ("c", "")]));
+    let bytes = fs::read(disk).unwrap();
+    assert!(bytes[..512].iter().chain(&bytes[512 + SIZE..]).all(|byte| *byte == 0xAA));
+}
+
+#[test]
+fn a_redundant_environment_alternates_and_survives_a_torn_write() {
+    let dir = TempDir::new().unwrap();
+    let (disk, mut store) = uboot(&dir, true);
+    store.format(&pairs(&[("n", "0")])).unwrap();
+    // More writes than the generation byte has values.
+    for n in 1..=300 {
+        let before = fs::read(&disk).unwrap();
+        let new = n.to_string();
+        store.put("n", &new).unwrap();
+        assert_eq!(store.get("n").unwrap().unwrap(), new);
+        let after = fs::read(&disk).unwrap();
+        let changed = |at: u64| {
+            let range = usize::try_from(at).unwrap()..usize::try_from(at).unwrap() + SIZE;
+            before[range.clone()] != after[range]
+        };
+        assert_eq!((changed(FIRST), changed(SECOND)), (n % 2 == 0, n % 2 == 1), "write {n}");
+    }
+    // 300 went to the first copy; tearing it brings 299 back, and the next write repairs the first.
+    damage(&disk, FIRST);
+    assert_eq!(store.get("n").unwrap().unwrap(), "299");
+    store.put("n", "301").unwrap();
+    damage(&disk, SECOND);
+    assert_eq!(store.get("n").unwrap().unwrap(), "301");
+}
+
+#[test]
+fn a_lost_environment_is_named_and_never_overwritten_by_a_change() {
+    let dir = TempDir::new().unwrap();
+    for redundant in [false, true] {
+        let (disk, mut store) = uboot(&dir, redundant);
+        let before = fs::read(&disk).unwrap();
+        for error in [store.load().unwrap_err(), store.put("a", "1").unwrap_err()] {
+            let text = error.to_string();
+            assert!(matches!(error, KvError::NoEnvironment { .. }), "{text}");
+            assert!(
+                text.contains("disk.img at 0x200, 0x400 bytes: CRC32 mismatch (stored 0xaaaaaaaa"),
+                "{text}"
+            );
+            assert_eq!(text.contains("at 0x800"), redundant, "{text}");
+        }
+        assert_eq!(fs::read(&disk).unwrap(), before);
+    }
+}
+
+#[test]
+fn an_environment_that_is_too_small_changes_nothing() {
+    let dir = TempDir::new().unwrap();
+    let (disk, mut store) = uboot(&dir, true);
+    store.format(&pairs(&[("a", "1")])).unwrap();
+    let before = fs::read(&disk).unwrap();
+    let error = store.update(&[("a", Some("2")), ("x", Some(&"v".repeat(SIZE)))]).unwrap_err().to_string();
+    assert!(error.starts_with("environment too small: "), "{error}");
+    assert_eq!(fs::read(&disk).unwrap(), before);
+}
+
+#[test]
+fn a_missing_disk_is_an_error_and_is_not_created() {
+    let dir = TempDir::new().unwrap();
+    let path = dir.path().join("nothing");
+    let config = FwEnvConfig::parse(&format!("{} 0 1024", path.display())).unwrap();
+    let mut store = UbootStore::new(config);
+    assert!(store.load().unwrap_err().to_string().contains("nothing"));
+    assert!(store.put("a", "1").is_err());
+    assert!(!path.exists());
+}
+
+#[test]
+fn a_disk_that_an_update_holds_is_busy_not_overwritten() {
+    let dir = TempDir::new().unwrap();
+    let (disk, mut store) = uboot(&dir, true);
+    store.format(&pairs(&[("a", "1")])).unwrap();
+    let holder = OpenOptions::new().write(true).open(&disk).unwrap();
+    rustix::fs::flock(&holder, rustix::fs::FlockOperation::LockExclusive).unwrap();
+    let error = store.put("a", "2").unwrap_err();
+    assert!(matches!(error, KvError::Busy { .. }) && error.is_retryable());
+    assert_eq!(store.get("a").unwrap().unwrap(), "1", "reading is always possible");
+    drop(holder);
+    store.put("a", "2").unwrap();
+}
+
+/// The boot loader's own tools must read what is written here, and the other way round.
+#[test]
+fn uboot_tools_agree() {
+    let dir = TempDir::new().unwrap();
+    for redundant in [false, true] {
+        let (disk, mut store) = uboot(&dir, redundant);
+        let config = dir.path().join("fw_env.config");
+        let tool = |name: &str, arguments: &[&str]| {
+            let mut command = Command::new(name);
+            command.arg("-c").arg(&config).args(arguments);
+            command.output().ok().filter(|output| output.status.success())
+        };
+        store.format(&pairs(&[("nerves_fw_active", "a"), ("x", "y=z")])).unwrap();
+        let Some(printed) = tool("fw_printenv", &[]) else {
+            println!("SKIPPED: fw_printenv (Debian: libubootenv-tool) is not here or failed");
+            return;
+        };
+        let printed = String::from_utf8(printed.stdout).unwrap();
+        assert!(printed.contains("nerves_fw_active=a\n") && printed.contains("x=y=z\n"), "{printed}");
+        tool("fw_setenv", &["nerves_fw_active", "b"]).expect("fw_setenv");
+        assert_eq!(store.get("nerves_fw_active").unwrap().unwrap(), "b", "redundant: {redundant}");
+        store.put("later", "1").unwrap();
+        assert_eq!(store.load().unwrap(), pairs(&[("later", "1"), ("nerves_fw_active", "b"), ("x", "y=z")]));
+        drop(disk);
+    }
+}
+
+#[test]
+fn a_file_keeps_comments_quotes_and_order() {
+    let dir = TempDir::new().unwrap();
+    let path = dir.path().join("store");
+    fs::write(&path, "# who\nb = two words \n\na=\"quoted = \"\nnonsense\n").unwrap();
+    let mut store = FileStore::new(&path);
+    assert_eq!(store.load().unwrap(), pairs(&[("a", "quoted = "), ("b", "two words")]));
+    store.update(&[("b", None), ("c", Some(" x ")), ("d", Some("\"q\""))]).unwrap();
+    assert_eq!(store.load().unwrap(), pairs(&[("a", "quoted = "), ("c", " x "), ("d", "\"q\"")]));
+    let text = fs::read_to_string(&path).unwrap();
+    assert_eq!(text, "# who\n\na=\"quoted = \"\nnonsense\nc=\" x \"\nd=\"\"q\"\"\n");
+}
+
+#[test]
+fn a_new_file_is_private_and_an_old_one_keeps_its_mode() {
+    let dir = TempDir::new().unwrap();
+    let path = dir.path().join("store");
+    let mut store = FileStore::new(&path);
+    assert_eq!(store.load().unwrap(), Pairs::new(), "a missing file is empty");
+    store.put("secret", "1").unwrap();
+    let mode = || fs::metadata(&path).unwrap().permissions().mode() & 0o777;
+    assert_eq!(mode(), 0o600);
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o640)).unwrap();
+    store.put("secret", "2").unwrap();
+    assert_eq!(mode(), 0o640);
+}
+
+#[test]
+fn what_lines_cannot_hold_is_refused_and_changes_nothing() {
+    let dir = TempDir::new().unwrap();
+    let path = dir.path().join("store");
+    let mut store = FileStore::new(&path);
+    store.put("a", "1").unwrap();
+    let long = "v".repeat(1024 * 1024 - 4);
+    for (key, value) in [("k", "two\nlines"), ("k=", "v"), ("", "v"), ("#k", "v"), (" k", "v"), ("k", &long)]
+    {
+        assert!(store.update(&[("a", Some("2")), (key, Some(value))]).is_err(), "{key:?}");
+        assert_eq!(store.load().unwrap(), pairs(&[("a", "1")]));
+    }
+    // At the limit: "a=2\n" and "k=" + value + "\n" are 1 MiB together.
+    let fits = "v".repeat(1024 * 1024 - 4 - 3);
+    store.update(&[("a", Some("2")), ("k", Some(&fits))]).unwrap();
+    assert_eq!(store.get("k").unwrap().unwrap(), fits);
+    fs::write(&path, vec![b'x'; 1024 * 1024 + 1]).unwrap();
+    assert!(matches!(store.load().unwrap_err(), KvError::TooLong { .. }));
+}
