@@ -1,0 +1,258 @@
+//! The bottom of both machines: TCP bytes on one side, plain bytes on the other, TLS between or not.
+
+use std::io::{Read as _, Write as _};
+
+use rustls::ClientConnection;
+
+use crate::limits::{PLAINTEXT_TARGET, RECEIVE_PENDING_MAX};
+use crate::{Address, Stage, Tls, TlsError, TransportError};
+
+/// How the peer's direction stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum PeerEnd {
+    /// More may come.
+    Open,
+    /// It ended as it should: TCP end on a plain connection, `close_notify` on TLS.
+    Clean,
+    /// TCP ended with no `close_notify`: bytes may be missing, by accident or malice.
+    Truncated,
+}
+
+pub(crate) struct Pipe {
+    tls: Option<Session>,
+    host: String,
+    /// Received, not decrypted yet. Bounded by `RECEIVE_PENDING_MAX`.
+    raw: Queue,
+    /// Decrypted, not decoded yet. Bounded by `PLAINTEXT_TARGET` and one more TLS buffer.
+    plain: Queue,
+    /// For the TCP stream. Bounded by the users of the pipe, who look at `queued`.
+    out: Queue,
+    eof: bool,
+    peer: PeerEnd,
+    failed: Option<TransportError>,
+    closed: bool,
+}
+
+struct Session {
+    connection: ClientConnection,
+    roots: String,
+}
+
+impl Pipe {
+    pub(crate) fn new(address: &Address, tls: Option<&Tls>) -> Result<Self, TransportError> {
+        let session = match (address.secure, tls) {
+            (false, _) => None,
+            (true, None) => return Err(TransportError::TlsMissing { host: address.host.clone() }),
+            (true, Some(tls)) => {
+                Some(Session { connection: tls.connect(&address.host)?, roots: tls.roots().to_owned() })
+            }
+        };
+        let mut pipe = Self {
+            tls: session,
+            host: address.host.clone(),
+            raw: Queue::default(),
+            plain: Queue::default(),
+            out: Queue::default(),
+            eof: false,
+            peer: PeerEnd::Open,
+            failed: None,
+            closed: false,
+        };
+        pipe.flush_tls();
+        Ok(pipe)
+    }
+
+    /// Takes bytes from the TCP stream.
+    pub(crate) fn receive(&mut self, bytes: &[u8]) {
+        if self.failed.is_some() || self.eof || self.peer != PeerEnd::Open {
+            return;
+        }
+        if self.raw.len() + self.plain.len() + bytes.len() > RECEIVE_PENDING_MAX {
+            self.failed = Some(TransportError::ReceiveOverrun { limit: RECEIVE_PENDING_MAX });
+            return;
+        }
+        if self.tls.is_some() {
+            self.raw.push(bytes);
+        } else {
+            self.plain.push(bytes);
+        }
+        self.pull();
+    }
+
+    pub(crate) fn receive_eof(&mut self) {
+        self.eof = true;
+        self.pull();
+    }
+
+    /// Decrypts until enough plain bytes are there or nothing is left to decrypt, and tells whether
+    /// that changed anything: more plain bytes, an end or a failure.
+    pub(crate) fn pull(&mut self) -> bool {
+        let before = (self.plain.len(), self.peer, self.failed.is_some());
+        self.decrypt();
+        before != (self.plain.len(), self.peer, self.failed.is_some())
+    }
+
+    fn decrypt(&mut self) {
+        while self.failed.is_none() && self.peer == PeerEnd::Open && self.plain.len() < PLAINTEXT_TARGET {
+            let Some(session) = &mut self.tls else {
+                if self.eof {
+                    self.peer = PeerEnd::Clean;
+                }
+                break;
+            };
+            if self.raw.is_empty() && !self.eof {
+                break;
+            }
+            let mut input = self.raw.bytes();
+            let read = match session.connection.read_tls(&mut input) {
+                Ok(read) => read,
+                Err(error) => {
+                    let why = error.to_string();
+                    self.failed = Some(TlsError::Broken { host: self.host.clone(), why }.into());
+                    break;
+                }
+            };
+            self.raw.consume(read);
+            let handshake = session.connection.is_handshaking();
+            match session.connection.process_new_packets() {
+                Ok(state) => {
+                    let mut decrypted = vec![0; state.plaintext_bytes_to_read()];
+                    // Exactly this much is there; the call cannot fail or fall short.
+                    if session.connection.reader().read_exact(&mut decrypted).is_ok() {
+                        self.plain.push(&decrypted);
+                    }
+                    if state.peer_has_closed() {
+                        self.peer = PeerEnd::Clean;
+                    } else if read == 0 && self.eof {
+                        if session.connection.is_handshaking() {
+                            let host = self.host.clone();
+                            self.failed = Some(TransportError::Ended { host, during: Stage::TlsHandshake });
+                        }
+                        self.peer = PeerEnd::Truncated;
+                    }
+                }
+                Err(error) => {
+                    let explained = TlsError::explain(&error, &self.host, &session.roots, handshake);
+                    self.failed = Some(explained.into());
+                }
+            }
+            self.flush_tls();
+        }
+    }
+
+    /// Plain bytes waiting to be decoded.
+    pub(crate) fn plain(&self) -> &[u8] {
+        self.plain.bytes()
+    }
+
+    pub(crate) fn consume(&mut self, count: usize) {
+        self.plain.consume(count);
+    }
+
+    /// What ended the connection, once everything received before it was decoded.
+    pub(crate) fn failure(&self) -> Option<&TransportError> {
+        self.failed.as_ref()
+    }
+
+    /// How the peer's direction stands; more plain bytes never come once it is not `Open`.
+    pub(crate) fn peer(&self) -> PeerEnd {
+        self.peer
+    }
+
+    /// Queues plain bytes for the peer. What is written after a failure or `close` is dropped.
+    pub(crate) fn write(&mut self, mut bytes: &[u8]) {
+        if self.closed {
+            return;
+        }
+        if self.tls.is_none() {
+            self.out.push(bytes);
+            return;
+        }
+        while let Some(session) = &mut self.tls {
+            if bytes.is_empty() {
+                break;
+            }
+            // One record at a time, so that rustls' own buffer (64 KiB) never fills.
+            let piece = bytes.get(..PLAINTEXT_TARGET).unwrap_or(bytes);
+            match session.connection.writer().write(piece) {
+                Ok(written) if written > 0 => bytes = bytes.get(written..).unwrap_or_default(),
+                _ => {
+                    let why = "the TLS layer takes no more bytes".to_owned();
+                    self.failed = Some(TlsError::Broken { host: self.host.clone(), why }.into());
+                    break;
+                }
+            }
+            self.flush_tls();
+        }
+    }
+
+    /// Ends our direction, with `close_notify` on TLS. What is queued still goes out.
+    pub(crate) fn close(&mut self) {
+        if let (Some(session), false) = (&mut self.tls, self.closed) {
+            session.connection.send_close_notify();
+        }
+        self.flush_tls();
+        self.closed = true;
+    }
+
+    pub(crate) fn transmit(&self) -> &[u8] {
+        self.out.bytes()
+    }
+
+    pub(crate) fn transmitted(&mut self, count: usize) {
+        self.out.consume(count);
+    }
+
+    /// Bytes that wait for the TCP stream.
+    pub(crate) fn queued(&self) -> usize {
+        self.out.len()
+    }
+
+    fn flush_tls(&mut self) {
+        let Some(session) = &mut self.tls else { return };
+        while session.connection.wants_write() {
+            // Writing into a vector cannot fail; no progress would be a fault in rustls.
+            if !matches!(session.connection.write_tls(&mut self.out.buffer), Ok(written) if written > 0) {
+                break;
+            }
+        }
+    }
+}
+
+/// Bytes that come in at the back and leave at the front.
+#[derive(Default)]
+struct Queue {
+    buffer: Vec<u8>,
+    start: usize,
+}
+
+impl Queue {
+    fn bytes(&self) -> &[u8] {
+        self.buffer.get(self.start..).unwrap_or_default()
+    }
+
+    fn len(&self) -> usize {
+        self.buffer.len() - self.start
+    }
+
+    fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    fn push(&mut self, bytes: &[u8]) {
+        self.buffer.extend_from_slice(bytes);
+    }
+
+    fn consume(&mut self, count: usize) {
+        self.start = self.start.saturating_add(count).min(self.buffer.len());
+        if self.is_empty() {
+            self.start = 0;
+            self.buffer.clear();
+            // A rare large message must not keep its memory for ever.
+            self.buffer.shrink_to(2 * PLAINTEXT_TARGET);
+        } else if self.start >= 2 * PLAINTEXT_TARGET && self.start >= self.buffer.len() / 2 {
+            self.buffer.drain(..self.start);
+            self.start = 0;
+        }
+    }
+}

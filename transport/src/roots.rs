@@ -1,0 +1,91 @@
+//! Trust roots: which certificate authorities may vouch for a server.
+
+use std::fmt;
+
+use rustls::RootCertStore;
+use rustls_pki_types::CertificateDer;
+use rustls_pki_types::pem::PemObject;
+
+use crate::TlsError;
+
+/// Where the trusted certificate authorities come from.
+#[derive(Clone, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Roots {
+    /// The operating system's (`SSL_CERT_FILE` and `SSL_CERT_DIR` are obeyed), or Mozilla's list built
+    /// in where the system has none.
+    #[default]
+    System,
+    /// The certificates in a PEM text, and no others.
+    Pem(Vec<u8>),
+    /// These DER certificates, and no others.
+    Der(Vec<Vec<u8>>),
+}
+
+impl fmt::Debug for Roots {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::System => write!(f, "System"),
+            Self::Pem(pem) => write!(f, "Pem({} bytes)", pem.len()),
+            Self::Der(ders) => write!(f, "Der({} certificates)", ders.len()),
+        }
+    }
+}
+
+/// Roots ready for use, and words for where they came from.
+pub(crate) struct Loaded {
+    pub(crate) store: RootCertStore,
+    pub(crate) origin: String,
+}
+
+/// Loads roots. Of the system's own, unreadable ones are passed over; of given ones, none is.
+pub(crate) fn load(roots: &Roots) -> Result<Loaded, TlsError> {
+    match roots {
+        Roots::System => Ok(system()),
+        Roots::Pem(pem) => {
+            let mut ders = Vec::new();
+            for (index, item) in CertificateDer::pem_slice_iter(pem).enumerate() {
+                let der = item
+                    .map_err(|error| TlsError::BadRootsPem { number: index + 1, why: error.to_string() })?;
+                ders.push(der);
+            }
+            if ders.is_empty() {
+                return Err(TlsError::EmptyRootsPem { size: pem.len() });
+            }
+            given(ders, "PEM")
+        }
+        Roots::Der(ders) if ders.is_empty() => Err(TlsError::EmptyRoots),
+        Roots::Der(ders) => given(ders.iter().map(|der| CertificateDer::from(der.clone())), "DER"),
+    }
+}
+
+fn given(
+    ders: impl IntoIterator<Item = CertificateDer<'static>>,
+    form: &'static str,
+) -> Result<Loaded, TlsError> {
+    let mut store = RootCertStore::empty();
+    for (index, der) in ders.into_iter().enumerate() {
+        store.add(der).map_err(|error| TlsError::BadRoot {
+            number: index + 1,
+            form,
+            why: error.to_string(),
+        })?;
+    }
+    let origin = match store.len() {
+        1 => format!("the 1 {form} certificate given as trust root"),
+        count => format!("the {count} {form} certificates given as trust roots"),
+    };
+    Ok(Loaded { store, origin })
+}
+
+fn system() -> Loaded {
+    let mut store = RootCertStore::empty();
+    let found = rustls_native_certs::load_native_certs();
+    let (added, _) = store.add_parsable_certificates(found.certs);
+    if added > 0 {
+        return Loaded { store, origin: format!("the {added} trust roots of the operating system") };
+    }
+    store.extend(webpki_roots::TLS_SERVER_ROOTS.iter().cloned());
+    let origin = "Mozilla's built-in trust roots, as the operating system has none".to_owned();
+    Loaded { store, origin }
+}
