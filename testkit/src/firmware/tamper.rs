@@ -1,0 +1,105 @@
+//! Signs archives anew, and spoils them.
+
+use super::archive::{Archive, ArchiveError, Rewrite, rewrite};
+use super::builder::DEFAULT_TIME;
+use super::keys::SigningKey;
+use super::zip::{Head, META_CONF, SIGNATURE};
+use crate::limits::META_CONF_MAX;
+
+/// Signs any archive: adds or replaces the signature, copies every other entry unchanged.
+pub fn sign_archive(bytes: &[u8], key: &SigningKey) -> Result<Vec<u8>, ArchiveError> {
+    let meta_conf = meta_conf(bytes)?;
+    let signature = key.sign(&meta_conf).to_vec();
+    rewrite(bytes, Some((Head::new(SIGNATURE, DEFAULT_TIME), signature)), |name| {
+        if name == SIGNATURE { Rewrite::Drop } else { Rewrite::Keep }
+    })
+}
+
+/// A way to spoil an archive.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Tamper {
+    /// Changes one byte of a resource's content and compresses it anew: every checksum of the archive
+    /// format fits, only the digest in `meta.conf` does not.
+    Resource {
+        /// The resource.
+        name: String,
+        /// Which byte; past the end the last one.
+        offset: usize,
+    },
+    /// Flips one bit in the middle of a resource's compressed data.
+    Compressed {
+        /// The resource.
+        name: String,
+    },
+    /// Changes one hex digit of the first digest in `meta.conf`; the signature stays.
+    MetaConf,
+    /// Flips one bit of the signature.
+    Signature,
+    /// Leaves the signature out.
+    Unsigned,
+    /// Cuts the archive after so many bytes.
+    Truncated(usize),
+}
+
+/// Returns a spoilt copy of an archive.
+pub fn tamper(bytes: &[u8], how: &Tamper) -> Result<Vec<u8>, ArchiveError> {
+    match how {
+        Tamper::Resource { name, offset } => {
+            let entry = format!("data/{name}");
+            let content = content(bytes, &entry, bytes.len() as u64 * 1100)?;
+            let last = content.len().saturating_sub(1);
+            replace(bytes, &entry, flipped(content, (*offset).min(last)))
+        }
+        Tamper::Compressed { name } => {
+            let entry = format!("data/{name}");
+            let mut archive = Archive::read(std::io::Cursor::new(bytes))?;
+            let index = archive.entries.iter().position(|e| e.name == entry);
+            let index = index.ok_or_else(|| ArchiveError::NoEntry(entry.clone()))?;
+            let local = archive.local(index)?;
+            let before: usize = (0..index).map(|i| archive.local(i).map_or(0, |l| l.len())).sum();
+            Ok(flipped(bytes.to_vec(), before + local.len() / 2))
+        }
+        Tamper::MetaConf => {
+            let mut text = meta_conf(bytes)?;
+            let marker = b"blake2b-256=";
+            let found = text.windows(marker.len()).position(|window| window == marker);
+            let at = found.map_or(text.len().saturating_sub(1), |at| at + marker.len());
+            if let Some(byte) = text.get_mut(at) {
+                *byte = if *byte == b'0' { b'1' } else { b'0' };
+            }
+            replace(bytes, META_CONF, text)
+        }
+        Tamper::Signature => {
+            let signature = content(bytes, SIGNATURE, 64)?;
+            replace(bytes, SIGNATURE, flipped(signature, 10))
+        }
+        Tamper::Unsigned => {
+            rewrite(bytes, None, |name| if name == SIGNATURE { Rewrite::Drop } else { Rewrite::Keep })
+        }
+        Tamper::Truncated(length) => Ok(bytes.get(..*length).unwrap_or(bytes).to_vec()),
+    }
+}
+
+fn meta_conf(bytes: &[u8]) -> Result<Vec<u8>, ArchiveError> {
+    content(bytes, META_CONF, META_CONF_MAX as u64 + 1)
+}
+
+fn content(bytes: &[u8], entry: &str, limit: u64) -> Result<Vec<u8>, ArchiveError> {
+    Archive::read(std::io::Cursor::new(bytes))?.content(entry, limit)
+}
+
+fn replace(bytes: &[u8], entry: &str, content: Vec<u8>) -> Result<Vec<u8>, ArchiveError> {
+    let mut content = Some(content);
+    rewrite(bytes, None, |name| match content.take_if(|_| name == entry) {
+        Some(content) => Rewrite::With(content),
+        None => Rewrite::Keep,
+    })
+}
+
+fn flipped(mut bytes: Vec<u8>, at: usize) -> Vec<u8> {
+    if let Some(byte) = bytes.get_mut(at) {
+        *byte ^= 1;
+    }
+    bytes
+}

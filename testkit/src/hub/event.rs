@@ -1,0 +1,270 @@
+//! What the hub orders and what it notes down.
+
+use std::collections::VecDeque;
+
+use crate::limits::EVENT_LOG;
+
+/// Number of one WebSocket connection; the caller's to give, never used twice.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct ConnId(pub u64);
+
+/// Number of one device in the hub.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct DeviceId(pub u64);
+
+/// An order to whoever moves the hub's bytes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum HubOutput {
+    /// Send this text message.
+    Send {
+        /// Where to.
+        conn: ConnId,
+        /// The message.
+        text: String,
+    },
+    /// Send a close frame and end the connection at once. The hub has forgotten it already.
+    Close {
+        /// Which one.
+        conn: ConnId,
+        /// The close code.
+        code: u16,
+        /// The reason; the real server always leaves it empty.
+        reason: String,
+    },
+}
+
+/// Something that happened at the hub, in the order it happened.
+#[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
+pub enum HubEvent {
+    /// An upgrade was refused.
+    Refused {
+        /// The HTTP status.
+        status: u16,
+    },
+    /// A device's socket is open.
+    Connected {
+        /// Which connection.
+        conn: ConnId,
+        /// Which device.
+        identifier: String,
+    },
+    /// A device's socket is gone.
+    Disconnected {
+        /// Which connection.
+        conn: ConnId,
+        /// Which device.
+        identifier: String,
+        /// The close code when the hub closed it, absent when the device or the network did.
+        code: Option<u16>,
+    },
+    /// The device channel was joined.
+    Joined {
+        /// Which device.
+        identifier: String,
+        /// `nerves_fw_uuid`, empty when it sent none.
+        uuid: String,
+        /// `nerves_fw_version`, empty when it sent none.
+        version: String,
+        /// `meta.firmware_validated`; `None` is unknown.
+        validated: Option<bool>,
+        /// `meta.firmware_auto_revert_detected`.
+        auto_revert_detected: bool,
+        /// `currently_downloading_uuid`, when it is a text that is not empty.
+        currently_downloading: Option<String>,
+    },
+    /// A join was refused.
+    JoinRefused {
+        /// Which device.
+        identifier: String,
+        /// The topic asked for.
+        topic: String,
+        /// The reason in the reply.
+        reason: String,
+    },
+    /// The extensions channel was joined.
+    ExtensionsJoined {
+        /// Which device.
+        identifier: String,
+        /// The names in the reply.
+        attached: Vec<String>,
+    },
+    /// An extension sent something.
+    Extension {
+        /// Which device.
+        identifier: String,
+        /// The event, for example `health:report`.
+        event: String,
+        /// What came with it.
+        payload: serde_json::Value,
+    },
+    /// An update was offered.
+    Offered {
+        /// Which device.
+        identifier: String,
+        /// The firmware's UUID.
+        uuid: String,
+        /// The firmware's version.
+        version: String,
+    },
+    /// A `status_update`.
+    Status {
+        /// Which device.
+        identifier: String,
+        /// One of the names of device-protocol §3.5.
+        status: String,
+        /// The reason, when one was given.
+        reason: Option<String>,
+        /// `delay_for` of a reschedule, in milliseconds as the server reads it.
+        delay_for: Option<i64>,
+        /// `downloader_network_interface` of `started`.
+        interface: Option<String>,
+    },
+    /// A `fwup_progress` or `update_progress`.
+    Progress {
+        /// Which device.
+        identifier: String,
+        /// `downloading` or `updating`, absent in the old form.
+        stage: Option<String>,
+        /// Percent.
+        value: i64,
+    },
+    /// A device that an update was offered to joined with the offered firmware.
+    UpdateSucceeded {
+        /// Which device.
+        identifier: String,
+        /// The UUID it ran before.
+        from: String,
+        /// The UUID it runs now.
+        to: String,
+    },
+    /// A device joined with its old firmware and without saying that it still downloads
+    /// (device-protocol-additions A14).
+    UpdateAbandoned {
+        /// Which device.
+        identifier: String,
+        /// The UUID that was offered.
+        uuid: String,
+    },
+    /// An offer was not heard of for thirty minutes.
+    UpdateExpired {
+        /// Which device.
+        identifier: String,
+        /// The UUID that was offered.
+        uuid: String,
+    },
+    /// The device gets no offers until then.
+    Blocked {
+        /// Which device.
+        identifier: String,
+        /// The hub's time in milliseconds.
+        until_ms: u64,
+        /// Why: `failed`, `ignored`, `rescheduled` or `attempts`.
+        why: &'static str,
+    },
+    /// The running firmware was validated.
+    Validated {
+        /// Which device.
+        identifier: String,
+    },
+    /// The device is about to reboot because it was asked to.
+    Rebooting {
+        /// Which device.
+        identifier: String,
+    },
+    /// The device named the network interface it uses.
+    NetworkInterface {
+        /// Which device.
+        identifier: String,
+        /// Its name, when it was a text.
+        interface: Option<String>,
+    },
+    /// A channel crashed over a message and was closed with `phx_error`.
+    ChannelCrashed {
+        /// Which device.
+        identifier: String,
+        /// The channel.
+        topic: String,
+        /// What it crashed over.
+        why: String,
+    },
+    /// A message that the real server ignores as well.
+    Ignored {
+        /// Which device.
+        identifier: String,
+        /// The topic.
+        topic: String,
+        /// The event.
+        event: String,
+    },
+    /// A message that could not be read; the socket was closed with 1011.
+    Undecodable {
+        /// Which device.
+        identifier: String,
+    },
+    /// A heartbeat.
+    Heartbeat {
+        /// Which device.
+        identifier: String,
+    },
+    /// A firmware request was answered; the body may follow.
+    Download {
+        /// The path asked for, without the query.
+        path: String,
+        /// The status of the answer.
+        status: u16,
+        /// The first byte asked for.
+        from: u64,
+    },
+}
+
+/// The events so far. Holds the newest [`EVENT_LOG`]; positions count from the first ever.
+#[derive(Debug, Default)]
+pub(crate) struct EventLog {
+    events: VecDeque<HubEvent>,
+    dropped: u64,
+}
+
+impl EventLog {
+    pub fn push(&mut self, event: HubEvent) {
+        if self.events.len() >= EVENT_LOG {
+            self.events.pop_front();
+            self.dropped = self.dropped.saturating_add(1);
+        }
+        self.events.push_back(event);
+    }
+
+    /// The event at `position` or the first one still held after it, and its position.
+    pub fn at(&self, position: u64) -> Option<(u64, &HubEvent)> {
+        let position = position.max(self.dropped);
+        let index = usize::try_from(position.saturating_sub(self.dropped)).ok()?;
+        self.events.get(index).map(|event| (position, event))
+    }
+
+    pub fn iter(&self) -> impl Iterator<Item = &HubEvent> {
+        self.events.iter()
+    }
+
+    pub fn end(&self) -> u64 {
+        self.dropped.saturating_add(u64::try_from(self.events.len()).unwrap_or(u64::MAX))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn log_keeps_the_newest_at_and_past_its_limit() {
+        let mut log = EventLog::default();
+        for n in 0..EVENT_LOG {
+            log.push(HubEvent::Refused { status: u16::try_from(n % 600).unwrap() });
+        }
+        assert_eq!(log.at(0).unwrap().0, 0);
+        log.push(HubEvent::Refused { status: 999 });
+        assert_eq!(log.at(0).unwrap().0, 1);
+        assert_eq!(log.iter().count(), EVENT_LOG);
+        assert_eq!(log.at(EVENT_LOG as u64).unwrap().1, &HubEvent::Refused { status: 999 });
+        assert_eq!(log.end(), EVENT_LOG as u64 + 1);
+    }
+}

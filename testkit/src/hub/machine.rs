@@ -1,0 +1,410 @@
+//! The hub: connections and messages in, orders and events out.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+
+use serde_json::{Value, json};
+
+use super::auth::{self, SignedHeaders};
+use super::config::{HubConfig, KeyPair, Refusal};
+use super::event::{ConnId, DeviceId, EventLog, HubEvent, HubOutput};
+use super::frame::{Frame, encode};
+use super::update::{Device, Fleet};
+use crate::limits::{CHANNELS, DEVICES};
+
+/// A NervesHub server without I/O and without a clock (device-protocol §9).
+///
+/// The caller gives connections numbers, hands in what arrives together with the time in milliseconds,
+/// and carries out what [`Hub::poll`] returns. Times given to `authenticate` are Unix time; all others
+/// may count from anywhere but must not go backwards.
+#[derive(Debug)]
+pub struct Hub {
+    pub(super) config: HubConfig,
+    product: KeyPair,
+    device_keys: Vec<(KeyPair, String)>,
+    pub(super) public_keys: Vec<String>,
+    pub(super) fleet: Fleet,
+    pub(super) conns: BTreeMap<ConnId, Connection>,
+    pub(super) out: VecDeque<HubOutput>,
+    pub(super) log: EventLog,
+}
+
+/// One open socket.
+#[derive(Debug)]
+pub(super) struct Connection {
+    pub device: DeviceId,
+    pub identifier: String,
+    pub heard_ms: u64,
+    /// Joined topics and their join references.
+    pub topics: BTreeMap<String, Value>,
+    pub attachable: BTreeSet<String>,
+    pub attached: BTreeSet<String>,
+}
+
+impl Hub {
+    /// A hub with one product.
+    pub fn new(config: HubConfig, product: KeyPair) -> Self {
+        Self {
+            config,
+            product,
+            device_keys: Vec::new(),
+            public_keys: Vec::new(),
+            fleet: Fleet::default(),
+            conns: BTreeMap::new(),
+            out: VecDeque::new(),
+            log: EventLog::default(),
+        }
+    }
+
+    /// The settings, to be changed at any time.
+    pub fn config_mut(&mut self) -> &mut HubConfig {
+        &mut self.config
+    }
+
+    /// Gives one device a key of its own.
+    pub fn add_device_key(&mut self, pair: KeyPair, identifier: &str) {
+        self.device_keys.push((pair, identifier.to_owned()));
+    }
+
+    /// Adds a firmware signing key (base64 of 32 bytes) to those sent to devices that ask.
+    pub fn add_public_key(&mut self, key: &str) {
+        self.public_keys.push(key.to_owned());
+    }
+
+    /// The events so far, oldest first.
+    pub fn events(&self) -> impl Iterator<Item = &HubEvent> {
+        self.log.iter()
+    }
+
+    /// Decides about an upgrade request by path, query and headers (device-protocol §1.13, §2.2).
+    /// A device that is new to a product's key is registered.
+    pub fn authenticate(
+        &mut self,
+        unix_ms: u64,
+        path: &str,
+        query: Option<&str>,
+        headers: &[(String, String)],
+    ) -> Result<DeviceId, Refusal> {
+        let answer = self.decide(unix_ms, path, query, headers);
+        if let Err(refusal) = &answer {
+            self.log.push(HubEvent::Refused { status: refusal.status });
+        }
+        answer
+    }
+
+    /// The device's socket is open. An older one of the same device is closed with 1001.
+    pub fn connected(&mut self, now_ms: u64, conn: ConnId, device: DeviceId) {
+        let Some(identifier) = self.fleet.identifier(device) else { return };
+        let older: Vec<ConnId> =
+            self.conns.iter().filter(|(_, c)| c.device == device).map(|(id, _)| *id).collect();
+        for old in older {
+            self.close(old, 1001, "");
+        }
+        self.log.push(HubEvent::Connected { conn, identifier: identifier.clone() });
+        let connection = Connection {
+            device,
+            identifier,
+            heard_ms: now_ms,
+            topics: BTreeMap::new(),
+            attachable: BTreeSet::new(),
+            attached: BTreeSet::new(),
+        };
+        self.conns.insert(conn, connection);
+    }
+
+    /// The socket ended without the hub's doing.
+    pub fn disconnected(&mut self, conn: ConnId) {
+        self.forget(conn, None);
+    }
+
+    /// A text message arrived.
+    pub fn text(&mut self, now_ms: u64, conn: ConnId, text: &str) {
+        self.message(now_ms, conn, Frame::parse(text));
+    }
+
+    /// A binary message arrived.
+    pub fn binary(&mut self, now_ms: u64, conn: ConnId, bytes: &[u8]) {
+        self.message(now_ms, conn, Frame::parse_binary(bytes));
+    }
+
+    /// A control frame arrived: the device is alive.
+    pub fn alive(&mut self, now_ms: u64, conn: ConnId) {
+        if let Some(connection) = self.conns.get_mut(&conn) {
+            connection.heard_ms = now_ms;
+        }
+    }
+
+    /// Time has passed: closes idle sockets, forgets silent updates, makes offers that are due.
+    pub fn tick(&mut self, now_ms: u64) {
+        let idle = self.config.idle_ms;
+        let silent: Vec<ConnId> = self
+            .conns
+            .iter()
+            .filter(|(_, c)| now_ms.saturating_sub(c.heard_ms) >= idle)
+            .map(|(id, _)| *id)
+            .collect();
+        for conn in silent {
+            self.close(conn, 1002, "");
+        }
+        self.expire(now_ms);
+        self.offer(now_ms);
+    }
+
+    /// The next order.
+    pub fn poll(&mut self) -> Option<HubOutput> {
+        self.out.pop_front()
+    }
+
+    /// Sends every device on its way as an orderly shutdown does: `phx_close` per channel, then 1012.
+    pub fn drain(&mut self) {
+        let conns: Vec<ConnId> = self.conns.keys().copied().collect();
+        for conn in conns {
+            let topics = self.conns.get(&conn).map(|c| c.topics.clone()).unwrap_or_default();
+            for (topic, join_ref) in topics {
+                self.send(conn, &join_ref, &join_ref, &topic, "phx_close", &json!({}));
+            }
+            self.close(conn, 1012, "");
+        }
+    }
+
+    /// Closes every socket with this code, as an operator or a crash would.
+    pub fn close_all(&mut self, code: u16, reason: &str) {
+        let conns: Vec<ConnId> = self.conns.keys().copied().collect();
+        for conn in conns {
+            self.close(conn, code, reason);
+        }
+    }
+
+    /// Broadcasts an event on the device channel to every device that joined it.
+    pub fn broadcast(&mut self, event: &str, payload: &Value) {
+        let conns: Vec<ConnId> = self.joined();
+        for conn in conns {
+            self.send(conn, &Value::Null, &Value::Null, "device", event, payload);
+        }
+    }
+
+    /// Sends this text to every connected device as it is, for messages no server would send.
+    pub fn broadcast_raw(&mut self, text: &str) {
+        let outputs = self.conns.keys().map(|conn| HubOutput::Send { conn: *conn, text: text.to_owned() });
+        self.out.extend(outputs);
+    }
+
+    /// Crashes the device channel of every device that joined it; the sockets stay open.
+    pub fn crash_channels(&mut self) {
+        for conn in self.joined() {
+            self.crash(conn, "device", "asked to");
+        }
+    }
+
+    /// Connections whose device channel is joined.
+    pub(super) fn joined(&self) -> Vec<ConnId> {
+        self.conns.iter().filter(|(_, c)| c.topics.contains_key("device")).map(|(id, _)| *id).collect()
+    }
+
+    pub(super) fn send(
+        &mut self,
+        conn: ConnId,
+        join_ref: &Value,
+        reference: &Value,
+        topic: &str,
+        event: &str,
+        payload: &impl serde::Serialize,
+    ) {
+        let text = encode(join_ref, reference, &Value::from(topic), event, payload);
+        self.out.push_back(HubOutput::Send { conn, text });
+    }
+
+    pub(super) fn reply(&mut self, conn: ConnId, frame: &Frame, status: &str, response: &Value) {
+        let payload = json!({"status": status, "response": response});
+        let text = encode(&frame.join_ref, &frame.reference, &frame.topic, "phx_reply", &payload);
+        self.out.push_back(HubOutput::Send { conn, text });
+    }
+
+    /// `phx_error` with both references those of the join; the topic must be joined again.
+    pub(super) fn crash(&mut self, conn: ConnId, topic: &str, why: &str) {
+        let Some(connection) = self.conns.get_mut(&conn) else { return };
+        let Some(join_ref) = connection.topics.remove(topic) else { return };
+        let identifier = connection.identifier.clone();
+        self.send(conn, &join_ref, &join_ref, topic, "phx_error", &json!({"reason": "channel_crash"}));
+        self.log.push(HubEvent::ChannelCrashed { identifier, topic: topic.to_owned(), why: why.to_owned() });
+    }
+
+    pub(super) fn ignored(&mut self, identifier: &str, topic: &str, event: &str) {
+        let (identifier, topic, event) = (identifier.to_owned(), topic.to_owned(), event.to_owned());
+        self.log.push(HubEvent::Ignored { identifier, topic, event });
+    }
+
+    fn close(&mut self, conn: ConnId, code: u16, reason: &str) {
+        self.out.push_back(HubOutput::Close { conn, code, reason: reason.to_owned() });
+        self.forget(conn, Some(code));
+    }
+
+    fn forget(&mut self, conn: ConnId, code: Option<u16>) {
+        if let Some(connection) = self.conns.remove(&conn) {
+            self.log.push(HubEvent::Disconnected { conn, identifier: connection.identifier, code });
+        }
+    }
+
+    fn message(&mut self, now_ms: u64, conn: ConnId, frame: Option<Frame>) {
+        let Some(connection) = self.conns.get_mut(&conn) else { return };
+        connection.heard_ms = now_ms;
+        let identifier = connection.identifier.clone();
+        let Some(frame) = frame else {
+            self.log.push(HubEvent::Undecodable { identifier });
+            self.close(conn, 1011, "");
+            return;
+        };
+        let event = frame.event.as_str().unwrap_or_default();
+        let Some(topic) = frame.topic.as_str() else { return self.unmatched(conn, frame) };
+        let joined = connection.topics.get(topic);
+        match (topic, event, joined) {
+            ("phoenix", "heartbeat", _) => {
+                self.log.push(HubEvent::Heartbeat { identifier });
+                if self.config.heartbeat_replies {
+                    let reply = Frame { join_ref: Value::Null, ..frame };
+                    self.reply(conn, &reply, "ok", &json!({}));
+                }
+            }
+            (_, "phx_join", _) => self.join(now_ms, conn, &identifier, frame),
+            (_, "phx_leave", _) => self.leave(conn, &frame),
+            (_, _, None) => self.unmatched(conn, frame),
+            // A reference of an earlier join: dropped without a word. Null is let through.
+            (_, _, Some(current)) if !frame.join_ref.is_null() && frame.join_ref != *current => {}
+            ("device", _, _) => self.device_message(now_ms, conn, &identifier, &frame),
+            ("extensions", _, _) => self.extensions_message(conn, &identifier, &frame),
+            ("console", _, _) => self.console_message(conn, &identifier, &frame),
+            (topic, event, _) => self.ignored(&identifier, topic, event),
+        }
+        self.offer(now_ms);
+    }
+
+    fn unmatched(&mut self, conn: ConnId, frame: Frame) {
+        let frame = Frame { join_ref: Value::Null, ..frame };
+        self.reply(conn, &frame, "error", &json!({"reason": "unmatched topic"}));
+    }
+
+    fn join(&mut self, now_ms: u64, conn: ConnId, identifier: &str, frame: Frame) {
+        let topic = frame.topic.as_str().unwrap_or_default().to_owned();
+        // The device's own topic by its number in the database; nothing is sent there but the reply.
+        let numbered = topic.starts_with("device:");
+        if !numbered && !["device", "console", "extensions"].contains(&topic.as_str()) {
+            return self.unmatched(conn, frame);
+        }
+        let topic = if numbered { "device:".to_owned() } else { topic };
+        let shown = if numbered { "device" } else { &topic };
+        let frame = Frame { topic: Value::from(shown), ..frame };
+        let Some(connection) = self.conns.get_mut(&conn) else { return };
+        if connection.topics.len() >= CHANNELS && !connection.topics.contains_key(&topic) {
+            return self.reply(conn, &frame, "error", &json!({"reason": "too many channels joined"}));
+        }
+        if let Some(old) = connection.topics.remove(&topic) {
+            self.send(conn, &old, &old, shown, "phx_close", &json!({}));
+        }
+        let accepted = match topic.as_str() {
+            "device" => self.device_join(now_ms, conn, identifier, &frame),
+            "extensions" => self.extensions_join(conn, identifier, &frame),
+            _ => {
+                self.reply(conn, &frame, "ok", &json!({}));
+                true
+            }
+        };
+        if accepted {
+            if let Some(connection) = self.conns.get_mut(&conn) {
+                connection.topics.insert(topic, frame.join_ref);
+            }
+        } else {
+            self.reply(conn, &frame, "error", &json!({"reason": "join crashed"}));
+            let (identifier, reason) = (identifier.to_owned(), "join crashed".to_owned());
+            self.log.push(HubEvent::JoinRefused { identifier, topic, reason });
+        }
+    }
+
+    fn leave(&mut self, conn: ConnId, frame: &Frame) {
+        self.reply(conn, frame, "ok", &json!({}));
+        let topic = frame.topic.as_str().unwrap_or_default();
+        let left = self.conns.get_mut(&conn).and_then(|c| c.topics.remove(topic));
+        if let Some(join_ref) = left {
+            self.send(conn, &join_ref, &join_ref, topic, "phx_close", &json!({}));
+        }
+    }
+
+    /// The console takes output and files, and crashes over everything else (device-protocol §4).
+    fn console_message(&mut self, conn: ConnId, identifier: &str, frame: &Frame) {
+        let event = frame.event.as_str().unwrap_or_default();
+        let fine = match event {
+            "up" => frame.payload.get("data").is_some_and(Value::is_string),
+            "file-data/start" | "file-data" | "file-data/stop" => true,
+            _ => false,
+        };
+        if fine {
+            self.ignored(identifier, "console", event);
+        } else {
+            self.crash(conn, "console", &format!("console event {event}"));
+        }
+    }
+
+    fn decide(
+        &mut self,
+        unix_ms: u64,
+        path: &str,
+        query: Option<&str>,
+        headers: &[(String, String)],
+    ) -> Result<DeviceId, Refusal> {
+        if !matches!(path, "/device-socket/websocket" | "/socket/websocket") {
+            return Err(Refusal::new(301, "").header("location", "https://docs.nerves-hub.org/"));
+        }
+        let get = |wanted: &str| {
+            headers
+                .iter()
+                .find(|(name, _)| name.eq_ignore_ascii_case(wanted))
+                .map(|(_, value)| value.as_str())
+        };
+        let has_any =
+            headers.iter().any(|(name, _)| name.get(..2).is_some_and(|x| x.eq_ignore_ascii_case("x-")));
+        if !known_version(query) {
+            return Err(Refusal::new(403, ""));
+        }
+        if !has_any {
+            let text = "no certificate pair or shared secrets connection settings were provided";
+            return Err(Refusal::new(401, text));
+        }
+        let refused = || Refusal::new(401, "");
+        let (Some(alg), Some(key), Some(signature)) =
+            (get("x-nh-alg"), get("x-nh-key"), get("x-nh-signature"))
+        else {
+            return Err(refused());
+        };
+        let Some(time) = get("x-nh-time") else {
+            let text = "the platform could not be reached to authenticate this device";
+            return Err(Refusal::new(503, text));
+        };
+        let signed = SignedHeaders { alg, key, time, signature };
+        if key == self.product.key {
+            let identifier = auth::verify(signed, &self.product.secret, unix_ms).ok_or_else(refused)?;
+            return self.fleet.register(&identifier, DEVICES).ok_or_else(refused);
+        }
+        let (pair, owner) = self.device_keys.iter().find(|(pair, _)| pair.key == key).ok_or_else(refused)?;
+        let identifier = auth::verify(signed, &pair.secret, unix_ms).ok_or_else(refused)?;
+        if identifier != *owner {
+            return Err(refused());
+        }
+        self.fleet.register(&identifier, DEVICES).ok_or_else(refused)
+    }
+}
+
+impl Hub {
+    /// The device behind a connection.
+    pub(super) fn device_of(&mut self, conn: ConnId) -> Option<&mut Device> {
+        let id = self.conns.get(&conn)?.device;
+        self.fleet.get_mut(id)
+    }
+}
+
+/// Whether `vsn` names a serializer this hub speaks: `~> 2.0.0`. A missing one counts as 1.0.0.
+fn known_version(query: Option<&str>) -> bool {
+    let version = query
+        .unwrap_or_default()
+        .split('&')
+        .find_map(|pair| pair.strip_prefix("vsn="))
+        .and_then(super::device::version);
+    matches!(version, Some((2, 0, _)))
+}

@@ -1,0 +1,283 @@
+//! Deployments, offers and the bookkeeping behind them (device-protocol §9.2 to §9.4).
+
+use std::collections::BTreeMap;
+
+use serde::Serialize;
+use serde_json::Value;
+
+use super::config::Release;
+use super::event::{ConnId, DeviceId, HubEvent};
+use super::machine::Hub;
+use crate::limits::IN_FLIGHT_MS;
+use crate::meta::FirmwareMeta;
+
+/// What a device said when it joined.
+#[derive(Debug)]
+pub(super) struct JoinFacts {
+    pub api_version: (u64, u64, u64),
+    pub meta: FirmwareMeta,
+    pub validated: Option<bool>,
+    pub auto_revert_detected: bool,
+    pub currently_downloading: Option<String>,
+}
+
+/// What the hub knows of a device.
+#[derive(Debug, Default)]
+pub(super) struct Device {
+    identifier: String,
+    meta: Option<FirmwareMeta>,
+    pub validated: Option<bool>,
+    in_flight: Option<InFlight>,
+    /// Times of the attempts since the firmware last changed.
+    attempts: Vec<u64>,
+    blocked_until: Option<u64>,
+}
+
+#[derive(Debug)]
+struct InFlight {
+    uuid: String,
+    touched_ms: u64,
+    counted: bool,
+    manual: bool,
+}
+
+/// All devices, and the one deployment group they are in.
+#[derive(Debug, Default)]
+pub(super) struct Fleet {
+    devices: BTreeMap<DeviceId, Device>,
+    release: Option<Release>,
+    deployment_id: u64,
+    offered_ms: Option<u64>,
+}
+
+#[derive(Serialize)]
+struct UpdatePayload<'a> {
+    update_available: bool,
+    firmware_url: &'a str,
+    firmware_meta: &'a FirmwareMeta,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    size: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    checksum: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    partials_checksums: Option<&'a [String]>,
+    deployment_id: Option<u64>,
+}
+
+impl Fleet {
+    pub fn identifier(&self, id: DeviceId) -> Option<String> {
+        self.devices.get(&id).map(|device| device.identifier.clone())
+    }
+
+    pub fn get_mut(&mut self, id: DeviceId) -> Option<&mut Device> {
+        self.devices.get_mut(&id)
+    }
+
+    /// The device of that name, made if it is new. `None` when the hub is full.
+    pub fn register(&mut self, identifier: &str, limit: usize) -> Option<DeviceId> {
+        if let Some((id, _)) = self.devices.iter().find(|(_, d)| d.identifier == identifier) {
+            return Some(*id);
+        }
+        if self.devices.len() >= limit {
+            return None;
+        }
+        let id = DeviceId(self.devices.len().try_into().unwrap_or(u64::MAX));
+        self.devices.insert(id, Device { identifier: identifier.to_owned(), ..Device::default() });
+        Some(id)
+    }
+}
+
+impl Hub {
+    /// Makes this the current release of the deployment group: every device that qualifies is offered
+    /// it, now or when it joins.
+    pub fn deploy(&mut self, now_ms: u64, release: Release) {
+        self.fleet.release = Some(release);
+        self.fleet.deployment_id = self.fleet.deployment_id.saturating_add(1);
+        self.fleet.offered_ms = None;
+        self.offer(now_ms);
+    }
+
+    /// Takes the deployment group out of use; updates in flight go on.
+    pub fn undeploy(&mut self) {
+        self.fleet.release = None;
+    }
+
+    /// Pushes a firmware to one device by hand: no conditions, no penalties, `deployment_id` null.
+    /// False when no such device is there.
+    pub fn push_update(&mut self, now_ms: u64, identifier: &str, release: &Release) -> bool {
+        let mut joined = self.joined().into_iter();
+        let Some(conn) = joined.find(|conn| self.conns.get(conn).is_some_and(|c| c.identifier == identifier))
+        else {
+            return false;
+        };
+        self.send_update(now_ms, conn, release, None);
+        true
+    }
+
+    /// Lifts a device's block and forgets its attempts, as an operator can.
+    pub fn clear_penalty(&mut self, identifier: &str) {
+        for device in self.fleet.devices.values_mut().filter(|d| d.identifier == identifier) {
+            device.blocked_until = None;
+            device.attempts.clear();
+        }
+    }
+
+    pub(super) fn record_join(&mut self, now_ms: u64, conn: ConnId, facts: JoinFacts) {
+        let Some(device) = self.device_of(conn) else { return };
+        device.validated = facts.validated;
+        let identifier = device.identifier.clone();
+        // All five must be there; else nothing is recorded and the stored description stays.
+        let complete = [
+            &facts.meta.uuid,
+            &facts.meta.product,
+            &facts.meta.version,
+            &facts.meta.platform,
+            &facts.meta.architecture,
+        ]
+        .iter()
+        .all(|field| !field.is_empty());
+        let before = device.meta.as_ref().map(|meta| meta.uuid.clone());
+        let changed = complete && before.as_deref() != Some(facts.meta.uuid.as_str());
+        let mut event = None;
+        if changed {
+            let to = facts.meta.uuid.clone();
+            let in_flight = device.in_flight.take();
+            device.attempts.clear();
+            device.blocked_until = None;
+            if let (Some(from), Some(true)) = (before, in_flight.map(|update| update.uuid == to)) {
+                event = Some(HubEvent::UpdateSucceeded { identifier, from, to });
+            }
+        } else if facts.currently_downloading.is_none() {
+            event = device
+                .in_flight
+                .take()
+                .map(|update| HubEvent::UpdateAbandoned { identifier, uuid: update.uuid });
+        } else if let Some(update) = &mut device.in_flight {
+            update.touched_ms = now_ms;
+        }
+        if complete {
+            device.meta = Some(facts.meta);
+        }
+        if let Some(event) = event {
+            self.log.push(event);
+        }
+        // A device that comes online makes the orchestrator look at once.
+        self.fleet.offered_ms = None;
+    }
+
+    /// The first sign of life after an offer counts as an attempt, whatever comes of it.
+    pub(super) fn record_attempt(&mut self, now_ms: u64, conn: ConnId) {
+        let Some(device) = self.device_of(conn) else { return };
+        let Some(update) = &mut device.in_flight else { return };
+        update.touched_ms = now_ms;
+        if !update.counted {
+            update.counted = true;
+            device.attempts.push(now_ms);
+        }
+    }
+
+    pub(super) fn record_status(&mut self, now_ms: u64, conn: ConnId, status: &str, delay: Option<i64>) {
+        self.record_attempt(now_ms, conn);
+        let penalty = self.penalty_ms();
+        let Some(device) = self.device_of(conn) else { return };
+        let (until, why) = match (status, delay) {
+            ("failed", _) => (now_ms.saturating_add(penalty), "failed"),
+            ("ignored", _) => (now_ms.saturating_add(penalty), "ignored"),
+            ("rescheduled", Some(delay)) => {
+                (now_ms.saturating_add(u64::try_from(delay).unwrap_or(0)), "rescheduled")
+            }
+            _ => return,
+        };
+        // Only an update of the deployment group has consequences.
+        let automatic = device.in_flight.take().is_some_and(|update| !update.manual);
+        if automatic {
+            device.blocked_until = Some(until);
+            let identifier = device.identifier.clone();
+            self.log.push(HubEvent::Blocked { identifier, until_ms: until, why });
+        }
+    }
+
+    /// Forgets updates not heard of for thirty minutes.
+    pub(super) fn expire(&mut self, now_ms: u64) {
+        for device in self.fleet.devices.values_mut() {
+            let old = |update: &InFlight| now_ms.saturating_sub(update.touched_ms) >= IN_FLIGHT_MS;
+            if let Some(update) = device.in_flight.take_if(|update| old(update)) {
+                let identifier = device.identifier.clone();
+                self.log.push(HubEvent::UpdateExpired { identifier, uuid: update.uuid });
+            }
+        }
+    }
+
+    /// One round of the orchestrator.
+    pub(super) fn offer(&mut self, now_ms: u64) {
+        let interval = self.config.offer_interval_ms;
+        if self.fleet.offered_ms.is_some_and(|last| now_ms.saturating_sub(last) < interval) {
+            return;
+        }
+        let Some(release) = self.fleet.release.clone() else { return };
+        self.fleet.offered_ms = Some(now_ms);
+        let deployment = Some(self.fleet.deployment_id);
+        for conn in self.joined() {
+            if self.qualifies(now_ms, conn, &release) {
+                self.send_update(now_ms, conn, &release, deployment);
+            }
+        }
+    }
+
+    fn qualifies(&mut self, now_ms: u64, conn: ConnId, release: &Release) -> bool {
+        let penalty = self.penalty_ms();
+        let (threshold, amount) = (self.config.failure_threshold, self.config.failure_rate_amount);
+        let window = self.config.failure_rate_seconds.saturating_mul(1000);
+        let Some(device) = self.device_of(conn) else { return false };
+        let Some(meta) = &device.meta else { return false };
+        let fits = meta.platform == release.meta.platform && meta.architecture == release.meta.architecture;
+        if !fits
+            || meta.uuid == release.meta.uuid
+            || device.validated == Some(false)
+            || device.in_flight.is_some()
+            || device.blocked_until.is_some_and(|until| now_ms < until)
+        {
+            return false;
+        }
+        let recent = device.attempts.iter().filter(|at| now_ms.saturating_sub(**at) <= window).count();
+        if device.attempts.len() < threshold && recent < amount {
+            return true;
+        }
+        // The list stays: after the block the device is blocked again at its next turn, as it is at
+        // the real server.
+        let until = now_ms.saturating_add(penalty);
+        device.blocked_until = Some(until);
+        let identifier = device.identifier.clone();
+        self.log.push(HubEvent::Blocked { identifier, until_ms: until, why: "attempts" });
+        false
+    }
+
+    fn send_update(&mut self, now_ms: u64, conn: ConnId, release: &Release, deployment: Option<u64>) {
+        let fields = self.config.update_fields;
+        let payload = UpdatePayload {
+            update_available: true,
+            firmware_url: &release.url,
+            firmware_meta: &release.meta,
+            size: fields.size.then_some(release.size),
+            checksum: fields.checksum.then_some(release.checksum.as_str()),
+            partials_checksums: fields.partials.then_some(release.partials.as_slice()),
+            deployment_id: deployment,
+        };
+        self.send(conn, &Value::Null, &Value::Null, "device", "update", &payload);
+        let Some(device) = self.device_of(conn) else { return };
+        let uuid = release.meta.uuid.clone();
+        device.in_flight = Some(InFlight {
+            uuid: uuid.clone(),
+            touched_ms: now_ms,
+            counted: false,
+            manual: deployment.is_none(),
+        });
+        let identifier = device.identifier.clone();
+        let version = release.meta.version.clone();
+        self.log.push(HubEvent::Offered { identifier, uuid, version });
+    }
+
+    fn penalty_ms(&self) -> u64 {
+        self.config.penalty_timeout_minutes.saturating_mul(60_000)
+    }
+}

@@ -1,0 +1,52 @@
+//! Every limit of the test kit, each with its reason.
+
+/// Events the hub remembers; the oldest go first. Far more than any test makes, few megabytes at most.
+pub const EVENT_LOG: usize = 100_000;
+
+/// PBKDF2 rounds a device may ask for. The default is 1000; a header must not stall the hub.
+pub const AUTH_ITERATIONS: u32 = 100_000;
+
+/// Bytes of derived key a device may ask for. The default is 32.
+pub const AUTH_KEY_LENGTH: u32 = 512;
+
+/// Devices the hub registers on first sight. A test fleet, not a real one.
+pub const DEVICES: usize = 10_000;
+
+/// Topics one socket may join at a time, as Phoenix has it (device-protocol §1.4).
+pub const CHANNELS: usize = 100;
+
+/// Bytes of one WebSocket frame or message from a device (device-protocol §1.4).
+pub const MESSAGE: usize = 8_000_000;
+
+/// Milliseconds without any frame after which the hub closes a socket with 1002 (device-protocol §1.4).
+pub const IDLE_MS: u64 = 180_000;
+
+/// Milliseconds without progress after which an update in flight is forgotten (device-protocol §9.3).
+pub const IN_FLIGHT_MS: u64 = 30 * 60 * 1000;
+
+/// Bytes per entry of `partials_checksums` (device-protocol §6.1).
+pub const PART: usize = 1_048_576;
+
+/// Bytes of an HTTP request head.
+pub const REQUEST_HEAD: usize = 16 * 1024;
+
+/// Header lines of an HTTP request.
+pub const REQUEST_HEADERS: usize = 64;
+
+/// Connections the socket hub serves at a time; one thread each.
+pub const CONNECTIONS: usize = 256;
+
+/// Bytes read from a firmware and written to a download at a time.
+pub const BODY_CHUNK: usize = 64 * 1024;
+
+/// Bytes of `meta.conf` an archive may have (fw-format §1.4).
+pub const META_CONF_MAX: usize = 49_999;
+
+/// The fewest bytes of `meta.conf` an archive may have (fw-format §1.4).
+pub const META_CONF_MIN: usize = 10;
+
+/// Bytes of one resource or archive: this kit writes no zip64.
+pub const ZIP32: u64 = 0xFFFF_FFFE;
+
+/// Bytes of a U-Boot environment block: fwup's largest block count times the block size.
+pub const ENVIRONMENT: usize = 65_534 * 512;
