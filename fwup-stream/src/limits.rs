@@ -23,3 +23,11 @@ pub const CACHE_MEGABYTES_DEFAULT: u64 = 8;
 
 /// Most megabytes of write cache; a manifest that asks for more gets this. Results do not depend on it.
 pub const CACHE_MEGABYTES_MAX: u64 = 64;
+
+/// Blocks of a U-Boot environment: 4 MiB, where the largest in use are a few hundred KiB. fwup's own limit
+/// of 65534 blocks would let a manifest decide on 32 MiB of memory.
+pub const UBOOT_BLOCKS_MAX: u64 = 8192;
+
+/// Bytes that all variables of a manifest may expand to: twenty times the largest manifest. Definitions
+/// that double themselves would otherwise fill the memory.
+pub const EXPANDED_MAX: usize = 1024 * 1024;

@@ -1,10 +1,38 @@
 //! The push reader: bytes in, entries and their data out.
 
-use super::header::EntryInfo;
+use super::error::{ArchiveError, ArchiveErrorKind as Kind};
+use super::header::{EntryInfo, FIXED_LENGTH, LocalHeader, le};
+use super::inflate::Inflater;
+use super::search::{DESCRIPTOR_WORD, Found, Search};
+use crate::limits::{DATA_PIECE, ENTRY_NAME};
 
-/// Reads a ZIP archive from front to back, from pieces of any size.
-#[derive(Debug, Default)]
+/// Third and fourth byte of the words an archive may begin with, after `PK`.
+const FIRST_WORDS: [[u8; 2]; 6] = [[1, 2], [3, 4], [5, 6], [6, 6], [7, 8], *b"00"];
+/// Third and fourth byte of the word of a local header.
+const LOCAL_HEADER: [u8; 2] = [3, 4];
+/// Third and fourth byte of the words that say that no entry follows.
+const NO_MORE_ENTRIES: [[u8; 2]; 3] = [[1, 2], [5, 6], [6, 6]];
+
+const METHOD_STORED: u16 = 0;
+const METHOD_DEFLATE: u16 = 8;
+
+/// Reads a ZIP archive from front to back, from pieces of any size. Holds one buffer of
+/// [`DATA_PIECE`] bytes and one local header, whatever comes in.
+#[derive(Debug)]
 pub struct ArchiveReader {
+    state: State,
+    /// Bytes of the part being collected.
+    part: Vec<u8>,
+    name: Vec<u8>,
+    header: LocalHeader,
+    crc: crc32fast::Hasher,
+    /// Bytes of the present entry read from the archive.
+    compressed: u64,
+    /// Bytes of data of the present entry.
+    uncompressed: u64,
+    skipping: bool,
+    inflater: Option<Inflater>,
+    search: Search,
     bytes: u64,
 }
 
@@ -15,7 +43,7 @@ pub enum ArchiveEvent<'a> {
     NeedInput,
     /// An entry begins. Its data follow.
     Entry(EntryInfo),
-    /// Data of the entry, at most [`crate::limits::DATA_PIECE`] bytes.
+    /// Data of the entry, at most [`DATA_PIECE`] bytes, never empty.
     Data(&'a [u8]),
     /// The entry is complete and its checksum and sizes agree (not checked for a skipped entry).
     EntryEnd,
@@ -23,48 +51,406 @@ pub enum ArchiveEvent<'a> {
     End,
 }
 
-/// Why the archive cannot be read. Displays as the reference does where that is known.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
-pub enum ArchiveError {
-    /// The first bytes are not those of a ZIP archive.
-    #[error("Unrecognized archive format")]
-    Unrecognized,
+/// What the next byte belongs to.
+#[derive(Clone, Debug)]
+enum State {
+    /// The first word of the archive.
+    Start,
+    /// Something between entries: a local header is looked for, as the reference does.
+    Between,
+    HeaderFixed,
+    HeaderName,
+    HeaderExtra,
+    /// Stored data, or data skipped by their size.
+    Counted {
+        remaining: u64,
+    },
+    /// Stored data whose size stands behind them.
+    Searched,
+    /// Deflated data; with the bytes left if the header said it.
+    Deflated {
+        remaining: Option<u64>,
+    },
+    /// Data that cannot be read, only skipped.
+    Unreadable(Kind),
+    /// The checksum and sizes behind the data.
+    Descriptor,
+    End,
+    Failed(ArchiveError),
 }
 
-impl ArchiveError {
-    /// Tells whether reading an entry's data failed. If not, the reference takes the error (in a header,
-    /// between entries or in skipped data) as the end of the entries, except before the first one.
-    pub fn in_data(&self) -> bool {
-        false
+/// What one step came to, without borrowing the reader.
+enum Step<'i> {
+    Continue,
+    NeedInput,
+    Entry(EntryInfo),
+    Direct(&'i [u8]),
+    Inflated(usize),
+    Released,
+    EntryEnd,
+    End,
+}
+
+impl Default for ArchiveReader {
+    fn default() -> Self {
+        Self::new()
     }
 }
 
 impl ArchiveReader {
     /// Makes a reader at the start of an archive.
     pub fn new() -> Self {
-        Self::default()
+        Self {
+            state: State::Start,
+            part: Vec::new(),
+            name: Vec::new(),
+            header: LocalHeader::default(),
+            crc: crc32fast::Hasher::new(),
+            compressed: 0,
+            uncompressed: 0,
+            skipping: false,
+            inflater: None,
+            search: Search::default(),
+            bytes: 0,
+        }
     }
 
     /// Takes what it needs off the front of `input` and returns the next event; `NeedInput` only when
     /// `input` is empty. After an error every call returns that error.
-    pub fn next<'a>(&'a mut self, input: &mut &[u8]) -> Result<ArchiveEvent<'a>, ArchiveError> {
-        let _ = input;
-        Err(ArchiveError::Unrecognized)
+    pub fn next<'e, 'i: 'e>(&'e mut self, input: &mut &'i [u8]) -> Result<ArchiveEvent<'e>, ArchiveError> {
+        loop {
+            let step = match self.step(input) {
+                Ok(step) => step,
+                Err(kind) => return Err(self.fail(kind)),
+            };
+            return Ok(match step {
+                Step::Continue => continue,
+                Step::NeedInput => ArchiveEvent::NeedInput,
+                Step::Entry(info) => ArchiveEvent::Entry(info),
+                Step::Direct(data) => ArchiveEvent::Data(data),
+                Step::Inflated(length) => ArchiveEvent::Data(
+                    self.inflater.as_ref().map(|inflater| inflater.output(length)).unwrap_or_default(),
+                ),
+                Step::Released => ArchiveEvent::Data(self.search.released()),
+                Step::EntryEnd => ArchiveEvent::EntryEnd,
+                Step::End => ArchiveEvent::End,
+            });
+        }
     }
 
     /// Tells that the input ended: an error if that is too early (nothing at all, inside a header, inside an
-    /// entry). A missing end directory is no error.
+    /// entry). A missing directory at the end is no error.
     pub fn finish(&mut self) -> Result<(), ArchiveError> {
-        Err(ArchiveError::Unrecognized)
+        let kind = match &self.state {
+            State::Between | State::End => return Ok(()),
+            State::Failed(error) => return Err(error.clone()),
+            State::Start => Kind::Unrecognized,
+            State::HeaderFixed | State::HeaderName | State::HeaderExtra => Kind::TruncatedHeader,
+            State::Counted { .. } | State::Searched => Kind::TruncatedData,
+            State::Deflated { .. } => Kind::TruncatedDeflate,
+            State::Unreadable(kind) => kind.clone(),
+            State::Descriptor => Kind::TruncatedDescriptor,
+        };
+        Err(self.fail(kind))
     }
 
     /// Skips the rest of the present entry: its data are not delivered and not checked. `EntryEnd` still
     /// comes. Without an entry does nothing.
-    pub fn skip_entry(&mut self) {}
+    pub fn skip_entry(&mut self) {
+        match &self.state {
+            State::Counted { .. } | State::Searched | State::Descriptor => {}
+            State::Deflated { .. } | State::Unreadable(_) => {
+                // Knowing the size saves inflating; whatever descriptor follows is passed over between entries.
+                if !self.header.descriptor || self.header.compressed > 0 {
+                    let remaining = self.header.compressed.saturating_sub(self.compressed);
+                    self.state = State::Counted { remaining };
+                }
+            }
+            _ => return,
+        }
+        self.skipping = true;
+    }
 
     /// Returns the number of bytes taken off the input so far.
     pub fn bytes_read(&self) -> u64 {
         self.bytes
+    }
+
+    fn step<'i>(&mut self, input: &mut &'i [u8]) -> Result<Step<'i>, Kind> {
+        match self.state.clone() {
+            State::Start => self.first_word(input),
+            State::Between => Ok(self.between(input)),
+            State::HeaderFixed => self.header_fixed(input),
+            State::HeaderName => Ok(self.header_name(input)),
+            State::HeaderExtra => self.header_extra(input),
+            State::Counted { remaining } => self.counted(input, remaining),
+            State::Searched => Ok(self.searched(input)),
+            State::Deflated { remaining } => self.deflated(input, remaining),
+            State::Unreadable(kind) => Err(kind),
+            State::Descriptor => self.descriptor(input),
+            State::End => Ok(Step::End),
+            State::Failed(error) => Err(error.kind().clone()),
+        }
+    }
+
+    fn first_word<'i>(&mut self, input: &mut &'i [u8]) -> Result<Step<'i>, Kind> {
+        if !self.collect(input, 4) {
+            return Ok(Step::NeedInput);
+        }
+        if !after_pk(&self.part).is_some_and(|word| FIRST_WORDS.contains(&word)) {
+            return Err(Kind::Unrecognized);
+        }
+        self.state = State::Between;
+        Ok(Step::Continue)
+    }
+
+    /// Looks for a word that begins a local header or the end, in the last four bytes seen.
+    fn between<'i>(&mut self, input: &mut &'i [u8]) -> Step<'i> {
+        loop {
+            match after_pk(&self.part) {
+                Some(LOCAL_HEADER) => {
+                    self.state = State::HeaderFixed;
+                    return Step::Continue;
+                }
+                Some(word) if NO_MORE_ENTRIES.contains(&word) => {
+                    self.state = State::End;
+                    return Step::End;
+                }
+                _ => {}
+            }
+            let Some((byte, _)) = input.split_first() else {
+                return Step::NeedInput;
+            };
+            self.take(input, 1);
+            if self.part.len() == 4 {
+                self.part.remove(0);
+            }
+            self.part.push(*byte);
+        }
+    }
+
+    fn header_fixed<'i>(&mut self, input: &mut &'i [u8]) -> Result<Step<'i>, Kind> {
+        if !self.collect(input, FIXED_LENGTH) {
+            return Ok(Step::NeedInput);
+        }
+        self.header = LocalHeader::parse(&self.part).ok_or(Kind::TruncatedHeader)?;
+        let length = self.header.name_length;
+        if length > ENTRY_NAME {
+            return Err(Kind::NameTooLong { length });
+        }
+        self.part.clear();
+        self.state = State::HeaderName;
+        Ok(Step::Continue)
+    }
+
+    fn header_name<'i>(&mut self, input: &mut &'i [u8]) -> Step<'i> {
+        if !self.collect(input, self.header.name_length) {
+            return Step::NeedInput;
+        }
+        self.name = std::mem::take(&mut self.part);
+        self.state = State::HeaderExtra;
+        Step::Continue
+    }
+
+    fn header_extra<'i>(&mut self, input: &mut &'i [u8]) -> Result<Step<'i>, Kind> {
+        if !self.collect(input, self.header.extra_length) {
+            return Ok(Step::NeedInput);
+        }
+        self.header.read_extra(&self.part).ok_or(Kind::MalformedExtra)?;
+        self.part.clear();
+        self.crc.reset();
+        (self.compressed, self.uncompressed, self.skipping) = (0, 0, false);
+        let known = (!self.header.descriptor || self.header.compressed > 0).then_some(self.header.compressed);
+        self.state = match (self.header.method, known) {
+            _ if self.header.encrypted => State::Unreadable(Kind::Encrypted),
+            (METHOD_STORED, Some(remaining)) => State::Counted { remaining },
+            (METHOD_STORED, None) => {
+                self.search.reset();
+                State::Searched
+            }
+            (METHOD_DEFLATE, known) => {
+                self.inflater.get_or_insert_with(Inflater::new).reset();
+                State::Deflated { remaining: known.filter(|_| !self.header.descriptor) }
+            }
+            (method, _) => State::Unreadable(Kind::Method { method }),
+        };
+        Ok(Step::Entry(self.header.info(&self.name)))
+    }
+
+    fn counted<'i>(&mut self, input: &mut &'i [u8], remaining: u64) -> Result<Step<'i>, Kind> {
+        if remaining == 0 {
+            return self.data_end();
+        }
+        if input.is_empty() {
+            return Ok(Step::NeedInput);
+        }
+        let wanted = usize::try_from(remaining).unwrap_or(usize::MAX).min(DATA_PIECE);
+        let data = self.take(input, wanted);
+        self.state = State::Counted { remaining: remaining.saturating_sub(data.len() as u64) };
+        self.compressed += data.len() as u64;
+        Ok(self.deliver_direct(data))
+    }
+
+    fn searched<'i>(&mut self, input: &mut &'i [u8]) -> Step<'i> {
+        if input.is_empty() {
+            return Step::NeedInput;
+        }
+        let front = input.get(..DATA_PIECE).unwrap_or(input);
+        let crc = self.crc.clone().finalize();
+        let step = self.search.step(front, self.header.zip64, crc, self.uncompressed);
+        let data = self.take(input, step.taken);
+        match step.found {
+            Found::Data => self.deliver_direct(data),
+            Found::Held(0) => Step::Continue,
+            Found::Held(released) => {
+                self.crc.update(self.search.released());
+                self.uncompressed += released as u64;
+                if self.skipping { Step::Continue } else { Step::Released }
+            }
+            Found::Descriptor => self.entry_end(),
+        }
+    }
+
+    fn deflated<'i>(&mut self, input: &mut &'i [u8], remaining: Option<u64>) -> Result<Step<'i>, Kind> {
+        let Some(inflater) = self.inflater.as_mut() else {
+            return Err(Kind::BrokenDeflate);
+        };
+        if input.is_empty() && remaining != Some(0) && !inflater.has_more() {
+            return Ok(Step::NeedInput);
+        }
+        let allowed = remaining.and_then(|remaining| usize::try_from(remaining).ok()).unwrap_or(usize::MAX);
+        let front = input.get(..allowed).unwrap_or(input);
+        let inflated = inflater.step(front).map_err(|_| Kind::BrokenDeflate)?;
+        if remaining == Some(0) && inflated.produced == 0 && !inflated.done {
+            return Err(Kind::TruncatedDeflate);
+        }
+        let output = inflater.output(inflated.produced);
+        if !self.skipping {
+            self.crc.update(output);
+        }
+        self.uncompressed += inflated.produced as u64;
+        self.compressed += inflated.taken as u64;
+        self.take(input, inflated.taken);
+        self.state = match remaining {
+            // What is left of a stream that ended early counts as a wrong size.
+            _ if inflated.done => State::Counted { remaining: 0 },
+            Some(remaining) => {
+                State::Deflated { remaining: Some(remaining.saturating_sub(inflated.taken as u64)) }
+            }
+            None => State::Deflated { remaining },
+        };
+        Ok(if self.skipping || inflated.produced == 0 {
+            Step::Continue
+        } else {
+            Step::Inflated(inflated.produced)
+        })
+    }
+
+    /// All data were there.
+    fn data_end<'i>(&mut self) -> Result<Step<'i>, Kind> {
+        if self.skipping && (!self.header.descriptor || self.header.compressed > 0) {
+            return Ok(self.entry_end());
+        }
+        if self.header.descriptor {
+            self.part.clear();
+            self.state = State::Descriptor;
+            return Ok(Step::Continue);
+        }
+        self.check()?;
+        Ok(self.entry_end())
+    }
+
+    fn descriptor<'i>(&mut self, input: &mut &'i [u8]) -> Result<Step<'i>, Kind> {
+        if !self.collect(input, 4) {
+            return Ok(Step::NeedInput);
+        }
+        let size = if self.header.zip64 { 8 } else { 4 };
+        let word = if self.part.starts_with(&DESCRIPTOR_WORD) { 4 } else { 0 };
+        if !self.collect(input, word + 4 + 2 * size) {
+            return Ok(Step::NeedInput);
+        }
+        let field = |at, length| le(&self.part, word + at, length).unwrap_or_default();
+        self.header.crc = u32::try_from(field(0, 4)).unwrap_or_default();
+        self.header.compressed = field(4, size);
+        self.header.uncompressed = field(4 + size, size);
+        if !self.skipping {
+            self.check()?;
+        }
+        Ok(self.entry_end())
+    }
+
+    /// Compares what was read with what was announced, in the reference's order.
+    fn check(&self) -> Result<(), Kind> {
+        let read = self.crc.clone().finalize();
+        if self.compressed != self.header.compressed {
+            return Err(Kind::CompressedSize { read: self.compressed, expected: self.header.compressed });
+        }
+        if self.uncompressed != self.header.uncompressed {
+            return Err(Kind::UncompressedSize {
+                read: self.uncompressed,
+                expected: self.header.uncompressed,
+            });
+        }
+        if read != self.header.crc {
+            return Err(Kind::Checksum { read, expected: self.header.crc });
+        }
+        Ok(())
+    }
+
+    fn entry_end<'i>(&mut self) -> Step<'i> {
+        self.part.clear();
+        self.state = State::Between;
+        Step::EntryEnd
+    }
+
+    /// Hands stored data through.
+    fn deliver_direct<'i>(&mut self, data: &'i [u8]) -> Step<'i> {
+        self.uncompressed += data.len() as u64;
+        // A stored entry without size is found by its checksum, so that one is needed even to skip it.
+        if !self.skipping || matches!(self.state, State::Searched) {
+            self.crc.update(data);
+        }
+        if self.skipping { Step::Continue } else { Step::Direct(data) }
+    }
+
+    /// Fills `part` up to `length` bytes; tells whether it is full.
+    fn collect(&mut self, input: &mut &[u8], length: usize) -> bool {
+        let missing = length.saturating_sub(self.part.len());
+        let bytes = self.take(input, missing);
+        self.part.extend_from_slice(bytes);
+        self.part.len() >= length
+    }
+
+    /// Takes up to `length` bytes off the input.
+    fn take<'i>(&mut self, input: &mut &'i [u8], length: usize) -> &'i [u8] {
+        let (taken, rest) = input.split_at(length.min(input.len()));
+        *input = rest;
+        self.bytes += taken.len() as u64;
+        taken
+    }
+
+    fn fail(&mut self, kind: Kind) -> ArchiveError {
+        if let State::Failed(error) = &self.state {
+            return error.clone();
+        }
+        let in_entry = matches!(
+            self.state,
+            State::Counted { .. }
+                | State::Searched
+                | State::Deflated { .. }
+                | State::Unreadable(_)
+                | State::Descriptor
+        );
+        let error = ArchiveError::new(kind, in_entry && !self.skipping);
+        self.state = State::Failed(error.clone());
+        error
+    }
+}
+
+/// Returns the third and fourth byte of a word that begins with `PK`.
+fn after_pk(word: &[u8]) -> Option<[u8; 2]> {
+    match word {
+        [b'P', b'K', third, fourth] => Some([*third, *fourth]),
+        _ => None,
     }
 }

@@ -1,6 +1,91 @@
 //! What identifies a firmware: its metadata, UUID and nickname (fw-format §5 and §19.2).
 
 use super::model::Manifest;
+use super::variables::Variables;
+use crate::trust::{Blake2b256, to_hex};
+
+/// What every UUID is derived from besides the manifest.
+const UUID_NAMESPACE: [u8; 16] =
+    [0x20, 0x53, 0xdf, 0xfb, 0xd5, 0x1e, 0x43, 0x10, 0xb9, 0x3b, 0x95, 0x6d, 0xa8, 0x9f, 0x9f, 0x34];
+
+/// The word for each byte of a nickname.
+static NICKNAME_WORDS: &str = include_str!("nicknames.txt");
+
+const UUID: &str = "meta-uuid";
+const NICKNAME: &str = "meta-nickname";
+const UUID_VARIABLE: &str = "FWUP_META_UUID";
+const NICKNAME_VARIABLE: &str = "FWUP_META_NICKNAME";
+const CREATION_DATE: &str = "meta-creation-date";
+const REQUIRED_VERSION: &str = "require-fwup-version";
+
+/// What is printed, in this order.
+const PRINTED: [&str; 12] = [
+    "meta-product",
+    "meta-description",
+    "meta-version",
+    "meta-author",
+    "meta-platform",
+    "meta-architecture",
+    CREATION_DATE,
+    "meta-fwup-version",
+    "meta-misc",
+    "meta-vcs-identifier",
+    UUID,
+    NICKNAME,
+];
+
+/// What follows from the bytes of a manifest.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Identity {
+    uuid: String,
+    nickname: String,
+}
+
+impl Identity {
+    /// Computes the identity of a manifest.
+    pub(super) fn of(text: &[u8]) -> Self {
+        let mut digest = Blake2b256::new();
+        digest.update(&UUID_NAMESPACE);
+        digest.update(text);
+        let digest = digest.finalize();
+        let bytes: Vec<u8> = digest
+            .iter()
+            .take(16)
+            .enumerate()
+            // The version of the UUID; the variant's bits stay as they come.
+            .map(|(index, byte)| if index == 6 { byte & 0x0f | 0x50 } else { *byte })
+            .collect();
+        let groups = [(0, 4), (4, 6), (6, 8), (8, 10), (10, 16)];
+        let group = |(from, to)| to_hex(bytes.get(from..to).unwrap_or_default());
+        let word = |index: usize| {
+            let byte = bytes.get(index).copied().unwrap_or_default();
+            NICKNAME_WORDS.lines().nth(usize::from(byte)).unwrap_or_default()
+        };
+        Self { uuid: groups.map(group).join("-"), nickname: format!("{}-{}", word(0), word(1)) }
+    }
+
+    /// Sets the variables a manifest can use.
+    pub(super) fn define(&self, variables: &mut Variables<'_>) {
+        variables.set(UUID_VARIABLE, self.uuid.clone());
+        variables.set(NICKNAME_VARIABLE, self.nickname.clone());
+    }
+
+    /// Tells whether reading the manifest changed any of it.
+    pub(super) fn is_changed(&self, variables: &Variables<'_>, manifest: &Manifest) -> bool {
+        let differs = |value: Option<&str>, own: &str| value.is_some_and(|value| value != own);
+        variables.get(UUID_VARIABLE).as_ref() != Some(&self.uuid)
+            || variables.get(NICKNAME_VARIABLE).as_ref() != Some(&self.nickname)
+            || differs(manifest.string(UUID), &self.uuid)
+            || differs(manifest.string(NICKNAME), &self.nickname)
+    }
+}
+
+impl Manifest {
+    /// Returns a string option of the top level.
+    pub fn string(&self, name: &str) -> Option<&str> {
+        self.strings.iter().find(|(other, _)| other == name).map(|(_, value)| value.as_str())
+    }
+}
 
 /// What `fwup -m` prints about an archive.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -12,27 +97,70 @@ impl Metadata {
     /// Collects the metadata of a manifest; `text` is what it was parsed from, `mtime` the time of its entry
     /// in seconds since 1970.
     pub fn of(text: &[u8], manifest: &Manifest, mtime: Option<i64>) -> Self {
-        let _ = (text, mtime);
-        Self { values: manifest.strings.clone() }
+        let identity = Identity::of(text);
+        let mut values = manifest.strings.clone();
+        let mut add = |name: &str, value: String| {
+            if !values.iter().any(|(other, _)| other == name) {
+                values.push((name.to_owned(), value));
+            }
+        };
+        // Old archives have a creation date of their own, which wins.
+        add(CREATION_DATE, date(mtime.unwrap_or_default()));
+        add(UUID, identity.uuid);
+        add(NICKNAME, identity.nickname);
+        // The one string option that has a default.
+        add(REQUIRED_VERSION, "0".to_owned());
+        Self { values }
     }
 
-    /// Returns the value `--metadata-key` prints: any string option of the top level that is set.
+    /// Returns the value `--metadata-key` prints: any string option of the top level that is set. (For
+    /// others the reference prints `(null)`.)
     pub fn value(&self, key: &str) -> Option<&str> {
         self.values.iter().find(|(name, _)| name == key).map(|(_, value)| value.as_str())
     }
 
     /// Returns the UUID, lower case with hyphens (`FWUP_META_UUID`).
     pub fn uuid(&self) -> &str {
-        self.value("meta-uuid").unwrap_or_default()
+        self.value(UUID).unwrap_or_default()
     }
 
     /// Returns the nickname (`FWUP_META_NICKNAME`).
     pub fn nickname(&self) -> &str {
-        self.value("meta-nickname").unwrap_or_default()
+        self.value(NICKNAME).unwrap_or_default()
     }
 
     /// Returns the lines `fwup -m` prints, each with its line end.
     pub fn to_text(&self) -> String {
-        String::new()
+        let set = PRINTED.iter().filter_map(|name| {
+            self.value(name)
+                .filter(|value| !value.is_empty())
+                .map(|value| format!("{name}={}\n", quoted(value)))
+        });
+        set.collect()
     }
+}
+
+/// Writes a string as it stands in a manifest: bare if it can be, else in quotes with `"` and `\` escaped.
+fn quoted(value: &str) -> String {
+    let bare = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == '.';
+    if !value.is_empty() && value.chars().all(bare) {
+        return value.to_owned();
+    }
+    format!("\"{}\"", value.replace('\\', "\\\\").replace('"', "\\\""))
+}
+
+/// Writes a time as `YYYY-MM-DDTHH:MM:SSZ`.
+fn date(seconds: i64) -> String {
+    let (days, second) = (seconds.div_euclid(86_400), seconds.rem_euclid(86_400));
+    // Years begin in March, so that the leap day comes last; eras are 400 years.
+    let day = days + 719_468;
+    let (era, day_of_era) = (day.div_euclid(146_097), day.rem_euclid(146_097));
+    let year_of_era = (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
+    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
+    let shifted_month = (5 * day_of_year + 2) / 153;
+    let day_of_month = day_of_year - (153 * shifted_month + 2) / 5 + 1;
+    let month = if shifted_month < 10 { shifted_month + 3 } else { shifted_month - 9 };
+    let year = era * 400 + year_of_era + i64::from(month <= 2);
+    let (hour, minute, second) = (second / 3600, second / 60 % 60, second % 60);
+    format!("{year:04}-{month:02}-{day_of_month:02}T{hour:02}:{minute:02}:{second:02}Z")
 }

@@ -1,12 +1,21 @@
 //! The manifest (`meta.conf`): its language, and what it says.
 
+mod build;
+mod call_check;
 mod calls;
+mod error;
+mod evaluate;
+mod lexer;
 mod metadata;
 pub mod model;
-mod number;
+pub(crate) mod number;
 mod parser;
+mod schema;
+mod section;
+mod variables;
+mod version;
 
 pub use calls::{Call, CallListError, ListKind};
+pub use error::ManifestError;
 pub use metadata::Metadata;
 pub use model::*;
-pub use parser::ManifestError;

@@ -8,17 +8,7 @@ pub fn prefix(text: &str) -> i64 {
 
 /// Like [`prefix`], with what follows the number and whether it fitted.
 pub fn parse(text: &str) -> (i64, &str, bool) {
-    let trimmed = text.trim_start_matches([' ', '\t', '\n', '\u{b}', '\u{c}', '\r']);
-    let (negative, unsigned) = match trimmed.strip_prefix('-') {
-        Some(rest) => (true, rest),
-        None => (false, trimmed.strip_prefix('+').unwrap_or(trimmed)),
-    };
-    let hex = unsigned.strip_prefix("0x").or_else(|| unsigned.strip_prefix("0X"));
-    let (radix, digits) = match hex {
-        Some(digits) if digits.starts_with(|c: char| c.is_ascii_hexdigit()) => (16, digits),
-        _ if unsigned.starts_with('0') => (8, unsigned),
-        _ => (10, unsigned),
-    };
+    let (negative, digits, radix) = split(text);
     let end = digits.find(|c: char| !c.is_digit(radix)).unwrap_or(digits.len());
     let (number, rest) = digits.split_at(end);
     if number.is_empty() {
@@ -36,4 +26,57 @@ pub fn parse(text: &str) -> (i64, &str, bool) {
         }
     }
     (value, rest, true)
+}
+
+/// Reads a whole text like `strtoull` with base 0, where a minus sign is taken and wraps; `None` without
+/// digits, with anything behind them, or out of range.
+pub fn unsigned(text: &str) -> Option<u64> {
+    let (negative, digits, radix) = split(text);
+    let end = digits.find(|c: char| !c.is_digit(radix)).unwrap_or(digits.len());
+    if end == 0 || end != digits.len() {
+        return None;
+    }
+    let value = u64::from_str_radix(digits, radix).ok()?;
+    Some(if negative { value.wrapping_neg() } else { value })
+}
+
+/// Reads a length like `strtod`, whole text, as bytes; `None` when it is no number or no possible length.
+pub fn length(text: &str) -> Option<u64> {
+    let text = trim(text);
+    if text.is_empty() {
+        return Some(0);
+    }
+    if text.contains(['x', 'X']) {
+        return unsigned(text).filter(|value| *value < 1 << 53);
+    }
+    if !text.chars().all(|c| c.is_ascii_digit() || matches!(c, '.' | 'e' | 'E' | '+' | '-')) {
+        return None;
+    }
+    let value: f64 = text.parse().ok()?;
+    // Every whole number below this bound is exact, and no file is longer (8 PiB).
+    if !(0.0..9_007_199_254_740_992.0).contains(&value) {
+        return None;
+    }
+    #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)] // the range was checked
+    Some(value as u64)
+}
+
+/// Removes what C counts as leading blanks.
+fn trim(text: &str) -> &str {
+    text.trim_start_matches([' ', '\t', '\n', '\u{b}', '\u{c}', '\r'])
+}
+
+/// Cuts a number into sign, digits (and what follows) and base.
+fn split(text: &str) -> (bool, &str, u32) {
+    let trimmed = trim(text);
+    let (negative, unsigned) = match trimmed.strip_prefix('-') {
+        Some(rest) => (true, rest),
+        None => (false, trimmed.strip_prefix('+').unwrap_or(trimmed)),
+    };
+    let hex = unsigned.strip_prefix("0x").or_else(|| unsigned.strip_prefix("0X"));
+    match hex {
+        Some(digits) if digits.starts_with(|c: char| c.is_ascii_hexdigit()) => (negative, digits, 16),
+        _ if unsigned.starts_with('0') => (negative, unsigned, 8),
+        _ => (negative, unsigned, 10),
+    }
 }

@@ -1,39 +1,305 @@
-//! Reading a manifest.
+//! Reading a manifest (fw-format §3.2 and §3.3).
 
+use super::call_check;
+use super::error::ManifestError;
+use super::lexer::{Lexer, Token};
+use super::metadata::Identity;
 use super::model::Manifest;
+use super::number;
+use super::schema::{Kind, Schema, TOP};
+use super::section::{Section, Value};
+use super::variables::Variables;
+use super::{build, version};
 
-/// Why a manifest cannot be used. Displays as the reference's error text.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
-pub enum ManifestError {
-    /// The text breaks the language's rules. The reference also prints `detail` to its standard error.
-    #[error("Unexpected error parsing meta.conf")]
-    Syntax {
-        /// What is wrong and where: `[buf]:LINE: TEXT`.
-        detail: String,
-    },
-    /// The text sets what follows from it.
-    #[error(
-        "meta.conf isn't allowed to change 'meta-uuid', 'meta-nickname', '$FWUP_META_UUID' or \
-         '$FWUP_META_NICKNAME'"
-    )]
-    ChangesIdentity,
+/// What is wrong, without its line.
+type Wrong = String;
+
+impl Manifest {
+    /// Reads a manifest as it stands in an archive. `variables` answers `${NAME}`; `FWUP_META_UUID` and
+    /// `FWUP_META_NICKNAME` are answered from the text itself.
+    ///
+    /// Unknown options, sections and calls are passed over. `include` is refused: an archive has no business
+    /// in the files of the device.
+    pub fn parse(text: &[u8], variables: &dyn Fn(&str) -> Option<String>) -> Result<Self, ManifestError> {
+        let identity = Identity::of(text);
+        let mut own = Variables::new(variables);
+        identity.define(&mut own);
+        let mut parser = Parser { lexer: Lexer::new(text, own) };
+        let mut top = Section::default();
+        let outcome = parser.section(&TOP, &mut top, true, false);
+        if let Err(wrong) = outcome {
+            return Err(ManifestError::Syntax { detail: format!("[buf]:{}: {wrong}", parser.lexer.line()) });
+        }
+        let manifest = build::manifest(&top);
+        if identity.is_changed(&parser.lexer.variables, &manifest) {
+            return Err(ManifestError::ChangesIdentity);
+        }
+        Ok(manifest)
+    }
 }
 
-impl ManifestError {
-    /// Returns the line the reference prints to its standard error besides the error text, if any.
-    pub fn detail(&self) -> Option<&str> {
-        match self {
-            Self::Syntax { detail } => Some(detail),
-            Self::ChangesIdentity => None,
+struct Parser<'a> {
+    lexer: Lexer<'a>,
+}
+
+impl Parser<'_> {
+    /// Reads statements up to the section's closing brace, or the end of the text, which closes everything.
+    fn section(
+        &mut self,
+        schema: &'static Schema,
+        section: &mut Section,
+        is_top: bool,
+        with_data: bool,
+    ) -> Result<(), Wrong> {
+        loop {
+            match self.lexer.next()? {
+                Token::End => return Ok(()),
+                Token::Comment(_) => {}
+                Token::Mark(b'}') if is_top => return Err("unexpected closing brace".to_owned()),
+                Token::Mark(b'}') => return Ok(()),
+                Token::Text(name) => match schema.option(&name) {
+                    Some((name, kind)) => self.statement(name, kind, section, with_data)?,
+                    None => self.unknown()?,
+                },
+                other => return Err(unexpected(&other)),
+            }
+        }
+    }
+
+    fn statement(
+        &mut self,
+        name: &'static str,
+        kind: Kind,
+        section: &mut Section,
+        with_data: bool,
+    ) -> Result<(), Wrong> {
+        match kind {
+            Kind::Text | Kind::Integer | Kind::Boolean => {
+                self.assign(name, kind, section)?;
+                match section.get(name) {
+                    Some(Value::Text(required)) if name == "require-fwup-version" => version::check(required),
+                    _ => Ok(()),
+                }
+            }
+            Kind::Texts | Kind::Floats => self.list(name, kind, section),
+            Kind::Titled(schema) => {
+                let title = match self.token()? {
+                    Token::Text(title) => title,
+                    _ => return Err(format!("missing title for section '{name}'")),
+                };
+                self.opening_brace(name)?;
+                if section.has(name, &title) {
+                    return Err(format!("found duplicate title '{title}'"));
+                }
+                let mut inner = Section::titled(title);
+                self.section(schema, &mut inner, false, name == "on-resource")?;
+                section.add(name, inner);
+                Ok(())
+            }
+            Kind::Untitled(schema) => {
+                self.opening_brace(name)?;
+                let mut inner = section.take(name);
+                self.section(schema, &mut inner, false, false)?;
+                section.add(name, inner);
+                Ok(())
+            }
+            Kind::Define { always, evaluate } => self.define(name, always, evaluate),
+            Kind::Include => {
+                let args = self.arguments(name)?;
+                Err(format!("Cannot include '{}': archives may not read files", args.join(", ")))
+            }
+            Kind::Call(list) => {
+                let args = self.arguments(name)?;
+                call_check::check(name, &args, with_data)?;
+                if let Some(list) = section.texts_mut(list) {
+                    list.push((args.len() + 1).to_string());
+                    list.push(name.to_owned());
+                    list.extend(args);
+                }
+                Ok(())
+            }
+        }
+    }
+
+    fn assign(&mut self, name: &'static str, kind: Kind, section: &mut Section) -> Result<(), Wrong> {
+        match self.token()? {
+            Token::Mark(b'=') => {}
+            Token::Mark(b'+') => return Err(format!("attempt to append to non-list option '{name}'")),
+            _ => return Err(missing_equal_sign(name)),
+        }
+        let text = self.text()?;
+        let value = match kind {
+            Kind::Integer => Value::Integer(integer(name, &text)?),
+            Kind::Boolean => Value::Boolean(boolean(name, &text)?),
+            _ => Value::Text(text),
+        };
+        section.set(name, value);
+        Ok(())
+    }
+
+    fn list(&mut self, name: &'static str, kind: Kind, section: &mut Section) -> Result<(), Wrong> {
+        let append = match self.token()? {
+            Token::Mark(b'=') => false,
+            Token::Mark(b'+') => true,
+            _ => return Err(missing_equal_sign(name)),
+        };
+        let mut texts = Vec::new();
+        match self.token()? {
+            Token::Text(text) => texts.push(text),
+            Token::Mark(b'{') => loop {
+                match self.token()? {
+                    Token::Text(text) => texts.push(text),
+                    Token::Mark(b'}') => break,
+                    other => return Err(unexpected(&other)),
+                }
+                match self.token()? {
+                    Token::Mark(b',') => {}
+                    Token::Mark(b'}') => break,
+                    other => return Err(unexpected(&other)),
+                }
+            },
+            other => return Err(unexpected(&other)),
+        }
+        let value = if matches!(kind, Kind::Floats) {
+            let mut lengths = if append { section.lengths(name) } else { Vec::new() };
+            for text in texts {
+                let length = number::length(&text)
+                    .ok_or_else(|| format!("invalid floating point value for option '{name}'"))?;
+                lengths.push(length);
+            }
+            Value::Lengths(lengths)
+        } else {
+            let mut list = if append { section.list(name) } else { Vec::new() };
+            list.extend(texts);
+            Value::Texts(list)
+        };
+        section.set(name, value);
+        Ok(())
+    }
+
+    fn define(&mut self, name: &str, always: bool, evaluate: bool) -> Result<(), Wrong> {
+        let args = self.arguments(name)?;
+        let [variable, value] = args.as_slice() else {
+            return Err(format!("'{name}' requires 2 parameters"));
+        };
+        let value = if evaluate { super::evaluate::evaluate(value)?.to_string() } else { value.clone() };
+        if always || self.lexer.variables.get(variable).is_none() {
+            self.lexer.variables.set(variable, value);
+        }
+        Ok(())
+    }
+
+    /// Reads `(ARGUMENT, ...)`.
+    fn arguments(&mut self, name: &str) -> Result<Vec<String>, Wrong> {
+        if self.token()? != Token::Mark(b'(') {
+            return Err(format!("missing parenthesis for function '{name}'"));
+        }
+        let wrong = || format!("syntax error in call of function '{name}'");
+        let mut args = Vec::new();
+        loop {
+            match self.token()? {
+                Token::Text(text) => args.push(text),
+                Token::Mark(b')') => return Ok(args),
+                _ => return Err(wrong()),
+            }
+            match self.token()? {
+                Token::Mark(b',') => {}
+                Token::Mark(b')') => return Ok(args),
+                _ => return Err(wrong()),
+            }
+        }
+    }
+
+    /// Passes over an unknown option, call or section, whose name was read.
+    fn unknown(&mut self) -> Result<(), Wrong> {
+        match self.token()? {
+            Token::Mark(b'=') => self.unknown_value(),
+            // The reference goes on at the next equal sign, wherever that is.
+            Token::Mark(b'+') => {
+                self.pass(b'=')?;
+                self.unknown_value()
+            }
+            Token::Mark(b'(') => self.pass(b')'),
+            Token::Mark(b'{') => self.unknown_section(),
+            Token::Text(_) => match self.token()? {
+                Token::Mark(b'{') => self.unknown_section(),
+                other => Err(unexpected(&other)),
+            },
+            other => Err(unexpected(&other)),
+        }
+    }
+
+    fn unknown_value(&mut self) -> Result<(), Wrong> {
+        match self.token()? {
+            Token::Mark(b'{') => self.pass(b'}'),
+            Token::Text(_) => Ok(()),
+            other => Err(unexpected(&other)),
+        }
+    }
+
+    /// Passes over an unknown section with balanced braces. The reference manages only some of them.
+    fn unknown_section(&mut self) -> Result<(), Wrong> {
+        let mut depth = 1_usize;
+        while depth > 0 {
+            match self.lexer.next()? {
+                Token::End => return Ok(()),
+                Token::Mark(b'{') => depth += 1,
+                Token::Mark(b'}') => depth -= 1,
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
+    /// Passes over everything up to a mark.
+    fn pass(&mut self, mark: u8) -> Result<(), Wrong> {
+        while self.token()? != Token::Mark(mark) {}
+        Ok(())
+    }
+
+    fn opening_brace(&mut self, name: &str) -> Result<(), Wrong> {
+        match self.token()? {
+            Token::Mark(b'{') => Ok(()),
+            _ => Err(format!("missing opening brace for section '{name}'")),
+        }
+    }
+
+    fn text(&mut self) -> Result<String, Wrong> {
+        match self.token()? {
+            Token::Text(text) => Ok(text),
+            other => Err(unexpected(&other)),
+        }
+    }
+
+    /// Returns the next token inside a statement, where the text may not end.
+    fn token(&mut self) -> Result<Token, Wrong> {
+        match self.lexer.next()? {
+            Token::End => Err("premature end of file".to_owned()),
+            token => Ok(token),
         }
     }
 }
 
-impl Manifest {
-    /// Reads a manifest as it stands in an archive (fw-format §3). `variables` answers `${NAME}`.
-    pub fn parse(text: &[u8], variables: &dyn Fn(&str) -> Option<String>) -> Result<Self, ManifestError> {
-        let _ = (text, variables);
-        Err(ManifestError::ChangesIdentity)
+fn unexpected(token: &Token) -> Wrong {
+    format!("unexpected token '{}'", token.shown())
+}
+
+fn missing_equal_sign(name: &str) -> Wrong {
+    format!("missing equal sign after option '{name}'")
+}
+
+fn integer(name: &str, text: &str) -> Result<i64, Wrong> {
+    match number::parse(text) {
+        (_, rest, _) if !rest.is_empty() => Err(format!("invalid integer value for option '{name}'")),
+        (_, _, false) => Err(format!("integer value for option '{name}' is out of range")),
+        (value, _, true) => Ok(value),
+    }
+}
+
+fn boolean(name: &str, text: &str) -> Result<bool, Wrong> {
+    match text.to_ascii_lowercase().as_str() {
+        "true" | "on" | "yes" => Ok(true),
+        "false" | "off" | "no" => Ok(false),
+        _ => Err(format!("invalid boolean value for option '{name}'")),
     }
 }

@@ -1,0 +1,260 @@
+//! The tokens of the configuration language (fw-format §3.1).
+
+use super::variables::Variables;
+
+/// A token.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Token {
+    /// A bare or quoted string, or a variable.
+    Text(String),
+    /// `{`, `}`, `(`, `)`, `=`, `,`, or `+` for `+=`.
+    Mark(u8),
+    /// A comment; legal only where an option's name could stand.
+    Comment(String),
+    /// The end of the text.
+    End,
+}
+
+impl Token {
+    /// Returns the token as it stands in error texts.
+    pub(super) fn shown(&self) -> String {
+        match self {
+            Self::Text(text) | Self::Comment(text) => text.clone(),
+            Self::Mark(b'+') => "+=".to_owned(),
+            Self::Mark(mark) => char::from(*mark).to_string(),
+            Self::End => String::new(),
+        }
+    }
+}
+
+/// Cuts a text into tokens.
+pub(super) struct Lexer<'a> {
+    rest: &'a [u8],
+    line: usize,
+    pub variables: Variables<'a>,
+}
+
+impl<'a> Lexer<'a> {
+    /// Makes a lexer at the start of `text`, which ends at its first NUL.
+    pub(super) fn new(text: &'a [u8], variables: Variables<'a>) -> Self {
+        let rest = text.split(|byte| *byte == 0).next().unwrap_or_default();
+        Self { rest, line: 1, variables }
+    }
+
+    /// Returns the number of the present line, from 1.
+    pub(super) fn line(&self) -> usize {
+        self.line
+    }
+
+    /// Returns the next token, or what is wrong with it.
+    pub(super) fn next(&mut self) -> Result<Token, String> {
+        loop {
+            let Some((byte, after)) = self.rest.split_first() else {
+                return Ok(Token::End);
+            };
+            match (*byte, after.first()) {
+                (b' ' | b'\t' | b'\r' | b'\n', _) => self.skip(1),
+                (b'#', _) | (b'/', Some(b'/')) => return self.line_comment(),
+                (b'/', Some(b'*')) => return self.block_comment(),
+                (b'{' | b'}' | b'(' | b')' | b'=' | b',', _) => {
+                    self.skip(1);
+                    return Ok(Token::Mark(*byte));
+                }
+                (b'+', Some(b'=')) => {
+                    self.skip(2);
+                    return Ok(Token::Mark(b'+'));
+                }
+                // Outside strings the reference drops these without a word.
+                (b'+' | b'*', _) => self.skip(1),
+                (b'"', _) => return self.double_quoted(),
+                (b'\'', _) => return self.single_quoted(),
+                (b'$', Some(b'{')) => {
+                    if let Some(value) = self.variable()? {
+                        return Ok(Token::Text(up_to_nul(value)));
+                    }
+                    return self.bare();
+                }
+                _ => return self.bare(),
+            }
+        }
+    }
+
+    fn line_comment(&mut self) -> Result<Token, String> {
+        let length = self.rest.iter().position(|byte| *byte == b'\n').unwrap_or(self.rest.len());
+        let comment = self.take(length)?;
+        Ok(Token::Comment(comment.trim_start_matches(['#', '/']).trim().to_owned()))
+    }
+
+    fn block_comment(&mut self) -> Result<Token, String> {
+        let body = self.rest.get(2..).unwrap_or_default();
+        let Some(length) = body.windows(2).position(|end| end == b"*/") else {
+            self.skip(self.rest.len());
+            return Ok(Token::End);
+        };
+        let comment = self.take(length + 4)?;
+        Ok(Token::Comment(comment.trim_matches(['*', '/']).trim().to_owned()))
+    }
+
+    fn bare(&mut self) -> Result<Token, String> {
+        let length = self.rest.iter().position(|byte| !is_bare(*byte)).unwrap_or(self.rest.len());
+        self.take(length).map(Token::Text)
+    }
+
+    fn single_quoted(&mut self) -> Result<Token, String> {
+        self.skip(1);
+        let mut text = Vec::new();
+        loop {
+            match self.rest {
+                [] => return Err("unterminated string constant".to_owned()),
+                [b'\'', ..] => {
+                    self.skip(1);
+                    return utf8(text).map(Token::Text);
+                }
+                [b'\\', b'\n', ..] => self.skip(2),
+                [b'\\', byte @ (b'\\' | b'\''), ..] => {
+                    text.push(*byte);
+                    self.skip(2);
+                }
+                [byte, ..] => {
+                    text.push(*byte);
+                    self.skip(1);
+                }
+            }
+        }
+    }
+
+    fn double_quoted(&mut self) -> Result<Token, String> {
+        self.skip(1);
+        let mut text = Vec::new();
+        loop {
+            match self.rest {
+                // The reference takes the end of the text here as the end, not as an error.
+                [] => return Ok(Token::End),
+                [b'"', ..] => {
+                    self.skip(1);
+                    return utf8(text).map(|text| Token::Text(up_to_nul(text)));
+                }
+                [b'\\', ..] => self.escape(&mut text)?,
+                [b'$', b'{', ..] => match self.variable()? {
+                    Some(value) => text.extend_from_slice(value.as_bytes()),
+                    None => {
+                        text.push(b'$');
+                        self.skip(1);
+                    }
+                },
+                [byte, ..] => {
+                    text.push(*byte);
+                    self.skip(1);
+                }
+            }
+        }
+    }
+
+    /// Reads an escape sequence of a double-quoted string.
+    fn escape(&mut self, text: &mut Vec<u8>) -> Result<(), String> {
+        let after = self.rest.get(1..).unwrap_or_default();
+        let Some(byte) = after.first() else {
+            self.skip(1);
+            return Ok(());
+        };
+        let simple = match byte {
+            b'n' => b'\n',
+            b't' => b'\t',
+            b'b' => 8,
+            b'r' => b'\r',
+            b'f' => 12,
+            b'a' => 7,
+            b'v' => 11,
+            b'e' => 27,
+            b'0'..=b'9' => return self.octal(text),
+            b'x' if after.get(1).is_some_and(u8::is_ascii_hexdigit) => {
+                let digits = after.iter().skip(1).take(2).take_while(|byte| byte.is_ascii_hexdigit()).count();
+                let value = after.iter().skip(1).take(digits).fold(0, |value: u8, digit| {
+                    value << 4 | u8::try_from(char::from(*digit).to_digit(16).unwrap_or(0)).unwrap_or(0)
+                });
+                text.push(value);
+                self.skip(2 + digits);
+                return Ok(());
+            }
+            b'\n' => {
+                self.skip(2);
+                return Ok(());
+            }
+            other => *other,
+        };
+        text.push(simple);
+        self.skip(2);
+        Ok(())
+    }
+
+    /// Reads `\ooo`. Digits that go on or are not octal make the whole run an error.
+    fn octal(&mut self, text: &mut Vec<u8>) -> Result<(), String> {
+        let digits = self.rest.iter().skip(1).take_while(|byte| byte.is_ascii_digit()).count();
+        let sequence = self.take(1 + digits)?;
+        let number = sequence.trim_start_matches('\\');
+        match u16::from_str_radix(number, 8) {
+            Ok(value) if digits <= 3 => {
+                let byte = u8::try_from(value).map_err(|_| format!("invalid octal number '{sequence}'"))?;
+                text.push(byte);
+                Ok(())
+            }
+            _ => Err(format!("bad escape sequence '{sequence}'")),
+        }
+    }
+
+    /// Reads `${...}`, up to the first `}` whatever lies between; nothing when there is none.
+    fn variable(&mut self) -> Result<Option<String>, String> {
+        let Some(end) = self.rest.iter().position(|byte| *byte == b'}') else {
+            return Ok(None);
+        };
+        let sequence = self.take(end + 1)?;
+        let body = sequence.get(2..end).unwrap_or_default();
+        self.variables.expand(body).map(Some)
+    }
+
+    /// Takes bytes off the text and counts their lines.
+    fn skip(&mut self, length: usize) {
+        let (taken, rest) = self.rest.split_at(length.min(self.rest.len()));
+        self.line += taken.iter().filter(|byte| **byte == b'\n').count();
+        self.rest = rest;
+    }
+
+    fn take(&mut self, length: usize) -> Result<String, String> {
+        let taken = self.rest.get(..length).unwrap_or_default().to_vec();
+        self.skip(length);
+        utf8(taken)
+    }
+}
+
+fn is_bare(byte: u8) -> bool {
+    !matches!(
+        byte,
+        b' ' | b'\t'
+            | b'\r'
+            | b'\n'
+            | b'"'
+            | b'\''
+            | b'#'
+            | b'*'
+            | b'{'
+            | b'}'
+            | b'('
+            | b')'
+            | b'='
+            | b'+'
+            | b','
+    )
+}
+
+/// The reference takes any bytes. Text of another encoding is refused rather than changed on its way to a
+/// boot loader's variables.
+fn utf8(bytes: Vec<u8>) -> Result<String, String> {
+    String::from_utf8(bytes).map_err(|_| "text is not UTF-8".to_owned())
+}
+
+fn up_to_nul(mut text: String) -> String {
+    if let Some(end) = text.find('\0') {
+        text.truncate(end);
+    }
+    text
+}
