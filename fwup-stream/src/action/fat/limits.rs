@@ -1,0 +1,20 @@
+//! Limits on what a FAT file system on the destination may make this code do.
+
+/// File systems known at a time; the oldest is forgotten when another is needed (fw-format §15.5).
+pub const MOUNTS: usize = 4;
+
+/// Bytes of a path that count; the rest is cut, since `fwup` puts `N:/` in front and keeps 255 (§15.3).
+pub const PATH_BYTES: usize = 252;
+
+/// Bytes of a folder: 65536 entries, the limit of the format. Ends the walk through a folder whose chain of
+/// clusters runs in a circle.
+pub const FOLDER_BYTES: u32 = 0x0020_0000;
+
+/// Bytes of a file: one less than 4 GiB, the largest size an entry can hold.
+pub const FILE_BYTES: u32 = u32::MAX;
+
+/// Short names with a numbered tail that are tried before giving up.
+pub const SHORT_NAME_TRIES: u32 = 99;
+
+/// Bytes of a search pattern; `fwup` never finds one as long as its buffer (§7).
+pub const PATTERN_BYTES: usize = 4095;
