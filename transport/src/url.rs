@@ -30,15 +30,11 @@ impl Address {
             url: shown(url),
             why: error.to_string(),
         })?;
-        let (secure, default_port) = match uri.scheme_str() {
-            Some("wss" | "https") => (true, 443),
-            Some("ws" | "http") => (false, 80),
-            other => {
-                return Err(AddressError::Scheme {
-                    url: shown(url),
-                    scheme: other.unwrap_or_default().to_owned(),
-                });
-            }
+        let scheme = uri.scheme_str().unwrap_or_default().to_ascii_lowercase();
+        let (secure, default_port) = match scheme.as_str() {
+            "wss" | "https" => (true, 443),
+            "ws" | "http" => (false, 80),
+            _ => return Err(AddressError::Scheme { url: shown(url), scheme }),
         };
         let authority = uri.authority().ok_or_else(|| AddressError::NoHost { url: shown(url) })?;
         if authority.as_str().contains('@') {

@@ -1,0 +1,63 @@
+//! URLs: what is accepted, what is refused, and what is never shown.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, missing_docs)]
+
+use nerves_hub_link_transport::{Address, AddressError};
+
+#[test]
+fn parts_of_good_urls() {
+    for (url, secure, host, port, target, authority) in [
+        ("wss://hub.test", true, "hub.test", 443, "/", "hub.test"),
+        ("ws://hub.test/socket", false, "hub.test", 80, "/socket", "hub.test"),
+        ("https://hub.test:443/a?b=c#d", true, "hub.test", 443, "/a?b=c", "hub.test"),
+        ("http://hub.test:443/", false, "hub.test", 443, "/", "hub.test:443"),
+        ("https://hub.test:80?x", true, "hub.test", 80, "/?x", "hub.test:80"),
+        ("wss://[2001:db8::1]:8443/x", true, "2001:db8::1", 8443, "/x", "[2001:db8::1]:8443"),
+        ("ws://[::1]", false, "::1", 80, "/", "[::1]"),
+        ("http://192.0.2.1:/x", false, "192.0.2.1", 80, "/x", "192.0.2.1"),
+        ("WSS://Hub.Test:65535/", true, "Hub.Test", 65535, "/", "Hub.Test:65535"),
+    ] {
+        let address = Address::parse(url).unwrap_or_else(|error| panic!("{url}: {error}"));
+        assert_eq!(
+            (address.secure, address.host.as_str(), address.port, address.path_and_query.as_str()),
+            (secure, host, port, target),
+            "{url}"
+        );
+        assert_eq!(address.authority(), authority, "{url}");
+    }
+}
+
+#[test]
+fn bad_urls_are_refused_in_words_without_the_query() {
+    for (url, words) in [
+        ("", "not a usable URL"),
+        ("hub.test", "scheme"),
+        ("/socket", "scheme"),
+        ("ftp://hub.test/?SECRET", "\"ftp\""),
+        ("wss:///socket?SECRET", "not a usable URL"),
+        ("wss://hub test/?SECRET", "not a usable URL"),
+        ("wss://hub.test:65536/?SECRET", "\"65536\""),
+        ("wss://hub.test:0/?SECRET", "\"0\""),
+        ("wss://hub.test:x/?SECRET", "\"x\""),
+        ("wss://me:SECRET@hub.test/", "user name"),
+        ("wss://SECRET@hub.test/", "user name"),
+        ("wss://hub.test/\r\nx: SECRET?SECRET", "not a usable URL"),
+        ("wss://[::1/?SECRET", "not a usable URL"),
+    ] {
+        let error = Address::parse(url).expect_err(url);
+        let text = format!("{error}");
+        assert!(text.contains(words), "{url:?}: {text}");
+        if !url.contains("\r\n") {
+            assert!(!format!("{text} {error:?}").contains("SECRET"), "{url:?}: {error:?}");
+        }
+    }
+    let long = format!("ftp://hub.test/{}", "x".repeat(10_000));
+    assert!(Address::parse(&long).unwrap_err().to_string().len() < 250);
+    assert!(matches!(Address::parse("ftp://hub.test"), Err(AddressError::Scheme { .. })));
+}
+
+#[test]
+fn debug_and_display_hide_the_query() {
+    let address = Address::parse("https://hub.test:8443/fw/a.fw?sig=SECRET").unwrap();
+    assert_eq!(address.to_string(), "tls://hub.test:8443/fw/a.fw?...");
+    assert!(!format!("{address:?}").contains("SECRET"));
+}
