@@ -17,6 +17,7 @@ use crate::lock;
 pub struct DiskPolicy {
     path: PathBuf,
     block_device: bool,
+    fixed_size: bool,
 }
 
 /// Why a disk may not be written to. Nothing was changed.
@@ -80,7 +81,7 @@ impl DiskRefused {
 impl DiskPolicy {
     /// Builds a policy for the disk at `path` that refuses block devices.
     pub fn new(path: impl Into<PathBuf>) -> Self {
-        Self { path: path.into(), block_device: false }
+        Self { path: path.into(), block_device: false, fixed_size: false }
     }
 
     /// Says whether the disk may be a block device.
@@ -88,6 +89,18 @@ impl DiskPolicy {
     pub const fn allow_block_device(mut self, allow: bool) -> Self {
         self.block_device = allow;
         self
+    }
+
+    /// Says whether an image file is full at its present size, as a device is. Otherwise it may grow,
+    /// since images are often made only as long as what was written to them.
+    #[must_use]
+    pub const fn fixed_size(mut self, fixed: bool) -> Self {
+        self.fixed_size = fixed;
+        self
+    }
+
+    pub(crate) const fn is_fixed_size(&self) -> bool {
+        self.fixed_size
     }
 
     /// Returns the path of the disk.

@@ -4,8 +4,10 @@
 //! network. The adapter drives them on a thread of their own, so each call may take its time.
 
 mod disk;
+mod fwup_stream;
 
 pub use disk::{DiskPolicy, DiskRefused};
+pub use fwup_stream::FwupStreamInstaller;
 
 /// Opens the way an update goes onto the device. One at a time is asked for.
 pub trait Installer: Send {
@@ -74,6 +76,14 @@ pub enum InstallError {
         "no firmware public key is known, so no firmware can be trusted; configure one or have the server send it"
     )]
     NoKeys,
+    /// None of the keys can be read.
+    #[error(
+        "none of the {count} firmware public keys is an Ed25519 key in base64, so no firmware can be trusted"
+    )]
+    BadKeys {
+        /// How many there are.
+        count: usize,
+    },
     /// The disk may not be written to.
     #[error(transparent)]
     Disk(#[from] DiskRefused),

@@ -1,0 +1,196 @@
+//! Firmware streamed onto a disk, and everything that keeps the old firmware running when it can't be.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, missing_docs)]
+
+use std::fs;
+use std::path::Path;
+use std::sync::{Arc, Mutex};
+
+use nerves_hub_link_platform::identity::{Identity, mark_validated};
+use nerves_hub_link_platform::install::{
+    DiskPolicy, FwupStreamInstaller, InstallError, InstallEvent, InstallReport, InstallRequest, Installer,
+};
+use nerves_hub_link_platform::kv::fw_env_config::{FwEnvConfig, Location};
+use nerves_hub_link_platform::kv::{KeyValueStore, UbootStore};
+use nerves_hub_link_testkit::disk::{AbDisk, BLOCK, DiskLayout};
+use nerves_hub_link_testkit::firmware::{FirmwareBuilder, SigningKey, Tamper, tamper};
+use tempfile::TempDir;
+
+const ROOTFS: u64 = 700_000;
+
+struct Bench {
+    _dir: TempDir,
+    disk: AbDisk,
+    key: SigningKey,
+    firmware: Arc<[u8]>,
+    events: Arc<Mutex<Vec<InstallEvent>>>,
+}
+
+impl Bench {
+    fn new() -> Self {
+        let dir = TempDir::new().unwrap();
+        let layout = DiskLayout::with_slots_of(1).redundant();
+        let key = SigningKey::from_seed(1);
+        let build = |version| {
+            FirmwareBuilder::new("lift", version).ab_layout(&layout).rootfs(ROOTFS, 7).build(&key).unwrap()
+        };
+        let (old, new) = (build("1.0.0"), build("1.1.0"));
+        let disk = AbDisk::create(&dir.path().join("disk.img"), &layout, &old.meta, ROOTFS, 7).unwrap();
+        Self { _dir: dir, disk, key, firmware: new.bytes().unwrap(), events: Arc::default() }
+    }
+
+    fn store(&self) -> UbootStore {
+        let layout = self.disk.layout();
+        let at = |block: u64| Location {
+            path: self.disk.path().to_owned(),
+            offset: block * BLOCK,
+            size: usize::try_from(layout.environment_blocks * BLOCK).unwrap(),
+        };
+        let second = layout.environment_redundant.map(at);
+        UbootStore::new(FwEnvConfig { first: at(layout.environment), second })
+    }
+
+    fn identity(&self) -> Identity {
+        Identity::load(&self.store()).unwrap()
+    }
+
+    fn installer(&self) -> FwupStreamInstaller {
+        FwupStreamInstaller::new(DiskPolicy::new(self.disk.path()).fixed_size(true))
+    }
+
+    fn request(&self, keys: &[String]) -> InstallRequest {
+        let events = Arc::clone(&self.events);
+        InstallRequest::new(keys.to_vec(), move |event| events.lock().unwrap().push(event))
+    }
+
+    fn install(&self, archive: &[u8], cut: usize) -> Result<InstallReport, InstallError> {
+        let mut install = self.installer().begin(self.request(&[self.key.public_key()]))?;
+        for chunk in archive.chunks(cut) {
+            install.write(chunk)?;
+        }
+        install.finish()
+    }
+
+    fn image(&self) -> Vec<u8> {
+        fs::read(self.disk.path()).unwrap()
+    }
+}
+
+#[test]
+fn an_update_boots_into_the_other_slot_and_the_identity_follows() {
+    for cut in [1, 4096, usize::MAX] {
+        let bench = Bench::new();
+        let before = bench.identity();
+        assert_eq!((before.active_slot.as_str(), before.firmware.version.as_str()), ("a", "1.0.0"));
+        assert_eq!(before.validated, Some(true));
+        let report = bench.install(&bench.firmware, cut).unwrap();
+        assert_eq!(report.task.as_deref(), Some("upgrade.b"), "cut {cut}");
+        let booted = bench.disk.boot().unwrap();
+        assert_eq!(booted.meta.version, "1.1.0");
+        let after = bench.identity();
+        assert_eq!((after.active_slot.as_str(), after.firmware.version.as_str()), ("b", "1.1.0"));
+        assert_eq!(after.firmware.uuid, booted.meta.uuid);
+        assert_eq!(after.validated, Some(false));
+        assert!(mark_validated(&mut bench.store()).unwrap());
+        assert_eq!(bench.disk.boot().unwrap().validated, Some(true), "the boot loader agrees");
+        let events = bench.events.lock().unwrap();
+        assert_eq!(events.first(), Some(&InstallEvent::Progress(0)));
+        assert_eq!(events.last(), Some(&InstallEvent::Progress(100)));
+    }
+}
+
+#[test]
+fn without_a_key_nothing_is_applied() {
+    let bench = Bench::new();
+    let before = bench.image();
+    let none = bench.installer().begin(bench.request(&[])).map(drop).unwrap_err();
+    assert!(matches!(none, InstallError::NoKeys), "{none}");
+    let bad =
+        bench.installer().begin(bench.request(&["no key".into(), String::new()])).map(drop).unwrap_err();
+    assert!(matches!(bad, InstallError::BadKeys { count: 2 }), "{bad}");
+    // Not even an installer told not to ask for one goes without.
+    let mut lax = bench.installer().options(|options| options.require_signature = false);
+    assert!(lax.begin(bench.request(&[])).is_err());
+    assert_eq!(bench.image(), before);
+}
+
+#[test]
+fn one_good_key_among_bad_ones_is_enough() {
+    let bench = Bench::new();
+    let keys = ["junk".to_owned(), SigningKey::from_seed(2).public_key(), bench.key.public_key()];
+    let mut install = bench.installer().begin(bench.request(&keys)).unwrap();
+    install.write(&bench.firmware).unwrap();
+    install.finish().unwrap();
+    let warned = |event: &InstallEvent| matches!(event, InstallEvent::Warning(text) if text.contains("key"));
+    assert_eq!(bench.events.lock().unwrap().iter().filter(|event| warned(event)).count(), 1);
+}
+
+#[test]
+fn an_untrusted_archive_changes_no_byte() {
+    let bench = Bench::new();
+    let before = bench.image();
+    for how in [Tamper::Signature, Tamper::Unsigned, Tamper::MetaConf] {
+        let bad = tamper(&bench.firmware, &how).unwrap();
+        let error = bench.install(&bad, 4096).unwrap_err();
+        assert!(
+            matches!(error, InstallError::Failed(_)) && !error.to_string().is_empty(),
+            "{how:?}: {error}"
+        );
+        assert_eq!(bench.image(), before, "{how:?}");
+    }
+    let stranger = bench.request(&[SigningKey::from_seed(2).public_key()]);
+    let mut install = bench.installer().begin(stranger).unwrap();
+    assert!(install.write(&bench.firmware).is_err());
+    drop(install);
+    assert_eq!(bench.image(), before);
+}
+
+#[test]
+fn a_damaged_or_cut_archive_leaves_the_old_firmware_booting() {
+    let bench = Bench::new();
+    let name = "rootfs.img".to_owned();
+    let tampered = [
+        Tamper::Resource { name: name.clone(), offset: 300_000 },
+        Tamper::Compressed { name },
+        Tamper::Truncated(bench.firmware.len() / 2),
+    ];
+    for how in tampered {
+        let bad = tamper(&bench.firmware, &how).unwrap();
+        let error = bench.install(&bad, 4096).unwrap_err();
+        assert!(!error.to_string().is_empty(), "{how:?}");
+        assert_eq!(bench.disk.boot().unwrap().meta.version, "1.0.0", "{how:?}: {error}");
+    }
+}
+
+#[test]
+fn dropping_an_install_half_way_cancels_it_and_frees_the_disk() {
+    let bench = Bench::new();
+    let mut install = bench.installer().begin(bench.request(&[bench.key.public_key()])).unwrap();
+    install.write(&bench.firmware[..bench.firmware.len() / 2]).unwrap();
+    let busy = bench.installer().begin(bench.request(&[bench.key.public_key()])).map(drop).unwrap_err();
+    assert!(matches!(busy, InstallError::Disk(_)), "{busy}");
+    assert!(bench.store().put("x", "y").unwrap_err().is_retryable(), "the environment is the update's now");
+    drop(install);
+    assert_eq!(bench.disk.boot().unwrap().meta.version, "1.0.0");
+    bench.install(&bench.firmware, 4096).unwrap();
+    assert_eq!(bench.disk.boot().unwrap().meta.version, "1.1.0");
+}
+
+#[test]
+fn a_disk_that_is_too_small_is_said_in_words_and_never_grows() {
+    let bench = Bench::new();
+    // The disk ends within slot B.
+    let length = (bench.disk.layout().slot_b * BLOCK) + ROOTFS / 2;
+    fs::OpenOptions::new().write(true).open(bench.disk.path()).unwrap().set_len(length).unwrap();
+    let error = bench.install(&bench.firmware, 4096).unwrap_err().to_string();
+    assert!(error.contains("Check media size"), "{error}");
+    assert_eq!(fs::metadata(bench.disk.path()).unwrap().len(), length);
+    assert_eq!(bench.disk.boot().unwrap().meta.version, "1.0.0");
+}
+
+#[test]
+fn a_missing_disk_is_refused_before_anything_else() {
+    let mut installer = FwupStreamInstaller::new(DiskPolicy::new(Path::new("/nonexistent/disk")));
+    let request = InstallRequest::new(vec![SigningKey::from_seed(1).public_key()], drop);
+    let error = installer.begin(request).map(drop).unwrap_err();
+    assert!(error.to_string().contains("does not exist"), "{error}");
+}
