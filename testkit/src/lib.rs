@@ -6,3 +6,4 @@ pub mod firmware;
 pub mod hub;
 pub mod limits;
 pub mod meta;
+pub mod server;

@@ -244,10 +244,6 @@ impl EventLog {
     pub fn iter(&self) -> impl Iterator<Item = &HubEvent> {
         self.events.iter()
     }
-
-    pub fn end(&self) -> u64 {
-        self.dropped.saturating_add(u64::try_from(self.events.len()).unwrap_or(u64::MAX))
-    }
 }
 
 #[cfg(test)]
@@ -265,6 +261,5 @@ mod tests {
         assert_eq!(log.at(0).unwrap().0, 1);
         assert_eq!(log.iter().count(), EVENT_LOG);
         assert_eq!(log.at(EVENT_LOG as u64).unwrap().1, &HubEvent::Refused { status: 999 });
-        assert_eq!(log.end(), EVENT_LOG as u64 + 1);
     }
 }

@@ -67,12 +67,30 @@ impl Hub {
 
     /// Adds a firmware signing key (base64 of 32 bytes) to those sent to devices that ask.
     pub fn add_public_key(&mut self, key: &str) {
-        self.public_keys.push(key.to_owned());
+        if !self.public_keys.iter().any(|known| known == key) {
+            self.public_keys.push(key.to_owned());
+        }
     }
 
     /// The events so far, oldest first.
     pub fn events(&self) -> impl Iterator<Item = &HubEvent> {
         self.log.iter()
+    }
+
+    /// The event at this position counted from the first ever, or the first still held after it, with
+    /// its position.
+    pub fn event_at(&self, position: u64) -> Option<(u64, &HubEvent)> {
+        self.log.at(position)
+    }
+
+    /// The device of this name, if it was ever seen.
+    pub fn device_named(&self, identifier: &str) -> Option<DeviceId> {
+        self.fleet.find(identifier)
+    }
+
+    /// Notes something that happened outside the machine.
+    pub(crate) fn note(&mut self, event: HubEvent) {
+        self.log.push(event);
     }
 
     /// Decides about an upgrade request by path, query and headers (device-protocol §1.13, §2.2).

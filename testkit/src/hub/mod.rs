@@ -20,6 +20,5 @@ mod update;
 
 pub use auth::sign;
 pub use config::{HubConfig, KeyPair, Refusal, Release, UpdateFields};
-pub(crate) use event::EventLog;
 pub use event::{ConnId, DeviceId, HubEvent, HubOutput};
 pub use machine::Hub;

@@ -73,10 +73,14 @@ impl Fleet {
         self.devices.get_mut(&id)
     }
 
+    pub fn find(&self, identifier: &str) -> Option<DeviceId> {
+        self.devices.iter().find(|(_, d)| d.identifier == identifier).map(|(id, _)| *id)
+    }
+
     /// The device of that name, made if it is new. `None` when the hub is full.
     pub fn register(&mut self, identifier: &str, limit: usize) -> Option<DeviceId> {
-        if let Some((id, _)) = self.devices.iter().find(|(_, d)| d.identifier == identifier) {
-            return Some(*id);
+        if let Some(id) = self.find(identifier) {
+            return Some(id);
         }
         if self.devices.len() >= limit {
             return None;

@@ -1,0 +1,101 @@
+//! A certificate authority for one run, and the streams it secures.
+
+use std::io::{self, Read, Write};
+use std::net::{Shutdown, TcpStream};
+use std::sync::Arc;
+
+use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair, KeyUsagePurpose};
+use rustls::pki_types::PrivateKeyDer;
+use rustls::{ServerConfig, ServerConnection, StreamOwned};
+
+/// The server's TLS settings and its CA.
+#[derive(Debug, Clone)]
+pub(super) struct Tls {
+    pub config: Arc<ServerConfig>,
+    pub ca_pem: String,
+}
+
+impl Tls {
+    /// Makes a CA and a certificate for `localhost` and the loopback addresses.
+    pub fn generate() -> io::Result<Self> {
+        let mut authority = CertificateParams::default();
+        authority.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        authority.distinguished_name.push(DnType::CommonName, "NervesHub testkit CA");
+        authority.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
+        let key = KeyPair::generate().map_err(io::Error::other)?;
+        let issuer = CertifiedIssuer::self_signed(authority, key).map_err(io::Error::other)?;
+        let names = ["localhost", "127.0.0.1", "::1"].map(str::to_owned);
+        let leaf = CertificateParams::new(names).map_err(io::Error::other)?;
+        let key = KeyPair::generate().map_err(io::Error::other)?;
+        let certificate = leaf.signed_by(&key, &issuer).map_err(io::Error::other)?;
+        let private = PrivateKeyDer::try_from(key.serialize_der()).map_err(io::Error::other)?;
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let config = ServerConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .map_err(io::Error::other)?
+            .with_no_client_auth()
+            .with_single_cert(vec![certificate.der().clone()], private)
+            .map_err(io::Error::other)?;
+        Ok(Self { config: Arc::new(config), ca_pem: issuer.pem() })
+    }
+}
+
+/// A connection, secured or not.
+pub(super) enum Stream {
+    Plain(TcpStream),
+    Secure(Box<StreamOwned<ServerConnection, TcpStream>>),
+}
+
+impl Stream {
+    pub fn new(socket: TcpStream, tls: Option<&Tls>) -> io::Result<Self> {
+        let Some(tls) = tls else { return Ok(Self::Plain(socket)) };
+        let connection = ServerConnection::new(Arc::clone(&tls.config)).map_err(io::Error::other)?;
+        Ok(Self::Secure(Box::new(StreamOwned::new(connection, socket))))
+    }
+
+    /// Says that nothing more will be sent, in the way of the protocol.
+    pub fn finish(&mut self) {
+        if let Self::Secure(stream) = self {
+            stream.conn.send_close_notify();
+            let _ = stream.flush();
+        }
+        let _ = self.socket().shutdown(Shutdown::Write);
+    }
+
+    /// Ends the connection as a network failure would: no goodbye in TLS.
+    pub fn cut(&mut self) {
+        let _ = self.socket().shutdown(Shutdown::Both);
+    }
+
+    fn socket(&self) -> &TcpStream {
+        match self {
+            Self::Plain(socket) => socket,
+            Self::Secure(stream) => &stream.sock,
+        }
+    }
+}
+
+impl Read for Stream {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        match self {
+            Self::Plain(socket) => socket.read(buffer),
+            Self::Secure(stream) => stream.read(buffer),
+        }
+    }
+}
+
+impl Write for Stream {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        match self {
+            Self::Plain(socket) => socket.write(bytes),
+            Self::Secure(stream) => stream.write(bytes),
+        }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        match self {
+            Self::Plain(socket) => socket.flush(),
+            Self::Secure(stream) => stream.flush(),
+        }
+    }
+}
