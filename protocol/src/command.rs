@@ -56,11 +56,14 @@ pub enum CommandError {
     /// The machine was told to stay offline.
     #[error("the link is offline; send Command::Connect first")]
     Offline,
+    /// Nobody fetches the machine's outputs.
+    #[error("too many outputs wait; call Link::poll until it returns None")]
+    Undrained,
 }
 
 impl CommandError {
     /// Returns whether the same command may succeed later.
     pub const fn is_retryable(&self) -> bool {
-        matches!(self, Self::Offline)
+        matches!(self, Self::Offline | Self::Undrained)
     }
 }

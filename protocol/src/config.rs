@@ -1,12 +1,20 @@
 //! What a device must say about itself, and the numbers that rule its behaviour.
 
 use alloc::collections::BTreeMap;
+use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
 use core::time::Duration;
 
+use crate::error::ConfigError;
 use crate::event::FirmwareMeta;
+use crate::http::url::Url;
+use crate::hub::{keys, names};
+use crate::limits::{
+    MAX_IDENTIFIER_BYTES, MAX_KEY_ITERATIONS, MAX_KEY_LENGTH, MAX_NAME_CHARS, MAX_PUBLIC_KEYS,
+};
 use crate::secret::Secret;
+use crate::text::cut;
 
 /// The settings of a [`Link`](crate::Link). Build with [`Config::new`], then change fields.
 #[derive(Clone, Debug, PartialEq)]
@@ -135,4 +143,147 @@ pub struct DownloadConfig {
     pub max_size: u64,
     /// Follow redirects and accept URLs to plain `http`. Default true: the signature protects firmware.
     pub allow_http: bool,
+}
+
+impl Config {
+    /// Builds a configuration with the documented defaults: no keys of its own (the server is asked
+    /// for them), nothing known about validation, and a claimed `fwup` version of 1.0.0, which keeps
+    /// servers from sending deltas.
+    pub fn new(host: impl Into<String>, auth: Auth, firmware: FirmwareMeta) -> Self {
+        Self {
+            host: host.into(),
+            auth,
+            firmware,
+            firmware_validated: None,
+            firmware_auto_revert_detected: false,
+            fwup_version: String::from("1.0.0"),
+            extra_join_params: BTreeMap::new(),
+            public_keys: Vec::new(),
+            request_public_keys: false,
+            accept_server_keys: true,
+            headers: Vec::new(),
+            heartbeat: Duration::from_secs(30),
+            join_timeout: Duration::from_secs(10),
+            rejoin: alloc::vec![Duration::from_secs(5)],
+            connect_timeout: Duration::from_secs(30),
+            backoff: Backoff::default(),
+            max_redirects: 2,
+            decision_timeout: Duration::from_secs(60),
+            delay_unit: DelayUnit::default(),
+            download: DownloadConfig::default(),
+        }
+    }
+
+    /// Checks everything a caller can get wrong. Returns the address of the socket.
+    pub(crate) fn validate(&self) -> Result<Url, ConfigError> {
+        let host = self.host.trim();
+        let url = if host.contains("://") { Url::parse(host) } else { Url::parse(&format!("wss://{host}")) };
+        let url = url.map_err(ConfigError::Host)?;
+        let path = match &self.auth {
+            Auth::SharedSecret(secret) => {
+                secret.validate()?;
+                names::SHARED_SECRET_PATH
+            }
+            Auth::Certificate => names::CERTIFICATE_PATH,
+        };
+        if self.public_keys.len() > MAX_PUBLIC_KEYS {
+            return Err(ConfigError::TooManyKeys(MAX_PUBLIC_KEYS));
+        }
+        if let Some(bad) = self.public_keys.iter().position(|key| !keys::is_usable(key)) {
+            return Err(ConfigError::PublicKey(bad + 1));
+        }
+        if let Some((name, _)) = self.headers.iter().find(|(name, value)| !is_header(name, value.expose())) {
+            return Err(ConfigError::Header(cut(name, MAX_NAME_CHARS)));
+        }
+        self.backoff.validate()?;
+        let times = [
+            ("join_timeout", self.join_timeout),
+            ("connect_timeout", self.connect_timeout),
+            ("decision_timeout", self.decision_timeout),
+            ("download.idle_timeout", self.download.idle_timeout),
+            ("download.max_duration", self.download.max_duration),
+            ("download.connect_timeout", self.download.connect_timeout),
+        ];
+        match times.iter().find(|(_, time)| time.is_zero()) {
+            Some((name, _)) => Err(ConfigError::Zero(name)),
+            None => Ok(url.with_target(path).with_query(names::VSN, names::VSN_JSON)),
+        }
+    }
+}
+
+impl SharedSecret {
+    /// Builds a shared secret with the server's usual key derivation.
+    pub fn new(key: impl Into<String>, secret: impl Into<String>, identifier: impl Into<String>) -> Self {
+        Self {
+            key: key.into(),
+            secret: Secret::new(secret),
+            identifier: identifier.into(),
+            digest: KeyDigest::Sha256,
+            iterations: 1000,
+            key_length: 32,
+        }
+    }
+
+    fn validate(&self) -> Result<(), ConfigError> {
+        let identifier = self.identifier.as_str();
+        // `unconfigured` is what devices without a serial number report.
+        if identifier.trim().is_empty()
+            || identifier.trim().eq_ignore_ascii_case("unconfigured")
+            || identifier.len() > MAX_IDENTIFIER_BYTES
+            || identifier.chars().any(char::is_control)
+        {
+            return Err(ConfigError::Identifier);
+        }
+        if self.key.is_empty() || !self.key.bytes().all(|byte| byte.is_ascii_graphic()) {
+            return Err(ConfigError::Key);
+        }
+        if self.secret.expose().is_empty() {
+            return Err(ConfigError::Secret);
+        }
+        let rounds = (1..=MAX_KEY_ITERATIONS).contains(&self.iterations);
+        if rounds && (1..=MAX_KEY_LENGTH).contains(&self.key_length) {
+            Ok(())
+        } else {
+            Err(ConfigError::KeyDerivation)
+        }
+    }
+}
+
+impl Backoff {
+    fn validate(&self) -> Result<(), ConfigError> {
+        let times = self.min >= Duration::from_millis(1)
+            && self.min <= self.max
+            && self.max <= Duration::from_secs(24 * 3600);
+        // Not a number is in no range.
+        if times && (0.0..=10.0).contains(&self.jitter) { Ok(()) } else { Err(ConfigError::Backoff) }
+    }
+}
+
+impl Default for Backoff {
+    fn default() -> Self {
+        Self { min: Duration::from_secs(1), max: Duration::from_secs(60), jitter: 0.5 }
+    }
+}
+
+impl Default for DownloadConfig {
+    fn default() -> Self {
+        Self {
+            max_disconnects: 10,
+            idle_timeout: Duration::from_secs(60),
+            max_duration: Duration::from_secs(24 * 3600),
+            retry_delay: Duration::from_secs(15),
+            min_bits_per_second: 30_000,
+            connect_timeout: Duration::from_secs(30),
+            max_redirects: 5,
+            max_size: 4 * 1024 * 1024 * 1024,
+            allow_http: true,
+        }
+    }
+}
+
+/// Returns whether a header can be sent as it is (RFC 9110 §5).
+fn is_header(name: &str, value: &str) -> bool {
+    let token = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);
+    let text = |byte: u8| byte == b'\t' || byte == b' ' || byte.is_ascii_graphic();
+    !name.is_empty() && name.bytes().all(token) && value.bytes().all(text)
 }

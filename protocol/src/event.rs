@@ -24,6 +24,12 @@ pub enum Event {
         /// The server's words.
         reason: String,
     },
+    /// The server's side of the device channel ended, on a connection that stays; it will be joined
+    /// again.
+    ChannelLost {
+        /// What happened, for a person.
+        reason: String,
+    },
     /// The server refused the connection.
     Refused {
         /// The HTTP status.

@@ -9,6 +9,10 @@ use crate::ids::{FetchId, OfferId, SocketId};
 use crate::secret::Secret;
 
 /// An order or an event. Exhaustive on purpose: a loop that ignores a new order must not compile.
+#[expect(
+    clippy::large_enum_variant,
+    reason = "outputs are few and live shortly; a box would burden every match"
+)]
 #[derive(Clone, Debug, PartialEq)]
 pub enum Output {
     /// Open a WebSocket.

@@ -1,0 +1,473 @@
+//! One download: requests, ranges, retries, limits. Bytes pass by and are never kept.
+
+mod head;
+mod range;
+mod retry;
+
+use alloc::format;
+use alloc::string::{String, ToString};
+use alloc::vec;
+use core::ops::Range;
+use core::time::Duration;
+
+use sha2::{Digest, Sha256};
+
+use crate::config::DownloadConfig;
+use crate::http::url::Url;
+use crate::ids::{FetchId, OfferId};
+use crate::input::HeaderRef;
+use crate::limits::{APPLY_STALL, MAX_TEXT_CHARS, UNDRAINED_PAUSE};
+use crate::output::Fetch;
+use crate::outputs::Ids;
+use crate::secret::Secret;
+use crate::text::cut;
+use crate::time::Instant;
+use crate::timer::{Earliest, Timer};
+use head::Head;
+use retry::Retries;
+
+/// Which part of a chunk to store, and where it belongs in the file.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Keep {
+    /// The part of the chunk to hand to the applier; empty when there is nothing to keep. What is
+    /// kept must reach the applier, even if the fetch fails afterwards.
+    pub range: Range<usize>,
+    /// The offset in the file of the first byte kept.
+    pub offset: u64,
+}
+
+/// What to do next. At most one thing follows from anything that happens.
+#[derive(Debug)]
+pub(crate) enum Verdict {
+    /// Nothing.
+    Continue,
+    /// Bytes are coming, from this offset of a file of that size.
+    Started { offset: u64, total: Option<u64> },
+    /// Send this request, in place of the one to abort.
+    Request { fetch: Fetch, abort: Option<FetchId> },
+    /// An attempt failed; another follows.
+    Retry { reason: String, delay: Duration, abort: Option<FetchId> },
+    /// All bytes are stored.
+    Complete,
+    /// It is over.
+    Fail { failure: Failure, abort: Option<FetchId> },
+}
+
+/// Why a download ended.
+#[derive(Debug)]
+pub(crate) enum Failure {
+    /// The fault of the network, the server or the file.
+    Download(String),
+    /// The applier doesn't take bytes.
+    Applier,
+}
+
+/// A download under way.
+pub(crate) struct Download {
+    offer: OfferId,
+    original: Url,
+    current: Url,
+    redirects: u8,
+    /// The size of the file, once known.
+    total: Option<u64>,
+    etag: Option<String>,
+    /// Bytes handed to the applier.
+    received: u64,
+    /// Bytes the applier took.
+    stored: u64,
+    digest: Option<(Sha256, String)>,
+    retries: Retries,
+    /// The oldest request of this download: bytes of it may be stored late.
+    first: Option<FetchId>,
+    fetch: Option<FetchId>,
+    stage: Stage,
+    began: Instant,
+    /// When bytes were last handed to the applier or taken by it.
+    moved: Instant,
+}
+
+enum Stage {
+    /// Between attempts. Left by the timer.
+    Waiting { until: Instant },
+    /// No answer yet. Left by the head, a failure or the timer.
+    Requested { since: Instant },
+    /// Left by the last byte, the end, a failure or the timers.
+    Receiving {
+        /// When the present wait for the network began.
+        since: Instant,
+        /// Bytes to skip, because the server began before the offset asked for.
+        skip: u64,
+        /// Network time left until the download counts as too slow.
+        budget: Option<Duration>,
+    },
+    /// All bytes passed by; the applier has yet to take the last. Left by `stored` or the timer.
+    Received,
+}
+
+impl Download {
+    /// Builds a download of a file. `size` and `checksum` are what the server announced.
+    pub(crate) fn new(
+        offer: OfferId,
+        url: Url,
+        size: Option<u64>,
+        checksum: Option<String>,
+        now: Instant,
+    ) -> Self {
+        Self {
+            offer,
+            current: url.clone(),
+            original: url,
+            redirects: 0,
+            total: size,
+            etag: None,
+            received: 0,
+            stored: 0,
+            digest: checksum.map(|checksum| (Sha256::new(), checksum)),
+            retries: Retries::default(),
+            first: None,
+            fetch: None,
+            stage: Stage::Waiting { until: now },
+            began: now,
+            moved: now,
+        }
+    }
+
+    /// Returns the bytes handed to the applier.
+    pub(crate) const fn received(&self) -> u64 {
+        self.received
+    }
+
+    /// Returns how much of the file was received, if its size is known.
+    pub(crate) fn percent(&self) -> Option<u8> {
+        let total = self.total.filter(|total| *total > 0)?;
+        let percent = u128::from(self.received) * 100 / u128::from(total);
+        Some(u8::try_from(percent).unwrap_or(100).min(100))
+    }
+
+    /// Returns whether a request is the present one.
+    pub(crate) fn is_current(&self, fetch: FetchId) -> bool {
+        self.fetch == Some(fetch)
+    }
+
+    /// Returns whether a request is or was one of this download.
+    pub(crate) fn is_ours(&self, fetch: FetchId) -> bool {
+        self.first.is_some_and(|first| fetch >= first)
+    }
+
+    /// Takes the request under way, to abort it.
+    pub(crate) const fn take_fetch(&mut self) -> Option<FetchId> {
+        self.fetch.take()
+    }
+
+    /// Makes the next request.
+    pub(crate) fn request(&mut self, now: Instant, config: &DownloadConfig, ids: &mut Ids) -> Fetch {
+        let fetch = ids.fetch();
+        self.first.get_or_insert(fetch);
+        self.fetch = Some(fetch);
+        self.stage = Stage::Requested { since: now };
+        let mut headers = vec![
+            (String::from("User-Agent"), format!("NervesHubLink-rs/{}", env!("CARGO_PKG_VERSION"))),
+            // Offsets, sizes and checksums are those of the file as it is.
+            (String::from("Accept-Encoding"), String::from("identity")),
+            (String::from("X-Retry-Number"), self.retries.attempt.to_string()),
+        ];
+        if self.received > 0 {
+            headers.push((String::from("Range"), format!("bytes={}-", self.received)));
+            if let Some(etag) = &self.etag {
+                headers.push((String::from("If-Range"), etag.clone()));
+            }
+        }
+        let url = Secret::new(self.current.to_http());
+        Fetch { fetch, offer: self.offer, url, headers, timeout: config.connect_timeout }
+    }
+
+    /// The head of the response arrived.
+    pub(crate) fn head(
+        &mut self,
+        now: Instant,
+        config: &DownloadConfig,
+        ids: &mut Ids,
+        status: u16,
+        headers: &[HeaderRef<'_>],
+    ) -> Verdict {
+        if !matches!(self.stage, Stage::Requested { .. }) {
+            return Verdict::Continue;
+        }
+        let known = head::Known { received: self.received, total: self.total, etag: self.etag.as_deref() };
+        match head::read(&known, status, headers) {
+            Head::Body { skip, total, etag } => self.begin(now, config, skip, total, etag),
+            Head::Complete => {
+                self.total = Some(self.received);
+                self.fetch = None;
+                self.finish()
+            }
+            Head::Redirect { location } => match self.redirect(config, location.as_deref()) {
+                Ok(next) => {
+                    self.current = next;
+                    self.redirects = self.redirects.saturating_add(1);
+                    let abort = self.fetch.take();
+                    Verdict::Request { fetch: self.request(now, config, ids), abort }
+                }
+                Err(why) => self.fail(format!("HTTP {status}, a redirect that is not followed: {why}")),
+            },
+            Head::Retry { reason, after } => self.interrupted(now, config, reason, after),
+            Head::Fail(reason) => self.fail(reason),
+        }
+    }
+
+    /// A chunk passes by.
+    pub(crate) fn body(&mut self, now: Instant, config: &DownloadConfig, chunk: &[u8]) -> (Keep, Verdict) {
+        let storing = self.is_storing();
+        let Stage::Receiving { since, skip, budget } = &mut self.stage else {
+            let verdict = match self.stage {
+                Stage::Received if !chunk.is_empty() => self.fail(self.excess()),
+                _ => Verdict::Continue,
+            };
+            return (Keep::default(), verdict);
+        };
+        if !storing {
+            let waited = now.saturating_since(*since);
+            *budget = budget.map(|left| left.saturating_sub(waited));
+        }
+        *since = now;
+        let skipped = usize::try_from(*skip).unwrap_or(usize::MAX).min(chunk.len());
+        *skip = skip.saturating_sub(as_u64(skipped));
+        let bytes = chunk.get(skipped..).unwrap_or_default();
+        if bytes.is_empty() {
+            return (Keep::default(), Verdict::Continue);
+        }
+        let received = self.received.saturating_add(as_u64(bytes.len()));
+        if self.total.is_some_and(|total| received > total) {
+            return (Keep::default(), self.fail(self.excess()));
+        }
+        if received > config.max_size {
+            return (Keep::default(), self.fail(too_big(config.max_size)));
+        }
+        if let Some((digest, _)) = &mut self.digest {
+            digest.update(bytes);
+        }
+        if self.total == Some(received) {
+            // Judged before the applier gets the last bytes, with which it might finish by itself.
+            if let Some(reason) = self.wrong_digest() {
+                return (Keep::default(), self.fail(reason));
+            }
+            self.stage = Stage::Received;
+        }
+        let keep = Keep { range: skipped..chunk.len(), offset: self.received };
+        self.received = received;
+        self.moved = now;
+        self.retries.progressed();
+        (keep, Verdict::Continue)
+    }
+
+    /// The applier took bytes.
+    pub(crate) fn stored(&mut self, now: Instant, len: usize) -> Verdict {
+        self.stored = self.stored.saturating_add(as_u64(len)).min(self.received);
+        self.moved = now;
+        if let (false, Stage::Receiving { since, .. }) = (self.is_storing(), &mut self.stage) {
+            *since = now;
+        }
+        self.settled()
+    }
+
+    /// The body ended as HTTP says it should.
+    pub(crate) fn ended(&mut self, now: Instant, config: &DownloadConfig) -> Verdict {
+        match (&self.stage, self.total) {
+            (Stage::Received | Stage::Waiting { .. }, _) => Verdict::Continue,
+            (Stage::Receiving { .. }, None) if self.received > 0 => {
+                self.total = Some(self.received);
+                self.fetch = None;
+                self.finish()
+            }
+            (_, total) => {
+                let of = total.map_or_else(String::new, |total| format!(" of {total}"));
+                let reason = format!("the body ended after {}{of} bytes", self.received);
+                self.fetch = None;
+                self.interrupted(now, config, reason, None)
+            }
+        }
+    }
+
+    /// The request failed.
+    pub(crate) fn broke(&mut self, now: Instant, config: &DownloadConfig, reason: &str) -> Verdict {
+        if matches!(self.stage, Stage::Received | Stage::Waiting { .. }) {
+            return Verdict::Continue;
+        }
+        self.fetch = None;
+        self.interrupted(now, config, cut(reason, MAX_TEXT_CHARS), None)
+    }
+
+    /// Lets time pass. `room` is false when no more requests may be made for now.
+    pub(crate) fn tick(
+        &mut self,
+        now: Instant,
+        config: &DownloadConfig,
+        ids: &mut Ids,
+        room: bool,
+    ) -> Verdict {
+        if now >= self.began + config.max_duration {
+            let limit = config.max_duration.as_secs();
+            return self.fail(format!("not complete after {limit} seconds, the longest a download may take"));
+        }
+        let storing = self.is_storing();
+        if storing && now >= self.moved + APPLY_STALL {
+            return Verdict::Fail { failure: Failure::Applier, abort: self.fetch.take() };
+        }
+        match &mut self.stage {
+            Stage::Waiting { until } if now >= *until => {
+                if room {
+                    // Signed redirect targets expire: begin where the server said.
+                    self.current = self.original.clone();
+                    self.redirects = 0;
+                    return Verdict::Request { fetch: self.request(now, config, ids), abort: None };
+                }
+                *until = now + UNDRAINED_PAUSE;
+            }
+            Stage::Requested { since } if now >= *since + head_timeout(config) => {
+                return self.interrupted(now, config, String::from("the server did not answer"), None);
+            }
+            Stage::Receiving { since, budget, .. } if !storing => {
+                let waited = now.saturating_since(*since);
+                if budget.is_some_and(|budget| waited >= budget) {
+                    let slowest = config.min_bits_per_second;
+                    return self.fail(format!("slower than {slowest} bits per second"));
+                }
+                if waited >= config.idle_timeout {
+                    let idle = config.idle_timeout.as_secs();
+                    return self.interrupted(now, config, format!("no byte for {idle} seconds"), None);
+                }
+            }
+            _ => {}
+        }
+        Verdict::Continue
+    }
+
+    /// Adds the timers to a deadline.
+    pub(crate) fn deadlines(&self, config: &DownloadConfig, deadline: &mut Earliest) {
+        deadline.after(Timer::DownloadDuration, self.began, config.max_duration);
+        let storing = self.is_storing();
+        if storing {
+            deadline.after(Timer::Apply, self.moved, APPLY_STALL);
+        }
+        match self.stage {
+            Stage::Waiting { until } => deadline.at(Timer::DownloadRetry, until),
+            Stage::Requested { since } => deadline.after(Timer::DownloadIdle, since, head_timeout(config)),
+            Stage::Receiving { since, budget, .. } if !storing => {
+                deadline.after(Timer::DownloadIdle, since, config.idle_timeout);
+                if let Some(budget) = budget {
+                    deadline.after(Timer::DownloadSpeed, since, budget);
+                }
+            }
+            Stage::Receiving { .. } | Stage::Received => {}
+        }
+    }
+
+    /// Whether the applier still has bytes to take. The network isn't to blame meanwhile.
+    const fn is_storing(&self) -> bool {
+        self.received > self.stored
+    }
+
+    fn begin(
+        &mut self,
+        now: Instant,
+        config: &DownloadConfig,
+        skip: u64,
+        total: Option<u64>,
+        etag: Option<String>,
+    ) -> Verdict {
+        self.total = total.or(self.total);
+        if self.total.is_some_and(|total| total > config.max_size) {
+            return self.fail(too_big(config.max_size));
+        }
+        self.etag = etag.or_else(|| self.etag.take());
+        let rest = self.total.map(|total| total.saturating_sub(self.received).saturating_add(skip));
+        let budget = rest.and_then(|rest| retry::speed_budget(rest, config.min_bits_per_second));
+        self.stage = Stage::Receiving { since: now, skip, budget };
+        Verdict::Started { offset: self.received, total: self.total }
+    }
+
+    /// No more bytes come; the file is as long as it is.
+    fn finish(&mut self) -> Verdict {
+        if let Some(reason) = self.wrong_digest() {
+            return self.fail(reason);
+        }
+        self.stage = Stage::Received;
+        self.settled()
+    }
+
+    fn settled(&self) -> Verdict {
+        match self.stage {
+            Stage::Received if !self.is_storing() => Verdict::Complete,
+            _ => Verdict::Continue,
+        }
+    }
+
+    fn redirect(&self, config: &DownloadConfig, location: Option<&str>) -> Result<Url, String> {
+        if self.redirects >= config.max_redirects {
+            return Err(format!("there were {} in a row already", self.redirects));
+        }
+        let location = location.ok_or_else(|| String::from("it names no address"))?;
+        let next = self.current.resolve(location).map_err(|error| error.to_string())?;
+        if self.current.tls && !next.tls {
+            return Err(String::from("it leads from https to http"));
+        }
+        Ok(next)
+    }
+
+    fn interrupted(
+        &mut self,
+        now: Instant,
+        config: &DownloadConfig,
+        reason: String,
+        after: Option<Duration>,
+    ) -> Verdict {
+        let abort = self.fetch.take();
+        match self.retries.failed(config.max_disconnects) {
+            Ok(()) => {
+                let delay = config.retry_delay.max(after.unwrap_or_default());
+                self.stage = Stage::Waiting { until: now + delay };
+                Verdict::Retry { reason, delay, abort }
+            }
+            Err(given_up) => {
+                let failure = Failure::Download(format!("{given_up}; the last time: {reason}"));
+                Verdict::Fail { failure, abort }
+            }
+        }
+    }
+
+    fn fail(&mut self, reason: String) -> Verdict {
+        Verdict::Fail { failure: Failure::Download(reason), abort: self.fetch.take() }
+    }
+
+    fn wrong_digest(&self) -> Option<String> {
+        let (digest, announced) = self.digest.as_ref()?;
+        let actual = hex(&digest.clone().finalize());
+        (actual != *announced).then(|| format!("SHA-256 is {actual} but the server announced {announced}"))
+    }
+
+    fn excess(&self) -> String {
+        format!("the server sent more than the {} bytes of the file", self.total.unwrap_or(self.received))
+    }
+}
+
+fn head_timeout(config: &DownloadConfig) -> Duration {
+    config.connect_timeout.saturating_add(config.idle_timeout)
+}
+
+fn too_big(limit: u64) -> String {
+    format!("the file is bigger than the {limit} bytes allowed")
+}
+
+fn as_u64(len: usize) -> u64 {
+    u64::try_from(len).unwrap_or(u64::MAX)
+}
+
+fn hex(bytes: &[u8]) -> String {
+    use core::fmt::Write as _;
+    let mut text = String::with_capacity(bytes.len() * 2);
+    for byte in bytes {
+        // Writing to a string can't fail.
+        let _ = write!(text, "{byte:02x}");
+    }
+    text
+}

@@ -1,0 +1,43 @@
+//! What can be wrong with a configuration.
+
+use alloc::string::String;
+
+use crate::http::url::UrlError;
+
+/// Why a [`Config`](crate::Config) is unusable. Trying again with the same one never helps.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum ConfigError {
+    /// The server's address.
+    #[error("the host is unusable: {0}; give a name like devices.nervescloud.com")]
+    Host(UrlError),
+    /// The device's identifier is empty, a placeholder, too long or not printable.
+    #[error(
+        "the identifier is empty, a placeholder, longer than 255 bytes or not printable; give the device's serial number"
+    )]
+    Identifier,
+    /// The key of the shared secret is empty or not printable.
+    #[error("the key of the shared secret is empty or not printable; copy it from the product's settings")]
+    Key,
+    /// The secret is empty.
+    #[error("the shared secret is empty; copy it from the product's settings")]
+    Secret,
+    /// Rounds or length of the key derivation.
+    #[error("the key derivation takes 1 to 1,000,000 iterations and 1 to 1,024 bytes")]
+    KeyDerivation,
+    /// A public key that isn't base64 of 32 bytes.
+    #[error("public key number {0} is not an Ed25519 key in base64, as `fwup -g` writes it")]
+    PublicKey(usize),
+    /// More public keys than the machine holds.
+    #[error("there are more public keys than the {0} allowed")]
+    TooManyKeys(usize),
+    /// A header with an impossible name or value.
+    #[error("the header {0:?} can't be sent: its name or value has forbidden characters")]
+    Header(String),
+    /// The delays between attempts.
+    #[error("the back-off needs 1 ms ≤ min ≤ max ≤ 1 day and a jitter from 0 to 10")]
+    Backoff,
+    /// A time that must not be zero.
+    #[error("{0} must not be zero")]
+    Zero(&'static str),
+}

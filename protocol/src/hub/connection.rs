@@ -1,0 +1,354 @@
+//! The life of the WebSocket: dialling, redirects, refusals, back-off, kicks by a twin.
+
+use alloc::collections::VecDeque;
+use alloc::format;
+use alloc::string::String;
+use alloc::vec::Vec;
+use core::time::Duration;
+
+use super::auth::clock::Clock;
+use super::auth::shared_secret;
+use super::payload::interface_name;
+use super::{Context, explain, redirect};
+use crate::config::Auth;
+use crate::event::Event;
+use crate::http;
+use crate::http::url::Url;
+use crate::ids::SocketId;
+use crate::input::HeaderRef;
+use crate::limits::{
+    DIAL_GRACE, DUPLICATE_CLOSES, DUPLICATE_WINDOW, MAX_TEXT_CHARS, STABLE_CONNECTION, UNDRAINED_PAUSE,
+};
+use crate::output::{Dial, Output};
+use crate::phoenix::backoff;
+use crate::rng::Rng;
+use crate::text::cut;
+use crate::time::{Instant, UnixTime};
+use crate::timer::{Earliest, Timer};
+
+/// The close code of the "disconnect" broadcast, which also ends a connection whose device
+/// connected again.
+const GOING_AWAY: u16 = 1001;
+
+/// The socket and everything that decides about the next one.
+pub(crate) struct Connection {
+    state: State,
+    /// The configured address, where every attempt begins.
+    home: Url,
+    /// Attempts or connections that failed in a row.
+    failures: u32,
+    clock: Clock,
+    twin: Twin,
+    rng: Rng,
+}
+
+enum State {
+    /// Told to stay offline. Left by `connect`.
+    Offline,
+    /// Left by the timer or `reconnect`.
+    Waiting { until: Instant },
+    /// Left by up, refused, down or the timer.
+    Dialing { socket: SocketId, give_up: Instant, url: Url, redirects: u8, signed: Option<UnixTime> },
+    /// Left by down or a dead heartbeat.
+    Up { socket: SocketId, since: Instant, joined_at: Option<Instant>, interface: Option<String> },
+}
+
+impl Connection {
+    pub(crate) fn new(home: Url, seed: u64) -> Self {
+        Self {
+            state: State::Offline,
+            home,
+            failures: 0,
+            clock: Clock::default(),
+            twin: Twin::default(),
+            rng: Rng::new(seed),
+        }
+    }
+
+    pub(crate) const fn is_offline(&self) -> bool {
+        matches!(self.state, State::Offline)
+    }
+
+    pub(crate) const fn is_dialing(&self) -> bool {
+        matches!(self.state, State::Dialing { .. })
+    }
+
+    pub(crate) const fn is_up(&self) -> bool {
+        matches!(self.state, State::Up { .. })
+    }
+
+    pub(crate) const fn is_joined(&self) -> bool {
+        matches!(self.state, State::Up { joined_at: Some(_), .. })
+    }
+
+    /// Returns the socket dialled or up.
+    pub(crate) const fn socket(&self) -> Option<SocketId> {
+        match self.state {
+            State::Dialing { socket, .. } | State::Up { socket, .. } => Some(socket),
+            State::Offline | State::Waiting { .. } => None,
+        }
+    }
+
+    /// Returns the socket that is up.
+    pub(crate) const fn open_socket(&self) -> Option<SocketId> {
+        match self.state {
+            State::Up { socket, .. } => Some(socket),
+            _ => None,
+        }
+    }
+
+    /// Goes online, if offline.
+    pub(crate) fn connect(&mut self, cx: &mut Context<'_>, wall: Option<UnixTime>) {
+        if self.is_offline() {
+            self.dial_home(cx, wall);
+        }
+    }
+
+    /// Goes offline.
+    pub(crate) fn disconnect(&mut self, cx: &mut Context<'_>) {
+        if self.is_offline() {
+            return;
+        }
+        self.drop_socket(cx, "the device goes offline");
+        self.state = State::Offline;
+        self.failures = 0;
+        let reason = String::from("disconnected on request");
+        cx.out.event(Event::Disconnected { reason, retry_at: None });
+    }
+
+    /// Drops what there is and dials at once.
+    pub(crate) fn reconnect(&mut self, cx: &mut Context<'_>, wall: Option<UnixTime>) {
+        if self.drop_socket(cx, "the device reconnects") {
+            let reason = String::from("reconnecting on request");
+            cx.out.event(Event::Disconnected { reason, retry_at: Some(cx.now) });
+        }
+        self.dial_home(cx, wall);
+    }
+
+    /// The upgrade succeeded. Returns whether it was the one waited for.
+    pub(crate) fn up(&mut self, cx: &mut Context<'_>, id: SocketId, interface: Option<&str>) -> bool {
+        match self.state {
+            State::Dialing { socket, .. } if socket == id => {}
+            _ => return false,
+        }
+        let interface = interface_name(interface);
+        self.state = State::Up { socket: id, since: cx.now, joined_at: None, interface };
+        cx.out.event(Event::Connected);
+        true
+    }
+
+    /// The device channel is joined. Returns the interface to report.
+    pub(crate) fn joined(&mut self, now: Instant) -> Option<String> {
+        self.failures = 0;
+        match &mut self.state {
+            State::Up { joined_at, interface, .. } => {
+                joined_at.get_or_insert(now);
+                interface.clone()
+            }
+            _ => None,
+        }
+    }
+
+    /// The server answered the upgrade with a refusal. Returns whether it was the one waited for.
+    pub(crate) fn refused(
+        &mut self,
+        cx: &mut Context<'_>,
+        id: SocketId,
+        status: u16,
+        headers: &[HeaderRef<'_>],
+        body: &[u8],
+        wall: Option<UnixTime>,
+    ) -> bool {
+        let (url, redirects, signed) = match &self.state {
+            State::Dialing { socket, url, redirects, signed, .. } if *socket == id => {
+                (url.clone(), *redirects, *signed)
+            }
+            _ => return false,
+        };
+        let mut explanation = explain::refused(status, headers, body, &cx.config.auth);
+        if matches!(status, 301 | 302 | 303 | 307 | 308) {
+            let followed = if redirects < cx.config.max_redirects {
+                redirect::follow(&url, http::header(headers, "location"))
+            } else {
+                Err(format!("there were {redirects} redirects in a row already"))
+            };
+            match followed {
+                Ok(next) => {
+                    self.dial(cx, next, redirects.saturating_add(1), wall);
+                    return true;
+                }
+                Err(why) => explanation = format!("{explanation} Not followed: {why}."),
+            }
+        }
+        if let Some(offset) = self.learn(cx.now, status, headers, signed, wall) {
+            cx.out.event(Event::ClockCorrected { offset_seconds: offset });
+            explanation.push_str(" The device's clock was wrong; the next attempt uses the server's time.");
+        }
+        cx.out.event(Event::Refused { status, explanation });
+        let wait = http::retry_after(headers).filter(|_| matches!(status, 429 | 503));
+        self.wait(cx, format!("the server refused the connection with HTTP {status}"), wait);
+        true
+    }
+
+    /// The connection ended. Returns whether it was the present one.
+    pub(crate) fn down(
+        &mut self,
+        cx: &mut Context<'_>,
+        id: SocketId,
+        code: Option<u16>,
+        reason: &str,
+    ) -> bool {
+        if self.socket() != Some(id) {
+            return false;
+        }
+        let kicked = self.kicked(cx, code);
+        let reason = match self.state {
+            State::Dialing { .. } if reason.is_empty() => String::from("the server could not be reached"),
+            State::Dialing { .. } => cut(reason, MAX_TEXT_CHARS),
+            _ => explain::closed(code, reason),
+        };
+        self.wait(cx, reason, kicked);
+        true
+    }
+
+    /// Closes the connection for a reason of ours and tries again later.
+    pub(crate) fn give_up(&mut self, cx: &mut Context<'_>, reason: &str) {
+        if self.drop_socket(cx, reason) {
+            self.wait(cx, String::from(reason), None);
+        }
+    }
+
+    /// Lets time pass.
+    pub(crate) fn tick(&mut self, cx: &mut Context<'_>, wall: Option<UnixTime>) {
+        match &mut self.state {
+            State::Waiting { until } if *until <= cx.now => {
+                if cx.out.has_room() {
+                    self.dial_home(cx, wall);
+                } else {
+                    *until = cx.now + UNDRAINED_PAUSE;
+                }
+            }
+            State::Dialing { give_up, .. } if *give_up <= cx.now => {
+                self.give_up(cx, "the attempt to connect was never answered");
+            }
+            State::Up { since, .. } if cx.now >= *since + STABLE_CONNECTION => self.failures = 0,
+            _ => {}
+        }
+    }
+
+    /// Adds the timers to a deadline.
+    pub(crate) fn deadlines(&self, deadline: &mut Earliest) {
+        match self.state {
+            State::Waiting { until } => deadline.at(Timer::Reconnect, until),
+            State::Dialing { give_up, .. } => deadline.at(Timer::Dial, give_up),
+            State::Offline | State::Up { .. } => {}
+        }
+    }
+
+    fn dial_home(&mut self, cx: &mut Context<'_>, wall: Option<UnixTime>) {
+        self.dial(cx, self.home.clone(), 0, wall);
+    }
+
+    fn dial(&mut self, cx: &mut Context<'_>, url: Url, redirects: u8, wall: Option<UnixTime>) {
+        let mut headers = Vec::new();
+        let mut signed = None;
+        if let Auth::SharedSecret(secret) = &cx.config.auth {
+            // Signed at the last moment: a signature is good for 90 seconds only.
+            let time = self.clock.time(cx.now, wall);
+            headers = shared_secret::headers(secret, time);
+            signed = Some(time);
+        }
+        headers.extend(cx.config.headers.iter().cloned());
+        let socket = cx.ids.socket();
+        let timeout = cx.config.connect_timeout;
+        cx.out.event(Event::Connecting { attempt: self.failures });
+        cx.out.push(Output::Dial(Dial { socket, url: url.to_websocket(), headers, timeout }));
+        let give_up = cx.now + timeout.saturating_add(DIAL_GRACE);
+        self.state = State::Dialing { socket, give_up, url, redirects, signed };
+    }
+
+    /// Hangs up, if there is something to hang up.
+    fn drop_socket(&mut self, cx: &mut Context<'_>, reason: &str) -> bool {
+        let Some(socket) = self.socket() else { return false };
+        cx.out.push(Output::HangUp { socket, code: 1000, reason: String::from(reason) });
+        cx.wire.closed();
+        true
+    }
+
+    /// Waits for the next attempt: the back-off, or longer if asked to.
+    fn wait(&mut self, cx: &mut Context<'_>, reason: String, at_least: Option<Duration>) {
+        if let State::Up { since, .. } = self.state
+            && cx.now >= since + STABLE_CONNECTION
+        {
+            self.failures = 0;
+        }
+        cx.wire.closed();
+        let delay = backoff::delay(&cx.config.backoff, self.failures, &mut self.rng);
+        self.failures = self.failures.saturating_add(1);
+        let until = cx.now + delay.max(at_least.unwrap_or_default());
+        self.state = State::Waiting { until };
+        cx.out.event(Event::Disconnected { reason, retry_at: Some(until) });
+    }
+
+    /// Returns the longest back-off if another device keeps taking this one's place.
+    fn kicked(&mut self, cx: &mut Context<'_>, code: Option<u16>) -> Option<Duration> {
+        let State::Up { joined_at: Some(joined), .. } = self.state else { return None };
+        match self.twin.closed(cx.now, joined, code == Some(GOING_AWAY)) {
+            Suspicion::None => return None,
+            Suspicion::New => cx.out.event(Event::DuplicateIdentitySuspected),
+            Suspicion::Old => {}
+        }
+        Some(backoff::longest(&cx.config.backoff, &mut self.rng))
+    }
+
+    fn learn(
+        &mut self,
+        now: Instant,
+        status: u16,
+        headers: &[HeaderRef<'_>],
+        signed: Option<UnixTime>,
+        wall: Option<UnixTime>,
+    ) -> Option<i64> {
+        // Only a 401 may be the clock's fault; a device without clock takes any date it can get.
+        if status != 401 && wall.is_some() {
+            return None;
+        }
+        self.clock.refused(http::date(headers)?, signed?, now, wall)
+    }
+}
+
+/// Watches for another device with the same identity (spec §1.12): each kicks the other.
+#[derive(Default)]
+struct Twin {
+    kicks: VecDeque<Instant>,
+    suspected: bool,
+}
+
+enum Suspicion {
+    None,
+    New,
+    Old,
+}
+
+impl Twin {
+    fn closed(&mut self, now: Instant, joined: Instant, going_away: bool) -> Suspicion {
+        let shortly = now.saturating_since(joined) < DUPLICATE_WINDOW;
+        if !shortly {
+            // This connection was left in peace, so there is no twin (any more).
+            *self = Self::default();
+        }
+        if !shortly || !going_away {
+            return Suspicion::None;
+        }
+        self.kicks.retain(|kick| now.saturating_since(*kick) < DUPLICATE_WINDOW);
+        if self.kicks.len() >= DUPLICATE_CLOSES {
+            self.kicks.pop_front();
+        }
+        self.kicks.push_back(now);
+        if self.suspected {
+            return Suspicion::Old;
+        }
+        self.suspected = self.kicks.len() >= DUPLICATE_CLOSES;
+        if self.suspected { Suspicion::New } else { Suspicion::None }
+    }
+}

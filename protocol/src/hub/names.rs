@@ -1,0 +1,42 @@
+//! The wire's words, in one place.
+
+/// The device channel's topic. The server maps it to the device (spec §1.7).
+pub(crate) const DEVICE: &str = "device";
+
+/// The path of the socket for shared secrets.
+pub(crate) const SHARED_SECRET_PATH: &str = "/device-socket/websocket";
+/// The path of the socket for client certificates.
+pub(crate) const CERTIFICATE_PATH: &str = "/socket/websocket";
+/// The query parameter that names the serializer.
+pub(crate) const VSN: &str = "vsn";
+/// Phoenix V2 JSON.
+pub(crate) const VSN_JSON: &str = "2.0.0";
+
+/// The protocol level this version speaks (spec §3.2). 2.4.0 would promise device-managed updates.
+pub(crate) const DEVICE_API_VERSION: &str = "2.3.0";
+/// The console protocol level.
+pub(crate) const CONSOLE_VERSION: &str = "2.0.0";
+/// Asks for keys after the join.
+pub(crate) const ON_CONNECT: &str = "on_connect";
+
+/// The header in which servers explain a refusal.
+pub(crate) const ERROR_REASON_HEADER: &str = "nh-connection-error-reason";
+
+// Server to device.
+pub(crate) const UPDATE: &str = "update";
+pub(crate) const FWUP_PUBLIC_KEYS: &str = "fwup_public_keys";
+pub(crate) const REBOOT: &str = "reboot";
+pub(crate) const IDENTIFY: &str = "identify";
+
+// Device to server.
+pub(crate) const REPORT_NETWORK_INTERFACE: &str = "report_network_interface";
+pub(crate) const FIRMWARE_VALIDATED: &str = "firmware_validated";
+pub(crate) const REBOOTING: &str = "rebooting";
+pub(crate) const STATUS_UPDATE: &str = "status_update";
+pub(crate) const FWUP_PROGRESS: &str = "fwup_progress";
+
+// Phrases a reason begins with; people and dashboards look for them (spec §3.5).
+pub(crate) const NO_KEYS: &str = "Refusing unverified firmware : no public keys available";
+pub(crate) const DOWNLOAD_FAILED: &str = "Download failed";
+pub(crate) const FWUP_ERROR: &str = "FWUP error";
+pub(crate) const UPDATE_FAILED: &str = "Update failed";

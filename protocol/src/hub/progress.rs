@@ -1,0 +1,49 @@
+//! Progress: at most two reports a second per stage, and only when it grew (spec §6.2).
+
+use crate::event::Stage;
+use crate::limits::PROGRESS_INTERVAL;
+use crate::time::Instant;
+
+/// Remembers what was reported.
+#[derive(Default)]
+pub(super) struct Progress {
+    downloading: Throttle,
+    updating: Throttle,
+}
+
+#[derive(Default)]
+struct Throttle {
+    percent: Option<u8>,
+    at: Option<Instant>,
+}
+
+impl Progress {
+    /// Returns whether to report this percentage. With `last`, time doesn't matter.
+    pub(super) fn passes(&mut self, now: Instant, stage: Stage, percent: u8, last: bool) -> bool {
+        let throttle = match stage {
+            Stage::Downloading => &mut self.downloading,
+            Stage::Updating => &mut self.updating,
+        };
+        let greater = throttle.percent.is_none_or(|reported| percent > reported);
+        let rested = last || throttle.at.is_none_or(|at| now >= at + PROGRESS_INTERVAL);
+        if greater && rested {
+            throttle.percent = Some(percent);
+            throttle.at = Some(now);
+        }
+        greater && rested
+    }
+
+    /// Returns whether the applier reported anything yet.
+    pub(super) const fn is_updating(&self) -> bool {
+        self.updating.percent.is_some()
+    }
+
+    /// The server may have missed reports: the next one counts again.
+    pub(super) const fn rejoined(&mut self) {
+        self.downloading.percent = None;
+        // Zero keeps the phase: a server must not see an update fall back to downloading.
+        if self.updating.percent.is_some() {
+            self.updating.percent = Some(0);
+        }
+    }
+}

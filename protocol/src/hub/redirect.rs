@@ -1,0 +1,22 @@
+//! Redirects of the upgrade request (spec §1.14).
+
+use alloc::format;
+use alloc::string::String;
+
+use super::names;
+use crate::http::url::Url;
+
+/// Returns where a redirect leads, or why it isn't followed. Where it leads may be shown only by
+/// [`Url::authority`].
+pub(super) fn follow(current: &Url, location: Option<&str>) -> Result<Url, String> {
+    let location = location.ok_or_else(|| String::from("the redirect names no address"))?;
+    let next = current.resolve(location).map_err(|error| format!("the redirect is not usable: {error}"))?;
+    if current.tls && !next.tls {
+        return Err(format!("the redirect to {} would give up encryption", next.authority()));
+    }
+    // Without TLS anybody could send the device's credentials anywhere.
+    if !next.tls && !next.same_host(current) {
+        return Err(format!("the redirect leads to another host, {}, without encryption", next.authority()));
+    }
+    Ok(next.with_query(names::VSN, names::VSN_JSON))
+}

@@ -1,0 +1,105 @@
+//! Every bound in the machine, with its reason.
+
+use core::time::Duration;
+
+/// Longest message read, in bytes. Servers refuse longer ones themselves (spec §1.4).
+pub const MAX_MESSAGE_BYTES: usize = 8_000_000;
+
+/// Longest payload of an event this version understands, in bytes. The longest real one is an
+/// update of 4 GiB with a checksum for each MiB, about 280 kB. Longer payloads are never parsed,
+/// since a parsed tree takes many times the text's memory.
+pub const MAX_PAYLOAD_BYTES: usize = 1024 * 1024;
+
+/// Outputs that may wait for [`Link::poll`](crate::Link::poll). Past this, messages hang the link
+/// up, commands are refused and timers that would add orders wait. A drained machine holds a
+/// handful; this only bounds a caller that stopped draining.
+pub const MAX_OUTPUTS: usize = 256;
+
+/// Pushes that may wait for a join. An update makes about six besides merged progress.
+pub const MAX_HELD_PUSHES: usize = 64;
+
+/// How often one status may be sent: first and twice after lost connections. A status that makes
+/// the server drop the connection must not do so for ever.
+pub const MAX_PUSH_SENDS: u8 = 3;
+
+/// Messages handed to the adapter and not yet reported sent, per socket. Enough for the burst after
+/// a join; few enough that progress merges while a slow network catches up.
+pub const SEND_CREDIT: u32 = 8;
+
+/// Longest time the adapter may hold messages without one being sent. As long as two heartbeats, after which the
+/// connection would be given up anyway.
+pub const SEND_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// Longest reason in a status, in characters. Servers show the first 200 (spec §3.5).
+pub const MAX_REASON_CHARS: usize = 200;
+
+/// Longest text of a peer quoted in an event, in characters.
+pub const MAX_TEXT_CHARS: usize = 300;
+
+/// Longest name (topic, event, interface) taken from a peer, in characters.
+pub const MAX_NAME_CHARS: usize = 64;
+
+/// Longest field of a firmware's metadata, in characters. fwup's own fields are short lines.
+pub const MAX_META_CHARS: usize = 1000;
+
+/// Public keys held. An organisation has a handful.
+pub const MAX_PUBLIC_KEYS: usize = 64;
+
+/// Longest URL, in bytes. Signed storage URLs reach about 2,000; HTTP servers stop at 8 KiB.
+pub const MAX_URL_BYTES: usize = 8192;
+
+/// Longest entity tag remembered, in bytes. Longer ones are treated as absent.
+pub const MAX_ETAG_BYTES: usize = 256;
+
+/// Longest identifier of a device, in bytes: a column of the server.
+pub const MAX_IDENTIFIER_BYTES: usize = 255;
+
+/// Most rounds of the key derivation. Each dial pays for them; a million take about a second.
+pub const MAX_KEY_ITERATIONS: u32 = 1_000_000;
+
+/// Longest derived key, in bytes. The default is 32.
+pub const MAX_KEY_LENGTH: u32 = 1024;
+
+/// Longest `Retry-After` obeyed. A wrong header must not silence a device for days.
+pub const MAX_RETRY_AFTER: Duration = Duration::from_secs(15 * 60);
+
+/// How long a reboot waits for the last status to reach the wire.
+pub const REBOOT_GRACE: Duration = Duration::from_secs(5);
+
+/// Shortest delay of a rescheduled update. Each offer counts as an attempt; three attempts in a row
+/// lock a device out for a day (spec §9.4).
+pub const MIN_RESCHEDULE: Duration = Duration::from_secs(5 * 60);
+
+/// Longest delay of a rescheduled update, so that it fits the server's integers.
+pub const MAX_RESCHEDULE: Duration = Duration::from_secs(365 * 24 * 3600);
+
+/// A connection that lived this long counts as good, joined or not (spec §1.11).
+pub const STABLE_CONNECTION: Duration = Duration::from_secs(30);
+
+/// The time within which [`DUPLICATE_CLOSES`] kicks mean that two devices share an identity
+/// (spec §1.12).
+pub const DUPLICATE_WINDOW: Duration = Duration::from_secs(60);
+
+/// Closes with code 1001 shortly after a join that make a duplicate identity likely.
+pub const DUPLICATE_CLOSES: usize = 3;
+
+/// How much longer than [`Dial::timeout`](crate::Dial::timeout) the machine waits for an answer
+/// before it gives the dial up itself.
+pub const DIAL_GRACE: Duration = Duration::from_secs(10);
+
+/// Shortest time between two progress reports of a stage (spec §6.2).
+pub const PROGRESS_INTERVAL: Duration = Duration::from_millis(500);
+
+/// Longest time the applier may neither take bytes nor report progress. Slow flash needs seconds
+/// per chunk; a hung `fwup` would otherwise hold the update for ever.
+pub const APPLY_STALL: Duration = Duration::from_secs(15 * 60);
+
+/// Oldest signature, in seconds, that is not blamed on the clock. Servers take 90 s (spec §2.3);
+/// connecting may use up 30 of them.
+pub const CLOCK_TOLERANCE_SECONDS: i64 = 60;
+
+/// Shortest budget of the slowest-speed rule, per response (spec §6.4).
+pub const MIN_SPEED_BUDGET: Duration = Duration::from_secs(300);
+
+/// How long a timer that would add orders waits when nobody polls.
+pub const UNDRAINED_PAUSE: Duration = Duration::from_secs(1);

@@ -1,0 +1,388 @@
+//! The machine's doors.
+
+use alloc::format;
+use alloc::string::String;
+
+use crate::command::{Command, CommandError};
+use crate::config::Config;
+use crate::download::Keep;
+use crate::error::ConfigError;
+use crate::event::{Event, FirmwareMeta};
+use crate::hub::connection::Connection;
+use crate::hub::keys::Keys;
+use crate::hub::update::Updates;
+use crate::hub::{Context, device, names, payload};
+use crate::ids::{FetchId, SocketId};
+use crate::input::Input;
+use crate::limits::{MAX_NAME_CHARS, MAX_TEXT_CHARS, REBOOT_GRACE};
+use crate::output::Output;
+use crate::outputs::{Ids, Outputs};
+use crate::phoenix::{Class, Incoming, Malformed, Phoenix};
+use crate::status::{ConnectionState, Counters, Status};
+use crate::text::cut;
+use crate::time::{Instant, Now, UnixTime};
+use crate::timer::{Deadline, Earliest, Timer};
+
+/// One NervesHub device: facts in, orders out. See the [crate documentation](crate) for the loop.
+pub struct Link {
+    config: Config,
+    now: Instant,
+    wall: Option<UnixTime>,
+    out: Outputs,
+    ids: Ids,
+    connection: Connection,
+    wire: Phoenix,
+    keys: Keys,
+    updates: Updates,
+    /// A reboot waiting until everything is sent, at most until then.
+    reboot: Option<(String, Instant)>,
+    counters: Counters,
+}
+
+impl Link {
+    /// Builds a machine, offline and idle. The same seed and the same calls give the same outputs;
+    /// take the seed from the operating system's randomness, so that a fleet doesn't act in step.
+    ///
+    /// # Errors
+    ///
+    /// What is wrong with the configuration.
+    pub fn new(config: Config, seed: u64, now: Now) -> Result<Self, ConfigError> {
+        let home = config.validate()?;
+        let wire = Phoenix::new(names::DEVICE, config.heartbeat, config.join_timeout, config.rejoin.clone());
+        Ok(Self {
+            now: now.mono,
+            wall: now.wall,
+            out: Outputs::default(),
+            ids: Ids::default(),
+            connection: Connection::new(home, seed),
+            wire,
+            keys: Keys::new(config.public_keys.clone()),
+            updates: Updates::new(),
+            reboot: None,
+            counters: Counters::default(),
+            config,
+        })
+    }
+
+    /// Takes a fact. Facts about numbers no longer in use are counted and dropped.
+    pub fn handle(&mut self, now: Now, input: Input<'_>) {
+        self.advance(now);
+        let known = match input {
+            Input::Tick => {
+                self.tick();
+                true
+            }
+            Input::SocketUp { socket, interface } => self.socket_up(socket, interface),
+            Input::SocketRefused { socket, status, headers, body } => {
+                let (mut cx, connection, _) = self.parts();
+                connection.refused(&mut cx, socket, status, headers, body, now.wall)
+            }
+            Input::SocketText { socket, text } => self.socket_text(socket, text),
+            Input::SocketBinary { socket, data } => self.socket_binary(socket, data),
+            Input::SocketSent { socket, frames } => {
+                let current = self.connection.open_socket() == Some(socket);
+                if current {
+                    self.wire.sent(self.now, frames);
+                }
+                current
+            }
+            Input::SocketDown { socket, code, reason } => {
+                let (mut cx, connection, _) = self.parts();
+                connection.down(&mut cx, socket, code, reason)
+            }
+            Input::FetchHead { fetch, status, headers, interface } => {
+                let (mut cx, _, updates) = self.parts();
+                updates.head(&mut cx, fetch, status, headers, interface)
+            }
+            Input::FetchEnd { fetch } => {
+                let (mut cx, _, updates) = self.parts();
+                updates.ended(&mut cx, fetch)
+            }
+            Input::FetchFailed { fetch, reason } => {
+                let (mut cx, _, updates) = self.parts();
+                updates.broke(&mut cx, fetch, reason)
+            }
+            Input::ApplyProgress { offer, percent } => {
+                let (mut cx, _, updates) = self.parts();
+                updates.applying(&mut cx, offer, percent)
+            }
+            Input::ApplyDone { offer } => {
+                let (mut cx, _, updates) = self.parts();
+                let done = updates.applied(&mut cx, offer);
+                if done {
+                    self.schedule_reboot("new firmware was written");
+                }
+                done
+            }
+            Input::ApplyFailed { offer, reason } => {
+                let (mut cx, _, updates) = self.parts();
+                updates.apply_failed(&mut cx, offer, reason)
+            }
+        };
+        if !known {
+            count(&mut self.counters.stale_inputs);
+        }
+        self.settle();
+    }
+
+    /// Takes an order.
+    ///
+    /// # Errors
+    ///
+    /// Why the order makes no sense now; nothing changed then.
+    pub fn command(&mut self, now: Now, command: Command) -> Result<(), CommandError> {
+        self.advance(now);
+        if !self.out.has_room() {
+            return Err(CommandError::Undrained);
+        }
+        let wall = self.wall;
+        let (mut cx, connection, updates) = self.parts();
+        match command {
+            Command::Connect => connection.connect(&mut cx, wall),
+            Command::Disconnect => connection.disconnect(&mut cx),
+            Command::Reconnect if connection.is_offline() => return Err(CommandError::Offline),
+            Command::Reconnect => connection.reconnect(&mut cx, wall),
+            Command::Decide { offer, decision } => updates.decide(&mut cx, offer, &decision)?,
+            Command::FirmwareValidated => self.firmware_validated(),
+        }
+        self.settle();
+        Ok(())
+    }
+
+    /// Shows a chunk of a download passing by. Returns which part of it to hand to the applier; report
+    /// with [`Link::stored`] when the applier took it.
+    pub fn body(&mut self, now: Now, fetch: FetchId, chunk: &[u8]) -> Keep {
+        self.advance(now);
+        let (mut cx, _, updates) = self.parts();
+        let keep = updates.body(&mut cx, fetch, chunk);
+        if keep.is_none() {
+            count(&mut self.counters.stale_inputs);
+        }
+        self.settle();
+        keep.unwrap_or_default()
+    }
+
+    /// Reports that the applier took bytes that [`Link::body`] said to keep. The number of the fetch
+    /// they came with stays good while the download lasts.
+    pub fn stored(&mut self, now: Now, fetch: FetchId, len: usize) {
+        self.advance(now);
+        let (mut cx, _, updates) = self.parts();
+        if !updates.stored(&mut cx, fetch, len) {
+            count(&mut self.counters.stale_inputs);
+        }
+        self.settle();
+    }
+
+    /// Returns the next order or event. After each call into the machine, call this until `None`.
+    pub fn poll(&mut self) -> Option<Output> {
+        self.out.pop()
+    }
+
+    /// Returns when to call [`Link::handle`] with [`Input::Tick`] at the latest, if ever. Never in
+    /// the past once a tick was handled and everything polled.
+    pub fn deadline(&self) -> Option<Deadline> {
+        let mut deadline = Earliest::default();
+        self.connection.deadlines(&mut deadline);
+        self.wire.deadlines(&mut deadline);
+        self.updates.deadlines(&self.config, &mut deadline);
+        if let Some((_, at)) = &self.reboot {
+            deadline.at(Timer::Reboot, *at);
+        }
+        deadline.get()
+    }
+
+    /// Returns a snapshot for people and logs.
+    pub fn status(&self) -> Status {
+        let connection = match &self.connection {
+            connection if connection.is_offline() => ConnectionState::Offline,
+            connection if connection.is_dialing() => ConnectionState::Dialing,
+            connection if connection.is_joined() && self.wire.is_joined() => ConnectionState::Joined,
+            connection if connection.is_up() => ConnectionState::Connected,
+            _ => ConnectionState::Waiting,
+        };
+        Status {
+            connection,
+            update: self.updates.state(),
+            currently_downloading_uuid: self.updates.uuid().map(String::from),
+            counters: Counters { dropped_pushes: self.wire.dropped(), ..self.counters },
+        }
+    }
+
+    /// Returns the firmware that runs, as configured.
+    pub const fn running(&self) -> &FirmwareMeta {
+        &self.config.firmware
+    }
+
+    fn advance(&mut self, now: Now) {
+        self.now = self.now.max(now.mono);
+        self.wall = now.wall;
+    }
+
+    fn parts(&mut self) -> (Context<'_>, &mut Connection, &mut Updates) {
+        let cx = Context {
+            now: self.now,
+            config: &self.config,
+            out: &mut self.out,
+            wire: &mut self.wire,
+            ids: &mut self.ids,
+        };
+        (cx, &mut self.connection, &mut self.updates)
+    }
+
+    fn tick(&mut self) {
+        let wall = self.wall;
+        let now = self.now;
+        let (mut cx, connection, updates) = self.parts();
+        connection.tick(&mut cx, wall);
+        if let Some(dead) = cx.wire.tick(now) {
+            connection.give_up(&mut cx, dead);
+        }
+        updates.tick(&mut cx);
+    }
+
+    fn socket_up(&mut self, socket: SocketId, interface: Option<&str>) -> bool {
+        let (mut cx, connection, _) = self.parts();
+        let up = connection.up(&mut cx, socket, interface);
+        if up {
+            self.wire.opened(self.now);
+        }
+        up
+    }
+
+    fn socket_text(&mut self, socket: SocketId, text: &str) -> bool {
+        if !self.may_receive(socket) {
+            return false;
+        }
+        match self.wire.receive(self.now, text) {
+            Ok(incoming) => self.incoming(incoming),
+            Err(Malformed(reason)) => self.malformed(&reason),
+        }
+        true
+    }
+
+    fn socket_binary(&mut self, socket: SocketId, data: &[u8]) -> bool {
+        if !self.may_receive(socket) {
+            return false;
+        }
+        match Phoenix::receive_binary(data) {
+            Ok((topic, event)) => self.unknown(topic, event),
+            Err(Malformed(reason)) => self.malformed(&reason),
+        }
+        true
+    }
+
+    /// Returns whether a message of that socket counts. A caller that doesn't poll loses the
+    /// connection, instead of the machine growing.
+    fn may_receive(&mut self, socket: SocketId) -> bool {
+        if self.connection.open_socket() != Some(socket) {
+            return false;
+        }
+        let room = self.out.has_room();
+        if !room {
+            let (mut cx, connection, _) = self.parts();
+            connection.give_up(&mut cx, "more arrived than was fetched from the machine");
+        }
+        room
+    }
+
+    fn incoming(&mut self, incoming: Incoming<'_>) {
+        match incoming {
+            Incoming::Nothing => {}
+            Incoming::Stale => count(&mut self.counters.stale_messages),
+            Incoming::Joined => {
+                let interface = self.connection.joined(self.now);
+                self.updates.rejoined();
+                self.out.event(Event::Joined);
+                if let Some(interface) = interface {
+                    let report = payload::network_interface(&interface);
+                    self.wire.push(names::REPORT_NETWORK_INTERFACE, &report, Class::Session);
+                }
+            }
+            Incoming::JoinRefused { reason } => self.out.event(Event::JoinRefused { reason }),
+            Incoming::Lost { reason } => self.out.event(Event::ChannelLost { reason }),
+            Incoming::Foreign { topic, event } => self.unknown(&topic, &event),
+            Incoming::Push { event, payload } => match &*event {
+                names::UPDATE => {
+                    let Self { now, config, out, wire, ids, .. } = self;
+                    let mut cx = Context { now: *now, config, out, wire, ids };
+                    if let Err(reason) = self.updates.offered(&mut cx, &self.keys, payload) {
+                        self.malformed(&reason);
+                    }
+                }
+                names::FWUP_PUBLIC_KEYS => match payload::public_keys(payload) {
+                    Ok((keys, others)) => self.public_keys(keys, others),
+                    Err(reason) => self.malformed(&reason),
+                },
+                names::REBOOT => {
+                    self.wire.push(names::REBOOTING, &payload::empty(), Class::Session);
+                    self.out.event(Event::RebootRequested);
+                    self.schedule_reboot("an operator asked for it");
+                }
+                names::IDENTIFY => self.out.event(Event::Identify),
+                other => self.unknown(names::DEVICE, other),
+            },
+        }
+    }
+
+    fn public_keys(&mut self, keys: alloc::vec::Vec<String>, others: u64) {
+        if !self.config.accept_server_keys {
+            return;
+        }
+        let (usable, unusable) = self.keys.replace(keys);
+        let unusable = unusable.saturating_add(others);
+        self.counters.unusable_keys = self.counters.unusable_keys.saturating_add(unusable);
+        if usable {
+            self.out.event(Event::PublicKeysReceived { count: self.keys.list().len() });
+        } else {
+            let held = crate::text::count(u64::try_from(self.keys.list().len()).unwrap_or(u64::MAX), "key");
+            self.malformed(&format!("no usable public key among those the server sent; {held} kept"));
+        }
+    }
+
+    fn firmware_validated(&mut self) {
+        if self.config.firmware_validated.replace(true) != Some(true) && self.connection.is_up() {
+            self.wire.push(names::FIRMWARE_VALIDATED, &payload::empty(), Class::Session);
+        }
+    }
+
+    fn schedule_reboot(&mut self, reason: &str) {
+        if self.reboot.is_none() {
+            self.reboot = Some((String::from(reason), self.now + REBOOT_GRACE));
+        }
+    }
+
+    /// Hands out what may be sent now, and reboots when nothing is left to send.
+    fn settle(&mut self) {
+        if let Some(socket) = self.connection.open_socket() {
+            loop {
+                let text = if self.wire.wants_join(self.now) {
+                    let params = device::join_params(&self.config, self.updates.uuid());
+                    Some(self.wire.join(self.now, &params))
+                } else {
+                    self.wire.transmit(self.now)
+                };
+                let Some(text) = text else { break };
+                self.out.push(Output::Send { socket, text });
+            }
+        }
+        let ready = |at: Instant| self.wire.is_drained() || self.now >= at;
+        if let Some((reason, _)) = self.reboot.take_if(|(_, at)| ready(*at)) {
+            self.out.push(Output::Reboot { reason });
+        }
+    }
+
+    fn malformed(&mut self, reason: &str) {
+        count(&mut self.counters.malformed_messages);
+        self.out.event(Event::Malformed { reason: cut(reason, MAX_TEXT_CHARS) });
+    }
+
+    fn unknown(&mut self, topic: &str, event: &str) {
+        count(&mut self.counters.unknown_events);
+        let (topic, event) = (cut(topic, MAX_NAME_CHARS), cut(event, MAX_NAME_CHARS));
+        self.out.event(Event::Unknown { topic, event });
+    }
+}
+
+fn count(counter: &mut u64) {
+    *counter = counter.saturating_add(1);
+}

@@ -1,0 +1,66 @@
+//! The queue behind [`Link::poll`](crate::Link::poll).
+
+use alloc::collections::VecDeque;
+
+use crate::event::Event;
+use crate::ids::{FetchId, OfferId, SocketId};
+use crate::limits::MAX_OUTPUTS;
+use crate::output::Output;
+
+/// Orders and events in the order they arose.
+#[derive(Default)]
+pub(crate) struct Outputs {
+    queue: VecDeque<Output>,
+}
+
+impl Outputs {
+    pub(crate) fn push(&mut self, output: Output) {
+        self.queue.push_back(output);
+    }
+
+    pub(crate) fn event(&mut self, event: Event) {
+        self.push(Output::Event(event));
+    }
+
+    /// Adds an event nobody misses when the queue is full.
+    pub(crate) fn event_if_room(&mut self, event: Event) {
+        if self.has_room() {
+            self.event(event);
+        }
+    }
+
+    pub(crate) fn pop(&mut self) -> Option<Output> {
+        self.queue.pop_front()
+    }
+
+    /// Returns whether new activity may start. See [`MAX_OUTPUTS`].
+    pub(crate) fn has_room(&self) -> bool {
+        self.queue.len() < MAX_OUTPUTS
+    }
+}
+
+/// The source of numbers that are never used twice.
+#[derive(Default)]
+pub(crate) struct Ids {
+    last: u64,
+}
+
+impl Ids {
+    pub(crate) const fn socket(&mut self) -> SocketId {
+        SocketId(self.next())
+    }
+
+    pub(crate) const fn fetch(&mut self) -> FetchId {
+        FetchId(self.next())
+    }
+
+    pub(crate) const fn offer(&mut self) -> OfferId {
+        OfferId(self.next())
+    }
+
+    const fn next(&mut self) -> u64 {
+        // 2^64 numbers outlast any device.
+        self.last = self.last.saturating_add(1);
+        self.last
+    }
+}

@@ -1,0 +1,130 @@
+//! One topic: closed, due, joining or joined (spec §1.8, §1.9).
+
+use alloc::vec::Vec;
+use core::time::Duration;
+
+use crate::time::Instant;
+use crate::timer::{Deadline, Timer};
+
+/// The delay when the list of delays is empty.
+const REJOIN_DEFAULT: Duration = Duration::from_secs(5);
+
+/// A topic that is to be joined and kept joined.
+pub(crate) struct Channel {
+    pub(super) topic: &'static str,
+    timeout: Duration,
+    delays: Vec<Duration>,
+    state: State,
+    /// Joins that failed in a row.
+    failures: usize,
+    /// A join that was given up and must be left.
+    leave: Option<u64>,
+}
+
+enum State {
+    /// No connection. Left by `opened`.
+    Closed,
+    /// To be joined at a time. Left by `joining`.
+    Due(Instant),
+    /// Asked, not answered. Left by the reply or the timer.
+    Joining { join_ref: u64, give_up: Instant },
+    /// Left by `lost`.
+    Joined { join_ref: u64 },
+}
+
+/// What a reply meant for the join.
+pub(super) enum Fate {
+    Joined,
+    Refused,
+    NotAJoin,
+}
+
+impl Channel {
+    pub(super) fn new(topic: &'static str, timeout: Duration, delays: Vec<Duration>) -> Self {
+        Self { topic, timeout, delays, state: State::Closed, failures: 0, leave: None }
+    }
+
+    pub(super) fn opened(&mut self, now: Instant) {
+        self.state = State::Due(now);
+        self.failures = 0;
+        self.leave = None;
+    }
+
+    pub(super) fn closed(&mut self) {
+        self.state = State::Closed;
+        self.leave = None;
+    }
+
+    pub(super) fn is_due(&self, now: Instant) -> bool {
+        // A join given up must be left first, or its late reply would confuse the server's order.
+        self.leave.is_none() && matches!(self.state, State::Due(at) if at <= now)
+    }
+
+    pub(super) fn joining(&mut self, now: Instant, join_ref: u64) {
+        self.state = State::Joining { join_ref, give_up: now + self.timeout };
+    }
+
+    pub(super) const fn joined(&self) -> Option<u64> {
+        match self.state {
+            State::Joined { join_ref } => Some(join_ref),
+            _ => None,
+        }
+    }
+
+    /// Returns the join to leave, once.
+    pub(super) const fn leave(&mut self) -> Option<u64> {
+        self.leave.take()
+    }
+
+    /// Returns whether a message with that `join_ref` belongs to the present join.
+    pub(super) fn accepts(&self, join_ref: Option<u64>) -> bool {
+        match self.state {
+            State::Joining { join_ref: ours, .. } | State::Joined { join_ref: ours } => {
+                join_ref.is_none_or(|theirs| theirs == ours)
+            }
+            State::Closed | State::Due(_) => false,
+        }
+    }
+
+    pub(super) fn replied(&mut self, now: Instant, reference: u64, ok: bool) -> Fate {
+        match self.state {
+            State::Joining { join_ref, .. } if join_ref == reference => {
+                if ok {
+                    self.state = State::Joined { join_ref };
+                    self.failures = 0;
+                    Fate::Joined
+                } else {
+                    self.lost(now);
+                    Fate::Refused
+                }
+            }
+            _ => Fate::NotAJoin,
+        }
+    }
+
+    /// The join is gone; it is tried again after the next delay.
+    pub(super) fn lost(&mut self, now: Instant) {
+        if matches!(self.state, State::Joining { .. } | State::Joined { .. }) {
+            let delay = self.delays.get(self.failures).or_else(|| self.delays.last());
+            self.state = State::Due(now + delay.copied().unwrap_or(REJOIN_DEFAULT));
+            self.failures = self.failures.saturating_add(1);
+        }
+    }
+
+    pub(super) fn tick(&mut self, now: Instant) {
+        if let State::Joining { join_ref, give_up } = self.state
+            && now >= give_up
+        {
+            self.leave = Some(join_ref);
+            self.lost(now);
+        }
+    }
+
+    pub(super) const fn deadline(&self, can_send: bool) -> Option<Deadline> {
+        match self.state {
+            State::Due(at) if can_send => Some(Deadline { at, why: Timer::Rejoin }),
+            State::Joining { give_up, .. } => Some(Deadline { at: give_up, why: Timer::Join }),
+            State::Closed | State::Due(_) | State::Joined { .. } => None,
+        }
+    }
+}

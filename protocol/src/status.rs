@@ -1,0 +1,82 @@
+//! A snapshot of the machine, for people and logs.
+
+use alloc::string::String;
+
+use crate::ids::OfferId;
+
+/// What the machine is doing, from [`Link::status`](crate::Link::status).
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Status {
+    /// The connection.
+    pub connection: ConnectionState,
+    /// The update.
+    pub update: UpdateState,
+    /// What a join would report as being downloaded.
+    pub currently_downloading_uuid: Option<String>,
+    /// What was dropped or refused so far.
+    pub counters: Counters,
+}
+
+/// The connection's state.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum ConnectionState {
+    /// Offline on purpose.
+    Offline,
+    /// Between two attempts.
+    Waiting,
+    /// Connecting.
+    Dialing,
+    /// Connected, not joined (yet).
+    Connected,
+    /// Joined: updates can arrive.
+    Joined,
+}
+
+/// The update's state.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum UpdateState {
+    /// None.
+    Idle,
+    /// The application is asked.
+    Deciding {
+        /// The number to answer with.
+        offer: OfferId,
+    },
+    /// Bytes are coming, or will again.
+    Downloading {
+        /// The offer.
+        offer: OfferId,
+        /// Bytes received so far.
+        received: u64,
+        /// 0 to 100, if the size is known.
+        percent: Option<u8>,
+    },
+    /// All bytes are stored; the applier finishes.
+    Finishing {
+        /// The offer.
+        offer: OfferId,
+    },
+    /// Done; the next boot runs the new firmware.
+    Written,
+}
+
+/// Things that happened and changed nothing. Each saturates.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Counters {
+    /// Inputs about numbers no longer in use.
+    pub stale_inputs: u64,
+    /// Messages of an earlier join.
+    pub stale_messages: u64,
+    /// Messages that can't be read.
+    pub malformed_messages: u64,
+    /// Events this version doesn't know.
+    pub unknown_events: u64,
+    /// Keys from the server that are no Ed25519 keys, or too many.
+    pub unusable_keys: u64,
+    /// Reports to the server dropped for lack of room.
+    pub dropped_pushes: u64,
+}

@@ -1,0 +1,34 @@
+//! Cutting the texts of peers to a bounded length.
+
+use alloc::string::String;
+
+/// Returns at most `chars` characters of `text`, the last one an ellipsis if something was cut.
+pub(crate) fn cut(text: &str, chars: usize) -> String {
+    let mut ends = text.char_indices().map(|(at, _)| at);
+    let Some(last) = ends.nth(chars.saturating_sub(1)) else { return String::from(text) };
+    if ends.next().is_none() {
+        return String::from(text);
+    }
+    let mut cut = String::from(text.get(..last).unwrap_or_default());
+    cut.push('…');
+    cut
+}
+
+/// Appends the decimal digits of small counts with a singular or plural noun.
+pub(crate) fn count(number: u64, noun: &str) -> String {
+    alloc::format!("{number} {noun}{}", if number == 1 { "" } else { "s" })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::cut;
+
+    #[test]
+    fn cuts_at_character_boundaries_and_only_past_the_limit() {
+        assert_eq!(cut("gerät", 5), "gerät");
+        assert_eq!(cut("geräte", 5), "gerä…");
+        assert_eq!(cut("", 5), "");
+        assert_eq!(cut("äöü", 1), "…");
+        assert_eq!(cut("ä", 1), "ä");
+    }
+}

@@ -1,0 +1,289 @@
+//! A device under test: a `Link`, a clock, and shorthands for what adapters do.
+#![allow(dead_code)]
+
+use std::time::Duration;
+
+use nerves_hub_link_protocol::*;
+use serde_json::{Value, json};
+
+pub const UUID: &str = "8a8b902c-d1a9-58aa-6111-04ab57c2f2a8";
+pub const NEW_UUID: &str = "e75a88c1-3245-5751-0c33-2b884ef5f37f";
+pub const KEY: &str = "u1dJgAcnFUqREJB0shvP+bwDx8wOrVtoRlj7XsvF6Ds=";
+pub const WALL: i64 = 1_795_444_757;
+pub const URL: &str = "https://files.example/fw/1.fw?signature=TOPSECRET";
+
+pub fn firmware() -> FirmwareMeta {
+    FirmwareMeta {
+        uuid: UUID.into(),
+        product: "TestProduct".into(),
+        version: "0.1.0".into(),
+        platform: "generic".into(),
+        architecture: "x86_64".into(),
+        author: Some("me".into()),
+        description: Some("first".into()),
+        vcs_identifier: Some(String::new()),
+        misc: Some(String::new()),
+    }
+}
+
+pub fn config() -> Config {
+    let secret = SharedSecret::new("nhp_key", "secret", "device-1");
+    let mut config = Config::new("hub.example", Auth::SharedSecret(secret), firmware());
+    config.firmware_validated = Some(true);
+    config.fwup_version = "1.16.0".into();
+    config.public_keys = vec![KEY.into()];
+    config.backoff.jitter = 0.0;
+    config
+}
+
+pub struct Device {
+    pub link: Link,
+    pub now: Now,
+    pub out: Vec<Output>,
+    /// Whether `Send`s are reported sent at once.
+    pub sends: bool,
+    dial: Option<Dial>,
+    fetch: Option<Fetch>,
+}
+
+impl Device {
+    pub fn new(config: Config) -> Self {
+        let now = Now { mono: Instant::from_micros(1_000_000), wall: Some(UnixTime(WALL)) };
+        Self {
+            link: Link::new(config, 7, now).unwrap(),
+            now,
+            out: Vec::new(),
+            sends: true,
+            dial: None,
+            fetch: None,
+        }
+    }
+
+    /// A device that is joined.
+    pub fn joined(config: Config) -> Self {
+        let mut device = Self::new(config);
+        device.connect();
+        device.join();
+        device.out.clear();
+        device
+    }
+
+    /// Drains the machine; answers sends if told so. Returns what came out now.
+    pub fn drain(&mut self) -> Vec<Output> {
+        let mut new = Vec::new();
+        while let Some(output) = self.link.poll() {
+            if let (Output::Send { socket, .. }, true) = (&output, self.sends) {
+                self.link.handle(self.now, Input::SocketSent { socket: *socket, frames: 1 });
+            }
+            match &output {
+                Output::Dial(dial) => self.dial = Some(dial.clone()),
+                Output::Fetch(fetch) => self.fetch = Some(fetch.clone()),
+                _ => {}
+            }
+            new.push(output);
+        }
+        self.out.extend(new.clone());
+        new
+    }
+
+    pub fn input(&mut self, input: Input<'_>) -> Vec<Output> {
+        self.link.handle(self.now, input);
+        self.drain()
+    }
+
+    pub fn command(&mut self, command: Command) -> Vec<Output> {
+        self.link.command(self.now, command).unwrap();
+        self.drain()
+    }
+
+    /// Moves the clocks and ticks at every deadline on the way.
+    pub fn pass(&mut self, time: Duration) -> Vec<Output> {
+        let mut new = Vec::new();
+        let end = self.now.mono + time;
+        let start = self.now;
+        loop {
+            let next = self.link.deadline().map_or(end, |deadline| deadline.at.min(end));
+            let at = next.max(self.now.mono);
+            let seconds = (at - start.mono).as_secs();
+            self.now = Now {
+                mono: at,
+                wall: start.wall.map(|wall| UnixTime(wall.0 + i64::try_from(seconds).unwrap())),
+            };
+            new.extend(self.input(Input::Tick));
+            let deadline = self.link.deadline();
+            assert!(deadline.is_none_or(|deadline| deadline.at > at), "a deadline in the past: {deadline:?}");
+            if at == end {
+                return new;
+            }
+        }
+    }
+
+    pub fn connect(&mut self) -> SocketId {
+        let dial = self.dialled(Command::Connect);
+        self.input(Input::SocketUp { socket: dial, interface: Some("eth0") });
+        dial
+    }
+
+    pub fn dialled(&mut self, command: Command) -> SocketId {
+        self.command(command);
+        self.dial().socket
+    }
+
+    /// The last dial.
+    pub fn dial(&self) -> Dial {
+        self.dial.clone().expect("no dial")
+    }
+
+    pub fn socket(&self) -> SocketId {
+        self.dial().socket
+    }
+
+    /// The last message with that event.
+    pub fn last_sent(&self, event: &str) -> Value {
+        self.sent().into_iter().rev().find(|message| message[3] == event).expect("no such message")
+    }
+
+    pub fn join(&mut self) -> Vec<Output> {
+        let join = self.last_sent("phx_join");
+        let reply = json!([join[0], join[1], "device", "phx_reply", {"status": "ok", "response": {}}]);
+        self.server(&reply)
+    }
+
+    pub fn server(&mut self, message: &Value) -> Vec<Output> {
+        let socket = self.socket();
+        self.input(Input::SocketText { socket, text: &message.to_string() })
+    }
+
+    pub fn broadcast(&mut self, event: &str, payload: Value) -> Vec<Output> {
+        self.server(&json!([null, null, "device", event, payload]))
+    }
+
+    /// All messages sent so far.
+    pub fn sent(&self) -> Vec<Value> {
+        sent(&self.out)
+    }
+
+    pub fn statuses(&self) -> Vec<Value> {
+        self.sent().iter().filter(|message| message[3] == "status_update").map(|m| m[4].clone()).collect()
+    }
+
+    pub fn events(&self) -> Vec<Event> {
+        events(&self.out)
+    }
+
+    pub fn down(&mut self, code: Option<u16>) -> Vec<Output> {
+        let socket = self.socket();
+        self.input(Input::SocketDown { socket, code, reason: "" })
+    }
+
+    /// Waits for the back-off, connects and joins.
+    pub fn come_back(&mut self) {
+        let before = self.socket();
+        self.pass(Duration::from_secs(100));
+        assert_ne!(self.socket(), before, "no dial");
+        let socket = self.socket();
+        self.input(Input::SocketUp { socket, interface: Some("eth0") });
+        self.join();
+    }
+
+    /// Offers an update of some bytes; returns the offer.
+    pub fn offer(&mut self, extra: Value) -> OfferId {
+        let mut update = update();
+        for (key, value) in extra.as_object().unwrap() {
+            update[key] = value.clone();
+        }
+        let out = self.broadcast("update", update);
+        events(&out)
+            .iter()
+            .find_map(|event| match event {
+                Event::UpdateOffered { offer, .. } => Some(*offer),
+                _ => None,
+            })
+            .expect("no offer")
+    }
+
+    /// Offers and accepts an update; returns the offer and the request.
+    pub fn start(&mut self, extra: Value) -> (OfferId, Fetch) {
+        let offer = self.offer(extra);
+        self.command(Command::Decide { offer, decision: Decision::Apply });
+        (offer, self.fetch())
+    }
+
+    /// The last request.
+    pub fn fetch(&self) -> Fetch {
+        self.fetch.clone().expect("no fetch")
+    }
+
+    pub fn head(&mut self, status: u16, headers: &[(&str, &str)]) -> Vec<Output> {
+        let fetch = self.fetch().fetch;
+        self.input(Input::FetchHead { fetch, status, headers, interface: Some("wlan0") })
+    }
+
+    /// A chunk arrives and is stored.
+    pub fn chunk(&mut self, bytes: &[u8]) -> Keep {
+        let fetch = self.fetch().fetch;
+        let keep = self.link.body(self.now, fetch, bytes);
+        self.drain();
+        self.link.stored(self.now, fetch, keep.range.len());
+        self.drain();
+        keep
+    }
+
+    pub fn end(&mut self) -> Vec<Output> {
+        let fetch = self.fetch().fetch;
+        self.input(Input::FetchEnd { fetch })
+    }
+
+    /// The reason of the update's failure, which must be reported the same to both sides.
+    pub fn failure(&self) -> String {
+        let told = self
+            .events()
+            .iter()
+            .find_map(|event| match event {
+                Event::UpdateFailed { reason, .. } => Some(reason.clone()),
+                _ => None,
+            })
+            .expect("no failure");
+        let status = self.statuses().pop().expect("no status");
+        assert_eq!(status, json!({"status": "failed", "reason": told}));
+        assert_eq!(self.link.status().update, UpdateState::Idle);
+        told
+    }
+}
+
+pub fn update() -> Value {
+    json!({
+        "update_available": true,
+        "firmware_url": URL,
+        "firmware_meta": {
+            "uuid": NEW_UUID, "product": "TestProduct", "version": "1.0.0", "platform": "generic",
+            "architecture": "x86_64", "author": "me", "description": null, "misc": null, "vcs_identifier": null
+        },
+        "size": 1000,
+        "checksum": null,
+        "partials_checksums": [],
+        "deployment_id": 7,
+    })
+}
+
+pub fn sent(out: &[Output]) -> Vec<Value> {
+    out.iter()
+        .filter_map(|output| match output {
+            Output::Send { text, .. } => Some(serde_json::from_str(text).unwrap()),
+            _ => None,
+        })
+        .collect()
+}
+
+pub fn events(out: &[Output]) -> Vec<Event> {
+    out.iter()
+        .filter_map(|output| match output {
+            Output::Event(event) => Some(event.clone()),
+            _ => None,
+        })
+        .collect()
+}
+
+pub fn header<'a>(headers: &'a [(String, String)], name: &str) -> Option<&'a str> {
+    headers.iter().find(|(key, _)| key.eq_ignore_ascii_case(name)).map(|(_, value)| value.as_str())
+}
