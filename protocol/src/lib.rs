@@ -1,4 +1,96 @@
 //! The NervesHub device as a pure state machine: no I/O, no clock, no threads, no_std.
+//!
+//! [`Link`] is told what happened and answers with what to do. Whoever owns the loop owns the sockets,
+//! the clock and the disk; everything a NervesHub device must know is in here.
+//!
+//! # The contract
+//!
+//! * Facts go in by [`Link::handle`], wishes by [`Link::command`], passing firmware by [`Link::body`]
+//!   and [`Link::stored`].
+//! * After any call in, call [`Link::poll`] until `None`, then wait until [`Link::deadline`] at the longest.
+//!   A missed drain only delays; past [`limits::MAX_OUTPUTS`] the machine hangs up instead of growing.
+//! * Time is handed in and never goes back. Late facts, with numbers no longer in use, are dropped.
+//! * Same seed and same calls give the same outputs.
+//! * Firmware is never held: the machine says which part of a chunk to keep, and where it belongs.
+//!   What it says to keep must reach the applier.
+//! * Nothing a peer sends makes it panic or grow; the bounds are in [`limits`].
+//!
+//! # The loop
+//!
+//! A whole device, with a server of a few lines in place of the network. A real adapter does the same with
+//! sockets, and sleeps until the deadline when nothing happens.
+//!
+//! ```
+//! use nerves_hub_link_protocol::{
+//!     Auth, Client, Config, FirmwareMeta, Input, Instant, Link, Now, Output, SharedSecret, UnixTime,
+//!     Command, client::deliver,
+//! };
+//!
+//! struct App;
+//! impl Client for App {}
+//!
+//! let firmware = FirmwareMeta { uuid: "old".into(), ..FirmwareMeta::default() };
+//! let secret = SharedSecret::new("nhp_key", "secret", "serial-1");
+//! let mut config = Config::new("hub.example", Auth::SharedSecret(secret), firmware);
+//! config.public_keys = vec!["u1dJgAcnFUqREJB0shvP+bwDx8wOrVtoRlj7XsvF6Ds=".into()];
+//!
+//! let now = Now { mono: Instant::from_micros(0), wall: Some(UnixTime(1_800_000_000)) };
+//! let mut link = Link::new(config, 42, now)?;
+//! link.command(now, Command::Connect)?;
+//!
+//! let (mut disk, mut rebooted) = (Vec::new(), false);
+//! while let Some(output) = link.poll() {
+//!     match output {
+//!         // Open a WebSocket; here it is open at once.
+//!         Output::Dial(dial) => {
+//!             link.handle(now, Input::SocketUp { socket: dial.socket, interface: None });
+//!         }
+//!         // Send it and say so; the server may answer.
+//!         Output::Send { socket, text } => {
+//!             link.handle(now, Input::SocketSent { socket, frames: 1 });
+//!             if text.contains("phx_join") {
+//!                 let reply = r#"["1","1","device","phx_reply",{"status":"ok","response":{}}]"#;
+//!                 link.handle(now, Input::SocketText { socket, text: reply });
+//!                 let update = r#"[null,null,"device","update",{"firmware_url":"https://files.example/1.fw",
+//!                     "firmware_meta":{"uuid":"new"},"size":5}]"#;
+//!                 link.handle(now, Input::SocketText { socket, text: update });
+//!             }
+//!         }
+//!         // Request it, and hand each chunk over as the machine says.
+//!         Output::Fetch(fetch) => {
+//!             let head = Input::FetchHead { fetch: fetch.fetch, status: 200, headers: &[], interface: None };
+//!             link.handle(now, head);
+//!             for chunk in [b"he".as_slice(), b"llo"] {
+//!                 let keep = link.body(now, fetch.fetch, chunk);
+//!                 disk.extend_from_slice(&chunk[keep.range.clone()]);
+//!                 link.stored(now, fetch.fetch, keep.range.len());
+//!             }
+//!             link.handle(now, Input::FetchEnd { fetch: fetch.fetch });
+//!         }
+//!         // The applier checks signatures and writes; here it is a vector.
+//!         Output::StartApply(start) => assert!(!start.public_keys.is_empty()),
+//!         Output::FinishApply { offer } => link.handle(now, Input::ApplyDone { offer }),
+//!         // The application decides about offers and hears the news.
+//!         Output::Event(event) => {
+//!             if let Some(answer) = deliver(&mut App, link.running(), &event) {
+//!                 link.command(now, answer)?;
+//!             }
+//!         }
+//!         Output::Reboot { .. } => rebooted = true,
+//!         Output::HangUp { .. } | Output::Abort { .. } | Output::CancelApply { .. } => {}
+//!     }
+//! }
+//! assert_eq!(disk, b"hello");
+//! assert!(rebooted);
+//! // Nothing more to do before the next heartbeat.
+//! assert_eq!(link.deadline().map(|deadline| deadline.at), Some(Instant::from_micros(30_000_000)));
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! # Inside
+//!
+//! `phoenix` speaks channels and knows no NervesHub; `hub` is the device; `download` fetches a file
+//! whatever happens; `http` reads the little HTTP that decisions need.
 #![no_std]
 extern crate alloc;
 
