@@ -229,3 +229,30 @@ pub(crate) fn describe(url: &str, headers: &[(String, String)]) -> String {
     };
     format!("{target}, headers: {:?}", header_names(headers))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::{Exchange, ExchangeRequest};
+    use crate::limits::RECEIVE_PENDING_MAX;
+
+    /// The bound the type promises, less 48 KiB for rustls, under the worst a loop may hand over.
+    #[test]
+    fn memory_is_bounded_whatever_comes_in() {
+        let head: &[u8] = b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n";
+        let chunk: &[u8] = b"10000\r\n";
+        let ones = vec![b'1'; RECEIVE_PENDING_MAX];
+        for rest in [chunk, b"", b"1\r\n"] {
+            for size in [1, 1000, 65_536, RECEIVE_PENDING_MAX] {
+                let request = ExchangeRequest { url: "http://hub.test/", headers: &[], tls: None };
+                let mut exchange = Exchange::new(&request).unwrap();
+                exchange.receive(&[head, rest].concat());
+                for piece in ones.chunks(size).cycle().take(2 * RECEIVE_PENDING_MAX / size + 2) {
+                    exchange.receive(piece);
+                    exchange.poll();
+                    let held = exchange.pipe.capacity() + exchange.piece.capacity();
+                    assert!(held <= 208 * 1024, "{held} bytes held with pieces of {size}");
+                }
+            }
+        }
+    }
+}

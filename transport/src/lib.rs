@@ -14,7 +14,7 @@
 //! | `error` | [`TransportError`] |
 //!
 //! Inside, both machines stand on one `pipe` (TLS or none), write their `request` and read the
-//! `response` with ureq-proto; `frames` is the WebSocket after the upgrade.
+//! `response` with ureq-proto; `upgrade` is the WebSocket's opening handshake, `frames` all after it.
 //!
 //! The face of both machines is the same: send what `transmit` holds and say so with `transmitted`, hand
 //! what was read to `receive`, then `poll` until `None`, and look at `transmit` again. Memory is bounded
@@ -65,6 +65,7 @@ mod roots;
 mod socket;
 mod tls;
 mod tls_error;
+mod upgrade;
 mod url;
 
 pub use error::{Stage, TransportError};

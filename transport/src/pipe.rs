@@ -208,6 +208,12 @@ impl Pipe {
         self.out.len()
     }
 
+    /// Bytes of memory the queues hold; what rustls holds (48 KiB at most after the handshake) is not seen.
+    #[cfg(test)]
+    pub(crate) fn capacity(&self) -> usize {
+        self.raw.buffer.capacity() + self.plain.buffer.capacity() + self.out.buffer.capacity()
+    }
+
     fn flush_tls(&mut self) {
         let Some(session) = &mut self.tls else { return };
         while session.connection.wants_write() {
@@ -240,6 +246,12 @@ impl Queue {
     }
 
     fn push(&mut self, bytes: &[u8]) {
+        let needed = self.buffer.len() + bytes.len();
+        if needed > self.buffer.capacity() && needed <= RECEIVE_PENDING_MAX {
+            // Doubling would go past the bound on what may wait.
+            let capacity = needed.max((2 * self.buffer.capacity()).min(RECEIVE_PENDING_MAX));
+            self.buffer.reserve_exact(capacity - self.buffer.len());
+        }
         self.buffer.extend_from_slice(bytes);
     }
 
@@ -249,7 +261,7 @@ impl Queue {
             self.start = 0;
             self.buffer.clear();
             // A rare large message must not keep its memory for ever.
-            self.buffer.shrink_to(2 * PLAINTEXT_TARGET);
+            self.buffer.shrink_to(PLAINTEXT_TARGET);
         } else if self.start >= 2 * PLAINTEXT_TARGET && self.start >= self.buffer.len() / 2 {
             self.buffer.drain(..self.start);
             self.start = 0;

@@ -2,9 +2,6 @@
 
 use std::fmt;
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
-use tungstenite::handshake::derive_accept_key;
 use tungstenite::protocol::frame::coding::{Control, Data, OpCode};
 
 use crate::exchange::{describe, header_names};
@@ -12,6 +9,7 @@ use crate::frames::{Breach, Decoder, Encoder, Incoming, sendable};
 use crate::limits::{CONTROL_MAX, MESSAGE_MAX, PONG_BACKLOG_MAX, REFUSED_BODY_MAX, TRANSMIT_MAX};
 use crate::pipe::{PeerEnd, Pipe};
 use crate::response::{Head, ResponseReader};
+use crate::upgrade::Upgrade;
 use crate::{Address, Stage, Tls, TransportError, request};
 
 /// A WebSocket connection to be made.
@@ -42,7 +40,7 @@ pub struct Socket {
 enum Phase {
     Upgrade {
         response: Box<ResponseReader>,
-        accept: String,
+        upgrade: Upgrade,
     },
     Refused {
         response: Box<ResponseReader>,
@@ -120,18 +118,12 @@ impl Socket {
     pub fn new(request: &SocketRequest<'_>, random: [u8; 32]) -> Result<Self, TransportError> {
         let address = Address::parse(request.url)?;
         let (nonce, seed) = halves(random);
-        let key = STANDARD.encode(nonce);
-        let own = [
-            ("connection", "Upgrade"),
-            ("upgrade", "websocket"),
-            ("sec-websocket-version", "13"),
-            ("sec-websocket-key", key.as_str()),
-        ];
-        let (call, bytes) = request::write(&address, &own, request.headers)?;
+        let upgrade = Upgrade::new(nonce);
+        let (call, bytes) = request::write(&address, &upgrade.headers(), request.headers)?;
         let mut pipe = Pipe::new(&address, request.tls)?;
         pipe.write(&bytes);
         let response = Box::new(ResponseReader::new(&address.host, call));
-        let phase = Phase::Upgrade { response, accept: derive_accept_key(key.as_bytes()) };
+        let phase = Phase::Upgrade { response, upgrade };
         let encoder = Encoder::new(seed);
         Ok(Self { address, pipe, phase, decoder: Decoder::default(), encoder, pong: None })
     }
@@ -229,11 +221,12 @@ impl Socket {
     /// One step over the plain bytes at hand: how many are used up, and what that means.
     fn advance(&mut self) -> Result<(usize, Option<SocketEvent>), TransportError> {
         match &mut self.phase {
-            Phase::Upgrade { response, accept } => {
+            Phase::Upgrade { response, upgrade } => {
                 let (consumed, head) = response.head(self.pipe.plain())?;
                 let Some(head) = head else { return Ok((consumed, None)) };
                 if head.status == 101 {
-                    check_upgrade(&head, accept)
+                    upgrade
+                        .check(&head)
                         .map_err(|why| TransportError::Upgrade { host: self.address.host.clone(), why })?;
                     self.phase = Phase::Open;
                     return Ok((consumed, Some(SocketEvent::Up)));
@@ -402,33 +395,6 @@ const RESERVE: usize = 4 * CONTROL_MAX;
 
 fn closed() -> SocketEvent {
     SocketEvent::Closed { code: None, reason: String::new() }
-}
-
-/// Checks a 101 answer as RFC 6455 §4.1 asks.
-fn check_upgrade(head: &Head, accept: &str) -> Result<(), &'static str> {
-    let values = |wanted: &'static str| {
-        head.headers.iter().filter(move |(name, _)| name == wanted).map(|(_, value)| value.trim())
-    };
-    let has_token = |name, token: &str| {
-        values(name).flat_map(|value| value.split(',')).any(|part| part.trim().eq_ignore_ascii_case(token))
-    };
-    if !has_token("upgrade", "websocket") {
-        return Err("no \"Upgrade: websocket\" header");
-    }
-    if !has_token("connection", "upgrade") {
-        return Err("no \"Connection: Upgrade\" header");
-    }
-    let mut accepts = values("sec-websocket-accept");
-    if accepts.next() != Some(accept) || accepts.next().is_some() {
-        return Err("the Sec-WebSocket-Accept header does not answer our key");
-    }
-    if values("sec-websocket-extensions").any(|value| !value.is_empty()) {
-        return Err("an extension that was not offered");
-    }
-    if values("sec-websocket-protocol").next().is_some() {
-        return Err("a subprotocol that was not offered");
-    }
-    Ok(())
 }
 
 fn halves(random: [u8; 32]) -> ([u8; 16], [u8; 16]) {

@@ -194,7 +194,17 @@ fn certificate(reason: &CertificateError, host: String, roots: &str) -> TlsError
         CertificateError::NotValidForNameContext { expected, presented } => TlsError::WrongName {
             host,
             wanted: expected.to_str().into_owned(),
-            presented: if presented.is_empty() { "no name at all".to_owned() } else { names(presented) },
+            presented: if presented.is_empty() {
+                "no name at all (its subject alternative names count, the common name does not)".to_owned()
+            } else {
+                names(presented)
+            },
+        },
+        // The verifier's own error has no type here; its name is all there is.
+        other if format!("{other:?}").contains("CaUsedAsEndEntity") => TlsError::BadCertificate {
+            host,
+            why: "it is a CA certificate; give the server a certificate of its own, signed by that CA"
+                .to_owned(),
         },
         other => TlsError::BadCertificate { host, why: other.to_string() },
     }

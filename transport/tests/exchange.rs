@@ -297,7 +297,9 @@ fn run(link: Link, cuts: &Cuts, scenario: &Scenario) {
 fn every_scenario_whole_and_byte_by_byte() {
     for link in LINKS {
         for cuts in [Cuts::whole(), Cuts::bytewise()] {
-            scenarios().iter().for_each(|scenario| run(link, &cuts, scenario));
+            for scenario in scenarios() {
+                run(link, &cuts, &scenario);
+            }
         }
     }
 }

@@ -264,8 +264,12 @@ fn run_refusal(link: Link, cuts: &Cuts, (name, bytes, finish, expected): &(&str,
 fn every_scenario_whole_and_byte_by_byte() {
     for link in LINKS {
         for cuts in [Cuts::whole(), Cuts::bytewise()] {
-            after_upgrade().iter().for_each(|scenario| run(link, &cuts, scenario));
-            refusals().iter().for_each(|refusal| run_refusal(link, &cuts, refusal));
+            for scenario in after_upgrade() {
+                run(link, &cuts, &scenario);
+            }
+            for refusal in refusals() {
+                run_refusal(link, &cuts, &refusal);
+            }
         }
     }
 }

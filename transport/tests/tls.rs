@@ -8,6 +8,7 @@ use nerves_hub_link_transport::{
     Clock, Exchange, ExchangeEvent, ExchangeRequest, Roots, Socket, SocketEvent, SocketRequest, Stage, Tls,
     TlsError, TlsOptions, TransportError,
 };
+use proptest::prelude::*;
 
 const OK: &[u8] = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nhi";
 
@@ -134,6 +135,20 @@ fn a_wrong_name_shows_both_names() {
     let mut peer = Peer::tls(&authority().server(&["a.test", "b.test"]), &[&rustls::version::TLS13]);
     let error = tls_error(fetch("https://hub.test/", &options(), &mut peer));
     assert_words(&error, &["not valid for the name hub.test", "a.test", "b.test", "check the host"]);
+}
+
+#[test]
+fn certificates_people_make_by_mistake_are_explained() {
+    // A common name alone, and a CA certificate used by the server itself.
+    let mut peer = Peer::tls(&authority().server(&[]), &[&rustls::version::TLS13]);
+    let error = tls_error(fetch("https://hub.test/", &options(), &mut peer));
+    assert_words(&error, &["no name at all", "subject alternative names"]);
+    let (own, der) = Identity::self_signed_authority();
+    let mut options = TlsOptions::new(Roots::Der(vec![der]));
+    options.clock = at(NOW);
+    let error =
+        tls_error(fetch("https://hub.test/", &options, &mut Peer::tls(&own, &[&rustls::version::TLS12])));
+    assert_words(&error, &["it is a CA certificate", "signed by that CA"]);
 }
 
 #[test]
@@ -268,4 +283,37 @@ fn the_system_roots_are_never_empty() {
     let tls = Tls::new(&TlsOptions::default()).unwrap();
     assert!(tls.roots().contains("trust roots"), "{}", tls.roots());
     assert!(format!("{tls:?}").contains("trust roots"));
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 100, failure_persistence: None, ..ProptestConfig::default() })]
+
+    /// Any bytes in place of TLS, or after half a handshake: an event or silence, never a panic, and the
+    /// same however they are cut.
+    #[test]
+    fn any_bytes_in_place_of_tls(
+        bytes in prop::collection::vec(any::<u8>(), 0..200),
+        first in prop::sample::select(vec![&[][..], &[22, 3, 3], &[21, 3, 3, 0, 2], &[20, 3, 3, 0, 1, 1], &[23, 3, 3]]),
+        half in any::<bool>(),
+    ) {
+        let outcome = |bytewise: bool| {
+            let (mut socket, mut peer) = (socket(Link::Tls12), Link::Tls12.peer());
+            if half {
+                peer.receive(&Machine::take_out(&mut socket));
+                socket.receive(&peer.take_out());
+            }
+            let all = [first, &bytes].concat();
+            let mut seen = Vec::new();
+            for piece in all.chunks(if bytewise { 1 } else { 1000 }) {
+                socket.receive(piece);
+                drain(&mut socket, &mut seen);
+            }
+            socket.receive_eof();
+            drain(&mut socket, &mut seen);
+            seen
+        };
+        let whole = outcome(false);
+        prop_assert_eq!(&whole, &outcome(true));
+        prop_assert!(matches!(whole.as_slice(), [Seen::Failed(_)]), "{:?}", whole);
+    }
 }

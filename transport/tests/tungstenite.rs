@@ -82,7 +82,7 @@ fn messages() -> impl Strategy<Value = Vec<Message>> {
     let text = (length.clone(), "[a-zäö€𝄞]{1,4}")
         .prop_map(|(length, seed)| Message::text(seed.chars().cycle().take(length).collect::<String>()));
     let binary = (length, any::<u8>()).prop_map(|(length, first)| {
-        Message::binary((0..length).map(|at| first.wrapping_add((at % 251) as u8)).collect::<Vec<_>>())
+        Message::binary((first..=u8::MAX).cycle().take(length).collect::<Vec<_>>())
     });
     prop::collection::vec(prop_oneof![text, binary], 1..4)
 }

@@ -61,3 +61,19 @@ fn debug_and_display_hide_the_query() {
     assert_eq!(address.to_string(), "tls://hub.test:8443/fw/a.fw?...");
     assert!(!format!("{address:?}").contains("SECRET"));
 }
+
+proptest::proptest! {
+    /// Any text: an address or an error, no panic; and an address says where it came from.
+    #[test]
+    fn any_text_is_taken_or_refused(
+        text in "(ws|wss|http|https|ftp)?(:)?(//)?[a-z@:\\[\\].%ä ]{0,12}(:[0-9]{0,6})?(/[a-z?#%]{0,6})?",
+    ) {
+        if let Ok(address) = Address::parse(&text) {
+            proptest::prop_assert!(address.port > 0 && !address.host.is_empty());
+            proptest::prop_assert!(address.path_and_query.starts_with('/'));
+            let scheme = if address.secure { "https" } else { "http" };
+            let again = format!("{scheme}://{}{}", address.authority(), address.path_and_query);
+            proptest::prop_assert_eq!(Address::parse(&again), Ok(address));
+        }
+    }
+}

@@ -76,6 +76,18 @@ pub struct Identity {
     key: Vec<u8>,
 }
 
+impl Identity {
+    /// A server that uses its CA certificate itself.
+    pub fn self_signed_authority() -> (Self, Vec<u8>) {
+        let key = KeyPair::generate().unwrap();
+        let mut params = CertificateParams::new(vec![HOST.to_owned()]).unwrap();
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        let certificate = params.self_signed(&key).unwrap();
+        let der = certificate.der().clone();
+        (Self { chain: vec![der.clone()], key: key.serialize_der() }, der.to_vec())
+    }
+}
+
 pub fn authority() -> &'static Authority {
     static AUTHORITY: OnceLock<Authority> = OnceLock::new();
     AUTHORITY.get_or_init(|| Authority::new("Test CA"))
