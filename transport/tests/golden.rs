@@ -62,8 +62,16 @@ fn value<'a>(headers: &'a [(String, String)], name: &str) -> Option<&'a str> {
     headers.iter().find(|(found, _)| found == name).map(|(_, value)| value.as_str())
 }
 
-/// An answer as it was on the wire, and what must be seen of it. Extensions are left out: none was offered.
-fn answered(entry: &Value) -> (Vec<u8>, u16, Vec<(String, String)>, Vec<u8>) {
+/// A recorded answer: its bytes on the wire, and what must be seen of it.
+struct Answer {
+    bytes: Vec<u8>,
+    status: u16,
+    headers: Vec<(String, String)>,
+    body: Vec<u8>,
+}
+
+/// Reads a recorded answer. Extensions are left out: none was offered.
+fn answered(entry: &Value) -> Answer {
     let line = entry["line"].as_str().unwrap();
     let status = line.split(' ').nth(1).unwrap().parse().unwrap();
     let mut headers = headers(entry);
@@ -71,9 +79,13 @@ fn answered(entry: &Value) -> (Vec<u8>, u16, Vec<(String, String)>, Vec<u8>) {
     // Bodies are not in the recordings, their lengths are.
     let length: usize = value(&headers, "content-length").map_or(0, |length| length.parse().unwrap());
     let body = vec![b'.'; length];
-    let lines: String = headers.iter().map(|(name, value)| format!("{name}: {value}\r\n")).collect();
-    let bytes = [format!("{line}\r\n{lines}\r\n").as_bytes(), &body].concat();
-    (bytes, status, headers, body)
+    let mut bytes = format!("{line}\r\n").into_bytes();
+    for (name, value) in &headers {
+        bytes.extend(format!("{name}: {value}\r\n").as_bytes());
+    }
+    bytes.extend(b"\r\n");
+    bytes.extend(&body);
+    Answer { bytes, status, headers, body }
 }
 
 #[test]
@@ -106,7 +118,7 @@ fn replay(file: &str, request: &Value, response: &Value) -> u16 {
     let url = format!("http://hub.test{target}");
     let nonce = value(&given, "sec-websocket-key").and_then(|key| STANDARD.decode(key).ok());
     given.retain(|(name, _)| !OWN.contains(&name.as_str()));
-    let (bytes, status, headers, body) = answered(response);
+    let Answer { bytes, status, headers, body } = answered(response);
     let expected_of_socket = if status == 101 {
         Seen::Up
     } else {
@@ -188,7 +200,9 @@ fn every_recorded_text_comes_out_as_it_went_in() {
             continue;
         }
         let mut bytes = upgraded().into_bytes();
-        texts.iter().for_each(|text| bytes.extend(frame(0x81, text.as_bytes())));
+        for text in &texts {
+            bytes.extend(frame(0x81, text.as_bytes()));
+        }
         for mut cuts in [Cuts::bytewise(), Cuts::of(vec![1, 4096, 77])] {
             let (seen, _) = answer(&mut socket(Link::Plain), Link::Plain, &mut cuts, &bytes, Finish::Stay);
             let expected: Vec<Seen> = std::iter::once(Seen::Up)
