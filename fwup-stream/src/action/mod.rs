@@ -1,3 +1,22 @@
-//! What the functions of a task do.
+//! What the functions of a task do: one file for each family, one table for all.
 
+mod context;
+mod data;
+mod error;
 pub mod fat;
+mod fat_calls;
+mod mbr;
+mod memset;
+mod message;
+mod raw;
+mod table;
+mod trim;
+pub(crate) mod uboot;
+
+pub use error::ActionError;
+pub use mbr::MbrError;
+pub use uboot::UbootError;
+
+pub(crate) use context::{Context, Settings, blocks};
+pub(crate) use data::DataRun;
+pub(crate) use table::{Action, PlanContext, Run, find};

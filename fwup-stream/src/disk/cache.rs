@@ -112,6 +112,13 @@ impl<T: Target> SegmentCache<T> {
             .map(|segment| (self.in_last_act(segment), segment.last_use, segment.number))
             .collect();
         order.sort_unstable();
+        // What has to be read to complete a segment is read before anything is written, and first for what
+        // selects the next boot: if that fails, nothing has changed yet.
+        for (_, _, number) in order.iter().rev() {
+            if let Some(at) = self.position(*number) {
+                self.complete(at)?;
+            }
+        }
         let last = order.last().map(|(_, _, number)| *number);
         for (switch, _, number) in order {
             if switch || Some(number) == last {

@@ -19,3 +19,4 @@ pub use calls::{Call, CallListError, ListKind};
 pub use error::ManifestError;
 pub use metadata::Metadata;
 pub use model::*;
+pub use number::prefix as leading_number;

@@ -1,0 +1,130 @@
+//! Why a function failed.
+
+use super::fat::FatError;
+use super::mbr::MbrError;
+use super::uboot::UbootError;
+use crate::disk::DiskError;
+
+/// Why a function failed. Displays as fwup does where fwup has a text for it.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ActionError {
+    /// The destination could not be read or written.
+    #[error(transparent)]
+    Disk(#[from] DiskError),
+    /// Something on a FAT file system failed.
+    #[error(transparent)]
+    Fat(#[from] FatError),
+    /// A partition table cannot be written.
+    #[error(transparent)]
+    Mbr(#[from] MbrError),
+    /// A U-Boot environment cannot be read or changed.
+    #[error(transparent)]
+    Uboot(#[from] UbootError),
+    /// The task says so: `error(TEXT)`.
+    #[error("{0}")]
+    Scripted(String),
+    /// There is no such function.
+    #[error("Unknown function")]
+    UnknownFunction {
+        /// Its name.
+        function: String,
+    },
+    /// The function exists, but not here.
+    #[error("{what} is not supported by this version of fwup-stream. Nothing was written.")]
+    Unsupported {
+        /// The function, with what about it.
+        what: String,
+    },
+    /// The function got fewer arguments than it needs.
+    #[error("{function} needs {needed} arguments, but the firmware gives it {given}")]
+    Arguments {
+        /// The function's name.
+        function: &'static str,
+        /// How many it needs at least.
+        needed: usize,
+        /// How many there are.
+        given: usize,
+    },
+    /// An argument has no meaning.
+    #[error("{function}: '{value}' is not {expected}")]
+    Argument {
+        /// The function's name.
+        function: &'static str,
+        /// The argument.
+        value: String,
+        /// What it should be.
+        expected: &'static str,
+    },
+    /// A function that takes a resource's data stands where there is none.
+    #[error("{function} only usable in on-resource")]
+    NotInResource {
+        /// The function's name.
+        function: &'static str,
+    },
+    /// A section the function refers to is not in the manifest.
+    #[error("{function} can't find {kind} reference {name}")]
+    Reference {
+        /// The function's name.
+        function: &'static str,
+        /// The kind of section.
+        kind: &'static str,
+        /// The name looked for.
+        name: String,
+    },
+    /// The function is only allowed with `--unsafe`.
+    #[error("{function} requires --unsafe")]
+    Unsafe {
+        /// The function's name.
+        function: &'static str,
+    },
+    /// The manifest has no usable digest for the resource.
+    #[error("invalid blake2b hash for '{resource}'")]
+    NoDigest {
+        /// The resource's name.
+        resource: String,
+    },
+    /// No data were left for the function.
+    #[error(
+        "{function} didn't write anything and was likely called twice in an on-resource for '{resource}'. Try a \
+         \"cp\" function."
+    )]
+    NoData {
+        /// The function's name.
+        function: &'static str,
+        /// The resource's name.
+        resource: String,
+    },
+    /// The data are longer or shorter than the manifest says.
+    #[error("{function} wrote {wrote} bytes for '{resource}', but should have written {expected}")]
+    Length {
+        /// The function's name.
+        function: &'static str,
+        /// The resource's name.
+        resource: String,
+        /// Bytes that came.
+        wrote: u64,
+        /// Bytes the manifest says.
+        expected: u64,
+    },
+    /// The data are not what the manifest says.
+    #[error("{function} detected blake2b mismatch on '{resource}'")]
+    Digest {
+        /// The function's name.
+        function: &'static str,
+        /// The resource's name.
+        resource: String,
+    },
+    /// An option of `raw_write` is not known.
+    #[error("Unexpected parameter: {0}")]
+    Parameter(String),
+    /// An option of `raw_write` has no value.
+    #[error("Expecting '=' for in parameter '{0}'")]
+    ParameterValue(String),
+    /// Only one of cipher and secret was given.
+    #[error("Both a cipher and secret are required if one is supplied")]
+    CipherAndSecret,
+    /// The cipher is not known.
+    #[error("Unsupported disk encryption: {0}")]
+    Cipher(String),
+}

@@ -1,0 +1,192 @@
+//! `mbr_write(MBR)`: partition tables of the MBR kind (fw-format §13).
+
+mod layout;
+mod osip;
+
+use super::context::Context;
+use super::error::ActionError;
+use crate::disk::BLOCK;
+use crate::manifest::{Call, Mbr};
+use layout::{Layout, Slot};
+
+const NAME: &str = "mbr_write";
+/// Where things are in block 0.
+const BOOTSTRAP: usize = 440;
+const TABLE: usize = 446;
+const ENTRY: usize = 16;
+const SIGNATURE: usize = 510;
+/// The type of the link from one extended boot record to the next.
+const LINK_TYPE: u8 = 0x0f;
+/// The highest block whose cylinder, head and sector fit in three bytes.
+const CHS_MAX: u32 = 63 * 255 * 1023;
+
+/// Why a partition table cannot be written. Displays as fwup does where fwup has a text for it.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum MbrError {
+    /// The first block is no number.
+    #[error("error parsing partition {0}'s block offset")]
+    OffsetText(u32),
+    /// The first block cannot be written into a table.
+    #[error("partition {0}'s block_offset must be positive and less than 2^32 - 1: '{1}'")]
+    Offset(u32, String),
+    /// The number of blocks cannot be written into a table.
+    #[error("partition {0}'s block-count must be specified and less than 2^31 - 1")]
+    Count(u32),
+    /// The type is not a byte.
+    #[error("partition {0}'s type must be between 0 and 255")]
+    Kind(u32),
+    /// Another partition has an extended partition's type.
+    #[error("only partition 3 may be specified as the extended partition")]
+    ExtendedElsewhere,
+    /// Logical partitions without an extended one.
+    #[error(
+        "to use more than 4 partitions with MBR, partition 3 must have extended partition type 0xf or 0x5"
+    )]
+    NoExtended,
+    /// Two partitions claim the same blocks.
+    #[error(
+        "partitions {first} (blocks {first_start} to {first_end}) and {second} (blocks {second_start} to \
+         {second_end}) overlap"
+    )]
+    Overlap {
+        /// The one's number.
+        first: u32,
+        /// Its first block.
+        first_start: u64,
+        /// The block behind it.
+        first_end: u64,
+        /// The other's number.
+        second: u32,
+        /// Its first block.
+        second_start: u64,
+        /// The block behind it.
+        second_end: u64,
+    },
+    /// A logical partition outside the extended one.
+    #[error("partition 3, the extended partition, is expected to contain partition {0}")]
+    Outside(u32),
+    /// A boot record of a logical partition outside the extended one.
+    #[error("partition 3, the extended partition, is expected to contain the EBR for partition {0}")]
+    RecordOutside(u32),
+    /// A boot record of a logical partition inside a partition.
+    #[error("partition {0} overlaps the EBR for partition {1}")]
+    RecordInside(u32, u32),
+    /// The boot code is not 440 bytes in hex digits.
+    #[error("bootstrap-code should be exactly 440 bytes")]
+    Bootstrap,
+    /// Boot code and OSIP want the same place.
+    #[error("an mbr can't have both bootstrap code and an OSIP header")]
+    BootstrapAndOsip,
+    /// The disk signature is not a number of 32 bits.
+    #[error("signature '{0}' is not a 32-bit number")]
+    Signature(String),
+    /// A number of the OSIP header does not fit in its field.
+    #[error("OSIP {what} is {value}, which does not fit")]
+    Osip {
+        /// Which of its options.
+        what: &'static str,
+        /// The value.
+        value: i64,
+    },
+}
+
+pub(super) fn run(context: &mut Context<'_>, call: &Call<'_>) -> Result<(), ActionError> {
+    let name = call.args.first().map_or("", String::as_str);
+    let mbr = context.manifest.mbr(name).ok_or_else(|| ActionError::Reference {
+        function: NAME,
+        kind: "mbr",
+        name: name.to_owned(),
+    })?;
+    let layout = Layout::new(mbr, context.disk.media_blocks())?;
+    let block = boot_block(mbr, &layout)?;
+    context.disk.write(0, &block, false)?;
+    if let Some(extended) = layout.extended() {
+        for (number, record) in boot_records(extended, &layout.logical()).iter().enumerate() {
+            let offset = super::context::bytes(u64::from(extended.offset) + number as u64);
+            context.disk.write(offset, record, false)?;
+        }
+    }
+    context.done(BLOCK as u64);
+    Ok(())
+}
+
+/// The bytes of block 0.
+fn boot_block(mbr: &Mbr, layout: &Layout) -> Result<[u8; BLOCK], MbrError> {
+    let mut block = [0; BLOCK];
+    match (&mbr.bootstrap_code, &mbr.osip) {
+        (Some(_), Some(_)) => return Err(MbrError::BootstrapAndOsip),
+        (Some(code), None) => {
+            put(&mut block, 0, &from_hex(code).ok_or(MbrError::Bootstrap)?);
+        }
+        (None, Some(osip)) => put(&mut block, 0, &osip::header(osip)?),
+        (None, None) => {}
+    }
+    if let Some(text) = &mbr.signature {
+        let (value, rest, _) = crate::manifest::number::parse(text);
+        let signature = u32::try_from(value).ok().filter(|_| rest.is_empty());
+        let signature = signature.ok_or_else(|| MbrError::Signature(text.clone()))?;
+        put(&mut block, BOOTSTRAP, &signature.to_le_bytes());
+    }
+    for slot in layout.primary() {
+        let at = TABLE + ENTRY * usize::try_from(slot.number).unwrap_or_default();
+        put(&mut block, at, &entry(slot.offset, slot.count, slot.kind, slot.boot));
+    }
+    put(&mut block, SIGNATURE, &[0x55, 0xaa]);
+    Ok(block)
+}
+
+/// The boot records of the logical partitions, which stand in a row at the start of the extended one.
+fn boot_records(extended: &Slot, logical: &[&Slot]) -> Vec<[u8; BLOCK]> {
+    let records = logical.iter().zip(0_u32..).map(|(slot, index)| {
+        let mut block = [0; BLOCK];
+        let offset = slot.offset.wrapping_sub(extended.offset.wrapping_add(index));
+        put(&mut block, TABLE, &entry(offset, slot.count, slot.kind, false));
+        if (index as usize) + 1 < logical.len() {
+            put(&mut block, TABLE + ENTRY, &entry(index + 1, 1, LINK_TYPE, false));
+        }
+        put(&mut block, SIGNATURE, &[0x55, 0xaa]);
+        block
+    });
+    records.collect()
+}
+
+/// The 16 bytes of an entry. An entry of type 0 keeps its numbers only.
+fn entry(offset: u32, count: u32, kind: u8, boot: bool) -> [u8; ENTRY] {
+    let mut entry = [0; ENTRY];
+    if kind != 0 {
+        let [head, sector, cylinder] = chs(offset);
+        let [last_head, last_sector, last_cylinder] = chs(offset.wrapping_add(count).wrapping_sub(1));
+        let flag = if boot { 0x80 } else { 0 };
+        put(&mut entry, 0, &[flag, head, sector, cylinder, kind, last_head, last_sector, last_cylinder]);
+    }
+    put(&mut entry, 8, &offset.to_le_bytes());
+    put(&mut entry, 12, &count.to_le_bytes());
+    entry
+}
+
+/// Cylinder, head and sector as an entry has them; zeros where they do not reach.
+fn chs(block: u32) -> [u8; 3] {
+    if block > CHS_MAX {
+        return [0; 3];
+    }
+    let low = |number: u32| number.to_le_bytes()[0];
+    let cylinder = block / (63 * 255);
+    let head = (block / 63) % 255;
+    let sector = block % 63 + 1;
+    [low(head), low(sector) | (low(cylinder >> 2) & 0xc0), low(cylinder)]
+}
+
+fn put(block: &mut [u8], at: usize, bytes: &[u8]) {
+    if let Some(place) = block.get_mut(at..at + bytes.len()) {
+        place.copy_from_slice(bytes);
+    }
+}
+
+fn from_hex(text: &str) -> Option<Vec<u8>> {
+    let digits: Option<Vec<u8>> =
+        text.chars().map(|digit| digit.to_digit(16).and_then(|digit| u8::try_from(digit).ok())).collect();
+    let bytes: Vec<u8> =
+        digits?.chunks(2).map(|pair| pair.iter().fold(0, |byte, digit| byte << 4 | digit)).collect();
+    (text.len() == BOOTSTRAP * 2).then_some(bytes)
+}

@@ -1,0 +1,327 @@
+//! Applying firmware: an archive's bytes in, a written destination out.
+
+use std::sync::Arc;
+
+use crate::archive::{
+    ArchiveEvent, ArchiveReader, ArchiveStart, EntryInfo, OpenedArchive, Purpose, SignatureState,
+    StartProgress,
+};
+use crate::disk::{CacheOptions, Target};
+use crate::error::Error;
+use crate::manifest::{Manifest, Task};
+use crate::names::resource_name;
+use crate::options::{ApplyEvent, ApplyOptions};
+use crate::progress::Progress;
+use crate::task;
+use crate::work::{Current, Observer, Work};
+
+/// Applies one archive to one destination.
+///
+/// Nothing is written before the signature over the manifest holds. Each resource's digest is checked as
+/// it streams by, and a mismatch stops the work before what selects the new firmware. That is written last,
+/// after everything before it is synced. Dropping an applier writes nothing more.
+///
+/// However the archive is cut into pieces, the result is the same.
+pub struct Applier<T> {
+    options: ApplyOptions,
+    reader: ArchiveReader,
+    state: State,
+    work: Work<T>,
+}
+
+enum State {
+    /// Reading the manifest.
+    Starting(ArchiveStart),
+    /// The task is running.
+    Running(Box<Running>),
+    /// Something failed, and on-error has run.
+    Failed,
+}
+
+struct Running {
+    manifest: Arc<Manifest>,
+    /// The task's place in the manifest.
+    task: usize,
+    /// Which of the task's `on-resource` sections have run.
+    seen: Vec<bool>,
+    current: Option<Current>,
+    /// No more entries come.
+    ended: bool,
+    report: ApplyReport,
+}
+
+/// What was applied.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct ApplyReport {
+    /// The task that ran.
+    pub task: String,
+    /// The firmware's UUID.
+    pub uuid: String,
+    /// Whether the firmware was signed, and by a known key.
+    pub signature: SignatureState,
+    /// Bytes of the archive that were given.
+    pub bytes_in: u64,
+    /// Work done, in bytes written or their equivalent.
+    pub units_done: u64,
+}
+
+impl<T: Target> Applier<T> {
+    /// Begins to apply an archive to `target`.
+    pub fn new(options: ApplyOptions, target: T) -> Result<Self, Error> {
+        Self::with_observer(options, target, |_| ())
+    }
+
+    /// Begins to apply an archive to `target` and tells `observer` what happens; the first progress at once.
+    pub fn with_observer(
+        options: ApplyOptions,
+        target: T,
+        observer: impl FnMut(ApplyEvent) + Send + 'static,
+    ) -> Result<Self, Error> {
+        if options.require_signature && options.public_keys.is_empty() {
+            return Err(Error::NoKey);
+        }
+        let start =
+            ArchiveStart::new(options.public_keys.clone(), options.archive_name.as_deref(), Purpose::Apply);
+        let cache = CacheOptions {
+            verify_writes: options.verify_writes,
+            minimize_writes: options.minimize_writes,
+            enable_trim: options.enable_trim,
+        };
+        let progress = Progress::new(options.progress_low, options.progress_high);
+        let observer: Observer = Box::new(observer);
+        let mut work = Work::new(target, cache, progress, observer);
+        let report = work.progress.begin();
+        work.tell_progress(report);
+        Ok(Self { options, reader: ArchiveReader::new(), state: State::Starting(start), work })
+    }
+
+    /// Takes the next bytes of the archive. After an error nothing more can be done but to drop the applier;
+    /// what on-error asks for has then been done.
+    pub fn push(&mut self, chunk: &[u8]) -> Result<(), Error> {
+        self.work.progress.add_input(chunk.len() as u64);
+        let outcome = self.advance(chunk);
+        outcome.map_err(|error| self.fail(error))
+    }
+
+    /// Says whether more bytes of the archive can change anything. When not, it is time to finish.
+    pub fn wants_more(&self) -> bool {
+        match &self.state {
+            State::Starting(_) => true,
+            State::Running(running) => !running.ended,
+            State::Failed => false,
+        }
+    }
+
+    /// Ends the archive: runs on-finish, brings everything to the destination and syncs it.
+    pub fn finish(mut self) -> Result<ApplyReport, Error> {
+        if let Err(error) = self.complete() {
+            return Err(self.fail(error));
+        }
+        // From here on the switch may have been written: on-error, which may wipe the new slot, must not
+        // run any more.
+        self.work.flush()?;
+        let report = self.work.progress.end();
+        self.work.tell_progress(report);
+        let State::Running(running) = self.state else { return Err(Error::Ended) };
+        let (bytes_in, units_done) = (self.work.progress.bytes_in(), self.work.progress.units_done());
+        Ok(ApplyReport { bytes_in, units_done, ..running.report })
+    }
+
+    /// Ends the work because the archive broke off: does what the task wants done after an error and returns
+    /// what is missing. Dropping the applier instead leaves the destination as it is.
+    pub fn abort(mut self) -> Error {
+        let error = match &mut self.state {
+            State::Starting(start) => start.finish(&mut self.reader).into(),
+            State::Running(_) => self.reader.finish().map_or_else(Error::from, |()| Error::BrokeOff),
+            State::Failed => Error::Ended,
+        };
+        self.fail(error)
+    }
+
+    fn advance(&mut self, chunk: &[u8]) -> Result<(), Error> {
+        let mut input = chunk;
+        if let State::Starting(start) = &mut self.state {
+            match start.step(&mut self.reader, &mut input, &*self.options.variables)? {
+                StartProgress::NeedInput => return Ok(()),
+                StartProgress::Opened(archive) => self.begin(*archive)?,
+            }
+        }
+        let State::Running(running) = &mut self.state else { return Err(Error::Ended) };
+        while !running.ended {
+            match self.reader.next(&mut input) {
+                Ok(ArchiveEvent::NeedInput) => return Ok(()),
+                Ok(ArchiveEvent::Entry(info)) => {
+                    if !running.entry(&mut self.work, &info)? {
+                        self.reader.skip_entry();
+                    }
+                }
+                Ok(ArchiveEvent::Data(data)) => {
+                    if let Some(current) = &mut running.current {
+                        self.work.data(current, data)?;
+                    }
+                }
+                Ok(ArchiveEvent::EntryEnd) => running.entry_end(&mut self.work)?,
+                Err(error) if error.in_data() => return Err(error.into()),
+                // As in fwup: what is damaged between entries ends them, and what is then missing is told.
+                Ok(ArchiveEvent::End) | Err(_) => running.ended = true,
+            }
+        }
+        Ok(())
+    }
+
+    /// The manifest is there and trusted: chooses the task, plans it and runs on-init.
+    fn begin(&mut self, archive: OpenedArchive) -> Result<(), Error> {
+        if archive.signature == SignatureState::Unverified {
+            let text = "Firmware archive is signed, but signature verification is off.";
+            self.work.tell(ApplyEvent::Detail(text.to_owned()));
+        }
+        let manifest = Arc::new(archive.manifest);
+        let uuid = archive.metadata.uuid().to_owned();
+        self.work.manifest = Arc::clone(&manifest);
+        self.work.cache.set_megabytes(manifest.block_cache_size_mb);
+        self.work.settings.unsafe_allowed = self.options.unsafe_allowed;
+        self.work.settings.reboot_param_path.clone_from(&self.options.reboot_param_path);
+        self.work.settings.child_environment = vec![
+            ("FWUP_META_UUID".to_owned(), uuid.clone()),
+            ("FWUP_META_NICKNAME".to_owned(), archive.metadata.nickname().to_owned()),
+        ];
+        let prefix = &self.options.task;
+        let chosen = self.work.with(|context| task::select(context, prefix));
+        let task = chosen.ok_or_else(|| Error::NoTask(prefix.clone()))?;
+        let total = {
+            let task = manifest.tasks.get(task).ok_or_else(|| Error::NoTask(prefix.clone()))?;
+            task::total_units(&manifest, task, self.options.unsafe_allowed)?
+        };
+        self.work.progress.set_total(total);
+        let report = ApplyReport {
+            task: manifest.tasks.get(task).map(|task| task.name.clone()).unwrap_or_default(),
+            uuid,
+            signature: archive.signature,
+            bytes_in: 0,
+            units_done: 0,
+        };
+        let seen =
+            manifest.tasks.get(task).map(|task| vec![false; task.on_resource.len()]).unwrap_or_default();
+        let running = Running { manifest, task, seen, current: None, ended: false, report };
+        // From here on a failure runs on-error.
+        self.state = State::Running(Box::new(running));
+        let State::Running(running) = &mut self.state else { return Err(Error::Ended) };
+        running.check_resources()?;
+        let manifest = Arc::clone(&running.manifest);
+        match manifest.tasks.get(task) {
+            Some(task) => self.work.run(&task.on_init),
+            None => Ok(()),
+        }
+    }
+
+    /// Everything up to and including on-finish.
+    fn complete(&mut self) -> Result<(), Error> {
+        if let State::Starting(start) = &mut self.state {
+            return Err(start.finish(&mut self.reader).into());
+        }
+        let State::Running(running) = &mut self.state else { return Err(Error::Ended) };
+        if !running.ended {
+            match self.reader.finish() {
+                Err(error) if error.in_data() => return Err(error.into()),
+                _ => running.ended = true,
+            }
+        }
+        running.check_seen()?;
+        let manifest = Arc::clone(&running.manifest);
+        self.work.close_fats()?;
+        self.work.cache.begin_last_act();
+        if let Some(task) = manifest.tasks.get(running.task) {
+            self.work.run(&task.on_finish)?;
+        }
+        self.work.close_fats()
+    }
+
+    /// Drops what has not reached the destination and does what the task wants done after an error.
+    fn fail(&mut self, error: Error) -> Error {
+        let State::Running(running) = std::mem::replace(&mut self.state, State::Failed) else {
+            return error;
+        };
+        self.work.discard();
+        let Some(task) = running.manifest.tasks.get(running.task) else { return error };
+        let cleanup = self.work.run(&task.on_error).and_then(|()| self.work.close_fats());
+        let outcome = cleanup.and_then(|()| Ok(self.work.flush()?));
+        match outcome {
+            Ok(()) => error,
+            // As in fwup, what fails last is what is told.
+            Err(later) => {
+                self.work.discard();
+                later
+            }
+        }
+    }
+}
+
+impl Running {
+    fn task(&self) -> Option<&Task> {
+        self.manifest.tasks.get(self.task)
+    }
+
+    fn check_resources(&self) -> Result<(), Error> {
+        let mut names =
+            self.task().into_iter().flat_map(|task| &task.on_resource).map(|event| &event.resource);
+        match names.find(|name| self.manifest.resource(name).is_none()) {
+            Some(name) => Err(Error::NoMetadata(name.clone())),
+            None => Ok(()),
+        }
+    }
+
+    /// Begins an entry; says whether its data are wanted.
+    fn entry<T: Target>(&mut self, work: &mut Work<T>, info: &EntryInfo) -> Result<bool, Error> {
+        let manifest = Arc::clone(&self.manifest);
+        let Some(name) = resource_name(&info.name) else { return Ok(false) };
+        let Some(task) = manifest.tasks.get(self.task) else { return Ok(false) };
+        let Some(at) = task.on_resource.iter().position(|event| event.resource == name) else {
+            return Ok(false);
+        };
+        let (Some(event), Some(resource)) = (task.on_resource.get(at), manifest.resource(&name)) else {
+            return Ok(false);
+        };
+        let expected = resource.full_length();
+        if let Some(entry) = info.uncompressed_size
+            && resource.length.len() <= 1
+            && entry != expected
+        {
+            let has_source =
+                event.delta_source_raw_offset.is_some() || event.delta_source_fat_offset.is_some();
+            return Err(if has_source {
+                Error::Delta(name)
+            } else {
+                Error::UnexpectedSize { resource: name, entry, expected }
+            });
+        }
+        let current = work.begin(at, &event.calls, resource)?;
+        let wanted = current.wants_data();
+        self.current = Some(current);
+        Ok(wanted)
+    }
+
+    fn entry_end<T: Target>(&mut self, work: &mut Work<T>) -> Result<(), Error> {
+        let Some(current) = self.current.take() else { return Ok(()) };
+        let manifest = Arc::clone(&self.manifest);
+        let at = current.event;
+        if let Some(event) = manifest.tasks.get(self.task).and_then(|task| task.on_resource.get(at))
+            && let Some(resource) = manifest.resource(&event.resource)
+        {
+            work.end(current, &event.calls, resource)?;
+        }
+        if let Some(seen) = self.seen.get_mut(at) {
+            *seen = true;
+        }
+        Ok(())
+    }
+
+    /// Every resource of the task must have come by.
+    fn check_seen(&self) -> Result<(), Error> {
+        let events = self.task().map(|task| task.on_resource.as_slice()).unwrap_or_default();
+        match events.iter().zip(&self.seen).rev().find(|(_, seen)| !**seen) {
+            Some((event, _)) => Err(Error::NoResource(event.resource.clone())),
+            None => Ok(()),
+        }
+    }
+}

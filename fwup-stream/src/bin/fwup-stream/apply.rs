@@ -1,0 +1,111 @@
+//! `-a`: writing firmware to the destination.
+
+use std::os::unix::fs::FileTypeExt;
+use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use fwup_stream::disk::{FileTarget, OpenOptions, unmount_all};
+use fwup_stream::{Applier, ApplyOptions};
+
+use crate::Failure;
+use crate::input::{End, Input};
+use crate::inspect::tell_detail;
+use crate::options::{Options, environment};
+use crate::output::{Manner, Output};
+
+/// Applies the archive.
+pub(crate) fn run(options: &Options, output: &mut Output) -> Result<(), Failure> {
+    let Some(task) = &options.task else {
+        return Err(Failure::new("specify a task (-t)"));
+    };
+    let Some(destination) = &options.destination else {
+        return Err(Failure::new(
+            "specify a destination (-d): this version of fwup-stream does not look for memory cards",
+        ));
+    };
+    let manner = match (options.framing, options.quiet, options.numeric) {
+        (_, true, _) => Manner::Off,
+        (true, false, _) => Manner::Frames,
+        (false, false, true) => Manner::Numbers,
+        (false, false, false) => Manner::Bar,
+    };
+    output.begin(manner, options.progress_low);
+    let target = open_destination(Path::new(destination), options, output)?;
+    let applied = apply(target, task, options, output);
+    applied.map_err(|failure| failure.line_before(!options.quiet))
+}
+
+/// Opens the destination, with what is mounted from it unmounted.
+fn open_destination(path: &Path, options: &Options, output: &mut Output) -> Result<FileTarget, Failure> {
+    let is_block = std::fs::metadata(path).is_ok_and(|metadata| metadata.file_type().is_block_device());
+    if options.unmount && is_block {
+        unmount_all(path).map_err(|error| Failure::new(error).line_before(true))?;
+    }
+    let mut target =
+        FileTarget::open(path, &OpenOptions { max_blocks: options.max_blocks }).map_err(|error| {
+            error.warnings().iter().for_each(|warning| output.message(warning));
+            Failure::new(error).line_before(true)
+        })?;
+    target.take_warnings().iter().for_each(|warning| output.message(warning));
+    if options.enable_trim && target.is_regular() {
+        output.message("ignoring --enable-trim since operating on a regular file");
+    }
+    Ok(target)
+}
+
+fn apply(target: FileTarget, task: &str, options: &Options, output: &mut Output) -> Result<(), Failure> {
+    let mut input = Input::open(options)?;
+    let apply = {
+        let mut apply = ApplyOptions::default();
+        task.clone_into(&mut apply.task);
+        apply.public_keys.clone_from(&options.public_keys);
+        // As fwup does: without a key any firmware is taken.
+        apply.require_signature = false;
+        apply.progress_low = options.progress_low;
+        apply.progress_high = options.progress_high;
+        apply.variables = environment();
+        apply.verify_writes = options.verify_writes.unwrap_or(target.is_device());
+        apply.minimize_writes = options.minimize_writes;
+        apply.enable_trim = options.enable_trim && target.is_device();
+        apply.unsafe_allowed = options.unsafe_allowed;
+        apply.reboot_param_path = options.reboot_param_path.clone().map(Into::into);
+        apply.archive_name = input.name().map(str::to_owned);
+        apply
+    };
+    let shared = Arc::new(Mutex::new(output.clone()));
+    let screen = Arc::clone(&shared);
+    let observer = move |event: fwup_stream::ApplyEvent| {
+        screen.lock().unwrap_or_else(PoisonError::into_inner).event(&event);
+    };
+    let outcome = work(apply, target, &mut input, observer);
+    *output = shared.lock().unwrap_or_else(PoisonError::into_inner).clone();
+    output.applied(outcome?);
+    Ok(())
+}
+
+/// Streams the archive to the target; says whether there was anything to count.
+fn work(
+    options: ApplyOptions,
+    target: FileTarget,
+    input: &mut Input,
+    observer: impl FnMut(fwup_stream::ApplyEvent) + Send + 'static,
+) -> Result<bool, Failure> {
+    let mut applier =
+        Applier::with_observer(options, target, observer).map_err(|error| tell_detail(&error))?;
+    let end = input.feed(|piece| {
+        applier.push(piece).map_err(|error| tell_detail(&error))?;
+        Ok(applier.wants_more())
+    });
+    match end {
+        Ok(End::Complete) => {
+            let report = applier.finish().map_err(|error| tell_detail(&error))?;
+            Ok(report.units_done > 0)
+        }
+        Ok(End::BrokeOff) => Err(tell_detail(&applier.abort())),
+        Err(failure) => {
+            // When reading failed, the task still gets to clean up; after an error of its own it has.
+            applier.abort();
+            Err(failure)
+        }
+    }
+}

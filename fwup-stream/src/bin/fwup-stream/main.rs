@@ -1,0 +1,79 @@
+//! `fwup-stream`: applies, verifies and reads firmware archives with the options, texts and exit codes of
+//! `fwup`, so that what drives `fwup` can drive it unchanged.
+
+mod apply;
+mod getopt;
+mod input;
+mod inspect;
+mod options;
+mod output;
+mod usage;
+
+use std::ffi::OsString;
+use std::process::ExitCode;
+
+use options::{Command, Parsed};
+use output::Output;
+
+fn main() -> ExitCode {
+    let arguments: Vec<OsString> = std::env::args_os().skip(1).collect();
+    let mut output = Output::default();
+    let failed = match run(&arguments, &mut output) {
+        Ok(()) => false,
+        Err(Failure { text, line_before }) => {
+            output.error(&text, line_before);
+            true
+        }
+    };
+    output.end(failed);
+    ExitCode::from(u8::from(failed))
+}
+
+/// Why the command ends with exit code 1.
+#[derive(Debug)]
+pub(crate) struct Failure {
+    /// What is told; nothing when all was told already.
+    text: Option<String>,
+    /// A line end goes to standard error first, as in fwup.
+    line_before: bool,
+}
+
+impl Failure {
+    /// A failure to be told.
+    pub(crate) fn new(text: impl ToString) -> Self {
+        Self { text: Some(text.to_string()), line_before: false }
+    }
+
+    /// A failure that was told already.
+    pub(crate) fn told() -> Self {
+        Self { text: None, line_before: false }
+    }
+
+    /// The same, with a line end on standard error first if `on`.
+    pub(crate) fn line_before(self, on: bool) -> Self {
+        Self { line_before: on, ..self }
+    }
+}
+
+fn run(arguments: &[OsString], output: &mut Output) -> Result<(), Failure> {
+    if arguments.is_empty() {
+        output.at_exit(usage::TEXT);
+        return Err(Failure::told());
+    }
+    let options = match options::parse(arguments, output)? {
+        Parsed::Run(options) => *options,
+        Parsed::Done => return Ok(()),
+    };
+    match options.command {
+        Command::Apply => apply::run(&options, output),
+        Command::Metadata => inspect::metadata(&options, output),
+        Command::List => inspect::list(&options, output),
+        Command::Verify => inspect::verify(&options, output),
+        Command::Other(what) => Err(missing(what)),
+    }
+}
+
+/// The failure for what fwup can do and this version cannot.
+pub(crate) fn missing(what: &str) -> Failure {
+    Failure::new(format!("{what} is not supported by this version of fwup-stream; use fwup for it"))
+}

@@ -1,0 +1,357 @@
+//! The options of the command (fw-format §18).
+
+use std::ffi::{OsStr, OsString};
+use std::fs::File;
+use std::io::Read;
+use std::sync::Arc;
+
+use fwup_stream::Variables;
+use fwup_stream::limits::PUBLIC_KEYS;
+use fwup_stream::trust::PublicKey;
+
+use crate::Failure;
+use crate::getopt::{Getopt, Item, Spec};
+use crate::output::Output;
+use crate::usage;
+
+/// The version of fwup whose features and behaviour these are; scripts compare it.
+const VERSION: &str = "1.16.0\n";
+/// Bytes read of a key file.
+const KEY_FILE_BYTES: u64 = 44;
+/// The task of easy mode.
+const EASY_TASK: &str = "complete";
+
+/// What to do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Command {
+    Apply,
+    List,
+    Metadata,
+    Verify,
+    /// Something only fwup does.
+    Other(&'static str),
+}
+
+/// What was asked for.
+#[derive(Debug)]
+pub(crate) struct Options {
+    pub(crate) command: Command,
+    pub(crate) input: Option<OsString>,
+    pub(crate) destination: Option<OsString>,
+    pub(crate) task: Option<String>,
+    pub(crate) public_keys: Vec<PublicKey>,
+    pub(crate) metadata_key: Option<String>,
+    pub(crate) numeric: bool,
+    pub(crate) quiet: bool,
+    pub(crate) framing: bool,
+    pub(crate) unmount: bool,
+    pub(crate) progress_low: i32,
+    pub(crate) progress_high: i32,
+    pub(crate) verify_writes: Option<bool>,
+    pub(crate) minimize_writes: bool,
+    pub(crate) enable_trim: bool,
+    pub(crate) max_blocks: Option<u64>,
+    pub(crate) unsafe_allowed: bool,
+    pub(crate) reboot_param_path: Option<OsString>,
+}
+
+/// What the command line came to.
+pub(crate) enum Parsed {
+    /// Something to do.
+    Run(Box<Options>),
+    /// It is done already: help or version.
+    Done,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Meaning {
+    Apply,
+    Create,
+    Destination,
+    Detect,
+    Eject,
+    EnableTrim,
+    ExitHandshake,
+    Config,
+    Framing,
+    GenKeys,
+    Input,
+    List,
+    MetadataKey,
+    MaxSize,
+    Metadata,
+    MinimizeWrites,
+    NoMinimizeWrites,
+    Numeric,
+    Output,
+    PublicKeyFile,
+    PrivateKey,
+    PrivateKeyFile,
+    ProgressLow,
+    ProgressHigh,
+    PublicKey,
+    Quiet,
+    RebootParamPath,
+    Sign,
+    SparseCheck,
+    SparseCheckSize,
+    Task,
+    Unmount,
+    NoUnmount,
+    Unsafe,
+    Verbose,
+    Verify,
+    VerifyWrites,
+    NoVerifyWrites,
+    Version,
+    Help,
+    Yes,
+    FindCard,
+    Level,
+}
+
+const fn spec(short: u8, long: Option<&'static str>, argument: bool, meaning: Meaning) -> Spec<Meaning> {
+    Spec { short: if short == 0 { None } else { Some(short) }, long, argument, meaning }
+}
+
+const SPECS: &[Spec<Meaning>] = &[
+    spec(b'a', Some("apply"), false, Meaning::Apply),
+    spec(b'c', Some("create"), false, Meaning::Create),
+    spec(b'd', None, true, Meaning::Destination),
+    spec(b'D', Some("detect"), false, Meaning::Detect),
+    spec(b'E', Some("eject"), false, Meaning::Eject),
+    spec(0, Some("no-eject"), false, Meaning::Eject),
+    spec(0, Some("enable-trim"), false, Meaning::EnableTrim),
+    spec(0, Some("exit-handshake"), false, Meaning::ExitHandshake),
+    spec(b'f', None, true, Meaning::Config),
+    spec(b'F', Some("framing"), false, Meaning::Framing),
+    spec(b'g', Some("gen-keys"), false, Meaning::GenKeys),
+    spec(b'i', None, true, Meaning::Input),
+    spec(b'l', Some("list"), false, Meaning::List),
+    spec(0, Some("metadata-key"), true, Meaning::MetadataKey),
+    spec(0, Some("max-size"), true, Meaning::MaxSize),
+    spec(b'm', Some("metadata"), false, Meaning::Metadata),
+    spec(0, Some("minimize-writes"), false, Meaning::MinimizeWrites),
+    spec(0, Some("no-minimize-writes"), false, Meaning::NoMinimizeWrites),
+    spec(b'n', None, false, Meaning::Numeric),
+    spec(b'o', None, true, Meaning::Output),
+    spec(b'p', Some("public-key-file"), true, Meaning::PublicKeyFile),
+    spec(0, Some("private-key"), true, Meaning::PrivateKey),
+    spec(b's', Some("private-key-file"), true, Meaning::PrivateKeyFile),
+    spec(0, Some("progress-low"), true, Meaning::ProgressLow),
+    spec(0, Some("progress-high"), true, Meaning::ProgressHigh),
+    spec(0, Some("public-key"), true, Meaning::PublicKey),
+    spec(b'q', Some("quiet"), false, Meaning::Quiet),
+    spec(0, Some("reboot-param-path"), true, Meaning::RebootParamPath),
+    spec(b'S', Some("sign"), false, Meaning::Sign),
+    spec(0, Some("sparse-check"), true, Meaning::SparseCheck),
+    spec(0, Some("sparse-check-size"), true, Meaning::SparseCheckSize),
+    spec(b't', Some("task"), true, Meaning::Task),
+    spec(b'u', Some("unmount"), false, Meaning::Unmount),
+    spec(b'U', Some("no-unmount"), false, Meaning::NoUnmount),
+    spec(0, Some("unsafe"), false, Meaning::Unsafe),
+    spec(b'v', Some("verbose"), false, Meaning::Verbose),
+    spec(b'V', Some("verify"), false, Meaning::Verify),
+    spec(0, Some("verify-writes"), false, Meaning::VerifyWrites),
+    spec(0, Some("no-verify-writes"), false, Meaning::NoVerifyWrites),
+    spec(0, Some("version"), false, Meaning::Version),
+    spec(b'h', Some("help"), false, Meaning::Help),
+    spec(b'y', None, false, Meaning::Yes),
+    spec(b'z', None, false, Meaning::FindCard),
+    spec(b'1', None, false, Meaning::Level),
+    spec(b'2', None, false, Meaning::Level),
+    spec(b'3', None, false, Meaning::Level),
+    spec(b'4', None, false, Meaning::Level),
+    spec(b'5', None, false, Meaning::Level),
+    spec(b'6', None, false, Meaning::Level),
+    spec(b'7', None, false, Meaning::Level),
+    spec(b'8', None, false, Meaning::Level),
+    spec(b'9', None, false, Meaning::Level),
+];
+
+/// The variables of the process's environment.
+pub(crate) fn environment() -> Variables {
+    Arc::new(|name| std::env::var_os(name).map(|value| value.to_string_lossy().into_owned()))
+}
+
+/// Reads the command line. Keys are loaded, and what acts at once is done, in the order given.
+pub(crate) fn parse(arguments: &[OsString], output: &mut Output) -> Result<Parsed, Failure> {
+    let mut reading = Reading::default();
+    let mut getopt = Getopt::new(SPECS, arguments);
+    while let Some(item) = getopt.next() {
+        match item {
+            Ok(Item::Operand(operand)) => reading.operands.push(operand),
+            Ok(Item::Option(Meaning::Version, _)) => {
+                output.at_exit(VERSION);
+                return Ok(Parsed::Done);
+            }
+            Ok(Item::Option(Meaning::Help, _)) => {
+                output.at_exit(usage::TEXT);
+                return Ok(Parsed::Done);
+            }
+            Ok(Item::Option(meaning, value)) => reading.take(meaning, value, output)?,
+            Err(text) => {
+                eprintln!("fwup: {text}");
+                output.at_exit(usage::TEXT);
+                return Err(Failure::told());
+            }
+        }
+    }
+    reading.finish().map(|options| Parsed::Run(Box::new(options)))
+}
+
+/// The command line while it is read.
+#[derive(Default)]
+struct Reading {
+    command: Option<Command>,
+    operands: Vec<OsString>,
+    /// Something was given that does not go with easy mode.
+    not_easy: bool,
+    options: Options,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            command: Command::Apply,
+            input: None,
+            destination: None,
+            task: None,
+            public_keys: Vec::new(),
+            metadata_key: None,
+            numeric: false,
+            quiet: false,
+            framing: false,
+            unmount: true,
+            progress_low: 0,
+            progress_high: 100,
+            verify_writes: None,
+            minimize_writes: false,
+            enable_trim: false,
+            max_blocks: None,
+            unsafe_allowed: false,
+            reboot_param_path: None,
+        }
+    }
+}
+
+impl Reading {
+    fn take(&mut self, meaning: Meaning, value: OsString, output: &mut Output) -> Result<(), Failure> {
+        let options = &mut self.options;
+        match meaning {
+            Meaning::Apply => self.command(Command::Apply),
+            Meaning::Create => self.command(Command::Other("creating archives (-c)")),
+            Meaning::GenKeys => self.command(Command::Other("making keys (-g)")),
+            Meaning::List => self.command(Command::List),
+            Meaning::Metadata => self.command(Command::Metadata),
+            Meaning::Sign => self.command(Command::Other("signing archives (-S)")),
+            Meaning::SparseCheck => self.command(Command::Other("--sparse-check")),
+            Meaning::Verify => self.command(Command::Verify),
+            Meaning::Detect => return Err(crate::missing("looking for memory cards (-D)")),
+            Meaning::FindCard => return Err(crate::missing("looking for memory cards (-z)")),
+            Meaning::Destination => options.destination = Some(value),
+            Meaning::Input => {
+                options.input = Some(value);
+                self.not_easy = true;
+            }
+            Meaning::Framing => {
+                options.framing = true;
+                output.framing = true;
+                self.not_easy = true;
+            }
+            Meaning::Config | Meaning::Output | Meaning::PrivateKey | Meaning::PrivateKeyFile => {
+                self.not_easy = true;
+            }
+            Meaning::PublicKeyFile => {
+                let key = read_key(&value)?;
+                self.add_key(key, output);
+                self.not_easy = true;
+            }
+            Meaning::PublicKey => {
+                let key = value.to_str().and_then(|text| PublicKey::from_text(text).ok());
+                let key = key.ok_or_else(|| Failure::new("Error decoding public key"))?;
+                self.add_key(key, output);
+            }
+            Meaning::Task => options.task = Some(value.to_string_lossy().into_owned()),
+            Meaning::MetadataKey => options.metadata_key = Some(value.to_string_lossy().into_owned()),
+            Meaning::Numeric => options.numeric = true,
+            Meaning::Quiet => options.quiet = true,
+            Meaning::ProgressLow => options.progress_low = number(&value),
+            Meaning::ProgressHigh => options.progress_high = number(&value),
+            Meaning::MaxSize => {
+                options.max_blocks = Some(number(&value)).filter(|blocks: &u64| *blocks > 0);
+            }
+            Meaning::ExitHandshake => output.exit_handshake = true,
+            Meaning::Verbose => output.verbose = true,
+            Meaning::Unmount => options.unmount = true,
+            Meaning::NoUnmount => options.unmount = false,
+            Meaning::VerifyWrites => options.verify_writes = Some(true),
+            Meaning::NoVerifyWrites => options.verify_writes = Some(false),
+            Meaning::MinimizeWrites => options.minimize_writes = true,
+            Meaning::NoMinimizeWrites => options.minimize_writes = false,
+            Meaning::EnableTrim => options.enable_trim = true,
+            Meaning::Unsafe => options.unsafe_allowed = true,
+            Meaning::RebootParamPath => options.reboot_param_path = Some(value),
+            // No effect here, on this system, or without the command they go with.
+            Meaning::Eject | Meaning::SparseCheckSize | Meaning::Yes | Meaning::Level => {}
+            Meaning::Version | Meaning::Help => {}
+        }
+        Ok(())
+    }
+
+    fn command(&mut self, command: Command) {
+        self.command = Some(command);
+        self.not_easy = true;
+    }
+
+    fn add_key(&mut self, key: PublicKey, output: &mut Output) {
+        if self.options.public_keys.len() < PUBLIC_KEYS {
+            self.options.public_keys.push(key);
+        } else {
+            output.message(&format!("Ignoring public key since only {PUBLIC_KEYS} supported"));
+        }
+    }
+
+    fn finish(self) -> Result<Options, Failure> {
+        let Self { command, operands, not_easy, mut options } = self;
+        let command = match (command, operands.as_slice()) {
+            (None, [file]) if !not_easy => {
+                options.input = Some(file.clone());
+                options.task.get_or_insert_with(|| EASY_TASK.to_owned());
+                Some(Command::Apply)
+            }
+            (_, [operand, ..]) => {
+                let text = format!("unexpected parameter: {}", operand.to_string_lossy());
+                return Err(Failure::new(text));
+            }
+            (command, []) => command,
+        };
+        if options.numeric && options.quiet {
+            return Err(Failure::new("pick either -n or -q, but not both"));
+        }
+        match command {
+            Some(command) => Ok(Options { command, ..options }),
+            None => Err(Failure::new("specify one of -a, -c, -l, -m, -S, -V, or -z")),
+        }
+    }
+}
+
+/// Loads a key file.
+fn read_key(path: &OsStr) -> Result<PublicKey, Failure> {
+    let shown = path.to_string_lossy();
+    let file = File::open(path).map_err(|error| {
+        let text = error.to_string();
+        let reason = text.split(" (os error").next().unwrap_or_default();
+        Failure::new(format!("Error opening public key file '{shown}': {reason}"))
+    })?;
+    let mut bytes = Vec::new();
+    let read = file.take(KEY_FILE_BYTES).read_to_end(&mut bytes).ok();
+    read.and_then(|_| PublicKey::from_file_bytes(&bytes).ok())
+        .ok_or_else(|| Failure::new(format!("Error reading or decoding public key from file '{shown}'")))
+}
+
+/// A number as C's `strtol` with base 0 reads it; 0 when there is none or it does not fit.
+fn number<N: TryFrom<i64> + Default>(text: &OsStr) -> N {
+    let text = text.to_string_lossy();
+    N::try_from(fwup_stream::manifest::leading_number(&text)).unwrap_or_default()
+}

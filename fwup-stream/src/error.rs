@@ -1,0 +1,96 @@
+//! Why firmware could not be applied or verified.
+
+use crate::action::ActionError;
+use crate::archive::{ArchiveError, StartError};
+use crate::disk::DiskError;
+use crate::manifest::CallListError;
+
+/// Why firmware could not be applied or verified. Displays as fwup does.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// A signature is wanted and no key was given to check it with.
+    #[error(
+        "no public key was given, so nobody's firmware can be trusted; give the key the firmware is signed with, or \
+         say that no signature is required"
+    )]
+    NoKey,
+    /// The archive's beginning cannot be used: container, signature or manifest.
+    #[error(transparent)]
+    Start(#[from] StartError),
+    /// The archive is damaged.
+    #[error(transparent)]
+    Archive(#[from] ArchiveError),
+    /// No task fits.
+    #[error(
+        "Couldn't find applicable task '{0}'. If task is available, the task's requirements may not be met."
+    )]
+    NoTask(String),
+    /// A list of calls in the manifest is malformed.
+    #[error(transparent)]
+    Calls(#[from] CallListError),
+    /// A task uses a resource the manifest does not describe.
+    #[error("Resource '{0}' used, but metadata is missing. Archive is corrupt.")]
+    NoMetadata(String),
+    /// A resource is not in the archive.
+    #[error("Resource {0} not found in archive")]
+    NoResource(String),
+    /// An entry has another size than its resource, so it is a delta, and the task names no source for it.
+    #[error(
+        "File '{resource}' isn't expected size ({entry} vs {expected}) and xdelta3 patch support not enabled on it. \
+         (Add delta-source-raw-offset / delta-source-raw-count or delta-source-fat-offset / delta-source-fat-path)"
+    )]
+    UnexpectedSize {
+        /// The resource's name.
+        resource: String,
+        /// Bytes of the entry.
+        entry: u64,
+        /// Bytes of the resource.
+        expected: u64,
+    },
+    /// An entry is a delta, which this version cannot apply.
+    #[error("File '{0}' is a delta update, which is not supported by this version of fwup-stream")]
+    Delta(String),
+    /// A function failed.
+    #[error(transparent)]
+    Action(#[from] ActionError),
+    /// The destination failed.
+    #[error(transparent)]
+    Disk(#[from] DiskError),
+    /// An entry belongs to no resource (verifying).
+    #[error("Can't find file-resource for {0}")]
+    NoSection(String),
+    /// An entry is there twice (verifying).
+    #[error("Processing {0} twice. Archive is corrupt.")]
+    Twice(String),
+    /// The manifest has no usable digest (verifying).
+    #[error("invalid blake2b-256 hash for '{0}'")]
+    NoDigest(String),
+    /// The data are not what the manifest says (verifying).
+    #[error("Detected blake2b digest mismatch for {0}")]
+    Digest(String),
+    /// The header's size is not the manifest's (verifying).
+    #[error("ZIP local header length mismatch for {0}")]
+    HeaderLength(String),
+    /// The data are longer or shorter than the manifest says (verifying).
+    #[error("ZIP data length mismatch for {0}")]
+    DataLength(String),
+    /// An entry whose size differs from its resource is no delta either (verifying).
+    #[error("'{resource}' is {entry} bytes long instead of {expected}, and no VCDIFF delta: {reason}")]
+    NotADelta {
+        /// The resource's name.
+        resource: String,
+        /// Bytes of the entry.
+        entry: u64,
+        /// Bytes of the resource.
+        expected: u64,
+        /// What is wrong with its header.
+        reason: &'static str,
+    },
+    /// The archive broke off.
+    #[error("the archive broke off before its end")]
+    BrokeOff,
+    /// The work ended in an error before; nothing more is done.
+    #[error("the update has failed before; start again with a new one")]
+    Ended,
+}

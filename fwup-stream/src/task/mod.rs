@@ -1,0 +1,8 @@
+//! Tasks: which one is for this device, and what it will do.
+
+mod plan;
+mod require;
+mod select;
+
+pub(crate) use plan::total_units;
+pub(crate) use select::select;

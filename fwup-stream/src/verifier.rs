@@ -1,0 +1,239 @@
+//! Checking an archive without applying it (fw-format §19.1).
+
+use std::fmt;
+use std::sync::Arc;
+
+use crate::archive::{
+    ArchiveEvent, ArchiveReader, ArchiveStart, EntryInfo, Purpose, SignatureState, StartProgress,
+};
+use crate::error::Error;
+use crate::manifest::{FileResource, Manifest};
+use crate::names::resource_name;
+use crate::options::Variables;
+use crate::trust::{Blake2b256, PublicKey, is_digest};
+
+/// The beginning of a VCDIFF delta, with its version (RFC 3284 §4.1).
+const DELTA_MAGIC: [u8; 4] = [0xd6, 0xc3, 0xc4, 0x00];
+/// Header bits of a delta: a secondary compressor, a code table of its own.
+const DELTA_COMPRESSED: u8 = 1;
+const DELTA_CODE_TABLE: u8 = 2;
+/// Bytes of a delta's header that are looked at.
+const DELTA_HEADER: usize = 5;
+
+/// Checks a whole archive: signature, manifest, and every resource's size and digest.
+pub struct Verifier {
+    variables: Variables,
+    reader: ArchiveReader,
+    state: State,
+}
+
+enum State {
+    Starting(ArchiveStart),
+    Running(Box<Running>),
+    Failed,
+}
+
+struct Running {
+    manifest: Manifest,
+    signature: SignatureState,
+    seen: Vec<bool>,
+    current: Option<Current>,
+    ended: bool,
+}
+
+/// The entry being read.
+struct Current {
+    /// Its resource's place in the manifest.
+    at: usize,
+    digest: Blake2b256,
+    length: u64,
+    /// The header of a delta, when the entry is one.
+    delta: Option<Vec<u8>>,
+    entry_size: u64,
+}
+
+/// What a complete and sound archive turned out to be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Verdict {
+    /// Whether it is signed, and by a known key.
+    pub signature: SignatureState,
+}
+
+impl fmt::Display for Verdict {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self.signature {
+            SignatureState::Good => "Valid archive with a good signature",
+            SignatureState::Unverified => {
+                "Valid archive with an unverified signature. Specify a public key to authenticate."
+            }
+            SignatureState::Unsigned => "Valid archive without a signature",
+        })
+    }
+}
+
+impl Verifier {
+    /// Begins to verify. When there are `keys`, one of them must have signed the archive. `variables`
+    /// answers `${NAME}`; `archive_name` is for error texts, `None` for a stream.
+    pub fn new(keys: Vec<PublicKey>, variables: Variables, archive_name: Option<&str>) -> Self {
+        let start = ArchiveStart::new(keys, archive_name, Purpose::Apply);
+        Self { variables, reader: ArchiveReader::new(), state: State::Starting(start) }
+    }
+
+    /// An answer to `${NAME}` for archives that use no variables.
+    pub fn no_variables() -> Variables {
+        Arc::new(|_| None)
+    }
+
+    /// Takes the next bytes of the archive.
+    pub fn push(&mut self, chunk: &[u8]) -> Result<(), Error> {
+        let outcome = self.advance(chunk);
+        if outcome.is_err() {
+            self.state = State::Failed;
+        }
+        outcome
+    }
+
+    /// Ends the archive and says what it is.
+    pub fn finish(mut self) -> Result<Verdict, Error> {
+        match &mut self.state {
+            State::Starting(start) => Err(start.finish(&mut self.reader).into()),
+            State::Failed => Err(Error::Ended),
+            State::Running(running) => {
+                if !running.ended {
+                    match self.reader.finish() {
+                        Err(error) if error.in_data() => return Err(error.into()),
+                        _ => running.ended = true,
+                    }
+                }
+                running.verdict()
+            }
+        }
+    }
+
+    fn advance(&mut self, chunk: &[u8]) -> Result<(), Error> {
+        let mut input = chunk;
+        if let State::Starting(start) = &mut self.state {
+            match start.step(&mut self.reader, &mut input, &*self.variables)? {
+                StartProgress::NeedInput => return Ok(()),
+                StartProgress::Opened(archive) => {
+                    let seen = vec![false; archive.manifest.resources.len()];
+                    self.state = State::Running(Box::new(Running {
+                        manifest: archive.manifest,
+                        signature: archive.signature,
+                        seen,
+                        current: None,
+                        ended: false,
+                    }));
+                }
+            }
+        }
+        let State::Running(running) = &mut self.state else { return Err(Error::Ended) };
+        while !running.ended {
+            match self.reader.next(&mut input) {
+                Ok(ArchiveEvent::NeedInput) => return Ok(()),
+                Ok(ArchiveEvent::Entry(info)) => running.entry(&info)?,
+                Ok(ArchiveEvent::Data(data)) => {
+                    if let Some(current) = &mut running.current {
+                        current.data(data);
+                    }
+                }
+                Ok(ArchiveEvent::EntryEnd) => running.entry_end()?,
+                Err(error) if error.in_data() => return Err(error.into()),
+                // As in fwup: what is damaged between entries ends them, and what is then missing is told.
+                Ok(ArchiveEvent::End) | Err(_) => running.ended = true,
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Running {
+    fn entry(&mut self, info: &EntryInfo) -> Result<(), Error> {
+        let Some(name) = resource_name(&info.name) else { return Ok(()) };
+        let found = self.manifest.resources.iter().position(|resource| resource.name == name);
+        let (Some(at), Some(resource)) = (found, self.manifest.resource(&name)) else {
+            return Err(Error::NoSection(name));
+        };
+        match self.seen.get_mut(at) {
+            Some(true) => return Err(Error::Twice(name)),
+            Some(seen) => *seen = true,
+            None => {}
+        }
+        if !resource.blake2b_256.as_deref().is_some_and(is_digest) {
+            return Err(Error::NoDigest(name));
+        }
+        let mut delta = None;
+        let mut entry_size = 0;
+        if let Some(size) = info.uncompressed_size {
+            entry_size = size;
+            if resource.length.len() <= 1 {
+                delta = (size != resource.full_length()).then(Vec::new);
+            } else if size != resource.data_length() {
+                return Err(Error::HeaderLength(name));
+            }
+        }
+        self.current = Some(Current { at, digest: Blake2b256::new(), length: 0, delta, entry_size });
+        Ok(())
+    }
+
+    fn entry_end(&mut self) -> Result<(), Error> {
+        let Some(current) = self.current.take() else { return Ok(()) };
+        match self.manifest.resources.get(current.at) {
+            Some(resource) => current.check(resource),
+            None => Ok(()),
+        }
+    }
+
+    fn verdict(&self) -> Result<Verdict, Error> {
+        match self.manifest.resources.iter().zip(&self.seen).rev().find(|(_, seen)| !**seen) {
+            Some((resource, _)) => Err(Error::NoResource(resource.name.clone())),
+            None => Ok(Verdict { signature: self.signature }),
+        }
+    }
+}
+
+impl Current {
+    fn data(&mut self, data: &[u8]) {
+        self.length = self.length.saturating_add(data.len() as u64);
+        match &mut self.delta {
+            Some(header) => header.extend(data.iter().take(DELTA_HEADER - header.len().min(DELTA_HEADER))),
+            None => self.digest.update(data),
+        }
+    }
+
+    fn check(&self, resource: &FileResource) -> Result<(), Error> {
+        if let Some(header) = &self.delta {
+            return check_delta(header).map_err(|reason| Error::NotADelta {
+                resource: resource.name.clone(),
+                entry: self.entry_size,
+                expected: resource.full_length(),
+                reason,
+            });
+        }
+        if self.length != resource.data_length() {
+            return Err(Error::DataLength(resource.name.clone()));
+        }
+        if !resource.blake2b_256.as_deref().is_some_and(|digest| self.digest.matches(digest)) {
+            return Err(Error::Digest(resource.name.clone()));
+        }
+        Ok(())
+    }
+}
+
+/// A delta's content cannot be checked without its source, only its header. fwup lets an empty one pass.
+fn check_delta(header: &[u8]) -> Result<(), &'static str> {
+    if header.is_empty() {
+        return Ok(());
+    }
+    if !DELTA_MAGIC.iter().zip(header).all(|(magic, byte)| magic == byte) {
+        return Err("its first bytes are others");
+    }
+    match header.get(DELTA_HEADER - 1) {
+        None => Err("its header is cut"),
+        Some(bits) if bits & DELTA_COMPRESSED != 0 => {
+            Err("it uses a secondary compressor (encode with -S none)")
+        }
+        Some(bits) if bits & DELTA_CODE_TABLE != 0 => Err("it uses a code table of its own"),
+        Some(_) => Ok(()),
+    }
+}

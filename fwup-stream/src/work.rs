@@ -1,0 +1,183 @@
+//! Carrying out the functions of a task on the destination.
+
+use std::sync::Arc;
+
+use crate::action::fat::Mounts;
+use crate::action::{self, Action, ActionError, Context, DataRun, Run, Settings};
+use crate::disk::{CacheOptions, DiskError, SegmentCache, Target};
+use crate::error::Error;
+use crate::manifest::{Call, CallList, FileResource, ListKind, Manifest};
+use crate::options::ApplyEvent;
+use crate::progress::{Progress, ProgressReport};
+
+/// Whoever is told what happens.
+pub(crate) type Observer = Box<dyn FnMut(ApplyEvent) + Send>;
+
+/// The destination with all that functions need.
+pub(crate) struct Work<T> {
+    pub(crate) cache: SegmentCache<T>,
+    fats: Mounts,
+    pub(crate) manifest: Arc<Manifest>,
+    pub(crate) settings: Settings,
+    pub(crate) progress: Progress,
+    observer: Observer,
+}
+
+/// A resource of the archive whose data stream by.
+pub(crate) struct Current {
+    /// Its place among the task's `on-resource` sections.
+    pub(crate) event: usize,
+    /// The call that comes after the one at work.
+    next: usize,
+    data: Option<DataRun>,
+}
+
+impl Current {
+    /// Whether a function waits for data.
+    pub(crate) fn wants_data(&self) -> bool {
+        self.data.is_some()
+    }
+}
+
+impl<T: Target> Work<T> {
+    pub(crate) fn new(target: T, options: CacheOptions, progress: Progress, observer: Observer) -> Self {
+        Self {
+            cache: SegmentCache::new(target, options),
+            fats: Mounts::new(),
+            manifest: Arc::default(),
+            settings: Settings::default(),
+            progress,
+            observer,
+        }
+    }
+
+    /// Tells whoever watches.
+    pub(crate) fn tell(&mut self, event: ApplyEvent) {
+        (self.observer)(event);
+    }
+
+    /// Passes a progress report on, if there is one.
+    pub(crate) fn tell_progress(&mut self, report: Option<ProgressReport>) {
+        if let Some(report) = report {
+            self.tell(ApplyEvent::Progress(report));
+        }
+    }
+
+    /// Lends everything to a function.
+    pub(crate) fn with<R>(&mut self, run: impl FnOnce(&mut Context<'_>) -> R) -> R {
+        let manifest = Arc::clone(&self.manifest);
+        let result = run(&mut Context {
+            disk: &mut self.cache,
+            fats: &mut self.fats,
+            manifest: &manifest,
+            settings: &self.settings,
+            progress: &mut self.progress,
+            observer: &mut *self.observer,
+        });
+        for warning in self.cache.take_warnings() {
+            self.tell(ApplyEvent::Warning(warning));
+        }
+        result
+    }
+
+    /// Runs a list of functions that take no data.
+    pub(crate) fn run(&mut self, list: &CallList) -> Result<(), Error> {
+        for call in list.calls(ListKind::Functions)? {
+            let action = find(&call)?;
+            let Run::Now(run) = action.run else {
+                return Err(not_here(action).into());
+            };
+            self.with(|context| run(context, &call))?;
+        }
+        Ok(())
+    }
+
+    /// Runs the calls for a resource up to the first that takes its data.
+    pub(crate) fn begin(
+        &mut self,
+        event: usize,
+        list: &CallList,
+        resource: &FileResource,
+    ) -> Result<Current, Error> {
+        let mut current = Current { event, next: 0, data: None };
+        self.step(&mut current, list, resource)?;
+        Ok(current)
+    }
+
+    /// Hands data to the function that waits for them.
+    pub(crate) fn data(&mut self, current: &mut Current, data: &[u8]) -> Result<(), Error> {
+        if let Some(run) = &mut current.data {
+            self.with(|context| run.write(context, data))?;
+        }
+        Ok(())
+    }
+
+    /// Ends the data and runs the rest of the calls. A second function that takes data gets none.
+    pub(crate) fn end(
+        &mut self,
+        mut current: Current,
+        list: &CallList,
+        resource: &FileResource,
+    ) -> Result<(), Error> {
+        while let Some(run) = current.data.take() {
+            self.with(|context| run.finish(context))?;
+            self.step(&mut current, list, resource)?;
+        }
+        Ok(())
+    }
+
+    /// Finishes the file that is being written and forgets the FAT file systems.
+    pub(crate) fn close_fats(&mut self) -> Result<(), Error> {
+        Ok(self.with(|context| context.fats.close(context.disk)).map_err(ActionError::from)?)
+    }
+
+    /// Drops everything that has not reached the medium.
+    pub(crate) fn discard(&mut self) {
+        self.fats = Mounts::new();
+        self.cache.discard();
+    }
+
+    /// Brings everything to the medium.
+    pub(crate) fn flush(&mut self) -> Result<(), DiskError> {
+        self.cache.flush()
+    }
+
+    fn step(&mut self, current: &mut Current, list: &CallList, resource: &FileResource) -> Result<(), Error> {
+        for call in list.calls(ListKind::Functions)?.iter().skip(current.next) {
+            current.next += 1;
+            let action = find(call)?;
+            match action.run {
+                Run::Now(run) => self.with(|context| run(context, call))?,
+                Run::Data(begin) => {
+                    if action.needs_unsafe && !self.settings.unsafe_allowed {
+                        return Err(ActionError::Unsafe { function: action.name }.into());
+                    }
+                    let sink = self.with(|context| begin(context, call))?;
+                    current.data = Some(DataRun::new(action.name, resource, sink)?);
+                    return Ok(());
+                }
+                Run::Missing => return Err(not_here(action).into()),
+            }
+        }
+        Ok(())
+    }
+}
+
+fn find(call: &Call<'_>) -> Result<&'static Action, ActionError> {
+    let unknown = || ActionError::UnknownFunction { function: call.name.to_owned() };
+    let action = action::find(call.name).ok_or_else(unknown)?;
+    // on-error is not looked through when the work is planned.
+    let (function, needed, given) = (action.name, action.min_args, call.args.len());
+    if given < needed {
+        return Err(ActionError::Arguments { function, needed, given });
+    }
+    Ok(action)
+}
+
+fn not_here(action: &Action) -> ActionError {
+    match action.run {
+        Run::Missing if action.needs_unsafe => ActionError::Unsafe { function: action.name },
+        Run::Missing => ActionError::Unsupported { what: action.name.to_owned() },
+        Run::Now(_) | Run::Data(_) => ActionError::NotInResource { function: action.name },
+    }
+}
