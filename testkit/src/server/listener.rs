@@ -54,10 +54,17 @@ fn accept(listener: &TcpListener, tls: Option<Tls>, shared: &Arc<Shared>) {
             // As the real hub's connection limit: closed before TLS.
             continue;
         }
+        // Decided here, so that it is the next connection and not the next thread that meets it.
+        let silent = shared.with(|state, _| state.armed.take(|m| (*m == Mischief::Silent).then_some(())));
         let (tls, shared) = (tls.clone(), Arc::clone(shared));
-        let spawned = thread::Builder::new()
-            .name("hub-connection".to_owned())
-            .spawn(move || drop(connection(socket, tls.as_deref(), &shared)));
+        let spawned = thread::Builder::new().name("hub-connection".to_owned()).spawn(move || {
+            if silent.is_some() {
+                hold(&socket, &shared);
+            } else {
+                // An error ends this connection, nothing else.
+                let _ = connection(socket, tls.as_deref(), &shared);
+            }
+        });
         threads.extend(spawned);
     }
     for thread in threads {
@@ -65,14 +72,14 @@ fn accept(listener: &TcpListener, tls: Option<Tls>, shared: &Arc<Shared>) {
     }
 }
 
-fn connection(socket: TcpStream, tls: Option<&Tls>, shared: &Shared) -> io::Result<()> {
-    let silent = shared.with(|state, _| state.armed.take(|m| (*m == Mischief::Silent).then_some(())));
-    if silent.is_some() {
-        while !shared.stopping() {
-            shared.pause(Duration::from_secs(1));
-        }
-        return Ok(());
+/// Keeps a connection open without a word until the hub stops.
+fn hold(_socket: &TcpStream, shared: &Shared) {
+    while !shared.stopping() {
+        shared.pause(Duration::from_secs(1));
     }
+}
+
+fn connection(socket: TcpStream, tls: Option<&Tls>, shared: &Shared) -> io::Result<()> {
     socket.set_nodelay(true)?;
     socket.set_read_timeout(Some(TICK))?;
     socket.set_write_timeout(Some(TICK))?;

@@ -61,14 +61,20 @@ pub(super) fn serve(
         ("cache-control", "max-age=0, private, must-revalidate"),
     ]
     .map(|(name, value)| (name.to_owned(), value.to_owned()));
-    write_head(&mut stream, shared, 101, &headers).ok()?;
-    if shared.with(|state, _| state.armed.take(|m| (*m == Mischief::MuteSocket).then_some(()))).is_some() {
+    let mute = shared.with(|state, _| state.armed.take(|m| (*m == Mischief::MuteSocket).then_some(())));
+    if mute.is_some() {
+        write_head(&mut stream, shared, 101, &headers).ok()?;
         while !shared.stopping() {
             shared.pause(Duration::from_secs(1));
         }
         return None;
     }
+    // Known to the hub before the device learns of it, so that nothing is sent past it.
     let conn = shared.with(|state, now| state.open(now, device));
+    if write_head(&mut stream, shared, 101, &headers).is_err() {
+        shared.with(|state, _| state.close(conn));
+        return None;
+    }
     let config = WebSocketConfig::default().max_message_size(Some(MESSAGE)).max_frame_size(Some(MESSAGE));
     let mut socket = WebSocket::from_partially_read(stream, early, Role::Server, Some(config));
     loop {

@@ -1,0 +1,32 @@
+//! What several tests need.
+#![allow(dead_code)] // Each test binary uses its own part.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+/// The folder of golden data, from beside the workspace or from the copy in this crate.
+pub fn golden(part: &str) -> Option<PathBuf> {
+    let here = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let places = [here.join("../../shared/golden"), here.join("golden")];
+    let found = places.into_iter().map(|place| place.join(part)).find(|path| path.exists());
+    match &found {
+        Some(path) => println!("golden data: {}", path.display()),
+        None => println!("SKIPPED: no golden data {part}"),
+    }
+    found
+}
+
+/// Whether a program can be run here; says so visibly when not.
+pub fn program(name: &str) -> bool {
+    let there = Command::new(name)
+        .arg("--help")
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .status()
+        .is_ok();
+    if !there {
+        println!("SKIPPED: {name} is not on the PATH");
+    }
+    there
+}
