@@ -1,0 +1,152 @@
+//! The two kinds of connection: the WebSocket and a download. Each turns events of the transport into
+//! inputs of the machine, one at a time.
+
+use nerves_hub_link_protocol::{
+    Dial, Fetch, FetchId, HeaderRef, Input, Instant, Link, Now, OfferId, SocketId,
+};
+use nerves_hub_link_transport::{
+    Exchange, ExchangeEvent, ExchangeRequest, Socket, SocketEvent, SocketRequest, Tls,
+};
+
+use crate::connect::Connector;
+use crate::wire::Wire;
+
+/// How a connection goes on after one event.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Step {
+    /// There may be another event.
+    More,
+    /// Nothing to say for now.
+    Idle,
+    /// It has ended, and the machine was told.
+    Gone,
+    /// These bytes are to be handed to the applier; then there may be another event.
+    Keep(Vec<u8>),
+}
+
+/// The WebSocket that carries the device's messages.
+pub(crate) struct Websocket {
+    pub(crate) id: SocketId,
+    pub(crate) wire: Wire<Socket>,
+    /// Messages not yet handed to the operating system.
+    unsent: u32,
+}
+
+/// A request for firmware.
+pub(crate) struct Download {
+    pub(crate) id: FetchId,
+    pub(crate) offer: OfferId,
+    pub(crate) wire: Wire<Exchange>,
+}
+
+impl Websocket {
+    pub(crate) fn dial(
+        order: &Dial,
+        tls: &Tls,
+        connector: &mut Connector,
+        now: Instant,
+    ) -> Result<Self, String> {
+        let mut random = [0; 32];
+        getrandom::fill(&mut random)
+            .map_err(|error| format!("the system gives no random numbers: {error}"))?;
+        let headers: Vec<(String, String)> =
+            order.headers.iter().map(|(name, value)| (name.clone(), value.expose().to_owned())).collect();
+        let request = SocketRequest { url: &order.url, headers: &headers, tls: Some(tls) };
+        let socket = Socket::new(&request, random).map_err(|error| error.to_string())?;
+        let wire = Wire::dial(socket, connector, order.timeout, now)?;
+        Ok(Self { id: order.socket, wire, unsent: 0 })
+    }
+
+    /// Queues a message. One that the transport refuses ends the connection.
+    pub(crate) fn send(&mut self, text: &str) {
+        match self.wire.machine.send_text(text) {
+            Ok(()) => self.unsent += 1,
+            Err(error) => self.wire.break_off(error.to_string()),
+        }
+    }
+
+    /// Writes what can be written and returns how many messages left with it.
+    pub(crate) fn flush(&mut self) -> u32 {
+        if self.wire.flush() { std::mem::take(&mut self.unsent) } else { 0 }
+    }
+
+    /// Tells the machine the next event.
+    pub(crate) fn step(&mut self, link: &mut Link, now: Now) -> Step {
+        let socket = self.id;
+        let down = |link: &mut Link, code, reason: &str| {
+            link.handle(now, Input::SocketDown { socket, code, reason });
+            Step::Gone
+        };
+        let Some(event) = self.wire.machine.poll() else {
+            return match self.wire.broken() {
+                Some(reason) => down(link, None, &reason),
+                None => Step::Idle,
+            };
+        };
+        match event {
+            SocketEvent::Up => {
+                self.wire.settle();
+                link.handle(now, Input::SocketUp { socket, interface: self.wire.interface() });
+            }
+            SocketEvent::Text(text) => link.handle(now, Input::SocketText { socket, text: &text }),
+            SocketEvent::Binary(data) => link.handle(now, Input::SocketBinary { socket, data: &data }),
+            SocketEvent::Alive => {}
+            SocketEvent::Refused { status, headers, body } => {
+                let headers = borrowed(&headers);
+                link.handle(now, Input::SocketRefused { socket, status, headers: &headers, body: &body });
+                return Step::Gone;
+            }
+            SocketEvent::Closed { code, reason } => return down(link, code, &reason),
+            SocketEvent::Failed(error) => return down(link, None, &error.to_string()),
+        }
+        Step::More
+    }
+}
+
+impl Download {
+    pub(crate) fn start(
+        order: &Fetch,
+        tls: &Tls,
+        connector: &mut Connector,
+        now: Instant,
+    ) -> Result<Self, String> {
+        let request = ExchangeRequest { url: order.url.expose(), headers: &order.headers, tls: Some(tls) };
+        let exchange = Exchange::new(&request).map_err(|error| error.to_string())?;
+        let wire = Wire::dial(exchange, connector, order.timeout, now)?;
+        Ok(Self { id: order.fetch, offer: order.offer, wire })
+    }
+
+    /// Tells the machine the next event. Call it only while the applier has room for a piece.
+    pub(crate) fn step(&mut self, link: &mut Link, now: Now) -> Step {
+        let fetch = self.id;
+        let failed = |link: &mut Link, reason: &str| {
+            link.handle(now, Input::FetchFailed { fetch, reason });
+            Step::Gone
+        };
+        match self.wire.machine.poll() {
+            Some(ExchangeEvent::Head { status, headers }) => {
+                let headers = borrowed(&headers);
+                let interface = self.wire.interface();
+                link.handle(now, Input::FetchHead { fetch, status, headers: &headers, interface });
+                Step::More
+            }
+            Some(ExchangeEvent::Body(piece)) => {
+                let keep = link.body(now, fetch, piece);
+                Step::Keep(piece.get(keep.range).unwrap_or_default().to_vec())
+            }
+            Some(ExchangeEvent::End) => {
+                link.handle(now, Input::FetchEnd { fetch });
+                Step::Gone
+            }
+            Some(ExchangeEvent::Failed(error)) => failed(link, &error.to_string()),
+            None => match self.wire.broken() {
+                Some(reason) => failed(link, &reason),
+                None => Step::Idle,
+            },
+        }
+    }
+}
+
+fn borrowed(headers: &[(String, String)]) -> Vec<HeaderRef<'_>> {
+    headers.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect()
+}

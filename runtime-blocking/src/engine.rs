@@ -1,0 +1,392 @@
+//! The loop: one thread that owns the machine, waits with `poll(2)` and carries out orders.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::mpsc::{Receiver, channel};
+use std::sync::{Arc, Mutex};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use nerves_hub_link_protocol::{
+    Client, Command, Config, Event, FetchId, FirmwareMeta, Input, Link, OfferId, Output, StartApply, client,
+};
+use nerves_hub_link_transport::Tls;
+use nerves_hub_link_transport::limits::BODY_PIECE_MAX;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::Errno;
+
+use crate::applier::{Applier, SharedInstaller, panic_text};
+use crate::clock::Clock;
+use crate::connect::{Connector, Dialled};
+use crate::connection::{Download, Step, Websocket};
+use crate::handle::{Exit, Shared};
+use crate::limits::{FETCHES_MAX, READ_MAX};
+use crate::options::Options;
+use crate::runner::RunnerError;
+
+/// The machine and everything it has under way.
+pub(crate) struct Engine {
+    link: Link,
+    clock: Clock,
+    running: FirmwareMeta,
+    client: Box<dyn Client + Send>,
+    notice: Box<dyn FnMut(&str) + Send>,
+    socket_tls: Tls,
+    download_tls: Tls,
+    installer: SharedInstaller,
+    shared: Arc<Shared>,
+    commands: Receiver<Command>,
+    connector: Connector,
+    dialled: Receiver<Dialled>,
+    websocket: Option<Websocket>,
+    downloads: Vec<Download>,
+    applier: Option<Applier>,
+    /// Appliers that were cancelled and may be ending still.
+    retired: Vec<JoinHandle<()>>,
+    buffer: Box<[u8; READ_MAX]>,
+    exit: Option<Exit>,
+}
+
+impl Engine {
+    pub(crate) fn new(config: Config, options: Options) -> Result<Self, RunnerError> {
+        let seed = match options.seed {
+            Some(seed) => seed,
+            None => getrandom::u64().map_err(|error| std::io::Error::other(error.to_string()))?,
+        };
+        let clock = Clock::new();
+        let link = Link::new(config, seed, clock.now())?;
+        let (shared, commands) = Shared::new(link.status())?;
+        let (results, dialled) = channel();
+        Ok(Self {
+            running: link.running().clone(),
+            link,
+            clock,
+            client: options.client,
+            notice: options.notice,
+            socket_tls: options.socket_tls,
+            download_tls: options.download_tls,
+            installer: Arc::new(Mutex::new(options.installer)),
+            connector: Connector::new(results, shared.waker.clone()),
+            shared,
+            commands,
+            dialled,
+            websocket: None,
+            downloads: Vec::new(),
+            applier: None,
+            retired: Vec::new(),
+            buffer: Box::new([0; READ_MAX]),
+            exit: None,
+        })
+    }
+
+    pub(crate) const fn shared(&self) -> &Arc<Shared> {
+        &self.shared
+    }
+
+    /// Runs until told to stop or to reboot. When it returns, no thread of this device writes any more.
+    pub(crate) fn run(mut self) -> Exit {
+        self.order(Command::Connect);
+        let exit = loop {
+            self.drain();
+            self.flush();
+            self.shared.publish(self.link.status());
+            if let Some(exit) = self.exit.take() {
+                break exit;
+            }
+            if let Err(error) = self.wait() {
+                break Exit::Failed { reason: format!("cannot wait for connections: {error}") };
+            }
+            self.tick();
+            self.take_news();
+            self.serve_websocket();
+            self.serve_downloads();
+        };
+        if let Some(websocket) = self.websocket.take() {
+            websocket.wire.hang_up(&mut self.buffer);
+        }
+        self.retire_applier();
+        for thread in self.retired {
+            // A panic in it was caught and told already.
+            let _ = thread.join();
+        }
+        exit
+    }
+
+    /// Sleeps until a connection, another thread or a deadline wants something.
+    fn wait(&mut self) -> std::io::Result<()> {
+        let wires = self.downloads.iter().map(|download| download.wire.deadline());
+        let dial = self.websocket.as_ref().and_then(|websocket| websocket.wire.deadline());
+        let link = self.link.deadline().map(|deadline| deadline.at);
+        let next = wires.chain([dial, link]).flatten().min();
+        let broken = self.websocket.as_ref().is_some_and(|websocket| websocket.wire.is_broken())
+            || self.downloads.iter().any(|download| download.wire.is_broken());
+        // What broke since it was last looked at must be told at once.
+        let left = if broken { Some(Duration::ZERO) } else { next.map(|at| self.clock.until(at)) };
+        let timeout = left.and_then(|left| Timespec::try_from(left).ok());
+        let mut interests = vec![PollFd::new(&self.shared.waker, PollFlags::IN)];
+        interests.extend(self.websocket.as_mut().and_then(|websocket| websocket.wire.interest(true)));
+        let applier = self.applier.as_ref();
+        for download in &mut self.downloads {
+            let room = has_room(applier, download.offer);
+            interests.extend(download.wire.interest(room));
+        }
+        match poll(&mut interests, timeout.as_ref()) {
+            Ok(_) | Err(Errno::INTR) => {}
+            Err(errno) => return Err(errno.into()),
+        }
+        drop(interests);
+        self.shared.waker.clear();
+        Ok(())
+    }
+
+    /// Takes what other threads have to say: the application, the connectors, the applier.
+    fn take_news(&mut self) {
+        if self.shared.stopping() && self.exit.is_none() {
+            self.order(Command::Disconnect);
+            self.exit = Some(Exit::Stopped);
+        }
+        while let Ok(command) = self.commands.try_recv() {
+            self.order(command);
+        }
+        while let Ok(Dialled { attempt, result }) = self.dialled.try_recv() {
+            // A connection nobody waits for any more is closed by being dropped.
+            let socket = self.websocket.as_mut().map(|websocket| &mut websocket.wire);
+            if let Some(wire) = socket.filter(|wire| wire.awaits(attempt)) {
+                wire.dialled(result);
+            } else if let Some(download) = self.downloads.iter_mut().find(|d| d.wire.awaits(attempt)) {
+                download.wire.dialled(result);
+            }
+        }
+        self.take_applier_news();
+        self.retired.retain(|thread| !thread.is_finished());
+    }
+
+    fn take_applier_news(&mut self) {
+        let Some(applier) = &self.applier else { return };
+        let (offer, news) = (applier.offer, applier.news());
+        let now = self.clock.now();
+        for (fetch, len) in news.stored {
+            self.link.stored(now, fetch, len);
+        }
+        for remark in news.remarks {
+            (self.notice)(&remark);
+        }
+        if let Some(percent) = news.percent {
+            self.link.handle(now, Input::ApplyProgress { offer, percent });
+        }
+        if let Some(end) = news.end {
+            self.retire_applier();
+            match end {
+                Ok(()) => self.link.handle(now, Input::ApplyDone { offer }),
+                Err(reason) => self.link.handle(now, Input::ApplyFailed { offer, reason: &reason }),
+            }
+        }
+        self.drain();
+    }
+
+    fn serve_websocket(&mut self) {
+        if let Some(websocket) = &mut self.websocket {
+            websocket.wire.read(&mut self.buffer);
+        }
+        loop {
+            let now = self.clock.now();
+            let Some(websocket) = &mut self.websocket else { return };
+            match websocket.step(&mut self.link, now) {
+                Step::More | Step::Keep(_) => self.drain(),
+                Step::Idle => return,
+                Step::Gone => {
+                    if let Some(websocket) = self.websocket.take() {
+                        websocket.wire.hang_up(&mut self.buffer);
+                    }
+                    self.drain();
+                    return;
+                }
+            }
+        }
+    }
+
+    fn serve_downloads(&mut self) {
+        let served: Vec<FetchId> = self.downloads.iter().map(|download| download.id).collect();
+        for id in served {
+            if let Some(download) = self.downloads.iter_mut().find(|download| download.id == id) {
+                if has_room(self.applier.as_ref(), download.offer) && download.wire.read(&mut self.buffer) > 0
+                {
+                    // The first bytes mean that TCP and TLS are up; from here the machine's own timer runs.
+                    download.wire.settle();
+                }
+            }
+            self.serve_download(id);
+        }
+    }
+
+    fn serve_download(&mut self, id: FetchId) {
+        loop {
+            let now = self.clock.now();
+            let Some(download) = self.downloads.iter_mut().find(|download| download.id == id) else { return };
+            let offer = download.offer;
+            if !has_room(self.applier.as_ref(), offer) {
+                return;
+            }
+            match download.step(&mut self.link, now) {
+                Step::Idle => return,
+                Step::More => self.drain(),
+                Step::Gone => {
+                    self.downloads.retain(|download| download.id != id);
+                    self.drain();
+                    return;
+                }
+                Step::Keep(piece) => {
+                    self.drain();
+                    let applier = self.applier.as_ref().filter(|applier| applier.offer == offer);
+                    if let Some(applier) = applier.filter(|_| !piece.is_empty()) {
+                        applier.push(id, piece);
+                    }
+                }
+            }
+        }
+    }
+
+    fn tick(&mut self) {
+        let now = self.clock.now();
+        if let Some(websocket) = &mut self.websocket {
+            websocket.wire.expire(now.mono);
+        }
+        for download in &mut self.downloads {
+            download.wire.expire(now.mono);
+        }
+        if self.link.deadline().is_some_and(|deadline| deadline.at <= now.mono) {
+            self.link.handle(now, Input::Tick);
+        }
+    }
+
+    /// Writes what can be written; what that sets free is carried out and written too.
+    fn flush(&mut self) {
+        for download in &mut self.downloads {
+            download.wire.flush();
+        }
+        while let Some(websocket) = &mut self.websocket {
+            let (socket, frames) = (websocket.id, websocket.flush());
+            if frames == 0 {
+                return;
+            }
+            self.link.handle(self.clock.now(), Input::SocketSent { socket, frames });
+            self.drain();
+        }
+    }
+
+    fn drain(&mut self) {
+        while let Some(output) = self.link.poll() {
+            self.carry_out(output);
+        }
+    }
+
+    fn carry_out(&mut self, output: Output) {
+        let now = self.clock.now();
+        match output {
+            Output::Dial(dial) => {
+                match Websocket::dial(&dial, &self.socket_tls, &mut self.connector, now.mono) {
+                    Ok(websocket) => self.websocket = Some(websocket),
+                    Err(reason) => {
+                        let down = Input::SocketDown { socket: dial.socket, code: None, reason: &reason };
+                        self.link.handle(now, down);
+                    }
+                }
+            }
+            Output::Send { socket, text } => {
+                if let Some(websocket) = self.websocket.as_mut().filter(|it| it.id == socket) {
+                    websocket.send(&text);
+                }
+            }
+            Output::HangUp { socket, code, reason } => {
+                if let Some(mut websocket) = self.websocket.take_if(|it| it.id == socket) {
+                    websocket.wire.machine.close(code, &reason);
+                    websocket.wire.hang_up(&mut self.buffer);
+                }
+            }
+            Output::Fetch(fetch) => {
+                let started = if self.downloads.len() < FETCHES_MAX {
+                    Download::start(&fetch, &self.download_tls, &mut self.connector, now.mono)
+                } else {
+                    Err(format!("{FETCHES_MAX} requests for firmware are open already"))
+                };
+                match started {
+                    Ok(download) => self.downloads.push(download),
+                    Err(reason) => {
+                        self.link.handle(now, Input::FetchFailed { fetch: fetch.fetch, reason: &reason });
+                    }
+                }
+            }
+            Output::Abort { fetch } => self.downloads.retain(|download| download.id != fetch),
+            Output::StartApply(start) => self.start_apply(start),
+            Output::FinishApply { offer } => {
+                if let Some(applier) = self.applier.as_ref().filter(|it| it.offer == offer) {
+                    applier.finish();
+                }
+            }
+            Output::CancelApply { offer } => {
+                if self.applier.as_ref().is_some_and(|it| it.offer == offer) {
+                    self.retire_applier();
+                }
+            }
+            Output::Reboot { reason } => {
+                let client = &mut self.client;
+                let called = catch_unwind(AssertUnwindSafe(|| client.reboot(&reason)));
+                self.tell_panic("reboot", called);
+                self.exit.get_or_insert(Exit::Reboot { reason });
+            }
+            Output::Event(event) => self.tell(&event),
+        }
+    }
+
+    fn start_apply(&mut self, start: StartApply) {
+        self.retire_applier();
+        let (installer, waker) = (Arc::clone(&self.installer), self.shared.waker.clone());
+        match Applier::start(start.offer, start.public_keys, installer, waker) {
+            Ok(applier) => self.applier = Some(applier),
+            Err(error) => {
+                let reason = format!("cannot start a thread to apply the update: {error}");
+                let failed = Input::ApplyFailed { offer: start.offer, reason: &reason };
+                self.link.handle(self.clock.now(), failed);
+            }
+        }
+    }
+
+    fn retire_applier(&mut self) {
+        self.retired.extend(self.applier.take().and_then(Applier::cancel));
+    }
+
+    /// Tells the application an event. Its answer, if any, goes back to the machine; a callback that
+    /// panics gave none.
+    fn tell(&mut self, event: &Event) {
+        self.shared.observe(event);
+        let (client, running) = (&mut *self.client, &self.running);
+        let called = catch_unwind(AssertUnwindSafe(|| client::deliver(client, running, event)));
+        if let Some(command) = self.tell_panic("event", called).flatten() {
+            self.order(command);
+        }
+    }
+
+    fn tell_panic<T>(&mut self, what: &str, called: std::thread::Result<T>) -> Option<T> {
+        called
+            .map_err(|panic| {
+                let text = panic_text(&*panic);
+                (self.notice)(&format!("a callback of the application panicked on {what}: {text}"));
+            })
+            .ok()
+    }
+
+    fn order(&mut self, command: Command) {
+        if let Err(error) = self.link.command(self.clock.now(), command) {
+            (self.notice)(&format!("a command was refused: {error}"));
+        }
+    }
+}
+
+fn has_room(applier: Option<&Applier>, offer: OfferId) -> bool {
+    applier.filter(|applier| applier.offer == offer).is_none_or(|applier| applier.has_room(BODY_PIECE_MAX))
+}
+
+impl std::fmt::Debug for Engine {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Engine").finish_non_exhaustive()
+    }
+}

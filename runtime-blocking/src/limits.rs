@@ -1,0 +1,33 @@
+//! The bounds of this crate, each with its reason.
+
+use std::time::Duration;
+
+/// Firmware bytes between network and applier, the piece being written included. A few pieces keep
+/// the applier busy while the network waits its turn; more would only cost memory.
+pub const HANDOVER_MAX: usize = 256 * 1024;
+
+/// Bytes read from a connection in one turn, so that no connection starves the others.
+pub const READ_MAX: usize = 32 * 1024;
+
+/// Commands of the application that may wait for the loop. The loop takes them at once, so only a
+/// program that sends in a tight loop meets this.
+pub const COMMANDS_MAX: usize = 64;
+
+/// Threads that may be looking up a name or connecting. One does at a time; more pile up only when a
+/// look-up hangs past its time-out, which nothing can interrupt.
+pub const CONNECTORS_MAX: usize = 8;
+
+/// Addresses of one host that are tried.
+pub const ADDRESSES_MAX: usize = 8;
+
+/// Shortest time given to one address.
+pub const ADDRESS_TIMEOUT_MIN: Duration = Duration::from_millis(250);
+
+/// Requests for firmware at a time. The machine makes one; its predecessor may still be closing.
+pub const FETCHES_MAX: usize = 4;
+
+/// Remarks of an installer that may wait to be told; later ones are counted and dropped.
+pub const REMARKS_MAX: usize = 32;
+
+/// Longest remark told, in characters.
+pub const REMARK_CHARS_MAX: usize = 500;

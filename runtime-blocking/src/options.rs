@@ -1,0 +1,63 @@
+//! What a device needs beside its settings.
+
+use nerves_hub_link_platform::install::Installer;
+use nerves_hub_link_protocol::Client;
+use nerves_hub_link_transport::Tls;
+
+/// What a [`Runner`](crate::Runner) needs beside the machine's
+/// [`Config`](nerves_hub_link_protocol::Config): connections, hands and ears.
+pub struct Options {
+    pub(crate) socket_tls: Tls,
+    pub(crate) download_tls: Tls,
+    pub(crate) installer: Box<dyn Installer>,
+    pub(crate) client: Box<dyn Client + Send>,
+    pub(crate) notice: Box<dyn FnMut(&str) + Send>,
+    pub(crate) seed: Option<u64>,
+}
+
+impl Options {
+    /// Builds options: TLS settings for socket and downloads, the way updates are applied, and the
+    /// application's callbacks.
+    ///
+    /// Callbacks run on the thread that keeps the connection alive, so they should return within
+    /// seconds. A callback that panics is told to the notice hook and counts as not having answered.
+    pub fn new(tls: Tls, installer: impl Installer + 'static, client: impl Client + Send + 'static) -> Self {
+        Self {
+            socket_tls: tls.clone(),
+            download_tls: tls,
+            installer: Box::new(installer),
+            client: Box::new(client),
+            notice: Box::new(|_| {}),
+            seed: None,
+        }
+    }
+
+    /// Uses other TLS settings for downloads: firmware often lies on public storage, while the
+    /// socket may have roots or a client certificate of its own.
+    #[must_use]
+    pub fn download_tls(mut self, tls: Tls) -> Self {
+        self.download_tls = tls;
+        self
+    }
+
+    /// Tells remarks worth a line in the log that are no event: a refused command, a callback that
+    /// panicked, what an archive has to say. None holds a secret.
+    #[must_use]
+    pub fn on_notice(mut self, notice: impl FnMut(&str) + Send + 'static) -> Self {
+        self.notice = Box::new(notice);
+        self
+    }
+
+    /// Fixes the seed of the delays' jitter, for tests. The default is random.
+    #[must_use]
+    pub const fn seed(mut self, seed: u64) -> Self {
+        self.seed = Some(seed);
+        self
+    }
+}
+
+impl std::fmt::Debug for Options {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Options").field("socket_tls", &self.socket_tls).finish_non_exhaustive()
+    }
+}

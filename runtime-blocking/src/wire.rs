@@ -1,0 +1,196 @@
+//! One TCP connection and the byte machine behind it: moving bytes between them, and nothing else.
+
+use std::io::{ErrorKind, Read, Write};
+use std::net::Shutdown;
+use std::time::Duration;
+
+use nerves_hub_link_protocol::Instant;
+use nerves_hub_link_transport::{Address, Exchange, Socket};
+use rustix::event::{PollFd, PollFlags};
+
+use crate::connect::{Attempt, Connected, Connector};
+use crate::limits::READ_MAX;
+
+/// The face that both machines of the transport share.
+pub(crate) trait Machine {
+    fn address(&self) -> &Address;
+    fn wants_input(&self) -> bool;
+    fn receive(&mut self, bytes: &[u8]);
+    fn receive_eof(&mut self);
+    fn transmit(&mut self) -> &[u8];
+    fn transmitted(&mut self, count: usize);
+}
+
+macro_rules! machine {
+    ($name:ty, $wants_input:expr) => {
+        impl Machine for $name {
+            fn address(&self) -> &Address {
+                self.address()
+            }
+            fn wants_input(&self) -> bool {
+                $wants_input(self)
+            }
+            fn receive(&mut self, bytes: &[u8]) {
+                self.receive(bytes);
+            }
+            fn receive_eof(&mut self) {
+                self.receive_eof();
+            }
+            fn transmit(&mut self) -> &[u8] {
+                self.transmit()
+            }
+            fn transmitted(&mut self, count: usize) {
+                self.transmitted(count);
+            }
+        }
+    };
+}
+
+machine!(Socket, |_| true);
+machine!(Exchange, Exchange::wants_input);
+
+/// A machine and its connection, which may still be on its way.
+pub(crate) struct Wire<M> {
+    pub(crate) machine: M,
+    attempt: Attempt,
+    connected: Option<Connected>,
+    /// When the connection must be of use.
+    deadline: Option<Instant>,
+    /// Why no more bytes come or go, once that is so.
+    broken: Option<String>,
+    read_ended: bool,
+    write_ended: bool,
+}
+
+impl<M: Machine> Wire<M> {
+    /// Starts to connect to where the machine wants to go.
+    pub(crate) fn dial(
+        machine: M,
+        connector: &mut Connector,
+        timeout: Duration,
+        now: Instant,
+    ) -> Result<Self, String> {
+        let attempt = connector.start(machine.address().clone(), timeout)?;
+        let deadline = Some(now + timeout);
+        let (read_ended, write_ended) = (false, false);
+        Ok(Self { machine, attempt, connected: None, deadline, broken: None, read_ended, write_ended })
+    }
+
+    /// Returns whether an attempt is the one this waits for.
+    pub(crate) fn awaits(&self, attempt: Attempt) -> bool {
+        self.attempt == attempt && self.connected.is_none()
+    }
+
+    /// Takes the end of the attempt.
+    pub(crate) fn dialled(&mut self, result: Result<Connected, String>) {
+        match result {
+            Ok(connected) => self.connected = Some(connected),
+            Err(reason) => self.broken = Some(reason),
+        }
+    }
+
+    /// The name of the interface the connection runs over, if known.
+    pub(crate) fn interface(&self) -> Option<&str> {
+        self.connected.as_ref()?.interface.as_deref()
+    }
+
+    /// Says that the connection is of use: its deadline is met.
+    pub(crate) fn settle(&mut self) {
+        self.deadline = None;
+    }
+
+    pub(crate) const fn deadline(&self) -> Option<Instant> {
+        self.deadline
+    }
+
+    /// Breaks the connection if its deadline has passed.
+    pub(crate) fn expire(&mut self, now: Instant) {
+        if self.deadline.is_some_and(|deadline| deadline <= now) {
+            self.deadline = None;
+            let host = &self.machine.address().host;
+            let doing = if self.connected.is_some() { "to answer" } else { "to be reached" };
+            self.broken = Some(format!("{host} took too long {doing}"));
+        }
+    }
+
+    /// Gives the connection up for a reason of ours.
+    pub(crate) fn break_off(&mut self, reason: String) {
+        self.broken = Some(reason);
+    }
+
+    /// Why the connection is of no more use, if so. Ask after the machine was polled.
+    pub(crate) fn broken(&mut self) -> Option<String> {
+        self.broken.take()
+    }
+
+    pub(crate) const fn is_broken(&self) -> bool {
+        self.broken.is_some()
+    }
+
+    /// What to wait for, if anything. `room` says whether what is read can be taken.
+    pub(crate) fn interest(&mut self, room: bool) -> Option<PollFd<'_>> {
+        let mut flags = PollFlags::empty();
+        flags.set(PollFlags::IN, room && !self.read_ended && self.machine.wants_input());
+        flags.set(PollFlags::OUT, !self.write_ended && !self.machine.transmit().is_empty());
+        let connected = self.connected.as_ref()?;
+        (!flags.is_empty()).then(|| PollFd::new(&connected.tcp, flags))
+    }
+
+    /// Reads once, if something is there and wanted. Returns how many bytes came.
+    pub(crate) fn read(&mut self, buffer: &mut [u8; READ_MAX]) -> usize {
+        let Some(connected) = &mut self.connected else { return 0 };
+        if self.read_ended || !self.machine.wants_input() {
+            return 0;
+        }
+        match connected.tcp.read(buffer) {
+            Ok(0) => {
+                self.read_ended = true;
+                self.machine.receive_eof();
+                0
+            }
+            Ok(count) => {
+                self.machine.receive(buffer.get(..count).unwrap_or_default());
+                count
+            }
+            Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted) => 0,
+            Err(error) => {
+                self.read_ended = true;
+                let host = &self.machine.address().host;
+                self.broken = Some(format!("the connection to {host} broke: {error}"));
+                0
+            }
+        }
+    }
+
+    /// Writes what can be written now. Returns whether everything is on its way.
+    pub(crate) fn flush(&mut self) -> bool {
+        let Some(connected) = &mut self.connected else { return false };
+        while !self.write_ended && !self.machine.transmit().is_empty() {
+            match connected.tcp.write(self.machine.transmit()) {
+                Ok(count) => self.machine.transmitted(count),
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(error) if error.kind() == ErrorKind::WouldBlock => break,
+                // The peer is gone, but its last words may wait to be read; reading ends the matter.
+                Err(_) => self.write_ended = true,
+            }
+        }
+        !self.write_ended && self.machine.transmit().is_empty()
+    }
+
+    /// Ends the connection: what the machine still has to say goes out if that can be done at once.
+    pub(crate) fn hang_up(mut self, buffer: &mut [u8; READ_MAX]) {
+        self.flush();
+        if let Some(connected) = &mut self.connected {
+            let _ = connected.tcp.shutdown(Shutdown::Write);
+            // Bytes left unread would turn the close into a reset that can overtake our last words.
+            for _ in 0..HANG_UP_READS {
+                if !matches!(connected.tcp.read(buffer), Ok(1..)) {
+                    break;
+                }
+            }
+        }
+    }
+}
+
+/// Reads that a hang-up may take to empty the connection; a peer that sends faster gets a reset.
+const HANG_UP_READS: u32 = 8;

@@ -1,0 +1,232 @@
+//! A hub, a disk that boots and a device between them, for the tests of this folder.
+#![allow(dead_code, reason = "each test file uses a part of it")]
+
+use std::path::PathBuf;
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use nerves_hub_link_blocking::{Exit, Handle, Options, Runner, Status, device_config};
+use nerves_hub_link_platform::identity::Identity;
+use nerves_hub_link_platform::install::{DiskPolicy, FwupStreamInstaller, Installer};
+use nerves_hub_link_platform::kv::UbootStore;
+use nerves_hub_link_platform::kv::fw_env_config::{FwEnvConfig, Location};
+use nerves_hub_link_protocol::{
+    Auth, Client, Config, Decision, Event, FirmwareMeta, SharedSecret, UpdateInfo,
+};
+use nerves_hub_link_testkit::disk::{AbDisk, BLOCK, DiskLayout};
+use nerves_hub_link_testkit::firmware::{FirmwareArchive, FirmwareBuilder, SigningKey};
+use nerves_hub_link_testkit::hub::HubEvent;
+use nerves_hub_link_testkit::server::{HubOptions, HubServer};
+use nerves_hub_link_transport::{Roots, Tls, TlsOptions};
+use tempfile::TempDir;
+
+/// Longest wait for anything. Reached only when something is broken.
+pub const LIMIT: Duration = Duration::from_secs(30);
+pub const SERIAL: &str = "device-1";
+
+pub struct Bench {
+    pub hub: HubServer,
+    pub disk: AbDisk,
+    pub key: SigningKey,
+    pub layout: DiskLayout,
+    rootfs: u64,
+    dir: TempDir,
+}
+
+impl Bench {
+    /// A hub over TLS and a disk that runs 1.0.0.
+    pub fn new() -> Self {
+        Self::with_rootfs(700_000)
+    }
+
+    pub fn with_rootfs(rootfs: u64) -> Self {
+        let dir = TempDir::new().unwrap();
+        let mib = u32::try_from(rootfs.div_ceil(1 << 20)).unwrap();
+        let layout = DiskLayout::with_slots_of(mib).redundant();
+        let key = SigningKey::from_seed(1);
+        let hub = HubServer::start(HubOptions::default()).unwrap();
+        let path = dir.path().join("disk.img");
+        let disk = AbDisk::open(&path, &layout);
+        let mut bench = Self { hub, disk, key, layout, rootfs, dir };
+        let old = bench.firmware("1.0.0");
+        bench.disk = AbDisk::create(&path, &layout, &old.meta, rootfs, 7).unwrap();
+        bench
+    }
+
+    /// Builds a signed firmware for the disk.
+    pub fn firmware(&self, version: &str) -> FirmwareArchive {
+        let builder = FirmwareBuilder::new("lift", version).ab_layout(&self.layout).level(1);
+        builder.rootfs(self.rootfs, 7).build(&self.key).unwrap()
+    }
+
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.dir.path().join(name)
+    }
+
+    pub fn identity(&self) -> Identity {
+        let at = |block: u64| Location {
+            path: self.disk.path().to_owned(),
+            offset: block * BLOCK,
+            size: usize::try_from(self.layout.environment_blocks * BLOCK).unwrap(),
+        };
+        let second = self.layout.environment_redundant.map(at);
+        Identity::load(&UbootStore::new(FwEnvConfig { first: at(self.layout.environment), second })).unwrap()
+    }
+
+    /// Settings for the device on the disk, with delays for impatient tests.
+    pub fn config(&self) -> Config {
+        let product = self.hub.product();
+        let secret = SharedSecret::new(&*product.key, &*product.secret, SERIAL);
+        let mut config = device_config(self.hub.url(), Auth::SharedSecret(secret), &self.identity());
+        config.public_keys = vec![self.key.public_key()];
+        config.backoff.min = Duration::from_millis(20);
+        config.backoff.max = Duration::from_millis(200);
+        config.rejoin = vec![Duration::from_millis(20)];
+        config.download.retry_delay = Duration::from_millis(20);
+        config
+    }
+
+    pub fn tls(&self) -> Tls {
+        Tls::new(&TlsOptions::new(Roots::Pem(self.hub.ca_pem().as_bytes().to_vec()))).unwrap()
+    }
+
+    pub fn installer(&self) -> FwupStreamInstaller {
+        FwupStreamInstaller::new(DiskPolicy::new(self.disk.path()).fixed_size(true))
+    }
+
+    /// Starts a device with settings of the test's own.
+    pub fn start_with(&self, config: Config, installer: impl Installer + 'static) -> Device {
+        Device::start(config, self.tls(), installer, |_| Decision::Apply)
+    }
+
+    pub fn start(&self) -> Device {
+        self.start_with(self.config(), self.installer())
+    }
+
+    /// Waits for the next event of the hub, from its first, that fits.
+    pub fn hub_saw(&self, what: &str, wanted: impl FnMut(&HubEvent) -> bool) -> HubEvent {
+        let seen = self.hub.wait_for(LIMIT, wanted);
+        seen.unwrap_or_else(|| panic!("the hub never saw {what}; its log: {:#?}", self.hub.log()))
+    }
+
+    pub fn hub_saw_status(&self, wanted: &str) -> Option<String> {
+        let event =
+            self.hub_saw(wanted, |e| matches!(e, HubEvent::Status { status, .. } if status == wanted));
+        let HubEvent::Status { reason, .. } = event else { unreachable!() };
+        reason
+    }
+}
+
+/// A running device and what it says.
+pub struct Device {
+    pub handle: Handle,
+    pub events: Receiver<Event>,
+    pub notices: Receiver<String>,
+    pub reboots: Receiver<String>,
+}
+
+impl Device {
+    pub fn start(
+        config: Config,
+        tls: Tls,
+        installer: impl Installer + 'static,
+        decide: impl FnMut(&UpdateInfo) -> Decision + Send + 'static,
+    ) -> Self {
+        let (events_sender, events) = channel();
+        let (reboots_sender, reboots) = channel();
+        let client = Recorder { events: events_sender, reboots: reboots_sender, decide: Box::new(decide) };
+        let (notices_sender, notices) = channel();
+        let options = Options::new(tls, installer, client)
+            .seed(1)
+            .on_notice(move |notice| drop(notices_sender.send(notice.to_owned())));
+        let handle = Runner::new(config, options).unwrap().spawn().unwrap();
+        Self { handle, events, notices, reboots }
+    }
+
+    /// Waits for an event that fits; those before it are passed over.
+    pub fn until(&self, what: &str, mut wanted: impl FnMut(&Event) -> bool) -> Event {
+        let end = Instant::now() + LIMIT;
+        let mut passed = Vec::new();
+        while let Ok(event) = self.events.recv_timeout(end.saturating_duration_since(Instant::now())) {
+            if wanted(&event) {
+                return event;
+            }
+            passed.push(event);
+        }
+        panic!("never {what}; instead: {passed:#?}; status: {:?}", self.handle.status());
+    }
+
+    pub fn until_joined(&self) {
+        self.until("joined", |event| *event == Event::Joined);
+    }
+
+    pub fn status_when(&self, what: &str, wanted: impl Fn(&Status) -> bool) -> Status {
+        let (status, yes) = self.handle.wait_until(LIMIT, wanted);
+        assert!(yes, "never {what}: {status:?}");
+        status
+    }
+
+    /// Asserts that the connection works in both directions, now or after a reconnect.
+    pub fn answers(&self, hub: &HubServer) {
+        let end = Instant::now() + LIMIT;
+        while Instant::now() < end {
+            hub.broadcast("identify", &serde_json::json!({}));
+            let short = Instant::now() + Duration::from_millis(200);
+            while let Ok(event) = self.events.recv_timeout(short.saturating_duration_since(Instant::now())) {
+                if event == Event::Identify {
+                    return;
+                }
+            }
+        }
+        panic!("the device no longer answers: {:?}", self.handle.status());
+    }
+
+    /// Waits for the end, but not for ever.
+    pub fn exit(&self) -> Exit {
+        self.status_when("stopped", |status| status.exit.is_some()).exit.unwrap()
+    }
+
+    /// Stops it and asserts that this is quick.
+    pub fn stop(&self) {
+        let before = Instant::now();
+        assert_eq!(self.handle.stop(), Exit::Stopped);
+        assert!(before.elapsed() < Duration::from_secs(5), "stopping took {:?}", before.elapsed());
+    }
+}
+
+struct Recorder {
+    events: Sender<Event>,
+    reboots: Sender<String>,
+    decide: Box<dyn FnMut(&UpdateInfo) -> Decision + Send>,
+}
+
+impl Client for Recorder {
+    fn event(&mut self, event: &Event) {
+        let _ = self.events.send(event.clone());
+    }
+
+    fn update_available(&mut self, _running: &FirmwareMeta, update: &UpdateInfo) -> Decision {
+        (self.decide)(update)
+    }
+
+    fn reboot(&mut self, reason: &str) {
+        let _ = self.reboots.send(reason.to_owned());
+    }
+}
+
+/// A switch that a test holds and a thread of the device waits at.
+#[derive(Clone, Default)]
+pub struct Gate(Arc<(Mutex<bool>, std::sync::Condvar)>);
+
+impl Gate {
+    pub fn open(&self) {
+        *self.0.0.lock().unwrap() = true;
+        self.0.1.notify_all();
+    }
+
+    pub fn pass(&self) {
+        let guard = self.0.0.lock().unwrap();
+        drop(self.0.1.wait_while(guard, |open| !*open).unwrap());
+    }
+}

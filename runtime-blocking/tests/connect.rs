@@ -1,0 +1,289 @@
+//! Connecting, staying connected, and coming back.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, missing_docs)]
+
+mod common;
+
+use std::time::Duration;
+
+use common::{Bench, Device, LIMIT, SERIAL};
+use nerves_hub_link_blocking::{Exit, HandleError, Options, Runner, RunnerError};
+use nerves_hub_link_protocol::{Client, Decision, Event, FirmwareMeta, UpdateInfo};
+use nerves_hub_link_testkit::hub::HubEvent;
+use nerves_hub_link_testkit::server::{Firmware, Garbage, HubOptions, HubServer, Mischief, Times};
+use nerves_hub_link_transport::{Roots, Tls, TlsOptions};
+
+#[test]
+fn a_device_connects_and_joins_over_tls() {
+    let bench = Bench::new();
+    let device = bench.start();
+    let event = bench.hub_saw("a join", |event| matches!(event, HubEvent::Joined { .. }));
+    let HubEvent::Joined { identifier, version, validated, auto_revert_detected, .. } = event else {
+        unreachable!()
+    };
+    assert_eq!((identifier.as_str(), version.as_str()), (SERIAL, "1.0.0"));
+    assert_eq!((validated, auto_revert_detected), (Some(true), false));
+    let status = device.status_when("joined", |status| status.joined());
+    assert!(status.connected() && status.last_error.is_none() && status.exit.is_none());
+    assert!(device.handle.connected() && device.handle.joined());
+    bench.hub_saw(
+        "the interface",
+        |event| matches!(event, HubEvent::NetworkInterface { interface: Some(name), .. } if name == "lo"),
+    );
+    device.stop();
+    bench.hub_saw("the device leave", |event| matches!(event, HubEvent::Disconnected { .. }));
+}
+
+#[test]
+fn a_plain_connection_works_too() {
+    let bench = Bench::new();
+    let hub = HubServer::start(HubOptions { tls: false, ..HubOptions::default() }).unwrap();
+    let mut config = bench.config();
+    config.host = hub.url();
+    let device = bench.start_with(config, bench.installer());
+    device.until_joined();
+    device.stop();
+}
+
+#[test]
+fn a_server_that_nobody_vouches_for_is_not_talked_to() {
+    let bench = Bench::new();
+    let other = HubServer::start(HubOptions::default()).unwrap();
+    let tls = Tls::new(&TlsOptions::new(Roots::Pem(other.ca_pem().as_bytes().to_vec()))).unwrap();
+    let device = Device::start(bench.config(), tls, bench.installer(), |_| Decision::Apply);
+    let event = device.until("disconnected", |event| matches!(event, Event::Disconnected { .. }));
+    let Event::Disconnected { reason, .. } = event else { unreachable!() };
+    assert!(reason.contains("localhost"), "{reason}");
+    assert!(device.handle.status().last_error.is_some());
+    device.stop();
+    assert!(!bench.hub.log().iter().any(|event| matches!(event, HubEvent::Connected { .. })));
+}
+
+#[test]
+fn a_hub_that_is_away_is_waited_for() {
+    let mut bench = Bench::new();
+    bench.hub.down();
+    let device = bench.start();
+    for _ in 0..3 {
+        let event = device.until("refused", |event| matches!(event, Event::Disconnected { .. }));
+        let Event::Disconnected { reason, retry_at } = event else { unreachable!() };
+        assert!(reason.contains("localhost") && reason.contains("refused"), "{reason}");
+        assert!(retry_at.is_some());
+    }
+    bench.hub.up().unwrap();
+    device.until_joined();
+    device.stop();
+}
+
+#[test]
+fn a_restarted_hub_is_joined_again() {
+    let mut bench = Bench::new();
+    let device = bench.start();
+    device.until_joined();
+    bench.hub.restart().unwrap();
+    device.until_joined();
+    device.answers(&bench.hub);
+    device.stop();
+}
+
+#[test]
+fn a_hub_that_never_says_a_word_is_given_up_and_tried_again() {
+    let bench = Bench::new();
+    bench.hub.mischief(Mischief::Silent, Times::Once);
+    let mut config = bench.config();
+    config.connect_timeout = Duration::from_millis(200);
+    let device = bench.start_with(config, bench.installer());
+    let event = device.until("given up", |event| matches!(event, Event::Disconnected { .. }));
+    assert!(matches!(&event, Event::Disconnected { reason, .. } if reason.contains("too long")), "{event:?}");
+    device.until_joined();
+    device.stop();
+}
+
+#[test]
+fn a_socket_that_goes_mute_is_given_up_by_its_heartbeat() {
+    let bench = Bench::new();
+    bench.hub.mischief(Mischief::NoHeartbeatReplies, Times::UntilCleared);
+    let mut config = bench.config();
+    config.heartbeat = Duration::from_millis(100);
+    let device = bench.start_with(config, bench.installer());
+    device.until_joined();
+    device.until("gone", |event| matches!(event, Event::Disconnected { .. }));
+    bench.hub.clear_mischief();
+    device.until_joined();
+    device.stop();
+}
+
+#[test]
+fn a_refusal_is_explained_and_tried_again() {
+    let bench = Bench::new();
+    let refusal = Mischief::RefuseUpgrade { status: 503, retry_after: None };
+    bench.hub.mischief(refusal, Times::Once);
+    let device = bench.start();
+    device.until("refused", |event| matches!(event, Event::Refused { status: 503, .. }));
+    device.until_joined();
+    device.stop();
+}
+
+#[test]
+fn garbage_never_ends_a_device() {
+    let bench = Bench::new();
+    let device = bench.start();
+    device.until_joined();
+    for garbage in [
+        Garbage::InvalidJson,
+        Garbage::WrongArity,
+        Garbage::NotAnArray,
+        Garbage::InvalidUtf8,
+        Garbage::Binary,
+        Garbage::UnknownEvent,
+        Garbage::WrongPayload,
+        Garbage::UnknownTopic,
+        Garbage::Oversize(8_000_001),
+    ] {
+        println!("{garbage:?}");
+        bench.hub.send_garbage(&garbage);
+        device.answers(&bench.hub);
+        assert!(device.handle.status().exit.is_none());
+    }
+    bench.hub.crash_channels();
+    device.answers(&bench.hub);
+    device.stop();
+}
+
+#[test]
+fn the_handle_goes_offline_and_back_and_reconnects() {
+    let bench = Bench::new();
+    let device = bench.start();
+    device.until_joined();
+    device.handle.reconnect().unwrap();
+    device.until("left", |event| matches!(event, Event::Disconnected { .. }));
+    device.until_joined();
+    device.handle.disconnect().unwrap();
+    device.status_when("offline", |status| !status.connected());
+    device.handle.connect().unwrap();
+    device.until_joined();
+    let clone = device.handle.clone();
+    device.stop();
+    assert_eq!(clone.wait(), Exit::Stopped);
+    assert_eq!(clone.reconnect(), Err(HandleError::Stopped));
+}
+
+#[test]
+fn a_refused_command_is_told_and_changes_nothing() {
+    let bench = Bench::new();
+    let device = bench.start();
+    device.until_joined();
+    let nobody = nerves_hub_link_protocol::OfferId(99);
+    device.handle.decide(nobody, Decision::Apply).unwrap();
+    let notice = device.notices.recv_timeout(LIMIT).unwrap();
+    assert!(notice.contains("offer 99"), "{notice}");
+    device.answers(&bench.hub);
+    device.stop();
+}
+
+#[test]
+fn validation_is_reported_once_the_application_says_so() {
+    let bench = Bench::new();
+    let mut config = bench.config();
+    config.firmware_validated = Some(false);
+    let device = bench.start_with(config, bench.installer());
+    device.until_joined();
+    device.handle.firmware_validated().unwrap();
+    bench.hub_saw("validation", |event| matches!(event, HubEvent::Validated { .. }));
+    device.stop();
+}
+
+#[test]
+fn a_reboot_request_ends_the_run_after_the_application_was_asked() {
+    let bench = Bench::new();
+    let device = bench.start();
+    device.until_joined();
+    bench.hub.broadcast("reboot", &serde_json::json!({}));
+    let Exit::Reboot { reason } = device.exit() else { panic!("{:?}", device.handle.status()) };
+    assert_eq!(device.reboots.recv_timeout(LIMIT).unwrap(), reason);
+    bench.hub_saw("the farewell", |event| matches!(event, HubEvent::Rebooting { .. }));
+    assert_eq!(device.handle.stop(), Exit::Reboot { reason }, "a second end changes nothing");
+}
+
+#[test]
+fn stopping_is_quick_at_any_moment() {
+    let bench = Bench::new();
+    // At once, perhaps before the first connection.
+    bench.start().stop();
+    // While the hub keeps silent.
+    bench.hub.mischief(Mischief::Silent, Times::UntilCleared);
+    let device = bench.start();
+    device.until("dialling", |event| matches!(event, Event::Connecting { .. }));
+    device.stop();
+    bench.hub.clear_mischief();
+    // While waiting for the next attempt.
+    let mut config = bench.config();
+    config.backoff.min = Duration::from_secs(600);
+    config.backoff.max = Duration::from_secs(600);
+    bench.hub.mischief(Mischief::RefuseUpgrade { status: 401, retry_after: None }, Times::UntilCleared);
+    let device = bench.start_with(config, bench.installer());
+    device.until("refused", |event| matches!(event, Event::Disconnected { .. }));
+    device.stop();
+}
+
+#[test]
+fn a_panicking_callback_is_told_and_the_device_goes_on() {
+    struct Clumsy(std::sync::mpsc::Sender<Event>);
+    impl Client for Clumsy {
+        fn event(&mut self, event: &Event) {
+            let _ = self.0.send(event.clone());
+        }
+        fn connected(&mut self) {
+            panic!("no thought given to this");
+        }
+        fn update_available(&mut self, _: &FirmwareMeta, _: &UpdateInfo) -> Decision {
+            panic!("nor to this");
+        }
+    }
+    let bench = Bench::new();
+    let (sender, events) = std::sync::mpsc::channel();
+    let (notice, notices) = std::sync::mpsc::channel();
+    let options = Options::new(bench.tls(), bench.installer(), Clumsy(sender))
+        .on_notice(move |text| drop(notice.send(text.to_owned())));
+    let mut config = bench.config();
+    config.decision_timeout = Duration::from_millis(100);
+    let before = std::fs::read(bench.disk.path()).unwrap();
+    let handle = Runner::new(config, options).unwrap().spawn().unwrap();
+    assert!(notices.recv_timeout(LIMIT).unwrap().contains("no thought given to this"));
+    bench.hub.deploy(Firmware::from_archive(&bench.firmware("1.1.0")).unwrap());
+    assert!(notices.recv_timeout(LIMIT).unwrap().contains("nor to this"));
+    // No answer is no consent: the machine asks the server to come back later.
+    bench.hub_saw_status("rescheduled");
+    let device = Device { handle, events, notices, reboots: std::sync::mpsc::channel().1 };
+    device.answers(&bench.hub);
+    device.stop();
+    assert_eq!(std::fs::read(bench.disk.path()).unwrap(), before);
+}
+
+#[test]
+fn a_callback_may_stop_the_device_it_belongs_to() {
+    struct Quitter(std::sync::mpsc::Receiver<nerves_hub_link_blocking::Handle>);
+    impl Client for Quitter {
+        fn connected(&mut self) {
+            self.0.recv_timeout(LIMIT).unwrap().stop();
+        }
+    }
+    let bench = Bench::new();
+    let (sender, handles) = std::sync::mpsc::channel();
+    let runner =
+        Runner::new(bench.config(), Options::new(bench.tls(), bench.installer(), Quitter(handles))).unwrap();
+    sender.send(runner.handle()).unwrap();
+    let handle = runner.handle();
+    assert_eq!(runner.run(), Exit::Stopped);
+    assert_eq!(handle.wait(), Exit::Stopped);
+}
+
+#[test]
+fn settings_that_make_no_sense_are_refused_at_once() {
+    let bench = Bench::new();
+    let mut config = bench.config();
+    config.host = "not a host".to_owned();
+    struct Quiet;
+    impl Client for Quiet {}
+    let error = Runner::new(config, Options::new(bench.tls(), bench.installer(), Quiet)).unwrap_err();
+    assert!(matches!(error, RunnerError::Config(_)), "{error}");
+}

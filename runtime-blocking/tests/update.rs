@@ -1,0 +1,311 @@
+//! Updates from offer to reboot, and everything that can go wrong in between.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, missing_docs)]
+
+mod common;
+
+use common::{Bench, Device, Gate, LIMIT};
+use nerves_hub_link_blocking::Exit;
+use nerves_hub_link_platform::install::{
+    DiskPolicy, FwupStreamInstaller, Install, InstallError, InstallReport, InstallRequest, Installer,
+};
+use nerves_hub_link_protocol::{Decision, Event};
+use nerves_hub_link_testkit::firmware::{SigningKey, Tamper, tamper};
+use nerves_hub_link_testkit::hub::HubEvent;
+use nerves_hub_link_testkit::server::{Firmware, Mischief, Times};
+
+impl Bench {
+    fn deploy(&self, version: &str) {
+        self.hub.deploy(Firmware::from_archive(&self.firmware(version)).unwrap());
+    }
+
+    /// Deploys the firmware's description with other bytes behind it.
+    fn deploy_bytes(&self, version: &str, change: impl FnOnce(&[u8]) -> Vec<u8>) {
+        let archive = self.firmware(version);
+        let bytes = change(&archive.bytes().unwrap());
+        self.hub.deploy(Firmware::from_bytes(bytes, archive.meta).unwrap());
+    }
+
+    fn image(&self) -> Vec<u8> {
+        std::fs::read(self.disk.path()).unwrap()
+    }
+
+    /// The update was written, the device wants to restart, and the new firmware comes up.
+    fn assert_updated(&self, device: &Device) {
+        let exit = device.exit();
+        assert!(matches!(exit, Exit::Reboot { .. }), "{exit:?}; the hub: {:#?}", self.hub.log());
+        assert_eq!(self.disk.boot().unwrap().meta.version, "1.1.0");
+    }
+
+    /// The update failed for a reason, the hub heard of it, and the device runs on with the old firmware.
+    fn assert_failed(&self, device: &Device, word: &str) {
+        let reason = self.hub_saw_status("failed").unwrap_or_default();
+        assert!(reason.contains(word), "the hub heard: {reason}");
+        device.answers(&self.hub);
+        assert!(device.handle.status().exit.is_none());
+        assert_eq!(self.disk.boot().unwrap().meta.version, "1.0.0");
+        device.stop();
+    }
+
+    fn downloads(&self) -> Vec<(u16, u64)> {
+        let download = |event: &HubEvent| match event {
+            HubEvent::Download { status, from, .. } => Some((*status, *from)),
+            _ => None,
+        };
+        self.hub.log().iter().filter_map(download).collect()
+    }
+}
+
+#[test]
+fn an_update_streams_to_the_disk_reboots_and_is_confirmed() {
+    let bench = Bench::new();
+    let device = bench.start();
+    device.until_joined();
+    bench.deploy("1.1.0");
+    bench.assert_updated(&device);
+    for status in ["received", "started", "completed"] {
+        bench.hub_saw_status(status);
+    }
+    // The next boot.
+    let device = bench.start();
+    bench.hub_saw("success", |event| matches!(event, HubEvent::UpdateSucceeded { .. }));
+    let joined = |event: &HubEvent| matches!(event, HubEvent::Joined { version, validated: Some(false), .. } if version == "1.1.0");
+    bench.hub_saw("the new firmware, not yet validated", joined);
+    device.handle.firmware_validated().unwrap();
+    bench.hub_saw("validation", |event| matches!(event, HubEvent::Validated { .. }));
+    device.stop();
+}
+
+#[test]
+fn keys_from_the_hub_are_enough() {
+    let bench = Bench::new();
+    let mut config = bench.config();
+    config.public_keys.clear();
+    bench.deploy("1.1.0");
+    let device = bench.start_with(config, bench.installer());
+    bench.assert_updated(&device);
+}
+
+#[test]
+fn a_download_that_breaks_again_and_again_is_resumed() {
+    let bench = Bench::new();
+    bench.hub.mischief(Mischief::CutDownload { after: 100_000 }, Times::Count(3));
+    bench.deploy("1.1.0");
+    let device = bench.start();
+    bench.assert_updated(&device);
+    let downloads = bench.downloads();
+    assert_eq!(downloads.len(), 4, "{downloads:?}");
+    assert!(downloads.windows(2).all(|pair| pair[0].1 < pair[1].1), "each goes on further: {downloads:?}");
+    assert!(downloads[1..].iter().all(|(status, _)| *status == 206), "{downloads:?}");
+}
+
+#[test]
+fn a_server_that_ignores_ranges_costs_time_and_nothing_else() {
+    let bench = Bench::new();
+    bench.hub.mischief(Mischief::CutDownload { after: 200_000 }, Times::Once);
+    bench.hub.mischief(Mischief::IgnoreRange, Times::UntilCleared);
+    bench.deploy("1.1.0");
+    let device = bench.start();
+    bench.assert_updated(&device);
+}
+
+#[test]
+fn a_wrong_range_is_not_written() {
+    let bench = Bench::new();
+    bench.hub.mischief(Mischief::CutDownload { after: 200_000 }, Times::Once);
+    bench.hub.mischief(Mischief::WrongContentRange { by: 10 }, Times::Once);
+    bench.deploy("1.1.0");
+    let device = bench.start();
+    bench.assert_updated(&device);
+}
+
+#[test]
+fn redirects_and_busy_storage_are_followed_and_waited_for() {
+    let bench = Bench::new();
+    bench.hub.mischief(Mischief::RedirectDownload { location: None }, Times::Once);
+    bench.hub.mischief(Mischief::RefuseDownload { status: 503, retry_after: None }, Times::Once);
+    bench.deploy("1.1.0");
+    let device = bench.start();
+    bench.assert_updated(&device);
+}
+
+#[test]
+fn a_hub_that_restarts_in_the_middle_of_a_download_stops_nothing() {
+    let mut bench = Bench::new();
+    bench.hub.mischief(Mischief::SlowBody { bytes: 4096, every_ms: 5 }, Times::Once);
+    bench.deploy("1.1.0");
+    let device = bench.start();
+    device.until("half way", |event| matches!(event, Event::UpdateProgress { percent: 20.., .. }));
+    bench.hub.restart().unwrap();
+    bench.assert_updated(&device);
+    let resumed = |event: &HubEvent| matches!(event, HubEvent::Joined { currently_downloading: Some(_), .. });
+    bench.hub_saw("a device that still downloads", resumed);
+    let downloads = bench.downloads();
+    assert!(downloads.last().unwrap().1 > 0, "the download was resumed, not repeated: {downloads:?}");
+}
+
+#[test]
+fn firmware_that_was_tampered_with_is_refused_by_name() {
+    for (how, word) in [
+        (Tamper::Resource { name: "rootfs.img".to_owned(), offset: 300_000 }, "rootfs.img"),
+        (Tamper::MetaConf, "signature"),
+        (Tamper::Unsigned, "signed"),
+    ] {
+        println!("{how:?}");
+        let bench = Bench::new();
+        bench.deploy_bytes("1.1.0", |bytes| tamper(bytes, &how).unwrap());
+        let device = bench.start();
+        bench.assert_failed(&device, word);
+    }
+}
+
+#[test]
+fn firmware_of_a_stranger_changes_no_byte() {
+    let bench = Bench::new();
+    let mut config = bench.config();
+    config.public_keys = vec![SigningKey::from_seed(2).public_key()];
+    config.accept_server_keys = false;
+    bench.deploy("1.1.0");
+    let before = bench.image();
+    let device = bench.start_with(config, bench.installer());
+    bench.assert_failed(&device, "signature");
+    assert_eq!(bench.image()[BENCH_SLOT_B..], before[BENCH_SLOT_B..]);
+}
+
+/// Behind everything that a boot writes.
+const BENCH_SLOT_B: usize = 2 << 20;
+
+#[test]
+fn without_a_key_an_update_is_refused() {
+    let bench = Bench::new();
+    let mut config = bench.config();
+    config.public_keys.clear();
+    let firmware = Firmware::from_archive(&bench.firmware("1.1.0")).unwrap().without_public_keys();
+    bench.hub.deploy(firmware);
+    let device = bench.start_with(config, bench.installer());
+    bench.assert_failed(&device, "key");
+}
+
+#[test]
+fn a_disk_that_is_too_small_is_said_in_words() {
+    let bench = Bench::new();
+    let length = (bench.layout.slot_b + 100) * 512;
+    std::fs::OpenOptions::new().write(true).open(bench.disk.path()).unwrap().set_len(length).unwrap();
+    bench.deploy("1.1.0");
+    let device = bench.start();
+    bench.assert_failed(&device, "Check media size");
+}
+
+#[test]
+fn a_missing_disk_is_said_in_words() {
+    let bench = Bench::new();
+    let config = bench.config();
+    let installer = FwupStreamInstaller::new(DiskPolicy::new(bench.path("nothing")));
+    bench.deploy("1.1.0");
+    let device = bench.start_with(config, installer);
+    bench.assert_failed(&device, "does not exist");
+    assert!(!bench.path("nothing").exists());
+}
+
+/// An installer that does what a test wants at the first byte.
+struct Odd<F>(F);
+
+struct OddInstall<F>(F);
+
+impl<F: Fn() -> Result<(), InstallError> + Clone + Send + 'static> Installer for Odd<F> {
+    fn begin(&mut self, _: InstallRequest) -> Result<Box<dyn Install>, InstallError> {
+        Ok(Box::new(OddInstall(self.0.clone())))
+    }
+}
+
+impl<F: Fn() -> Result<(), InstallError> + Send> Install for OddInstall<F> {
+    fn write(&mut self, _: &[u8]) -> Result<(), InstallError> {
+        self.0()
+    }
+
+    fn finish(self: Box<Self>) -> Result<InstallReport, InstallError> {
+        Ok(InstallReport::default())
+    }
+}
+
+#[test]
+fn a_full_disk_is_said_in_words() {
+    let bench = Bench::new();
+    bench.deploy("1.1.0");
+    let full = || Err(InstallError::Failed("write failed: no space left on device".to_owned()));
+    let device = bench.start_with(bench.config(), Odd(full));
+    bench.assert_failed(&device, "no space left");
+}
+
+#[test]
+fn an_installer_that_panics_fails_the_update_and_nothing_else() {
+    let bench = Bench::new();
+    bench.deploy("1.1.0");
+    let device = bench.start_with(bench.config(), Odd(|| panic!("flash driver bug")));
+    bench.assert_failed(&device, "flash driver bug");
+}
+
+#[test]
+fn a_slow_disk_slows_the_download_and_the_connection_lives() {
+    let bench = Bench::with_rootfs(4 << 20);
+    let gate = Gate::default();
+    let waits = gate.clone();
+    bench.deploy("1.1.0");
+    let mut config = bench.config();
+    config.heartbeat = std::time::Duration::from_millis(50);
+    let device = bench.start_with(
+        config,
+        Odd(move || {
+            waits.pass();
+            Ok(())
+        }),
+    );
+    device.until("started", |event| matches!(event, Event::DownloadStarted { .. }));
+    // The applier stands still; messages and heartbeats still come and go.
+    device.answers(&bench.hub);
+    let mut events = bench.hub.events();
+    while events.wait_for(std::time::Duration::ZERO, |_| true).is_some() {}
+    for _ in 0..3 {
+        let beat = events.wait_for(LIMIT, |event| matches!(event, HubEvent::Heartbeat { .. }));
+        assert!(beat.is_some(), "a heartbeat");
+    }
+    assert!(
+        !bench
+            .hub
+            .log()
+            .iter()
+            .any(|event| matches!(event, HubEvent::Status { status, .. } if status == "completed"))
+    );
+    gate.open();
+    assert!(matches!(device.exit(), Exit::Reboot { .. }));
+}
+
+#[test]
+fn stopping_in_the_middle_of_an_update_writes_nothing_more() {
+    let bench = Bench::new();
+    bench.hub.mischief(Mischief::SlowBody { bytes: 4096, every_ms: 5 }, Times::UntilCleared);
+    bench.deploy("1.1.0");
+    let device = bench.start();
+    device.until("under way", |event| matches!(event, Event::UpdateProgress { percent: 10.., .. }));
+    device.stop();
+    // Nobody holds the disk any more.
+    let disk = DiskPolicy::new(bench.disk.path()).open().unwrap();
+    drop(disk);
+    assert_eq!(bench.disk.boot().unwrap().meta.version, "1.0.0");
+    // A new start begins anew and ends well.
+    bench.hub.clear_mischief();
+    let device = bench.start();
+    bench.assert_updated(&device);
+}
+
+#[test]
+fn an_update_that_the_application_does_not_want_is_not_fetched() {
+    let bench = Bench::new();
+    bench.deploy("1.1.0");
+    let ignore = |_: &_| Decision::Ignore { reason: "the lift is moving".to_owned() };
+    let device = Device::start(bench.config(), bench.tls(), bench.installer(), ignore);
+    let reason = bench.hub_saw_status("ignored").unwrap_or_default();
+    assert!(reason.contains("the lift is moving"), "{reason}");
+    device.answers(&bench.hub);
+    assert!(bench.downloads().is_empty());
+    device.stop();
+}
