@@ -11,6 +11,8 @@ pub(super) struct Inflater {
     output: Box<[u8]>,
     /// The output was filled, so more may come without more input.
     full: bool,
+    /// The stream turned out to be broken behind what was produced.
+    broken: bool,
 }
 
 /// What a step of inflating came to.
@@ -30,28 +32,41 @@ pub(super) struct Broken;
 
 impl Inflater {
     pub(super) fn new() -> Self {
-        Self { machine: Decompress::new(false), output: vec![0; DATA_PIECE].into_boxed_slice(), full: false }
+        Self {
+            machine: Decompress::new(false),
+            output: vec![0; DATA_PIECE].into_boxed_slice(),
+            full: false,
+            broken: false,
+        }
     }
 
     /// Begins a new stream.
     pub(super) fn reset(&mut self) {
         self.machine.reset(false);
         self.full = false;
+        self.broken = false;
     }
 
     /// Tells whether a step without input can produce something.
     pub(super) fn has_more(&self) -> bool {
-        self.full
+        self.full || self.broken
     }
 
     /// Inflates as much as the input and the buffer allow.
     pub(super) fn step(&mut self, input: &[u8]) -> Result<Inflated, Broken> {
+        if self.broken {
+            return Err(Broken);
+        }
         let (before_in, before_out) = (self.machine.total_in(), self.machine.total_out());
-        let status =
-            self.machine.decompress(input, &mut self.output, FlushDecompress::None).map_err(|_| Broken)?;
+        let status = self.machine.decompress(input, &mut self.output, FlushDecompress::None);
         let taken = usize::try_from(self.machine.total_in() - before_in).map_err(|_| Broken)?;
         let produced = usize::try_from(self.machine.total_out() - before_out).map_err(|_| Broken)?;
-        let done = status == Status::StreamEnd;
+        // What stands before the broken place comes out first, so that the pieces of the input do not matter.
+        self.broken = status.is_err();
+        if self.broken && produced == 0 {
+            return Err(Broken);
+        }
+        let done = matches!(status, Ok(Status::StreamEnd));
         if !done && taken == 0 && produced == 0 && !input.is_empty() {
             // A machine that neither takes nor gives would be called for ever.
             return Err(Broken);

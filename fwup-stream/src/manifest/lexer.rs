@@ -70,7 +70,7 @@ impl<'a> Lexer<'a> {
                 (b'\'', _) => return self.single_quoted(),
                 (b'$', Some(b'{')) => {
                     if let Some(value) = self.variable()? {
-                        return Ok(Token::Text(up_to_nul(value)));
+                        return Ok(Token::Text(value));
                     }
                     return self.bare();
                 }
@@ -132,7 +132,8 @@ impl<'a> Lexer<'a> {
                 [] => return Ok(Token::End),
                 [b'"', ..] => {
                     self.skip(1);
-                    return utf8(text).map(|text| Token::Text(up_to_nul(text)));
+                    text.truncate(text.iter().position(|byte| *byte == 0).unwrap_or(text.len()));
+                    return utf8(text).map(Token::Text);
                 }
                 [b'\\', ..] => self.escape(&mut text)?,
                 [b'$', b'{', ..] => match self.variable()? {
@@ -250,11 +251,4 @@ fn is_bare(byte: u8) -> bool {
 /// boot loader's variables.
 fn utf8(bytes: Vec<u8>) -> Result<String, String> {
     String::from_utf8(bytes).map_err(|_| "text is not UTF-8".to_owned())
-}
-
-fn up_to_nul(mut text: String) -> String {
-    if let Some(end) = text.find('\0') {
-        text.truncate(end);
-    }
-    text
 }
