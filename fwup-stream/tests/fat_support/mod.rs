@@ -2,6 +2,8 @@
 
 #![allow(dead_code, reason = "each test uses its part")]
 
+pub mod check;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::Read;
 use std::path::{Path, PathBuf};
@@ -238,7 +240,7 @@ impl Case {
         if quiet {
             let mut lines = outcome.printed.clone();
             lines.extend(outcome.error.clone());
-            let text: String = lines.iter().map(|line| format!("fwup: {line}\n")).collect();
+            let text = lines.iter().fold(String::new(), |text, line| text + "fwup: " + line + "\n");
             let expected = run["stdout"].as_str().unwrap();
             // How much of a file fits into its last piece depends on the size of the pieces.
             let cut = |text: &str| text.split(", expected ").next().unwrap().to_owned();
@@ -366,7 +368,7 @@ fn write_resource(
         }
         offset += part.iter().map(|length| *length as u64).sum::<u64>();
     }
-    if data.lengths.len() % 2 == 0 && offset > 0 {
+    if data.lengths.len().is_multiple_of(2) && offset > 0 {
         // A final hole: its last bytes are written, which fills what is before.
         let tail = (*data.lengths.last().unwrap()).min(512);
         mounts
@@ -466,5 +468,5 @@ fn entry_data(archive: &[u8], entry: &Value) -> Vec<u8> {
 
 /// SHA-256 in hex.
 pub fn sha256(data: &[u8]) -> String {
-    Sha256::digest(data).iter().map(|byte| format!("{byte:02x}")).collect()
+    format!("{:x}", Sha256::digest(data))
 }
