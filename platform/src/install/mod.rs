@@ -15,6 +15,12 @@ pub trait Installer: Send {
     fn begin(&mut self, request: InstallRequest) -> Result<Box<dyn Install>, InstallError>;
 }
 
+impl<T: Installer + ?Sized> Installer for Box<T> {
+    fn begin(&mut self, request: InstallRequest) -> Result<Box<dyn Install>, InstallError> {
+        (**self).begin(request)
+    }
+}
+
 /// An update being applied. Dropping it cancels: nothing more is written, and the running firmware
 /// stays the one that boots.
 pub trait Install: Send {

@@ -1,0 +1,192 @@
+//! The command line.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Args, Parser, Subcommand};
+
+/// Over-the-air updates from NervesHub, for any Linux device.
+#[derive(Debug, Parser)]
+#[command(name = "nerves-hub-link", version, max_term_width = 100)]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Connect this device to a NervesHub server and apply the updates it sends.
+    Run(Box<RunArgs>),
+    /// Show one update end to end, on this machine, with a stand-in for the server.
+    #[cfg(feature = "demo")]
+    Demo(crate::demo::DemoArgs),
+}
+
+/// The settings of `run`.
+#[derive(Debug, Args)]
+pub struct RunArgs {
+    /// The server: a name, name:port, or URL (wss://, or ws:// without TLS).
+    #[arg(long, value_name = "URL", env = "NERVES_HUB_HOST")]
+    pub host: String,
+    /// This device's identifier (serial number).
+    #[arg(long, value_name = "ID", env = "NERVES_HUB_SERIAL")]
+    pub serial: String,
+    /// The key of the product's shared secret (nhp_...), or of this device's (nhd_...).
+    #[arg(long, value_name = "K", env = "NERVES_HUB_PRODUCT_KEY")]
+    pub product_key: String,
+    /// The secret that belongs to the key. Better given in the environment, where others don't see it.
+    #[arg(long, value_name = "S", env = "NERVES_HUB_PRODUCT_SECRET", hide_env_values = true)]
+    pub product_secret: String,
+    /// The disk that updates are written to: an image file, or a block device with --allow-block-device.
+    #[arg(long, value_name = "FILE")]
+    pub disk: PathBuf,
+    /// Allow --disk to be a block device. An update overwrites parts of it.
+    #[arg(long)]
+    pub allow_block_device: bool,
+    /// A public key that firmware must be signed with: the text, or a file that fwup -g made. Repeatable.
+    #[arg(long, value_name = "KEY")]
+    pub public_key: Vec<String>,
+    /// Trust the keys the server sends instead of those given here, too.
+    #[arg(long)]
+    pub accept_server_keys: bool,
+    /// Trust the certificate authorities in this PEM or DER file instead of the system's.
+    #[arg(long, value_name = "FILE")]
+    pub ca: Option<PathBuf>,
+    /// The archive's task to apply: the first of this name or prefix whose requirements hold.
+    #[arg(long, value_name = "NAME", default_value = "upgrade")]
+    pub task: String,
+    /// Where the U-Boot environment is on the disk, in bytes.
+    #[arg(long, value_name = "OFFSET:SIZE[:OFFSET2]", default_value = "0x2000:0x2000")]
+    pub uboot_env: EnvLocation,
+    /// The identity of the running firmware, where the U-Boot environment has none.
+    #[command(flatten)]
+    pub firmware: FirmwareArgs,
+    /// Mark a firmware that isn't validated yet as good once the server has accepted the device.
+    #[arg(long)]
+    pub validate_when_joined: bool,
+    /// Run this with /bin/sh to restart the device after an update, instead of only ending.
+    #[arg(long, value_name = "COMMAND")]
+    pub reboot_command: Option<String>,
+    /// Seconds to wait before a broken download is tried again.
+    #[arg(long, value_name = "SECONDS", default_value = "15", value_parser = seconds)]
+    pub retry_delay: Duration,
+    /// How to print what happens.
+    #[arg(long, value_enum, default_value_t = Format::Plain)]
+    pub log: Format,
+    /// Where the demonstration lets the power fail.
+    #[cfg(feature = "demo")]
+    #[arg(long, hide = true, value_name = "BYTES")]
+    pub fail_power_after: Option<u64>,
+}
+
+/// The identity of the running firmware.
+#[derive(Debug, Clone, Default, Args)]
+pub struct FirmwareArgs {
+    /// UUID of the running firmware, as `fwup -m` prints it.
+    #[arg(long, value_name = "UUID")]
+    pub firmware_uuid: Option<String>,
+    /// Product of the running firmware.
+    #[arg(long, value_name = "NAME")]
+    pub firmware_product: Option<String>,
+    /// Version of the running firmware.
+    #[arg(long, value_name = "SEMVER")]
+    pub firmware_version: Option<String>,
+    /// Platform of the running firmware.
+    #[arg(long, value_name = "NAME")]
+    pub firmware_platform: Option<String>,
+    /// Architecture of the running firmware.
+    #[arg(long, value_name = "NAME")]
+    pub firmware_architecture: Option<String>,
+}
+
+/// How `run` prints what happens.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum Format {
+    /// Lines for people.
+    Plain,
+    /// One JSON object a line, for programs.
+    Json,
+}
+
+/// Where a U-Boot environment is on a disk, in bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct EnvLocation {
+    /// The first byte.
+    pub offset: u64,
+    /// Bytes of one copy.
+    pub size: u64,
+    /// The first byte of the second copy.
+    pub second: Option<u64>,
+}
+
+impl std::str::FromStr for EnvLocation {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let expected = || format!("expected OFFSET:SIZE or OFFSET:SIZE:OFFSET2 in bytes, got {text:?}");
+        let mut parts = text.split(':').map(number);
+        let mut next = || parts.next().transpose().map_err(|()| expected());
+        let (Some(offset), Some(size), second) = (next()?, next()?, next()?) else {
+            return Err(expected());
+        };
+        if next()?.is_some() || size < 16 {
+            return Err(expected());
+        }
+        Ok(Self { offset, size, second })
+    }
+}
+
+impl std::fmt::Display for EnvLocation {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{:#x}:{:#x}", self.offset, self.size)?;
+        self.second.map_or(Ok(()), |second| write!(f, ":{second:#x}"))
+    }
+}
+
+fn number(text: &str) -> Result<u64, ()> {
+    match text.strip_prefix("0x") {
+        Some(hex) => u64::from_str_radix(hex, 16),
+        None => text.parse(),
+    }
+    .map_err(drop)
+}
+
+fn seconds(text: &str) -> Result<Duration, String> {
+    text.parse::<f64>()
+        .ok()
+        .and_then(|seconds| Duration::try_from_secs_f64(seconds).ok())
+        .filter(|delay| *delay <= Duration::from_secs(86_400))
+        .ok_or_else(|| format!("expected seconds from 0 to 86400, got {text:?}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn environment_locations_are_read_in_decimal_and_hex() {
+        assert_eq!(
+            "0x2000:8192:0x4000".parse(),
+            Ok(EnvLocation { offset: 0x2000, size: 8192, second: Some(0x4000) })
+        );
+        for bad in ["", "1", "1:2:3:4", "x:8192", "0:8", "-1:8192"] {
+            assert!(bad.parse::<EnvLocation>().is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn absurd_delays_are_refused() {
+        assert_eq!(seconds("0.5"), Ok(Duration::from_millis(500)));
+        for bad in ["-1", "NaN", "inf", "86401", "soon"] {
+            assert!(seconds(bad).is_err(), "{bad}");
+        }
+    }
+}

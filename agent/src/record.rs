@@ -1,0 +1,169 @@
+//! What `run` says: one record per happening, for people or for programs.
+
+use std::io::Write;
+use std::time::Instant;
+
+use nerves_hub_link_protocol::{Event, Stage};
+use serde::{Deserialize, Serialize};
+
+use crate::cli::Format;
+
+/// One happening.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Record {
+    /// Seconds since the program started.
+    pub t: f64,
+    /// A stable word for programs, such as `joined` or `progress`.
+    pub kind: String,
+    /// What happened, for a person.
+    pub text: String,
+    /// How far, 0 to 100, for `progress`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub percent: Option<u8>,
+    /// A figure that belongs to the kind: bytes for `download` and `memory`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub number: Option<u64>,
+}
+
+/// Prints records.
+pub struct Recorder {
+    format: Format,
+    start: Instant,
+}
+
+impl Recorder {
+    /// Starts the clock of the records.
+    pub fn new(format: Format) -> Self {
+        Self { format, start: Instant::now() }
+    }
+
+    /// Prints an event of the machine.
+    pub fn event(&self, event: &Event) {
+        let (kind, text, percent, number) = describe(event);
+        self.print(kind, text, percent, number);
+    }
+
+    /// Prints a happening of the program's own.
+    pub fn note(&self, kind: &str, text: impl Into<String>) {
+        self.print(kind, text.into(), None, None);
+    }
+
+    /// Prints a happening with a figure.
+    pub fn figure(&self, kind: &str, text: impl Into<String>, number: u64) {
+        self.print(kind, text.into(), None, Some(number));
+    }
+
+    fn print(&self, kind: &str, text: String, percent: Option<u8>, number: Option<u64>) {
+        let t = (self.start.elapsed().as_secs_f64() * 1000.0).round() / 1000.0;
+        let record = Record { t, kind: kind.to_owned(), text, percent, number };
+        let line = match self.format {
+            // Serialising a struct of texts and numbers can't fail.
+            Format::Json => serde_json::to_string(&record).unwrap_or_default(),
+            Format::Plain => format!("{t:>9.3}  {}", record.text),
+        };
+        // A closed pipe must not end an update: what is said is worth less than what is done.
+        let _ = writeln!(std::io::stdout().lock(), "{line}");
+    }
+}
+
+fn describe(event: &Event) -> (&'static str, String, Option<u8>, Option<u64>) {
+    let plain = |kind, text: String| (kind, text, None, None);
+    match event {
+        Event::Connecting { attempt: 0 } => plain("connecting", "connecting".into()),
+        Event::Connecting { attempt } => {
+            plain("connecting", format!("connecting again, after {attempt} attempts that failed"))
+        }
+        Event::Connected => plain("connected", "connected; joining".into()),
+        Event::Joined => plain("joined", "the server accepted this device".into()),
+        Event::JoinRefused { reason } => plain("join-refused", format!("the server refused the join: {reason}")),
+        Event::Refused { status, explanation } => {
+            plain("refused", format!("the server refused the connection (HTTP {status}): {explanation}"))
+        }
+        Event::Disconnected { reason, retry_at } => plain(
+            "disconnected",
+            format!("disconnected: {reason}{}", if retry_at.is_some() { "; will try again" } else { "" }),
+        ),
+        Event::ClockCorrected { offset_seconds } => plain(
+            "clock",
+            format!("this device's clock is {offset_seconds} s off the server's; signing with the server's time"),
+        ),
+        Event::PublicKeysReceived { count } => {
+            plain("keys", format!("the server sent firmware keys; {count} are trusted now"))
+        }
+        Event::DuplicateIdentitySuspected => plain(
+            "duplicate",
+            "another connection keeps taking this device's place: do two devices share its identifier?".into(),
+        ),
+        Event::UpdateOffered { info, .. } => {
+            let size = info.size.map(|size| format!(", {}", bytes(size))).unwrap_or_default();
+            let text = format!("offered firmware {} ({}{size})", info.firmware.version, info.firmware.uuid);
+            ("offered", text, None, info.size)
+        }
+        Event::UpdateRefused { info, reason } => {
+            plain("update-refused", format!("refused firmware {}: {reason}", info.firmware.version))
+        }
+        Event::DownloadStarted { offset: 0, total, .. } => {
+            let size = total.map(|total| format!(" of {}", bytes(total))).unwrap_or_default();
+            ("download", format!("download{size} started"), None, Some(0))
+        }
+        Event::DownloadStarted { offset, .. } => {
+            ("download", format!("download resumed at {}", bytes(*offset)), None, Some(*offset))
+        }
+        Event::DownloadInterrupted { reason, received, retry_in, .. } => (
+            "interrupted",
+            format!("download broke at {}: {reason}; again in {:.1} s", bytes(*received), retry_in.as_secs_f64()),
+            None,
+            Some(*received),
+        ),
+        Event::UpdateProgress { stage, percent, .. } => match stage {
+            Stage::Downloading => ("downloading", format!("downloaded {percent} %"), Some(*percent), None),
+            Stage::Updating => ("updating", format!("wrote {percent} %"), Some(*percent), None),
+        },
+        Event::UpdateCompleted { .. } => {
+            plain("completed", "the new firmware is written and checked; it boots next".into())
+        }
+        Event::UpdateFailed { reason, .. } => {
+            plain("failed", format!("update failed, the running firmware is untouched: {reason}"))
+        }
+        Event::Identify => plain("identify", "an operator asks which device this is".into()),
+        Event::RebootRequested => plain("reboot-requested", "an operator asks for a restart".into()),
+        Event::Unknown { topic, event } => {
+            plain("unknown", format!("ignored {event:?} on {topic:?}, which this version doesn't know"))
+        }
+        Event::Malformed { reason } => plain("malformed", format!("ignored a message: {reason}")),
+        other => plain("event", format!("{other:?}")),
+    }
+}
+
+/// Formats a number of bytes for people, in powers of 1024.
+pub fn bytes(count: u64) -> String {
+    if count < 1024 {
+        return format!("{count} bytes");
+    }
+    let whole = |unit: u64| (count / unit, (count % unit) * 10 / unit);
+    let ((whole, tenth), name) = match count {
+        0..0x10_0000 => (whole(1 << 10), "KiB"),
+        0x10_0000..0x4000_0000 => (whole(1 << 20), "MiB"),
+        _ => (whole(1 << 30), "GiB"),
+    };
+    format!("{whole}.{tenth} {name}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes_are_said_in_the_fitting_unit() {
+        let said = [0, 1023, 1024, 1536, 0x10_0000, 0x4000_0000].map(bytes);
+        assert_eq!(said, ["0 bytes", "1023 bytes", "1.0 KiB", "1.5 KiB", "1.0 MiB", "1.0 GiB"]);
+    }
+
+    #[test]
+    fn records_survive_the_wire() {
+        let record =
+            Record { t: 1.5, kind: "updating".into(), text: "wrote 42 %".into(), percent: Some(42), number: None };
+        let text = serde_json::to_string(&record).unwrap();
+        assert_eq!(serde_json::from_str::<Record>(&text).unwrap(), record);
+    }
+}

@@ -1,0 +1,159 @@
+//! `run`: this device, connected to a server.
+
+use std::process::{Command, ExitCode};
+use std::sync::mpsc::{Sender, channel};
+use std::sync::{Arc, OnceLock};
+use std::thread;
+
+use nerves_hub_link_blocking::{Exit, Handle, Options, Runner};
+use nerves_hub_link_platform::identity::{self, Identity};
+use nerves_hub_link_platform::install::{DiskPolicy, FwupStreamInstaller, Installer};
+use nerves_hub_link_platform::kv::UbootStore;
+use nerves_hub_link_protocol::{Client, Event};
+use nerves_hub_link_transport::{Tls, TlsOptions};
+
+use crate::cli::RunArgs;
+use crate::memory::resident_kib;
+use crate::record::Recorder;
+use crate::setup;
+
+/// Runs the device until it must restart. Exit status 0 after a reboot was asked for, 1 for a failure.
+pub fn run(args: &RunArgs) -> ExitCode {
+    let recorder = Arc::new(Recorder::new(args.log));
+    match device(args, &recorder) {
+        Ok(Exit::Reboot { reason }) => restart(args, &recorder, &reason),
+        Ok(Exit::Stopped) => ExitCode::SUCCESS,
+        Ok(Exit::Failed { reason }) | Err(reason) => {
+            eprintln!("nerves-hub-link: {reason}");
+            ExitCode::FAILURE
+        }
+        Ok(_) => ExitCode::FAILURE,
+    }
+}
+
+fn device(args: &RunArgs, recorder: &Arc<Recorder>) -> Result<Exit, String> {
+    let disk = DiskPolicy::new(&args.disk).allow_block_device(args.allow_block_device);
+    disk.check().map_err(|error| {
+        let hint = if args.allow_block_device { "" } else { " (here: --allow-block-device)" };
+        format!("--disk: {error}{}", if error.to_string().contains("allow_block_device") { hint } else { "" })
+    })?;
+    let store = setup::environment(&args.disk, args.uboot_env)?;
+    let identity = Identity::load(&store).unwrap_or_else(|error| {
+        recorder.note(
+            "no-environment",
+            format!("no U-Boot environment at {} of {}: {error}", args.uboot_env, args.disk.display()),
+        );
+        Identity::default()
+    });
+    let config = setup::config(args, &identity)?;
+    recorder.note(
+        "firmware",
+        match (config.firmware.version.as_str(), config.firmware.uuid.as_str()) {
+            ("", "") => "the running firmware is unknown; the server can't offer updates that fit".to_owned(),
+            (version, uuid) => format!("running firmware {version} ({uuid}) from slot {}", identity.active_slot),
+        },
+    );
+    if config.public_keys.is_empty() {
+        recorder.note("no-keys", "no --public-key given: trusting the keys the server sends");
+    }
+    let tls = Tls::new(&TlsOptions::new(setup::roots(args.ca.as_deref())?)).map_err(|error| error.to_string())?;
+
+    let (joined, validations) = channel();
+    let application = Application {
+        recorder: Arc::clone(recorder),
+        joined: (args.validate_when_joined && identity.validated == Some(false)).then_some(joined),
+    };
+    let notices = Arc::clone(recorder);
+    let options = Options::new(tls, installer(args, disk), application)
+        .on_notice(move |text| notices.note("notice", text));
+    let runner = Runner::new(config, options).map_err(|error| error.to_string())?;
+
+    let handle = runner.handle();
+    let recorder = Arc::clone(recorder);
+    thread::Builder::new()
+        .name("validation".into())
+        .spawn(move || {
+            // Ends without a word when nothing is to be validated.
+            if validations.recv().is_ok() {
+                validate(store, &handle, &recorder);
+            }
+        })
+        .map_err(|error| format!("can't start a thread: {error}"))?;
+    Ok(runner.run())
+}
+
+#[cfg(feature = "demo")]
+fn installer(args: &RunArgs, disk: DiskPolicy) -> Box<dyn Installer> {
+    match args.fail_power_after {
+        Some(bytes) => Box::new(crate::demo::power::FailingInstaller::new(disk, &args.task, bytes)),
+        None => Box::new(FwupStreamInstaller::new(disk).task(&args.task)),
+    }
+}
+
+#[cfg(not(feature = "demo"))]
+fn installer(args: &RunArgs, disk: DiskPolicy) -> Box<dyn Installer> {
+    Box::new(FwupStreamInstaller::new(disk).task(&args.task))
+}
+
+fn validate(mut store: UbootStore, handle: &Handle, recorder: &Recorder) {
+    match identity::mark_validated(&mut store) {
+        Ok(true) => {
+            recorder.note("validated", "this firmware reached the server: marked it good");
+            // Fails only when the device is stopping; the environment already says so for the next join.
+            let _ = handle.firmware_validated();
+        }
+        Ok(false) => recorder.note("not-validated", "the U-Boot environment still doesn't call this firmware good"),
+        Err(error) => recorder.note("not-validated", format!("can't mark this firmware good: {error}")),
+    }
+}
+
+fn restart(args: &RunArgs, recorder: &Recorder, reason: &str) -> ExitCode {
+    recorder.note("reboot", format!("restarting: {reason}"));
+    let Some(command) = &args.reboot_command else { return ExitCode::SUCCESS };
+    match Command::new("/bin/sh").arg("-c").arg(command).status() {
+        Ok(status) if status.success() => ExitCode::SUCCESS,
+        Ok(status) => {
+            eprintln!("nerves-hub-link: the reboot command {command:?} failed: {status}");
+            ExitCode::FAILURE
+        }
+        Err(error) => {
+            eprintln!("nerves-hub-link: can't run the reboot command {command:?}: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Says what happens, and when the firmware has proved itself.
+struct Application {
+    recorder: Arc<Recorder>,
+    joined: Option<Sender<()>>,
+}
+
+impl Application {
+    fn memory(&self, kind: &str) {
+        static IDLE: OnceLock<u64> = OnceLock::new();
+        let Some((now, peak)) = resident_kib() else { return };
+        let idle = *IDLE.get_or_init(|| now);
+        if kind == "peak" {
+            let text = format!("memory: {peak} KiB at most, {} KiB above idle", peak.saturating_sub(idle));
+            self.recorder.figure("memory", text, peak.saturating_sub(idle));
+        }
+    }
+}
+
+impl Client for Application {
+    fn connected(&mut self) {
+        self.memory("idle");
+        if let Some(joined) = self.joined.take() {
+            // The other end is gone only when the program ends.
+            let _ = joined.send(());
+        }
+    }
+
+    fn event(&mut self, event: &Event) {
+        self.recorder.event(event);
+        if matches!(event, Event::UpdateCompleted { .. } | Event::UpdateFailed { .. }) {
+            self.memory("peak");
+        }
+    }
+}

@@ -1,0 +1,118 @@
+//! From the command line to what the device needs, with errors that say what to do.
+
+use std::fs;
+use std::path::Path;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use fwup_stream::trust::PublicKey;
+use nerves_hub_link_platform::identity::Identity;
+use nerves_hub_link_platform::kv::UbootStore;
+use nerves_hub_link_platform::kv::fw_env_config::{FwEnvConfig, Location};
+use nerves_hub_link_protocol::{Auth, Config, FirmwareMeta, SharedSecret};
+use nerves_hub_link_transport::Roots;
+
+use crate::cli::{EnvLocation, RunArgs};
+
+/// Largest key or certificate file read. A file of roots is a few hundred KiB.
+const FILE_MAX: u64 = 4 * 1024 * 1024;
+
+/// Reads a public key: a file that `fwup -g` made, or the text itself. Returns it as base64.
+pub fn public_key(given: &str) -> Result<String, String> {
+    let path = Path::new(given);
+    let key = if path.is_file() {
+        PublicKey::from_file_bytes(&read(path)?)
+            .map_err(|error| format!("the file {given} holds no public key: {error}"))?
+    } else {
+        PublicKey::from_text(given).map_err(|error| {
+            format!("--public-key {given:?} is neither a file nor a public key (44 characters of base64): {error}")
+        })?
+    };
+    Ok(STANDARD.encode(key.as_bytes()))
+}
+
+/// Reads the certificate authorities to trust.
+pub fn roots(ca: Option<&Path>) -> Result<Roots, String> {
+    let Some(path) = ca else { return Ok(Roots::System) };
+    let bytes = read(path)?;
+    let pem = bytes.windows(11).any(|window| window == b"-----BEGIN ");
+    Ok(if pem { Roots::Pem(bytes) } else { Roots::Der(vec![bytes]) })
+}
+
+/// Builds the store of the disk's U-Boot environment.
+pub fn environment(disk: &Path, at: EnvLocation) -> Result<UbootStore, String> {
+    let size = usize::try_from(at.size).map_err(|_| format!("an environment of {} bytes is too large", at.size))?;
+    let place = |offset| Location { path: disk.to_owned(), offset, size };
+    Ok(UbootStore::new(FwEnvConfig { first: place(at.offset), second: at.second.map(place) }))
+}
+
+/// Builds the machine's settings.
+pub fn config(args: &RunArgs, identity: &Identity) -> Result<Config, String> {
+    let secret =
+        SharedSecret::new(args.product_key.clone(), args.product_secret.clone(), args.serial.clone());
+    let mut config = Config::new(args.host.clone(), Auth::SharedSecret(secret), firmware(args, identity));
+    config.firmware_validated = identity.validated;
+    config.firmware_auto_revert_detected = identity.auto_revert_detected;
+    config.public_keys = args.public_key.iter().map(|key| public_key(key)).collect::<Result<_, _>>()?;
+    config.accept_server_keys = args.accept_server_keys || config.public_keys.is_empty();
+    config.request_public_keys = args.accept_server_keys;
+    config.download.retry_delay = args.retry_delay;
+    Ok(config)
+}
+
+fn firmware(args: &RunArgs, identity: &Identity) -> FirmwareMeta {
+    let known = &identity.firmware;
+    let pick = |known: &String, given: &Option<String>| {
+        if known.is_empty() { given.clone().unwrap_or_default() } else { known.clone() }
+    };
+    let given = &args.firmware;
+    FirmwareMeta {
+        uuid: pick(&known.uuid, &given.firmware_uuid),
+        product: pick(&known.product, &given.firmware_product),
+        version: pick(&known.version, &given.firmware_version),
+        platform: pick(&known.platform, &given.firmware_platform),
+        architecture: pick(&known.architecture, &given.firmware_architecture),
+        author: known.author.clone(),
+        description: known.description.clone(),
+        vcs_identifier: known.vcs_identifier.clone(),
+        misc: known.misc.clone(),
+    }
+}
+
+fn read(path: &Path) -> Result<Vec<u8>, String> {
+    let complain = |error: std::io::Error| format!("can't read {}: {error}", path.display());
+    let length = fs::metadata(path).map_err(complain)?.len();
+    if length > FILE_MAX {
+        return Err(format!("{} is {length} bytes; a key or certificate file is at most {FILE_MAX}", path.display()));
+    }
+    fs::read(path).map_err(complain)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const KEY: &str = "u1dJgAcnFUqREJB0shvP+bwDx8wOrVtoRlj7XsvF6Ds=";
+
+    #[test]
+    fn a_public_key_is_text_or_a_file() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        fs::write(file.path(), KEY).unwrap();
+        assert_eq!(public_key(KEY).unwrap(), KEY);
+        assert_eq!(public_key(file.path().to_str().unwrap()).unwrap(), KEY);
+    }
+
+    #[test]
+    fn a_bad_public_key_is_named() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        fs::write(file.path(), "short").unwrap();
+        let path = file.path().to_str().unwrap();
+        assert!(public_key(path).unwrap_err().contains(path));
+        assert!(public_key("missing.pub").unwrap_err().contains("missing.pub"));
+    }
+
+    #[test]
+    fn a_missing_certificate_file_is_named() {
+        assert!(roots(Some(Path::new("no-such-ca.pem"))).unwrap_err().contains("no-such-ca.pem"));
+    }
+}
