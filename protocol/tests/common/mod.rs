@@ -104,7 +104,8 @@ impl Device {
         loop {
             let next = self.link.deadline().map_or(end, |deadline| deadline.at.min(end));
             let at = next.max(self.now.mono);
-            let seconds = (at - start.mono).as_secs();
+            // The wall clock's seconds begin with the monotonic ones.
+            let seconds = at.as_micros() / 1_000_000 - start.mono.as_micros() / 1_000_000;
             self.now = Now {
                 mono: at,
                 wall: start.wall.map(|wall| UnixTime(wall.0 + i64::try_from(seconds).unwrap())),
@@ -176,14 +177,21 @@ impl Device {
         self.input(Input::SocketDown { socket, code, reason: "" })
     }
 
-    /// Waits for the back-off, connects and joins.
-    pub fn come_back(&mut self) {
+    /// Waits so many seconds for the back-off, connects and joins.
+    pub fn come_back_after(&mut self, seconds: u64) {
         let before = self.socket();
-        self.pass(Duration::from_secs(100));
+        self.pass(Duration::from_secs(seconds));
         assert_ne!(self.socket(), before, "no dial");
         let socket = self.socket();
         self.input(Input::SocketUp { socket, interface: Some("eth0") });
         self.join();
+    }
+
+    /// Waits for the next heartbeat and answers it.
+    pub fn beat(&mut self) {
+        let wait = self.link.deadline().unwrap().at - self.now.mono;
+        let beat = sent(&self.pass(wait)).pop().expect("no heartbeat");
+        self.server(&json!([null, beat[1], "phoenix", "phx_reply", {"status": "ok", "response": {}}]));
     }
 
     /// Offers an update of some bytes; returns the offer.
