@@ -42,7 +42,8 @@ pub(crate) struct Engine {
     applier: Option<Applier>,
     /// Appliers that were cancelled and may be ending still.
     retired: Vec<JoinHandle<()>>,
-    buffer: Box<[u8; READ_MAX]>,
+    /// For what is read; only ever used within one call.
+    buffer: Vec<u8>,
     exit: Option<Exit>,
 }
 
@@ -73,7 +74,7 @@ impl Engine {
             downloads: Vec::new(),
             applier: None,
             retired: Vec::new(),
-            buffer: Box::new([0; READ_MAX]),
+            buffer: vec![0; READ_MAX],
             exit: None,
         })
     }
@@ -207,12 +208,13 @@ impl Engine {
     fn serve_downloads(&mut self) {
         let served: Vec<FetchId> = self.downloads.iter().map(|download| download.id).collect();
         for id in served {
-            if let Some(download) = self.downloads.iter_mut().find(|download| download.id == id) {
-                if has_room(self.applier.as_ref(), download.offer) && download.wire.read(&mut self.buffer) > 0
-                {
-                    // The first bytes mean that TCP and TLS are up; from here the machine's own timer runs.
-                    download.wire.settle();
-                }
+            let applier = self.applier.as_ref();
+            if let Some(download) = self.downloads.iter_mut().find(|download| download.id == id)
+                && has_room(applier, download.offer)
+                && download.wire.read(&mut self.buffer) > 0
+            {
+                // The first bytes mean that TCP and TLS are up; from here the machine's own timer runs.
+                download.wire.settle();
             }
             self.serve_download(id);
         }

@@ -9,7 +9,6 @@ use nerves_hub_link_transport::{Address, Exchange, Socket};
 use rustix::event::{PollFd, PollFlags};
 
 use crate::connect::{Attempt, Connected, Connector};
-use crate::limits::READ_MAX;
 
 /// The face that both machines of the transport share.
 pub(crate) trait Machine {
@@ -137,7 +136,7 @@ impl<M: Machine> Wire<M> {
     }
 
     /// Reads once, if something is there and wanted. Returns how many bytes came.
-    pub(crate) fn read(&mut self, buffer: &mut [u8; READ_MAX]) -> usize {
+    pub(crate) fn read(&mut self, buffer: &mut [u8]) -> usize {
         let Some(connected) = &mut self.connected else { return 0 };
         if self.read_ended || !self.machine.wants_input() {
             return 0;
@@ -178,7 +177,7 @@ impl<M: Machine> Wire<M> {
     }
 
     /// Ends the connection: what the machine still has to say goes out if that can be done at once.
-    pub(crate) fn hang_up(mut self, buffer: &mut [u8; READ_MAX]) {
+    pub(crate) fn hang_up(mut self, buffer: &mut [u8]) {
         self.flush();
         if let Some(connected) = &mut self.connected {
             let _ = connected.tcp.shutdown(Shutdown::Write);

@@ -22,7 +22,7 @@ fn a_device_connects_and_joins_over_tls() {
     };
     assert_eq!((identifier.as_str(), version.as_str()), (SERIAL, "1.0.0"));
     assert_eq!((validated, auto_revert_detected), (Some(true), false));
-    let status = device.status_when("joined", |status| status.joined());
+    let status = device.status_when("joined", nerves_hub_link_blocking::Status::joined);
     assert!(status.connected() && status.last_error.is_none() && status.exit.is_none());
     assert!(device.handle.connected() && device.handle.joined());
     bench.hub_saw(
@@ -279,11 +279,11 @@ fn a_callback_may_stop_the_device_it_belongs_to() {
 
 #[test]
 fn settings_that_make_no_sense_are_refused_at_once() {
+    struct Quiet;
+    impl Client for Quiet {}
     let bench = Bench::new();
     let mut config = bench.config();
     config.host = "not a host".to_owned();
-    struct Quiet;
-    impl Client for Quiet {}
     let error = Runner::new(config, Options::new(bench.tls(), bench.installer(), Quiet)).unwrap_err();
     assert!(matches!(error, RunnerError::Config(_)), "{error}");
 }

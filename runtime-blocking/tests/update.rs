@@ -5,10 +5,11 @@ mod common;
 
 use common::{Bench, Device, Gate, LIMIT};
 use nerves_hub_link_blocking::Exit;
+use nerves_hub_link_blocking::limits::HANDOVER_MAX;
 use nerves_hub_link_platform::install::{
     DiskPolicy, FwupStreamInstaller, Install, InstallError, InstallReport, InstallRequest, Installer,
 };
-use nerves_hub_link_protocol::{Decision, Event};
+use nerves_hub_link_protocol::{Decision, Event, UpdateState};
 use nerves_hub_link_testkit::firmware::{SigningKey, Tamper, tamper};
 use nerves_hub_link_testkit::hub::HubEvent;
 use nerves_hub_link_testkit::server::{Firmware, Mischief, Times};
@@ -268,6 +269,12 @@ fn a_slow_disk_slows_the_download_and_the_connection_lives() {
         let beat = events.wait_for(LIMIT, |event| matches!(event, HubEvent::Heartbeat { .. }));
         assert!(beat.is_some(), "a heartbeat");
     }
+    // The network waits for the disk: no more was read than the hand-over holds.
+    let UpdateState::Downloading { received, .. } = device.handle.status().link.update else {
+        panic!("{:?}", device.handle.status());
+    };
+    assert!(bench.firmware("1.1.0").bytes().unwrap().len() > 4 * HANDOVER_MAX);
+    assert!((1..=HANDOVER_MAX as u64).contains(&received), "{received} bytes were read ahead");
     assert!(
         !bench
             .hub

@@ -71,7 +71,7 @@ impl Installer for FwupStreamInstaller {
             ApplyEvent::Warning(text) => progress(InstallEvent::Warning(text)),
             _ => {}
         };
-        let applier = Applier::with_observer(options, target, observer).map_err(failed)?;
+        let applier = Applier::with_observer(options, target, observer).map_err(|error| failed(&error))?;
         Ok(Box::new(Applying { applier }))
     }
 }
@@ -82,16 +82,16 @@ struct Applying {
 
 impl Install for Applying {
     fn write(&mut self, chunk: &[u8]) -> Result<(), InstallError> {
-        self.applier.push(chunk).map_err(failed)
+        self.applier.push(chunk).map_err(|error| failed(&error))
     }
 
     fn finish(self: Box<Self>) -> Result<InstallReport, InstallError> {
-        let report = self.applier.finish().map_err(failed)?;
+        let report = self.applier.finish().map_err(|error| failed(&error))?;
         Ok(InstallReport { task: Some(report.task) })
     }
 }
 
-fn failed(error: fwup_stream::Error) -> InstallError {
+fn failed(error: &fwup_stream::Error) -> InstallError {
     InstallError::Failed(error.to_string())
 }
 
