@@ -10,10 +10,7 @@ pub const AUTH_ITERATIONS: u32 = 100_000;
 pub const AUTH_KEY_LENGTH: u32 = 512;
 
 /// Devices the hub registers on first sight. A test fleet, not a real one.
-pub const DEVICES: usize = 10_000;
-
-/// Topics one socket may join at a time, as Phoenix has it (device-protocol §1.4).
-pub const CHANNELS: usize = 100;
+pub const DEVICES: usize = 1000;
 
 /// Bytes of one WebSocket frame or message from a device (device-protocol §1.4).
 pub const MESSAGE: usize = 8_000_000;

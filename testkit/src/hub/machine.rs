@@ -9,7 +9,7 @@ use super::config::{HubConfig, KeyPair, Refusal};
 use super::event::{ConnId, DeviceId, EventLog, HubEvent, HubOutput};
 use super::frame::{Frame, encode};
 use super::update::{Device, Fleet};
-use crate::limits::{CHANNELS, DEVICES};
+use crate::limits::DEVICES;
 
 /// A NervesHub server without I/O and without a clock (device-protocol §9).
 ///
@@ -311,9 +311,6 @@ impl Hub {
         let shown = if numbered { "device" } else { &topic };
         let frame = Frame { topic: Value::from(shown), ..frame };
         let Some(connection) = self.conns.get_mut(&conn) else { return };
-        if connection.topics.len() >= CHANNELS && !connection.topics.contains_key(&topic) {
-            return self.reply(conn, &frame, "error", &json!({"reason": "too many channels joined"}));
-        }
         if let Some(old) = connection.topics.remove(&topic) {
             self.send(conn, &old, &old, shown, "phx_close", &json!({}));
         }
