@@ -56,3 +56,433 @@ fn an_update_runs_from_offer_to_reboot() {
         ]
     );
 }
+
+#[test]
+fn an_update_without_any_key_is_refused_unasked() {
+    let mut config = config();
+    config.public_keys.clear();
+    let mut device = Device::joined(config);
+    let out = device.broadcast("update", update());
+    let reason = "Refusing unverified firmware : no public keys available";
+    assert_eq!(device.statuses(), [json!({"status": "failed", "reason": reason})]);
+    assert!(matches!(&events(&out)[..], [Event::UpdateRefused { reason: told, .. }] if told == reason));
+    // Keys arrive; the next offer goes through, with them.
+    let out = device.broadcast("fwup_public_keys", json!({"keys": [KEY]}));
+    assert_eq!(events(&out), [Event::PublicKeysReceived { count: 1 }]);
+    device.start(json!({}));
+    assert!(
+        device
+            .out
+            .iter()
+            .any(|output| matches!(output, Output::StartApply(start) if start.public_keys == [KEY]))
+    );
+}
+
+#[test]
+fn an_empty_or_unusable_key_list_never_clears() {
+    let mut device = Device::joined(config());
+    for keys in [
+        json!([]),
+        json!([1, null, {}]),
+        json!(["", "short", "u1dJgAcnFUqREJB0shvP+bwDx8wOrVtoRlj7XsvF6D=="]),
+    ] {
+        let out = device.broadcast("fwup_public_keys", json!({"keys": keys}));
+        assert!(matches!(&events(&out)[..], [Event::Malformed { .. }]), "{keys}");
+    }
+    for odd in [json!({}), json!({"keys": "x"}), json!(null), json!([])] {
+        device.broadcast("fwup_public_keys", odd);
+    }
+    assert_eq!(device.link.status().counters.unusable_keys, 6);
+    device.start(json!({}));
+}
+
+#[test]
+fn keys_are_those_of_the_moment_the_offer_arrived_and_can_be_pinned() {
+    const OTHER: &str = "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=";
+    for (accept, late) in [(true, OTHER), (false, KEY)] {
+        let mut config = config();
+        config.accept_server_keys = accept;
+        let mut device = Device::joined(config);
+        let offer = device.offer(json!({}));
+        device.broadcast("fwup_public_keys", json!({"keys": [7, OTHER]}));
+        device.command(Command::Decide { offer, decision: Decision::Apply });
+        assert!(
+            device.out.iter().any(|output| matches!(output, Output::StartApply(s) if s.public_keys == [KEY]))
+        );
+        device.input(Input::ApplyFailed { offer, reason: "x" });
+        device.start(json!({}));
+        assert!(
+            matches!(device.out.iter().rfind(|output| matches!(output, Output::StartApply(_))), Some(Output::StartApply(s)) if s.public_keys == [late])
+        );
+    }
+}
+
+#[test]
+fn messages_that_are_no_update_are_ignored() {
+    let mut device = Device::joined(config());
+    let mut not = update();
+    not["update_available"] = json!(false);
+    not["firmware_url"] = json!(null);
+    not["firmware_meta"] = json!(null);
+    assert_eq!(device.broadcast("update", not), []);
+    for (field, value) in [
+        ("firmware_url", json!(null)),
+        ("firmware_url", json!("")),
+        ("firmware_url", json!(5)),
+        ("firmware_meta", json!(null)),
+        ("firmware_meta", json!([])),
+    ] {
+        let mut bad = update();
+        bad[field] = value;
+        let out = device.broadcast("update", bad);
+        assert!(matches!(&events(&out)[..], [Event::Malformed { .. }]), "{out:?}");
+    }
+    for odd in [json!(null), json!([]), json!(3), json!("x")] {
+        let out = device.broadcast("update", odd);
+        assert!(matches!(&events(&out)[..], [Event::Malformed { .. }]));
+    }
+    assert_eq!(device.statuses(), [] as [serde_json::Value; 0]);
+    assert_eq!(device.link.status().counters.malformed_messages, 9);
+}
+
+#[test]
+fn odd_fields_count_as_unknown() {
+    let mut device = Device::joined(config());
+    device.broadcast(
+        "update",
+        json!({"firmware_url": URL, "firmware_meta": {"uuid": "u", "version": 3}, "size": -1, "checksum": "xyz", "deployment_id": "7"}),
+    );
+    let Some(Event::UpdateOffered { info, .. }) = device.events().pop() else { panic!() };
+    assert_eq!(info.firmware, FirmwareMeta { uuid: "u".into(), ..FirmwareMeta::default() });
+    assert_eq!((info.size, info.checksum, info.deployment_id), (None, None, None));
+}
+
+#[test]
+fn an_offer_tells_all() {
+    let mut device = Device::joined(config());
+    device.offer(json!({"checksum": "AB".repeat(32)}));
+    let Some(Event::UpdateOffered { info, .. }) = device.events().pop() else { panic!() };
+    assert_eq!(info.firmware.uuid, NEW_UUID);
+    assert_eq!(info.firmware.version, "1.0.0");
+    assert_eq!(info.firmware.author.as_deref(), Some("me"));
+    assert_eq!(info.firmware.misc, None);
+    assert_eq!((info.size, info.deployment_id), (Some(1000), Some(7)));
+    assert_eq!(info.checksum, Some("ab".repeat(32)));
+    assert_eq!(device.statuses(), [json!({"status": "received"})]);
+}
+
+#[test]
+fn unusable_addresses_and_sizes_are_refused() {
+    let refused = |change: serde_json::Value, http: bool| {
+        let mut config = config();
+        config.download.allow_http = http;
+        config.download.max_size = 2000;
+        let mut device = Device::joined(config);
+        let mut update = update();
+        for (key, value) in change.as_object().unwrap() {
+            update[key] = value.clone();
+        }
+        device.broadcast("update", update);
+        match device.events().pop() {
+            Some(Event::UpdateRefused { reason, .. }) => {
+                assert_eq!(device.statuses(), [json!({"status": "failed", "reason": reason})]);
+                assert!(!reason.contains("TOPSECRET"));
+                Some(reason)
+            }
+            _ => None,
+        }
+    };
+    let ftp = refused(json!({"firmware_url": "ftp://h/x?TOPSECRET"}), true).unwrap();
+    assert!(ftp.starts_with("Download failed : the address must begin with"), "{ftp}");
+    assert!(refused(json!({"firmware_url": "http://h/x"}), false).unwrap().contains("only https"));
+    assert!(refused(json!({"firmware_url": "http://h/x"}), true).is_none());
+    assert!(refused(json!({"size": 2000}), true).is_none());
+    assert!(refused(json!({"size": 2001}), true).unwrap().contains("2001 bytes"));
+}
+
+#[test]
+fn an_ignored_update_is_reported_with_its_reason() {
+    let mut device = Device::joined(config());
+    for reason in ["", "machine is cutting"] {
+        let offer = device.offer(json!({}));
+        device.command(Command::Decide { offer, decision: Decision::Ignore { reason: reason.into() } });
+        assert_eq!(device.statuses().pop().unwrap(), json!({"status": "ignored", "reason": reason}));
+        assert_eq!(device.link.status().update, UpdateState::Idle);
+        let again = device.link.command(device.now, Command::Decide { offer, decision: Decision::Apply });
+        assert_eq!(again, Err(CommandError::UnknownOffer(offer)));
+    }
+}
+
+fn reschedule(config: Config, delay: Duration, reason: Option<&str>) -> (Device, serde_json::Value) {
+    let mut device = Device::joined(config);
+    let offer = device.offer(json!({}));
+    let decision = Decision::Reschedule { delay, reason: reason.map(String::from) };
+    device.command(Command::Decide { offer, decision });
+    let status = device.statuses().pop().unwrap();
+    (device, status)
+}
+
+#[test]
+fn a_rescheduled_update_waits_five_minutes_at_least() {
+    let status = |delay, reason| reschedule(config(), Duration::from_secs(delay), reason).1;
+    assert_eq!(status(600, None), json!({"status": "rescheduled", "delay_for": 600_000}));
+    assert_eq!(
+        status(0, Some("battery low")),
+        json!({"status": "rescheduled", "delay_for": 300_000, "reason": "battery low"})
+    );
+    assert_eq!(status(u64::MAX, None)["delay_for"], 365_u64 * 24 * 3_600_000);
+    let mut config = config();
+    config.delay_unit = DelayUnit::Minutes;
+    assert_eq!(reschedule(config, Duration::from_secs(601), None).1["delay_for"], 11);
+}
+
+#[test]
+fn a_rescheduled_update_is_not_offered_again_too_early() {
+    let (mut device, _) = reschedule(config(), Duration::from_secs(600), None);
+    device.sends = true;
+    for _ in 0..8 {
+        device.beat();
+    }
+    let before = device.statuses().len();
+    let out = device.broadcast("update", update());
+    assert!(matches!(&events(&out)[..], [Event::UpdateRefused { .. }]));
+    let statuses = device.statuses();
+    assert_eq!(statuses.len(), before + 1, "no `received`: it counts as an attempt");
+    assert_eq!(statuses.last().unwrap()["delay_for"], 600_000 - 8 * 30_000);
+    // Another firmware isn't held.
+    let mut other = update();
+    other["firmware_meta"]["uuid"] = json!("other");
+    let out = device.broadcast("update", other);
+    assert!(matches!(&events(&out)[..], [Event::UpdateOffered { .. }]));
+    let offer = OfferId(
+        device
+            .events()
+            .iter()
+            .filter_map(|e| match e {
+                Event::UpdateOffered { offer, .. } => Some(offer.0),
+                _ => None,
+            })
+            .max()
+            .unwrap(),
+    );
+    device.command(Command::Decide { offer, decision: Decision::Ignore { reason: String::new() } });
+    for _ in 0..12 {
+        device.beat();
+    }
+    device.offer(json!({}));
+}
+
+#[test]
+fn silence_of_the_application_reschedules() {
+    let mut device = Device::joined(config());
+    let offer = device.offer(json!({}));
+    device.beat();
+    device.pass(Duration::from_secs(29));
+    assert_eq!(device.link.status().update, UpdateState::Deciding { offer });
+    device.pass(Duration::from_secs(1));
+    assert_eq!(device.link.status().update, UpdateState::Idle);
+    assert_eq!(device.statuses().pop().unwrap()["status"], "rescheduled");
+    let late = device.link.command(device.now, Command::Decide { offer, decision: Decision::Apply });
+    assert_eq!(late, Err(CommandError::UnknownOffer(offer)));
+}
+
+#[test]
+fn further_offers_during_an_update_are_ignored() {
+    let mut device = Device::joined(config());
+    let (offer, _) = device.start(json!({}));
+    assert_eq!(device.broadcast("update", update()), []);
+    device.head(200, &[]);
+    device.chunk(&[0; 1000]);
+    assert_eq!(device.broadcast("update", update()), []);
+    device.input(Input::ApplyDone { offer });
+    assert_eq!(device.link.status().update, UpdateState::Written);
+    // The other slot boots next; nothing may be written over it.
+    let mut other = update();
+    other["firmware_meta"]["uuid"] = json!("other");
+    assert_eq!(device.broadcast("update", other), []);
+}
+
+#[test]
+fn a_repeated_offer_is_one_question_and_another_firmware_replaces_it() {
+    let mut device = Device::joined(config());
+    let offer = device.offer(json!({}));
+    let mut fresh = update();
+    fresh["firmware_url"] = json!("https://files.example/fresh.fw");
+    assert_eq!(device.broadcast("update", fresh), []);
+    let mut other = update();
+    other["firmware_meta"]["uuid"] = json!("other");
+    let out = device.broadcast("update", other);
+    let Event::UpdateOffered { offer: second, .. } = &events(&out)[0] else { panic!() };
+    let old = device.link.command(device.now, Command::Decide { offer, decision: Decision::Apply });
+    assert_eq!(old, Err(CommandError::UnknownOffer(offer)));
+    device.command(Command::Decide { offer: *second, decision: Decision::Apply });
+    assert_eq!(device.link.status().currently_downloading_uuid.as_deref(), Some("other"));
+}
+
+#[test]
+fn the_applier_s_failure_is_reported_and_the_next_update_works() {
+    let mut device = Device::joined(config());
+    let (offer, fetch) = device.start(json!({}));
+    device.head(200, &[]);
+    device.chunk(&[0; 10]);
+    let reason = format!("ZIP bad CRC in part 3 {}", "ü".repeat(300));
+    let out = device.input(Input::ApplyFailed { offer, reason: &reason });
+    assert!(out.contains(&Output::Abort { fetch: fetch.fetch }));
+    let told = device.failure();
+    assert!(told.starts_with("FWUP error : ZIP bad CRC in part 3"), "{told}");
+    assert_eq!(told.chars().count(), 200);
+    assert_eq!(device.link.status().connection, ConnectionState::Joined);
+    // Late news of the old update is dropped.
+    assert_eq!(device.input(Input::ApplyDone { offer }), []);
+    assert_eq!(device.input(Input::ApplyFailed { offer, reason: "again" }), []);
+    device.start(json!({}));
+}
+
+#[test]
+fn an_applier_that_stands_still_is_given_up() {
+    let mut device = Device::joined(config());
+    let (offer, _) = device.start(json!({}));
+    device.head(200, &[]);
+    device.chunk(&[0; 1000]);
+    device.down(None);
+    device.command(Command::Disconnect);
+    device.pass(Duration::from_secs(600));
+    device.input(Input::ApplyProgress { offer, percent: 50 });
+    device.pass(Duration::from_secs(899));
+    assert_eq!(device.link.status().update, UpdateState::Finishing { offer });
+    let out = device.pass(Duration::from_secs(1));
+    assert!(out.contains(&Output::CancelApply { offer }));
+    assert!(
+        matches!(device.events().last(), Some(Event::UpdateFailed { reason, .. }) if reason.starts_with("Update failed :"))
+    );
+}
+
+#[test]
+fn progress_grows_and_comes_twice_a_second_at_most() {
+    let mut device = Device::joined(config());
+    let (offer, _) = device.start(json!({"size": 100}));
+    device.head(200, &[]);
+    let mut seen = Vec::new();
+    for step in 0..50_u8 {
+        let from = device.out.len();
+        device.chunk(&[0; 1]);
+        device.input(Input::ApplyProgress { offer, percent: step.min(30) });
+        device.input(Input::ApplyProgress { offer, percent: step / 2 });
+        for event in events(&device.out[from..]) {
+            if let Event::UpdateProgress { stage, percent, .. } = event {
+                seen.push((device.now.mono.as_micros() / 1000, stage, percent));
+            }
+        }
+        device.pass(Duration::from_millis(100));
+    }
+    for stage in [Stage::Downloading, Stage::Updating] {
+        let of: Vec<_> = seen.iter().filter(|(_, other, _)| *other == stage).collect();
+        assert!(of.len() >= 6, "{of:?}");
+        for pair in of.windows(2) {
+            assert!(pair[1].0 - pair[0].0 >= 500 && pair[1].2 > pair[0].2, "{pair:?}");
+        }
+    }
+    // The server hears of one stage at a time, and never of downloading after updating.
+    let stages: Vec<_> =
+        device.sent().iter().filter(|m| m[3] == "fwup_progress").map(|m| m[4]["stage"].clone()).collect();
+    let first = stages.iter().position(|stage| stage == "updating").unwrap();
+    assert!(stages[first..].iter().all(|stage| stage == "updating"), "{stages:?}");
+    device.input(Input::ApplyProgress { offer, percent: 255 });
+}
+
+#[test]
+fn a_blocked_socket_merges_progress_and_holds_the_rest() {
+    let mut device = Device::joined(config());
+    let (offer, _) = device.start(json!({}));
+    device.head(200, &[]);
+    device.sends = false;
+    for percent in 1..40 {
+        device.pass(Duration::from_millis(600));
+        device.input(Input::ApplyProgress { offer, percent });
+    }
+    let flying = device.sent().len();
+    let socket = device.socket();
+    let out = device.input(Input::SocketSent { socket, frames: 3 });
+    assert_eq!(sent(&out).len(), 1, "39 reports merged into the last");
+    assert_eq!(sent(&out)[0][4]["value"], 39);
+    assert_eq!(device.sent().len(), flying + 1);
+}
+
+#[test]
+fn a_terminal_status_survives_reconnects_until_the_server_has_seen_it() {
+    let mut device = Device::joined(config());
+    let (offer, _) = device.start(json!({}));
+    device.head(200, &[]);
+    device.down(None);
+    device.input(Input::ApplyProgress { offer, percent: 10 });
+    device.input(Input::ApplyFailed { offer, reason: "disk full" });
+    let failed = json!({"status": "failed", "reason": "FWUP error : disk full"});
+    // Not joined: held. Joined: sent. Lost before anything later was answered: sent again.
+    for _ in 0..2 {
+        device.out.clear();
+        device.come_back_after(2);
+        assert_eq!(device.statuses(), [failed.clone()]);
+        assert!(!device.sent().iter().any(|message| message[3] == "fwup_progress"), "stale progress");
+        device.down(None);
+    }
+    device.out.clear();
+    device.come_back_after(2);
+    assert_eq!(device.statuses(), [failed]);
+    device.beat();
+    device.down(None);
+    device.out.clear();
+    device.come_back_after(2);
+    assert_eq!(device.statuses(), [] as [serde_json::Value; 0]);
+}
+
+#[test]
+fn a_status_that_kills_the_connection_is_not_sent_for_ever() {
+    let mut device = Device::joined(config());
+    let (offer, _) = device.start(json!({}));
+    device.input(Input::ApplyFailed { offer, reason: "x" });
+    let mut times = 0;
+    for _ in 0..6 {
+        times += device.statuses().iter().filter(|status| status["status"] == "failed").count();
+        device.out.clear();
+        device.down(Some(1011));
+        device.come_back_after(100);
+    }
+    assert_eq!(times, 3);
+    assert_eq!(device.link.status().counters.dropped_pushes, 1);
+}
+
+#[test]
+fn a_download_goes_on_without_the_socket() {
+    let mut device = Device::joined(config());
+    let (offer, _) = device.start(json!({}));
+    device.head(200, &[]);
+    device.chunk(&[0; 100]);
+    device.down(None);
+    device.chunk(&[0; 400]);
+    device.come_back_after(1);
+    let join = device.last_sent("phx_join");
+    assert_eq!(join[4]["currently_downloading_uuid"], NEW_UUID);
+    device.out.clear();
+    device.pass(Duration::from_secs(1));
+    device.chunk(&[0; 200]);
+    assert_eq!(device.last_sent("fwup_progress")[4], json!({"stage": "downloading", "value": 70}));
+    device.chunk(&[0; 300]);
+    assert!(device.out.contains(&Output::FinishApply { offer }));
+    device.down(None);
+    let out = device.input(Input::ApplyDone { offer });
+    assert!(!out.iter().any(|output| matches!(output, Output::Reboot { .. })));
+    assert!(device.pass(Duration::from_secs(5)).iter().any(|output| matches!(output, Output::Reboot { .. })));
+}
+
+#[test]
+fn unknown_events_are_named_and_nothing_more() {
+    let mut device = Device::joined(config());
+    for (topic, event) in
+        [("device", "archive"), ("device", "extensions:get"), ("console", "dn"), ("nonsense", "x")]
+    {
+        let out = device.server(&json!([null, null, topic, event, {"any": [1, 2]}]));
+        assert_eq!(events(&out), [Event::Unknown { topic: topic.into(), event: event.into() }]);
+    }
+    assert_eq!(device.link.status().counters.unknown_events, 4);
+    assert_eq!(device.link.status().connection, ConnectionState::Joined);
+}

@@ -463,6 +463,7 @@ fn reschedule(cx: &mut Context<'_>, delay: Duration, reason: Option<&str>) {
 
 fn failed(cx: &mut Context<'_>, offer: OfferId, reason: &str) {
     let reason = cut(reason, MAX_REASON_CHARS);
+    cx.wire.discard(Class::Latest(names::FWUP_PROGRESS));
     status(cx, &Status::Failed { reason: &reason });
     cx.out.event(Event::UpdateFailed { offer, reason });
 }

@@ -116,6 +116,11 @@ impl Phoenix {
         self.outbox.push(Push::new(event, format!("{payload}"), class));
     }
 
+    /// Drops pushes of a class that still wait: they are out of date.
+    pub(crate) fn discard(&mut self, class: Class) {
+        self.outbox.discard(class);
+    }
+
     /// Returns whether everything queued was sent.
     pub(crate) fn is_drained(&self) -> bool {
         self.outbox.is_drained()

@@ -73,6 +73,10 @@ impl Outbox {
         self.queue.push_back(push);
     }
 
+    pub(super) fn discard(&mut self, class: Class) {
+        self.queue.retain(|push| push.class != class);
+    }
+
     pub(super) const fn has_credit(&self) -> bool {
         self.flying < SEND_CREDIT
     }

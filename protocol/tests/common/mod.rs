@@ -98,7 +98,7 @@ impl Device {
 
     /// Moves the clocks and ticks at every deadline on the way.
     pub fn pass(&mut self, time: Duration) -> Vec<Output> {
-        let mut new = Vec::new();
+        let mut new = self.drain();
         let end = self.now.mono + time;
         let start = self.now;
         loop {

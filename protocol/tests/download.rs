@@ -1,0 +1,495 @@
+//! Downloads that are cut, redirected, answered wrongly, too slow, too long or too big.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, missing_docs)]
+
+mod common;
+
+use std::time::Duration;
+
+use common::*;
+use nerves_hub_link_protocol::*;
+use serde_json::{Value, json};
+
+const TAG: (&str, &str) = ("ETag", "\"30CFA03\"");
+
+/// A joined device whose update of 1000 bytes was accepted.
+fn started(change: impl FnOnce(&mut Config), extra: Value) -> Device {
+    let mut config = config();
+    config.heartbeat = Duration::ZERO;
+    change(&mut config);
+    let mut device = Device::joined(config);
+    device.start(extra);
+    device
+}
+
+fn plain() -> Device {
+    started(|_| {}, json!({}))
+}
+
+/// A device with 400 of 1000 bytes, whose next request is out.
+fn resuming() -> Device {
+    let mut device = plain();
+    device.head(200, &[("Content-Length", "1000"), TAG]);
+    device.chunk(&[1; 400]);
+    broke(&mut device, "reset by peer");
+    device.pass(Duration::from_secs(15));
+    device
+}
+
+fn broke(device: &mut Device, reason: &str) -> Vec<Output> {
+    let fetch = device.fetch().fetch;
+    device.input(Input::FetchFailed { fetch, reason })
+}
+
+fn completes(mut device: Device, rest: usize) {
+    let offset = 1000 - rest as u64;
+    let keep = device.chunk(&vec![2; rest]);
+    assert_eq!(keep, Keep { range: 0..rest, offset });
+    assert!(device.out.iter().any(|output| matches!(output, Output::FinishApply { .. })));
+}
+
+#[test]
+fn a_cut_download_resumes_where_it_stopped() {
+    let mut device = plain();
+    device.head(200, &[("Content-Length", "1000"), TAG]);
+    device.chunk(&[1; 400]);
+    let out = broke(&mut device, "reset by peer");
+    let Event::DownloadInterrupted { reason, received, retry_in, .. } = &events(&out)[0] else { panic!() };
+    assert_eq!((reason.as_str(), *received, *retry_in), ("reset by peer", 400, Duration::from_secs(15)));
+    let first = device.fetch();
+    device.pass(Duration::from_millis(14_999));
+    assert_eq!(device.fetch(), first);
+    device.pass(Duration::from_millis(1));
+    let fetch = device.fetch();
+    assert!(fetch.fetch > first.fetch);
+    assert_eq!(header(&fetch.headers, "range"), Some("bytes=400-"));
+    assert_eq!(header(&fetch.headers, "if-range"), Some("\"30CFA03\""));
+    assert_eq!(header(&fetch.headers, "x-retry-number"), Some("1"));
+    let out = device.head(206, &[("Content-Range", "bytes 400-999/1000"), ("Content-Length", "600"), TAG]);
+    let offer = fetch.offer;
+    assert_eq!(events(&out), [Event::DownloadStarted { offer, offset: 400, total: Some(1000) }]);
+    let started = device.statuses().iter().filter(|status| status["status"] == "started").count();
+    assert_eq!(started, 1, "once per update");
+    completes(device, 600);
+}
+
+#[test]
+fn no_tag_no_if_range() {
+    for tag in ["W/\"weak\"", "bare"] {
+        let mut device = plain();
+        device.head(200, &[("Content-Length", "1000"), ("ETag", tag)]);
+        device.chunk(&[1; 400]);
+        device.end();
+        device.pass(Duration::from_secs(15));
+        assert_eq!(header(&device.fetch().headers, "if-range"), None);
+        assert_eq!(header(&device.fetch().headers, "range"), Some("bytes=400-"));
+    }
+}
+
+#[test]
+fn a_server_that_ignores_ranges_is_skipped_over() {
+    let mut device = resuming();
+    device.head(200, &[("Content-Length", "1000"), TAG]);
+    assert_eq!(device.chunk(&[1; 300]), Keep { range: 0..0, offset: 0 });
+    assert_eq!(device.chunk(&[1; 200]), Keep { range: 100..200, offset: 400 });
+    completes(device, 500);
+}
+
+#[test]
+fn a_wrong_range_is_tried_again() {
+    for headers in [
+        vec![("Content-Range", "bytes 0-999/1000")],
+        vec![("Content-Range", "bytes 399-999/1000")],
+        vec![("Content-Range", "bytes 400-999/1000"), ("Content-Length", "5")],
+        vec![("Content-Range", "bytes */1000")],
+        vec![("Content-Range", "octets 400-999/1000")],
+        vec![],
+    ] {
+        let mut device = resuming();
+        let fetch = device.fetch().fetch;
+        let out = device.head(206, &headers);
+        assert!(out.contains(&Output::Abort { fetch }), "{headers:?}");
+        assert!(matches!(&events(&out)[..], [Event::DownloadInterrupted { .. }]));
+        assert_eq!(device.chunk(&[9; 10]), Keep::default(), "its bytes are stale");
+        device.pass(Duration::from_secs(15));
+        device.head(206, &[("Content-Range", "bytes 400-999/*")]);
+        completes(device, 600);
+    }
+}
+
+#[test]
+fn a_file_that_changed_fails_the_update() {
+    for (status, headers) in [
+        (200, vec![("Content-Length", "1000"), ("ETag", "\"other\"")]),
+        (200, vec![("Content-Length", "1001"), TAG]),
+        (206, vec![("Content-Range", "bytes 400-1000/1001"), TAG]),
+        (206, vec![("Content-Range", "bytes 400-999/1000"), ("ETag", "\"other\"")]),
+    ] {
+        let mut device = resuming();
+        let out = device.head(status, &headers);
+        assert!(out.iter().any(|output| matches!(output, Output::CancelApply { .. })));
+        let reason = device.failure();
+        assert!(reason.starts_with("Download failed : the file "), "{reason}");
+    }
+}
+
+#[test]
+fn a_length_other_than_announced_fails_the_update() {
+    let mut device = plain();
+    device.head(200, &[("Content-Length", "999")]);
+    assert_eq!(device.failure(), "Download failed : the file has 999 bytes instead of the expected 1000");
+}
+
+#[test]
+fn more_bytes_than_expected_fail_the_update() {
+    let mut device = plain();
+    device.head(200, &[]);
+    assert_eq!(device.chunk(&[0; 1001]), Keep::default());
+    assert!(device.failure().contains("more than the 1000 bytes"));
+    // After the last byte, before it is stored.
+    let mut device = plain();
+    device.head(200, &[]);
+    let fetch = device.fetch().fetch;
+    device.link.body(device.now, fetch, &[0; 1000]);
+    device.link.body(device.now, fetch, &[]);
+    assert_eq!(device.link.body(device.now, fetch, &[0; 1]), Keep::default());
+    device.drain();
+    assert!(device.failure().contains("more than the 1000 bytes"));
+}
+
+#[test]
+fn an_encoded_body_fails_the_update() {
+    let mut device = plain();
+    device.head(200, &[("Content-Encoding", "gzip")]);
+    assert!(device.failure().contains("another encoding"));
+    let mut device = plain();
+    device.head(200, &[("Content-Encoding", "identity")]);
+    completes(device, 1000);
+}
+
+#[test]
+fn an_early_end_is_tried_again() {
+    let mut device = plain();
+    device.head(200, &[]);
+    device.chunk(&[0; 999]);
+    let out = device.end();
+    assert!(
+        matches!(&events(&out)[..], [Event::DownloadInterrupted { reason, .. }] if reason == "the body ended after 999 of 1000 bytes")
+    );
+    assert!(!out.iter().any(|output| matches!(output, Output::Abort { .. })), "it ended by itself");
+}
+
+#[test]
+fn statuses_that_may_pass_are_tried_again() {
+    for status in [408, 425, 429, 500, 502, 503, 504, 599] {
+        let mut device = plain();
+        let out = device.head(status, &[("Retry-After", "40")]);
+        let Event::DownloadInterrupted { reason, retry_in, .. } = &events(&out)[0] else { panic!() };
+        assert!(reason.starts_with(&format!("HTTP {status}, ")), "{reason}");
+        assert_eq!(*retry_in, Duration::from_secs(40));
+        device.pass(Duration::from_secs(40));
+        device.head(200, &[]);
+        completes(device, 1000);
+    }
+    let mut device = plain();
+    let out = device.head(503, &[("Retry-After", "99999")]);
+    assert!(
+        matches!(&events(&out)[0], Event::DownloadInterrupted { retry_in, .. } if retry_in.as_secs() == 900)
+    );
+    let mut device = plain();
+    let out = device.head(503, &[("Retry-After", "1")]);
+    assert!(
+        matches!(&events(&out)[0], Event::DownloadInterrupted { retry_in, .. } if retry_in.as_secs() == 15)
+    );
+}
+
+#[test]
+fn statuses_that_stay_fail_the_update_and_name_the_status() {
+    for status in [204, 304, 400, 401, 403, 404, 410, 416, 418, 451, 600, 0] {
+        let mut device = plain();
+        let fetch = device.fetch().fetch;
+        let out = device.head(status, &[]);
+        assert!(out.contains(&Output::Abort { fetch }));
+        let reason = device.failure();
+        assert!(reason.starts_with(&format!("Download failed : HTTP {status}, ")), "{reason}");
+    }
+}
+
+#[test]
+fn nothing_left_to_fetch_is_complete() {
+    let mut device = started(|_| {}, json!({"size": null}));
+    device.head(200, &[]);
+    device.chunk(&[0; 400]);
+    broke(&mut device, "reset");
+    device.pass(Duration::from_secs(15));
+    let out = device.head(416, &[("Content-Range", "bytes */400")]);
+    assert!(out.iter().any(|output| matches!(output, Output::FinishApply { .. })));
+    let mut device = resuming();
+    device.head(416, &[("Content-Range", "bytes */300")]);
+    assert!(device.failure().starts_with("Download failed : HTTP 416, "));
+}
+
+#[test]
+fn an_unknown_size_is_known_at_the_end() {
+    let mut device = started(|_| {}, json!({"size": null}));
+    device.head(200, &[]);
+    device.chunk(&[0; 400]);
+    assert!(!device.sent().iter().any(|message| message[3] == "fwup_progress"), "no percentage of nothing");
+    let out = device.end();
+    assert!(out.iter().any(|output| matches!(output, Output::FinishApply { .. })));
+    let mut device = started(|_| {}, json!({"size": null}));
+    device.head(200, &[]);
+    let out = device.end();
+    assert!(matches!(&events(&out)[..], [Event::DownloadInterrupted { .. }]), "an empty file is none");
+}
+
+#[test]
+fn the_size_limit_holds_with_and_without_an_announced_length() {
+    let limit = |config: &mut Config| config.download.max_size = 500;
+    let mut device = started(limit, json!({"size": null}));
+    device.head(200, &[("Content-Length", "501")]);
+    assert!(device.failure().contains("bigger than the 500 bytes"));
+    let mut device = started(limit, json!({"size": null}));
+    device.head(200, &[]);
+    assert_eq!(device.chunk(&[0; 500]).range, 0..500);
+    assert_eq!(device.chunk(&[0; 1]), Keep::default());
+    assert!(device.failure().contains("bigger than the 500 bytes"));
+}
+
+#[test]
+fn a_checksum_is_checked_before_the_applier_may_finish() {
+    // SHA-256 of 1000 zero bytes.
+    let right = "541B3E9DAA09B20BF85FA273E5CBD3E80185AA4EC298E765DB87742B70138A53";
+    let mut device = started(|_| {}, json!({"checksum": right}));
+    device.head(200, &[]);
+    device.chunk(&[0; 400]);
+    broke(&mut device, "reset");
+    device.pass(Duration::from_secs(15));
+    device.head(200, &[]);
+    device.chunk(&[0; 1000]);
+    assert!(
+        device.out.iter().any(|output| matches!(output, Output::FinishApply { .. })),
+        "{:?}",
+        device.events()
+    );
+
+    let mut device = started(|_| {}, json!({"checksum": right}));
+    let (offer, fetch) = (device.fetch().offer, device.fetch().fetch);
+    device.head(200, &[]);
+    device.chunk(&[0; 999]);
+    assert_eq!(device.chunk(&[1; 1]), Keep::default(), "the last bytes never reach the applier");
+    assert!(device.out.contains(&Output::CancelApply { offer }));
+    assert!(device.out.contains(&Output::Abort { fetch }));
+    assert!(!device.out.iter().any(|output| matches!(output, Output::FinishApply { .. })));
+    assert!(device.failure().starts_with("Download failed : SHA-256 is "));
+}
+
+#[test]
+fn redirects_keep_the_offset_and_retries_begin_at_the_origin() {
+    let mut device = resuming();
+    let old = device.fetch().fetch;
+    let out = device.head(302, &[("Location", "https://cdn.example/x?sig=1")]);
+    assert!(matches!(&out[..], [Output::Abort { fetch }, Output::Fetch(_)] if *fetch == old), "{out:?}");
+    assert_eq!(device.fetch().url.expose(), "https://cdn.example/x?sig=1");
+    assert_eq!(header(&device.fetch().headers, "range"), Some("bytes=400-"));
+    device.head(307, &[("Location", "../y")]);
+    assert_eq!(device.fetch().url.expose(), "https://cdn.example/y");
+    broke(&mut device, "reset");
+    device.pass(Duration::from_secs(15));
+    assert_eq!(device.fetch().url.expose(), URL);
+}
+
+#[test]
+fn redirects_are_bounded_and_never_give_up_encryption() {
+    let mut device = plain();
+    for hop in 0..5 {
+        device.head(301, &[("Location", &format!("/{hop}"))]);
+    }
+    assert_eq!(
+        device.link.status().update,
+        UpdateState::Downloading { offer: device.fetch().offer, received: 0, percent: Some(0) }
+    );
+    device.head(301, &[("Location", "/5")]);
+    let reason = device.failure();
+    assert!(reason.contains("HTTP 301") && reason.contains("5 in a row"), "{reason}");
+    for (location, why) in [
+        (Some("http://files.example/x"), "from https to http"),
+        (Some("ftp://files.example/x?TOPSECRET"), "must begin with"),
+        (None, "no address"),
+    ] {
+        let mut device = plain();
+        let headers: Vec<_> = location.map(|location| ("Location", location)).into_iter().collect();
+        device.head(302, &headers);
+        let reason = device.failure();
+        assert!(reason.contains(why) && !reason.contains("TOPSECRET"), "{reason}");
+    }
+}
+
+#[test]
+fn attempts_without_progress_are_counted_and_progress_forgives() {
+    let mut device = started(|config| config.download.max_disconnects = 3, json!({}));
+    for _ in 0..2 {
+        broke(&mut device, "refused");
+        device.pass(Duration::from_secs(15));
+    }
+    device.head(200, &[]);
+    device.chunk(&[0; 1]);
+    for _ in 0..2 {
+        broke(&mut device, "refused");
+        device.pass(Duration::from_secs(15));
+    }
+    assert_eq!(header(&device.fetch().headers, "x-retry-number"), Some("4"));
+    broke(&mut device, "refused");
+    assert_eq!(
+        device.failure(),
+        "Download failed : given up after 3 attempts without a byte; the last time: refused"
+    );
+}
+
+#[test]
+fn silence_of_the_network_is_an_interruption() {
+    // No head: the time to connect comes on top.
+    let mut device = plain();
+    assert_eq!(device.pass(Duration::from_secs(89)), []);
+    let out = device.pass(Duration::from_secs(1));
+    assert!(
+        matches!(&events(&out)[..], [Event::DownloadInterrupted { reason, .. }] if reason == "the server did not answer")
+    );
+    // No bytes.
+    let mut device = plain();
+    device.head(200, &[]);
+    device.chunk(&[0; 1]);
+    assert_eq!(device.link.deadline().unwrap().why, Timer::DownloadIdle);
+    assert_eq!(device.pass(Duration::from_secs(59)), []);
+    let fetch = device.fetch().fetch;
+    let out = device.pass(Duration::from_secs(1));
+    assert!(out.contains(&Output::Abort { fetch }));
+    assert!(
+        matches!(&events(&out)[..], [Event::DownloadInterrupted { reason, .. }] if reason == "no byte for 60 seconds")
+    );
+}
+
+#[test]
+fn a_slow_disk_is_not_a_dead_network() {
+    let mut device = plain();
+    device.head(200, &[]);
+    let fetch = device.fetch().fetch;
+    device.link.body(device.now, fetch, &[0; 500]);
+    device.drain();
+    assert_eq!(device.link.deadline().unwrap().why, Timer::Apply);
+    device.pass(Duration::from_secs(800));
+    device.link.stored(device.now, fetch, 499);
+    device.pass(Duration::from_secs(800));
+    device.link.stored(device.now, fetch, 1);
+    device.pass(Duration::from_secs(59));
+    device.chunk(&[0; 500]);
+    assert!(device.out.iter().any(|output| matches!(output, Output::FinishApply { .. })));
+    // But a disk that stands still is given up.
+    let mut device = plain();
+    device.head(200, &[]);
+    let fetch = device.fetch().fetch;
+    device.link.body(device.now, fetch, &[0; 500]);
+    device.pass(Duration::from_secs(900));
+    assert!(device.failure().starts_with("Update failed : the applier stood still"));
+}
+
+#[test]
+fn bytes_of_a_broken_request_may_be_stored_late() {
+    let mut device = plain();
+    device.head(200, &[]);
+    let fetch = device.fetch().fetch;
+    assert_eq!(device.link.body(device.now, fetch, &[0; 600]).range, 0..600);
+    broke(&mut device, "reset");
+    device.pass(Duration::from_secs(15));
+    assert_eq!(header(&device.fetch().headers, "range"), Some("bytes=600-"));
+    device.head(206, &[("Content-Range", "bytes 600-999/1000")]);
+    device.chunk(&[0; 400]);
+    assert!(!device.out.iter().any(|output| matches!(output, Output::FinishApply { .. })), "600 are missing");
+    device.link.stored(device.now, fetch, 600);
+    device.drain();
+    assert!(device.out.iter().any(|output| matches!(output, Output::FinishApply { .. })));
+}
+
+#[test]
+fn a_crawling_server_is_given_up_by_network_time_alone() {
+    // 1000 bytes may take the minimum of 300 seconds.
+    let mut device = plain();
+    device.head(200, &[]);
+    for _ in 0..6 {
+        device.pass(Duration::from_secs(49));
+        let fetch = device.fetch().fetch;
+        device.link.body(device.now, fetch, &[0; 1]);
+        device.pass(Duration::from_secs(500));
+        device.link.stored(device.now, fetch, 1);
+        device.drain();
+    }
+    assert_eq!(device.link.deadline().unwrap().why, Timer::DownloadSpeed);
+    device.pass(Duration::from_secs(5));
+    assert_ne!(device.link.status().update, UpdateState::Idle);
+    device.pass(Duration::from_secs(1));
+    assert_eq!(device.failure(), "Download failed : slower than 30000 bits per second");
+}
+
+#[test]
+fn a_download_has_a_longest_life() {
+    let mut device = started(|config| config.download.max_duration = Duration::from_secs(100), json!({}));
+    for _ in 0..9 {
+        broke(&mut device, "refused");
+        device.pass(Duration::from_secs(11));
+    }
+    assert_ne!(device.link.status().update, UpdateState::Idle);
+    device.pass(Duration::from_secs(1));
+    assert!(device.failure().contains("not complete after 100 seconds"));
+    assert_eq!(device.pass(Duration::from_secs(1000)), []);
+}
+
+#[test]
+fn news_of_old_requests_is_dropped() {
+    let mut device = resuming();
+    let old = FetchId(device.fetch().fetch.0 - 1);
+    let before = device.link.status().counters.stale_inputs;
+    assert_eq!(device.input(Input::FetchEnd { fetch: old }), []);
+    assert_eq!(device.input(Input::FetchFailed { fetch: old, reason: "x" }), []);
+    assert_eq!(device.input(Input::FetchHead { fetch: old, status: 404, headers: &[], interface: None }), []);
+    assert_eq!(device.link.body(device.now, old, &[1; 9]), Keep::default());
+    device.link.stored(device.now, FetchId(0), 9);
+    assert_eq!(device.link.status().counters.stale_inputs, before + 5);
+}
+
+#[test]
+fn addresses_never_reach_an_event() {
+    let mut device = resuming();
+    device.head(302, &[("Location", "http://x/?TOPSECRET")]);
+    let told =
+        format!("{:?}", device.out.iter().filter(|o| !matches!(o, Output::Send { .. })).collect::<Vec<_>>());
+    assert!(!told.contains("TOPSECRET"));
+    assert!(!format!("{:?}", device.sent()).contains("TOPSECRET"));
+}
+
+#[test]
+fn any_cut_of_the_body_gives_the_same_file() {
+    let file: Vec<u8> = (0..1000).map(|at| u8::try_from(at % 251).unwrap()).collect();
+    for size in [1, 2, 3, 7, 499, 1000] {
+        let mut device = plain();
+        device.head(200, &[]);
+        let mut stored = Vec::new();
+        let (mut at, mut cut) = (0, false);
+        while at < 1000 {
+            if at >= 500 && !cut {
+                cut = true;
+                broke(&mut device, "reset");
+                device.pass(Duration::from_secs(15));
+                device.head(200, &[]);
+                at = 0;
+            }
+            let chunk = &file[at..(at + size).min(1000)];
+            let keep = device.chunk(chunk);
+            if !keep.range.is_empty() {
+                assert_eq!(keep.offset, stored.len() as u64);
+            }
+            stored.extend_from_slice(&chunk[keep.range]);
+            at += size;
+        }
+        assert_eq!(stored, file, "in chunks of {size}");
+        assert!(device.out.iter().any(|output| matches!(output, Output::FinishApply { .. })));
+    }
+}
