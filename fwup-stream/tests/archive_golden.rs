@@ -3,7 +3,7 @@
 
 mod front_support;
 
-use front_support::{Walk, case, none, open, walk, walk_whole};
+use front_support::{Walk, case, check_metadata_run, none, open, walk, walk_whole};
 use fwup_stream::archive::{ArchiveErrorKind, Purpose};
 use fwup_stream::trust::PublicKey;
 use serde_json::Value;
@@ -117,7 +117,7 @@ fn cut_archives_end_as_in_the_reference() {
         let length = note.split_whitespace().find_map(|word| word.parse::<usize>().ok()).unwrap();
         let cut = &signed[..length];
         if place != "after-meta" {
-            case.check_metadata_run(case.run(&format!("meta-{place}")), cut, &[]);
+            check_metadata_run(case.run(&format!("meta-{place}")), cut, &[]);
         }
 
         let failed_to_open = open(cut, &keys, Some("cut.fw"), Purpose::Apply, &none, 1).err();
@@ -134,13 +134,13 @@ fn cut_archives_end_as_in_the_reference() {
         match place {
             // Complete entries at the very end of the input are accepted here.
             "after-meta" | "before-two" => {
-                assert_eq!(outcome.as_deref(), Some("Resource two not found in archive"))
+                assert_eq!(outcome.as_deref(), Some("Resource two not found in archive"));
             }
             "no-central-directory" => assert_eq!(outcome, None),
             _ => assert_eq!(outcome.as_deref(), expected, "{name}"),
         }
     }
-    let garbage = [signed.as_slice(), &[0; 100_000]].concat();
+    let garbage = [signed.as_slice(), &vec![0; 100_000]].concat();
     assert!(walk_whole(&garbage).reached_end);
     let garbage = [b"#!/bin/sh\n".as_slice(), &signed].concat();
     let outcome = walk_whole(&garbage).outcome.unwrap_err();

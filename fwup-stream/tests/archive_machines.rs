@@ -63,7 +63,8 @@ fn entry(name: &str, data: &[u8], shape: Shape) -> Vec<u8> {
     out.extend(extra);
     out.extend(&body);
     if shape.descriptor {
-        if shape.word {
+        // An empty stored entry looks like one without size.
+        if shape.word || data.is_empty() {
             out.extend(b"PK\x07\x08");
         }
         out.extend(crc);

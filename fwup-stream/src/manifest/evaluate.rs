@@ -1,8 +1,8 @@
 //! The arithmetic of `define-eval` (fw-format §19.4).
 
-/// Operands and operators of an expression, as in the reference.
+/// Operands of an expression, as in the reference; a parenthesis counts as one.
 const ITEMS_MAX: usize = 16;
-/// Parentheses and signs within each other; more cannot be filled with [`ITEMS_MAX`].
+/// Parentheses, signs and powers within each other: more than the reference's stacks hold.
 const DEPTH_MAX: usize = 32;
 
 /// Suffixes and what they multiply by; the longer of two that begin alike stands first.
@@ -20,7 +20,7 @@ const SUFFIXES: [(&str, i64); 9] = [
 
 /// Evaluates an expression in 64-bit signed arithmetic. What does not fit is an error.
 pub(super) fn evaluate(text: &str) -> Result<i64, String> {
-    let mut expression = Expression { rest: text, items: 0 };
+    let mut expression = Expression { rest: text, operands: 0 };
     let value = expression.sum(0);
     match value {
         Some(value) if expression.peek().is_none() => Ok(value),
@@ -30,30 +30,26 @@ pub(super) fn evaluate(text: &str) -> Result<i64, String> {
 
 struct Expression<'a> {
     rest: &'a str,
-    items: usize,
+    operands: usize,
 }
 
 impl Expression<'_> {
     fn sum(&mut self, depth: usize) -> Option<i64> {
         let mut value = self.product(depth)?;
-        loop {
-            value = match self.operator(&['+', '-'])? {
-                Some('+') => value.checked_add(self.product(depth)?)?,
-                Some(_) => value.checked_sub(self.product(depth)?)?,
-                None => return Some(value),
-            };
+        while let Some(operator) = self.operator(&['+', '-']) {
+            let right = self.product(depth)?;
+            value = if operator == '+' { value.checked_add(right)? } else { value.checked_sub(right)? };
         }
+        Some(value)
     }
 
     fn product(&mut self, depth: usize) -> Option<i64> {
         let mut value = self.power(depth)?;
-        loop {
-            value = match self.operator(&['*', '/'])? {
-                Some('*') => value.checked_mul(self.power(depth)?)?,
-                Some(_) => value.checked_div(self.power(depth)?)?,
-                None => return Some(value),
-            };
+        while let Some(operator) = self.operator(&['*', '/']) {
+            let right = self.power(depth)?;
+            value = if operator == '*' { value.checked_mul(right)? } else { value.checked_div(right)? };
         }
+        Some(value)
     }
 
     /// Reads a sign or a power, which bind alike: `-2 ^ 2` is -4.
@@ -61,11 +57,11 @@ impl Expression<'_> {
         if depth > DEPTH_MAX {
             return None;
         }
-        if self.operator(&['-'])?.is_some() {
+        if self.operator(&['-']).is_some() {
             return self.power(depth + 1)?.checked_neg();
         }
         let base = self.operand(depth)?;
-        if self.operator(&['^'])?.is_none() {
+        if self.operator(&['^']).is_none() {
             return Some(base);
         }
         let exponent = u32::try_from(self.power(depth + 1)?).ok().filter(|exponent| *exponent < 64)?;
@@ -73,7 +69,10 @@ impl Expression<'_> {
     }
 
     fn operand(&mut self, depth: usize) -> Option<i64> {
-        self.count()?;
+        self.operands += 1;
+        if self.operands > ITEMS_MAX {
+            return None;
+        }
         if self.peek()? == '(' {
             self.advance();
             let value = self.sum(depth + 1)?;
@@ -99,20 +98,11 @@ impl Expression<'_> {
         Some(value)
     }
 
-    /// Takes one of the operators if it comes next; `None` when there are too many.
-    fn operator(&mut self, wanted: &[char]) -> Option<Option<char>> {
-        let Some(next) = self.peek().filter(|next| wanted.contains(next)) else {
-            return Some(None);
-        };
-        self.count()?;
+    /// Takes one of the operators if it comes next.
+    fn operator(&mut self, wanted: &[char]) -> Option<char> {
+        let next = self.peek().filter(|next| wanted.contains(next))?;
         self.advance();
-        Some(Some(next))
-    }
-
-    fn count(&mut self) -> Option<()> {
-        self.items += 1;
-        // The reference keeps operands and operators in two stacks of this size.
-        (self.items <= 2 * ITEMS_MAX).then_some(())
+        Some(next)
     }
 
     fn peek(&mut self) -> Option<char> {

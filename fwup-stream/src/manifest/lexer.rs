@@ -53,7 +53,6 @@ impl<'a> Lexer<'a> {
                 return Ok(Token::End);
             };
             match (*byte, after.first()) {
-                (b' ' | b'\t' | b'\r' | b'\n', _) => self.skip(1),
                 (b'#', _) | (b'/', Some(b'/')) => return self.line_comment(),
                 (b'/', Some(b'*')) => return self.block_comment(),
                 (b'{' | b'}' | b'(' | b')' | b'=' | b',', _) => {
@@ -64,8 +63,8 @@ impl<'a> Lexer<'a> {
                     self.skip(2);
                     return Ok(Token::Mark(b'+'));
                 }
-                // Outside strings the reference drops these without a word.
-                (b'+' | b'*', _) => self.skip(1),
+                // The reference drops these two marks without a word.
+                (b' ' | b'\t' | b'\r' | b'\n' | b'+' | b'*', _) => self.skip(1),
                 (b'"', _) => return self.double_quoted(),
                 (b'\'', _) => return self.single_quoted(),
                 (b'$', Some(b'{')) => {
@@ -136,13 +135,14 @@ impl<'a> Lexer<'a> {
                     return utf8(text).map(Token::Text);
                 }
                 [b'\\', ..] => self.escape(&mut text)?,
-                [b'$', b'{', ..] => match self.variable()? {
-                    Some(value) => text.extend_from_slice(value.as_bytes()),
-                    None => {
+                [b'$', b'{', ..] => {
+                    if let Some(value) = self.variable()? {
+                        text.extend_from_slice(value.as_bytes());
+                    } else {
                         text.push(b'$');
                         self.skip(1);
                     }
-                },
+                }
                 [byte, ..] => {
                     text.push(*byte);
                     self.skip(1);
@@ -216,7 +216,7 @@ impl<'a> Lexer<'a> {
     /// Takes bytes off the text and counts their lines.
     fn skip(&mut self, length: usize) {
         let (taken, rest) = self.rest.split_at(length.min(self.rest.len()));
-        self.line += taken.iter().filter(|byte| **byte == b'\n').count();
+        self.line += taken.split(|byte| *byte == b'\n').count().saturating_sub(1);
         self.rest = rest;
     }
 

@@ -53,15 +53,14 @@ impl Parser<'_> {
     ) -> Result<(), Wrong> {
         loop {
             match self.lexer.next()? {
-                Token::End => return Ok(()),
                 Token::Comment(_) => {}
                 Token::Mark(b'}') if is_top => return Err("unexpected closing brace".to_owned()),
-                Token::Mark(b'}') => return Ok(()),
+                Token::Mark(b'}') | Token::End => return Ok(()),
                 Token::Text(name) => match schema.option(&name) {
                     Some((name, kind)) => self.statement(name, kind, section, with_data)?,
                     None => self.unknown()?,
                 },
-                other => return Err(unexpected(&other)),
+                other @ Token::Mark(_) => return Err(unexpected(&other)),
             }
         }
     }
@@ -83,9 +82,8 @@ impl Parser<'_> {
             }
             Kind::Texts | Kind::Floats => self.list(name, kind, section),
             Kind::Titled(schema) => {
-                let title = match self.token()? {
-                    Token::Text(title) => title,
-                    _ => return Err(format!("missing title for section '{name}'")),
+                let Token::Text(title) = self.token()? else {
+                    return Err(format!("missing title for section '{name}'"));
                 };
                 self.opening_brace(name)?;
                 if section.has(name, &title) {

@@ -32,8 +32,11 @@ pub(super) enum Kind {
 pub(super) struct Schema {
     options: &'static [(&'static str, Kind)],
     /// The list of calls, and what may be called.
-    calls: Option<(&'static str, fn(&str) -> Option<&'static str>)>,
+    calls: Option<(&'static str, Known)>,
 }
+
+/// Returns the known call of a name.
+type Known = fn(&str) -> Option<&'static str>;
 
 impl Schema {
     /// Returns what the option is; `None` if it is unknown.

@@ -26,7 +26,7 @@ pub fn case(name: &str) -> Option<Case> {
             return Some(Case { folder, expected: serde_json::from_str(&text).unwrap() });
         }
     }
-    println!("SKIPPED: golden case {name} is not here");
+    skipped(&format!("golden case {name}"));
     None
 }
 
@@ -42,7 +42,7 @@ impl Case {
             Some(bytes)
         });
         if bytes.is_none() {
-            println!("SKIPPED: {} is not here", path.display());
+            skipped(&path.display().to_string());
         }
         bytes
     }
@@ -60,28 +60,34 @@ impl Case {
         let names = self.expected["archives"].as_object().unwrap().keys();
         names.filter_map(|name| Some((name.clone(), self.file(name)?))).collect()
     }
+}
 
-    /// Runs a golden `-m` run and compares exit status and output.
-    pub fn check_metadata_run(&self, run: &Value, archive: &[u8], keys: &[PublicKey]) {
-        let name = run["name"].as_str().unwrap();
-        let argv = strings(&run["argv"]);
-        let after = |option: &str| argv.iter().position(|arg| arg == option).map(|at| argv[at + 1].clone());
-        let environment = run["env"].clone();
-        let variables = move |name: &str| environment[name].as_str().map(str::to_owned);
-        let outcome = open(archive, keys, after("-i").as_deref(), Purpose::Inspect, &variables, usize::MAX);
-        let (exit, stdout) = match outcome {
-            Ok(opened) => match after("--metadata-key") {
-                Some(key) => (0, format!("{}\n", opened.metadata.value(&key).unwrap_or("(null)"))),
-                None => (0, opened.metadata.to_text()),
-            },
-            Err(error) => (1, format!("fwup: {error}\n")),
-        };
-        assert_eq!(run["exit"], exit, "{name}: {stdout}");
-        match run["stdout"].as_str() {
-            Some(expected) => assert_eq!(stdout, expected, "{name}"),
-            None => assert_eq!(stdout, run["stdout_frames"][0]["text"].as_str().unwrap(), "{name}"),
-        }
+/// Runs a golden `-m` run and compares exit status and output.
+pub fn check_metadata_run(run: &Value, archive: &[u8], keys: &[PublicKey]) {
+    let name = run["name"].as_str().unwrap();
+    let argv = strings(&run["argv"]);
+    let after = |option: &str| argv.iter().position(|arg| arg == option).map(|at| argv[at + 1].clone());
+    let environment = run["env"].clone();
+    let variables = move |name: &str| environment[name].as_str().map(str::to_owned);
+    let outcome = open(archive, keys, after("-i").as_deref(), Purpose::Inspect, &variables, usize::MAX);
+    let (exit, stdout) = match outcome {
+        Ok(opened) => match after("--metadata-key") {
+            Some(key) => (0, format!("{}\n", opened.metadata.value(&key).unwrap_or("(null)"))),
+            None => (0, opened.metadata.to_text()),
+        },
+        Err(error) => (1, format!("fwup: {error}\n")),
+    };
+    assert_eq!(run["exit"], exit, "{name}: {stdout}");
+    match run["stdout"].as_str() {
+        Some(expected) => assert_eq!(stdout, expected, "{name}"),
+        None => assert_eq!(stdout, run["stdout_frames"][0]["text"].as_str().unwrap(), "{name}"),
     }
+}
+
+/// Says so where it is seen: what a passing test prints is hidden, what it writes to the descriptor is not.
+fn skipped(what: &str) {
+    use std::io::Write as _;
+    let _ = writeln!(std::io::stderr(), "SKIPPED: {what} is not here");
 }
 
 pub fn strings(list: &Value) -> Vec<String> {
