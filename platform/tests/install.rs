@@ -3,6 +3,7 @@
 
 use std::fs;
 use std::path::Path;
+use std::process::Command;
 use std::sync::{Arc, Mutex};
 
 use nerves_hub_link_platform::identity::{Identity, mark_validated};
@@ -193,4 +194,42 @@ fn a_missing_disk_is_refused_before_anything_else() {
     let request = InstallRequest::new(vec![SigningKey::from_seed(1).public_key()], drop);
     let error = installer.begin(request).map(drop).unwrap_err();
     assert!(error.to_string().contains("does not exist"), "{error}");
+}
+
+/// A block device made of a file, detached when dropped.
+struct Loop(String);
+
+impl Loop {
+    fn attach(image: &Path) -> Option<Self> {
+        let output = Command::new("losetup").args(["--find", "--show"]).arg(image).output().ok()?;
+        let device = String::from_utf8(output.stdout).ok()?.trim().to_owned();
+        output.status.success().then_some(Self(device))
+    }
+}
+
+impl Drop for Loop {
+    fn drop(&mut self) {
+        let _ = Command::new("losetup").args(["--detach", &self.0]).status();
+    }
+}
+
+#[test]
+fn a_block_device_is_written_once_that_is_allowed() {
+    let bench = Bench::new();
+    let Some(device) = Loop::attach(bench.disk.path()) else {
+        println!("SKIPPED: this user cannot make loop devices");
+        return;
+    };
+    let policy = DiskPolicy::new(&device.0);
+    let request = || bench.request(&[bench.key.public_key()]);
+    let refused = FwupStreamInstaller::new(policy.clone()).begin(request()).map(drop).unwrap_err();
+    assert!(refused.to_string().contains("allow_block_device"), "{refused}");
+    let mut installer = FwupStreamInstaller::new(policy.allow_block_device(true));
+    let mut install = installer.begin(request()).unwrap();
+    for chunk in bench.firmware.chunks(1000) {
+        install.write(chunk).unwrap();
+    }
+    install.finish().unwrap();
+    drop(device);
+    assert_eq!(bench.disk.boot().unwrap().meta.version, "1.1.0");
 }

@@ -359,7 +359,9 @@ impl Engine {
     /// Tells the application an event. Its answer, if any, goes back to the machine; a callback that
     /// panics gave none.
     fn tell(&mut self, event: &Event) {
+        // First, so that a callback that asks the handle gets the news it was called for.
         self.shared.observe(event);
+        self.shared.publish(self.link.status());
         let (client, running) = (&mut *self.client, &self.running);
         let called = catch_unwind(AssertUnwindSafe(|| client::deliver(client, running, event)));
         if let Some(command) = self.tell_panic("event", called).flatten() {

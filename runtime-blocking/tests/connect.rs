@@ -3,10 +3,11 @@
 
 mod common;
 
+use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::Duration;
 
 use common::{Bench, Device, LIMIT, SERIAL};
-use nerves_hub_link_blocking::{Exit, HandleError, Options, Runner, RunnerError};
+use nerves_hub_link_blocking::{Exit, Handle, HandleError, Options, Runner, RunnerError, Status};
 use nerves_hub_link_protocol::{Client, Decision, Event, FirmwareMeta, UpdateInfo};
 use nerves_hub_link_testkit::hub::HubEvent;
 use nerves_hub_link_testkit::server::{Firmware, Garbage, HubOptions, HubServer, Mischief, Times};
@@ -22,7 +23,7 @@ fn a_device_connects_and_joins_over_tls() {
     };
     assert_eq!((identifier.as_str(), version.as_str()), (SERIAL, "1.0.0"));
     assert_eq!((validated, auto_revert_detected), (Some(true), false));
-    let status = device.status_when("joined", nerves_hub_link_blocking::Status::joined);
+    let status = device.status_when("joined", Status::joined);
     assert!(status.connected() && status.last_error.is_none() && status.exit.is_none());
     assert!(device.handle.connected() && device.handle.joined());
     bench.hub_saw(
@@ -227,7 +228,7 @@ fn stopping_is_quick_at_any_moment() {
 
 #[test]
 fn a_panicking_callback_is_told_and_the_device_goes_on() {
-    struct Clumsy(std::sync::mpsc::Sender<Event>);
+    struct Clumsy(Sender<Event>);
     impl Client for Clumsy {
         fn event(&mut self, event: &Event) {
             let _ = self.0.send(event.clone());
@@ -240,8 +241,8 @@ fn a_panicking_callback_is_told_and_the_device_goes_on() {
         }
     }
     let bench = Bench::new();
-    let (sender, events) = std::sync::mpsc::channel();
-    let (notice, notices) = std::sync::mpsc::channel();
+    let (sender, events) = channel();
+    let (notice, notices) = channel();
     let options = Options::new(bench.tls(), bench.installer(), Clumsy(sender))
         .on_notice(move |text| drop(notice.send(text.to_owned())));
     let mut config = bench.config();
@@ -253,22 +254,40 @@ fn a_panicking_callback_is_told_and_the_device_goes_on() {
     assert!(notices.recv_timeout(LIMIT).unwrap().contains("nor to this"));
     // No answer is no consent: the machine asks the server to come back later.
     bench.hub_saw_status("rescheduled");
-    let device = Device { handle, events, notices, reboots: std::sync::mpsc::channel().1 };
+    let device = Device { handle, events, notices, reboots: channel().1 };
     device.answers(&bench.hub);
     device.stop();
     assert_eq!(std::fs::read(bench.disk.path()).unwrap(), before);
 }
 
 #[test]
+fn a_callback_that_asks_the_handle_gets_the_news_it_was_called_for() {
+    struct Asker(Receiver<Handle>, Sender<(bool, bool)>);
+    impl Client for Asker {
+        fn connected(&mut self) {
+            let handle = self.0.recv_timeout(LIMIT).unwrap();
+            self.1.send((handle.connected(), handle.joined())).unwrap();
+        }
+    }
+    let bench = Bench::new();
+    let ((give, take), (tell, hear)) = (channel(), channel());
+    let options = Options::new(bench.tls(), bench.installer(), Asker(take, tell));
+    let handle = Runner::new(bench.config(), options).unwrap().spawn().unwrap();
+    give.send(handle.clone()).unwrap();
+    assert_eq!(hear.recv_timeout(LIMIT).unwrap(), (true, true));
+    assert_eq!(handle.stop(), Exit::Stopped);
+}
+
+#[test]
 fn a_callback_may_stop_the_device_it_belongs_to() {
-    struct Quitter(std::sync::mpsc::Receiver<nerves_hub_link_blocking::Handle>);
+    struct Quitter(Receiver<Handle>);
     impl Client for Quitter {
         fn connected(&mut self) {
             self.0.recv_timeout(LIMIT).unwrap().stop();
         }
     }
     let bench = Bench::new();
-    let (sender, handles) = std::sync::mpsc::channel();
+    let (sender, handles) = channel();
     let runner =
         Runner::new(bench.config(), Options::new(bench.tls(), bench.installer(), Quitter(handles))).unwrap();
     sender.send(runner.handle()).unwrap();

@@ -3,6 +3,8 @@
 
 mod common;
 
+use std::time::{Duration, Instant};
+
 use common::{Bench, Device, Gate, LIMIT};
 use nerves_hub_link_blocking::Exit;
 use nerves_hub_link_blocking::limits::HANDOVER_MAX;
@@ -130,6 +132,42 @@ fn redirects_and_busy_storage_are_followed_and_waited_for() {
 }
 
 #[test]
+fn a_download_may_take_longer_than_its_connection() {
+    let bench = Bench::new();
+    bench.hub.mischief(Mischief::SlowBody { bytes: 8192, every_ms: 10 }, Times::Once);
+    let mut config = bench.config();
+    config.download.connect_timeout = Duration::from_millis(300);
+    bench.deploy("1.1.0");
+    let before = Instant::now();
+    let device = bench.start_with(config, bench.installer());
+    bench.assert_updated(&device);
+    assert!(before.elapsed() > Duration::from_millis(600), "too quick to show anything");
+    assert_eq!(bench.downloads().len(), 1);
+}
+
+#[test]
+fn storage_that_never_answers_is_given_up_and_tried_again() {
+    let bench = Bench::new();
+    let device = bench.start_with(
+        {
+            let mut config = bench.config();
+            config.download.connect_timeout = Duration::from_millis(300);
+            config
+        },
+        bench.installer(),
+    );
+    device.until_joined();
+    bench.hub.mischief(Mischief::Silent, Times::Once);
+    bench.deploy("1.1.0");
+    let event = device.until("interrupted", |event| matches!(event, Event::DownloadInterrupted { .. }));
+    assert!(
+        matches!(&event, Event::DownloadInterrupted { reason, .. } if reason.contains("too long")),
+        "{event:?}"
+    );
+    bench.assert_updated(&device);
+}
+
+#[test]
 fn a_hub_that_restarts_in_the_middle_of_a_download_stops_nothing() {
     let mut bench = Bench::new();
     bench.hub.mischief(Mischief::SlowBody { bytes: 4096, every_ms: 5 }, Times::Once);
@@ -252,7 +290,7 @@ fn a_slow_disk_slows_the_download_and_the_connection_lives() {
     let waits = gate.clone();
     bench.deploy("1.1.0");
     let mut config = bench.config();
-    config.heartbeat = std::time::Duration::from_millis(50);
+    config.heartbeat = Duration::from_millis(50);
     let device = bench.start_with(
         config,
         Odd(move || {
@@ -264,7 +302,7 @@ fn a_slow_disk_slows_the_download_and_the_connection_lives() {
     // The applier stands still; messages and heartbeats still come and go.
     device.answers(&bench.hub);
     let mut events = bench.hub.events();
-    while events.wait_for(std::time::Duration::ZERO, |_| true).is_some() {}
+    while events.wait_for(Duration::ZERO, |_| true).is_some() {}
     for _ in 0..3 {
         let beat = events.wait_for(LIMIT, |event| matches!(event, HubEvent::Heartbeat { .. }));
         assert!(beat.is_some(), "a heartbeat");

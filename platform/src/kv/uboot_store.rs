@@ -32,16 +32,16 @@ impl UbootStore {
     }
 
     /// Gives up what is there and writes an environment of `pairs` alone: for a new device, or one
-    /// whose copies are all bad. Two copies get the same content, the first generation 0.
+    /// whose copies are all bad. Two copies get the same content and generation, as `fwup` does it.
     pub fn format(&mut self, pairs: &Pairs) -> Result<(), KvError> {
         let changes: Vec<Change<'_>> =
             pairs.iter().map(|(name, value)| (name.as_str(), Some(value.as_str()))).collect();
         let mut env = Environment::default();
         env.apply(&changes)?;
         let layout = self.layout();
-        write(&self.config.first, &env.encode(self.config.first.size, layout, 0)?)?;
+        write(&self.config.first, &env.encode(self.config.first.size, layout, 1)?)?;
         if let Some(second) = &self.config.second {
-            write(second, &env.encode(second.size, layout, 0)?)?;
+            write(second, &env.encode(second.size, layout, 1)?)?;
         }
         Ok(())
     }
