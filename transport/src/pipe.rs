@@ -268,3 +268,25 @@ impl Queue {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::Queue;
+    use crate::limits::PLAINTEXT_TARGET;
+
+    /// A network that is always a little behind must not make the queue remember all that ever passed.
+    #[test]
+    fn a_queue_that_never_runs_empty_stays_small() {
+        let mut queue = Queue::default();
+        queue.push(&[0; 100]);
+        for round in (0..=u8::MAX).cycle().take(10_000) {
+            queue.push(&[round; 1000]);
+            queue.consume(1000);
+            assert_eq!(queue.len(), 100);
+        }
+        assert_eq!(queue.bytes(), [15; 100]);
+        assert!(queue.buffer.capacity() <= 8 * PLAINTEXT_TARGET, "{}", queue.buffer.capacity());
+        queue.consume(usize::MAX);
+        assert!(queue.is_empty() && queue.buffer.capacity() <= PLAINTEXT_TARGET);
+    }
+}
