@@ -129,9 +129,19 @@ fn lengths_are_floating_point_numbers() {
 }
 
 #[test]
-fn text_that_is_not_utf8_is_refused() {
-    let error = Manifest::parse(b"meta-product=\"\xff\"\n", &none).unwrap_err();
-    assert_eq!(error.detail(), Some("[buf]:1: text is not UTF-8"));
+fn text_that_is_not_utf8_may_stand_where_it_is_not_used() {
+    let text = b"# \xff\nmeta-product=\"J\xf6rg\"\nfuture=\xff\n\xff { a=\xff }\n\xff = 1\nmeta-misc=x\n";
+    let manifest = Manifest::parse(text, &none).unwrap();
+    assert_eq!(manifest.string("meta-product"), Some("J\u{fffd}rg"));
+    assert_eq!(manifest.string("meta-misc"), Some("x"));
+    for used in [
+        "task \"\\xff\" {}",
+        "task t { on-init { info('\\q', \"\\xff\") } }",
+        "mbr m { signature=\"\\377\" }",
+    ] {
+        assert!(detail(used).ends_with("is not UTF-8"), "{used}");
+    }
+    assert_eq!(detail("mbr m {\nsignature=\"\\377\" }"), "[buf]:2: text is not UTF-8");
 }
 
 /// Texts made of the language's own words and marks get further than random bytes.

@@ -1,9 +1,11 @@
 //! The push reader: bytes in, entries and their data out.
 
 use super::error::{ArchiveError, ArchiveErrorKind as Kind};
+use super::event::ArchiveEvent;
 use super::header::{EntryInfo, FIXED_LENGTH, LocalHeader, le};
 use super::inflate::Inflater;
 use super::search::{DESCRIPTOR_WORD, Found, Search};
+use super::tally::Tally;
 use crate::limits::{DATA_PIECE, ENTRY_NAME};
 
 /// Third and fourth byte of the words an archive may begin with, after `PK`.
@@ -25,30 +27,12 @@ pub struct ArchiveReader {
     part: Vec<u8>,
     name: Vec<u8>,
     header: LocalHeader,
-    crc: crc32fast::Hasher,
-    /// Bytes of the present entry read from the archive.
-    compressed: u64,
-    /// Bytes of data of the present entry.
-    uncompressed: u64,
+    /// What was read of the present entry.
+    tally: Tally,
     skipping: bool,
     inflater: Option<Inflater>,
     search: Search,
     bytes: u64,
-}
-
-/// What [`ArchiveReader::next`] found.
-#[derive(Debug, PartialEq, Eq)]
-pub enum ArchiveEvent<'a> {
-    /// All input was taken; give more, or call [`ArchiveReader::finish`].
-    NeedInput,
-    /// An entry begins. Its data follow.
-    Entry(EntryInfo),
-    /// Data of the entry, at most [`DATA_PIECE`] bytes, never empty.
-    Data(&'a [u8]),
-    /// The entry is complete and its checksum and sizes agree (not checked for a skipped entry).
-    EntryEnd,
-    /// The directory at the end was reached: no more entries. Further input is left alone.
-    End,
 }
 
 /// What the next byte belongs to.
@@ -105,9 +89,7 @@ impl ArchiveReader {
             part: Vec::new(),
             name: Vec::new(),
             header: LocalHeader::default(),
-            crc: crc32fast::Hasher::new(),
-            compressed: 0,
-            uncompressed: 0,
+            tally: Tally::default(),
             skipping: false,
             inflater: None,
             search: Search::default(),
@@ -162,7 +144,7 @@ impl ArchiveReader {
             State::Deflated { .. } | State::Unreadable(_) => {
                 // Knowing the size saves inflating; whatever descriptor follows is passed over between entries.
                 if !self.header.descriptor || self.header.compressed > 0 {
-                    let remaining = self.header.compressed.saturating_sub(self.compressed);
+                    let remaining = self.header.compressed.saturating_sub(self.tally.compressed);
                     self.state = State::Counted { remaining };
                 }
             }
@@ -258,8 +240,8 @@ impl ArchiveReader {
         }
         self.header.read_extra(&self.part).ok_or(Kind::MalformedExtra)?;
         self.part.clear();
-        self.crc.reset();
-        (self.compressed, self.uncompressed, self.skipping) = (0, 0, false);
+        self.tally = Tally::default();
+        self.skipping = false;
         let known = (!self.header.descriptor || self.header.compressed > 0).then_some(self.header.compressed);
         self.state = match (self.header.method, known) {
             _ if self.header.encrypted => State::Unreadable(Kind::Encrypted),
@@ -287,7 +269,7 @@ impl ArchiveReader {
         let wanted = usize::try_from(remaining).unwrap_or(usize::MAX).min(DATA_PIECE);
         let data = self.take(input, wanted);
         self.state = State::Counted { remaining: remaining.saturating_sub(data.len() as u64) };
-        self.compressed += data.len() as u64;
+        self.tally.compressed += data.len() as u64;
         Ok(self.deliver_direct(data))
     }
 
@@ -296,15 +278,15 @@ impl ArchiveReader {
             return Step::NeedInput;
         }
         let front = input.get(..DATA_PIECE).unwrap_or(input);
-        let crc = self.crc.clone().finalize();
-        let step = self.search.step(front, self.header.zip64, crc, self.uncompressed);
+        let crc = self.tally.checksum();
+        let step = self.search.step(front, self.header.zip64, crc, self.tally.uncompressed);
         let data = self.take(input, step.taken);
         match step.found {
             Found::Data => self.deliver_direct(data),
             Found::Held(0) => Step::Continue,
             Found::Held(released) => {
-                self.crc.update(self.search.released());
-                self.uncompressed += released as u64;
+                self.tally.crc.update(self.search.released());
+                self.tally.uncompressed += released as u64;
                 if self.skipping { Step::Continue } else { Step::Released }
             }
             Found::Descriptor => self.entry_end(),
@@ -326,10 +308,10 @@ impl ArchiveReader {
         }
         let output = inflater.output(inflated.produced);
         if !self.skipping {
-            self.crc.update(output);
+            self.tally.crc.update(output);
         }
-        self.uncompressed += inflated.produced as u64;
-        self.compressed += inflated.taken as u64;
+        self.tally.uncompressed += inflated.produced as u64;
+        self.tally.compressed += inflated.taken as u64;
         self.take(input, inflated.taken);
         self.state = match remaining {
             // What is left of a stream that ended early counts as a wrong size.
@@ -356,7 +338,7 @@ impl ArchiveReader {
             self.state = State::Descriptor;
             return Ok(Step::Continue);
         }
-        self.check()?;
+        self.tally.check(&self.header)?;
         Ok(self.entry_end())
     }
 
@@ -374,27 +356,9 @@ impl ArchiveReader {
         self.header.compressed = field(4, size);
         self.header.uncompressed = field(4 + size, size);
         if !self.skipping {
-            self.check()?;
+            self.tally.check(&self.header)?;
         }
         Ok(self.entry_end())
-    }
-
-    /// Compares what was read with what was announced, in the reference's order.
-    fn check(&self) -> Result<(), Kind> {
-        let read = self.crc.clone().finalize();
-        if self.compressed != self.header.compressed {
-            return Err(Kind::CompressedSize { read: self.compressed, expected: self.header.compressed });
-        }
-        if self.uncompressed != self.header.uncompressed {
-            return Err(Kind::UncompressedSize {
-                read: self.uncompressed,
-                expected: self.header.uncompressed,
-            });
-        }
-        if read != self.header.crc {
-            return Err(Kind::Checksum { read, expected: self.header.crc });
-        }
-        Ok(())
     }
 
     fn entry_end<'i>(&mut self) -> Step<'i> {
@@ -405,10 +369,10 @@ impl ArchiveReader {
 
     /// Hands stored data through.
     fn deliver_direct<'i>(&mut self, data: &'i [u8]) -> Step<'i> {
-        self.uncompressed += data.len() as u64;
+        self.tally.uncompressed += data.len() as u64;
         // A stored entry without size is found by its checksum, so that one is needed even to skip it.
         if !self.skipping || matches!(self.state, State::Searched) {
-            self.crc.update(data);
+            self.tally.crc.update(data);
         }
         if self.skipping { Step::Continue } else { Step::Direct(data) }
     }

@@ -1,8 +1,9 @@
 //! The start of an archive: signature and manifest, before anything else happens.
 
 use super::error::ArchiveError;
+use super::event::ArchiveEvent;
 use super::header::EntryInfo;
-use super::reader::{ArchiveEvent, ArchiveReader};
+use super::reader::ArchiveReader;
 use crate::limits::{MANIFEST_MAX, MANIFEST_MIN};
 use crate::manifest::{Manifest, ManifestError, Metadata};
 use crate::trust::{PublicKey, SIGNATURE_LENGTH, verify};

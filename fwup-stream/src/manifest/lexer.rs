@@ -1,12 +1,20 @@
 //! The tokens of the configuration language (fw-format §3.1).
 
+use std::borrow::Cow;
+
 use super::variables::Variables;
+
+/// What is wrong with text of another encoding.
+pub(super) const NOT_UTF8: &str = "text is not UTF-8";
 
 /// A token.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Token {
     /// A bare or quoted string, or a variable.
     Text(String),
+    /// A string that is not UTF-8, made printable. The reference takes any bytes; here they may stand only
+    /// where they are not used, rather than change on their way to a boot loader's variables.
+    Damaged(String),
     /// `{`, `}`, `(`, `)`, `=`, `,`, or `+` for `+=`.
     Mark(u8),
     /// A comment; legal only where an option's name could stand.
@@ -19,7 +27,7 @@ impl Token {
     /// Returns the token as it stands in error texts.
     pub(super) fn shown(&self) -> String {
         match self {
-            Self::Text(text) | Self::Comment(text) => text.clone(),
+            Self::Text(text) | Self::Damaged(text) | Self::Comment(text) => text.clone(),
             Self::Mark(b'+') => "+=".to_owned(),
             Self::Mark(mark) => char::from(*mark).to_string(),
             Self::End => String::new(),
@@ -53,8 +61,8 @@ impl<'a> Lexer<'a> {
                 return Ok(Token::End);
             };
             match (*byte, after.first()) {
-                (b'#', _) | (b'/', Some(b'/')) => return self.line_comment(),
-                (b'/', Some(b'*')) => return self.block_comment(),
+                (b'#', _) | (b'/', Some(b'/')) => return Ok(self.line_comment()),
+                (b'/', Some(b'*')) => return Ok(self.block_comment()),
                 (b'{' | b'}' | b'(' | b')' | b'=' | b',', _) => {
                     self.skip(1);
                     return Ok(Token::Mark(*byte));
@@ -71,51 +79,51 @@ impl<'a> Lexer<'a> {
                     if let Some(value) = self.variable()? {
                         return Ok(Token::Text(value));
                     }
-                    return self.bare();
+                    return Ok(self.bare());
                 }
-                _ => return self.bare(),
+                _ => return Ok(self.bare()),
             }
         }
     }
 
-    fn line_comment(&mut self) -> Result<Token, String> {
+    fn line_comment(&mut self) -> Token {
         let length = self.rest.iter().position(|byte| *byte == b'\n').unwrap_or(self.rest.len());
-        let comment = self.take(length)?;
-        Ok(Token::Comment(comment.trim_start_matches(['#', '/']).trim().to_owned()))
+        let comment = String::from_utf8_lossy(self.take(length));
+        Token::Comment(comment.trim_start_matches(['#', '/']).trim().to_owned())
     }
 
-    fn block_comment(&mut self) -> Result<Token, String> {
+    fn block_comment(&mut self) -> Token {
         let body = self.rest.get(2..).unwrap_or_default();
         let Some(length) = body.windows(2).position(|end| end == b"*/") else {
             self.skip(self.rest.len());
-            return Ok(Token::End);
+            return Token::End;
         };
-        let comment = self.take(length + 4)?;
-        Ok(Token::Comment(comment.trim_matches(['*', '/']).trim().to_owned()))
+        let comment = String::from_utf8_lossy(self.take(length + 4));
+        Token::Comment(comment.trim_matches(['*', '/']).trim().to_owned())
     }
 
-    fn bare(&mut self) -> Result<Token, String> {
+    fn bare(&mut self) -> Token {
         let length = self.rest.iter().position(|byte| !is_bare(*byte)).unwrap_or(self.rest.len());
-        self.take(length).map(Token::Text)
+        text(self.take(length))
     }
 
     fn single_quoted(&mut self) -> Result<Token, String> {
         self.skip(1);
-        let mut text = Vec::new();
+        let mut content = Vec::new();
         loop {
             match self.rest {
                 [] => return Err("unterminated string constant".to_owned()),
                 [b'\'', ..] => {
                     self.skip(1);
-                    return utf8(text).map(Token::Text);
+                    return Ok(text(&content));
                 }
                 [b'\\', b'\n', ..] => self.skip(2),
                 [b'\\', byte @ (b'\\' | b'\''), ..] => {
-                    text.push(*byte);
+                    content.push(*byte);
                     self.skip(2);
                 }
                 [byte, ..] => {
-                    text.push(*byte);
+                    content.push(*byte);
                     self.skip(1);
                 }
             }
@@ -124,27 +132,27 @@ impl<'a> Lexer<'a> {
 
     fn double_quoted(&mut self) -> Result<Token, String> {
         self.skip(1);
-        let mut text = Vec::new();
+        let mut content = Vec::new();
         loop {
             match self.rest {
                 // The reference takes the end of the text here as the end, not as an error.
                 [] => return Ok(Token::End),
                 [b'"', ..] => {
                     self.skip(1);
-                    text.truncate(text.iter().position(|byte| *byte == 0).unwrap_or(text.len()));
-                    return utf8(text).map(Token::Text);
+                    content.truncate(content.iter().position(|byte| *byte == 0).unwrap_or(content.len()));
+                    return Ok(text(&content));
                 }
-                [b'\\', ..] => self.escape(&mut text)?,
+                [b'\\', ..] => self.escape(&mut content)?,
                 [b'$', b'{', ..] => {
                     if let Some(value) = self.variable()? {
-                        text.extend_from_slice(value.as_bytes());
+                        content.extend_from_slice(value.as_bytes());
                     } else {
-                        text.push(b'$');
+                        content.push(b'$');
                         self.skip(1);
                     }
                 }
                 [byte, ..] => {
-                    text.push(*byte);
+                    content.push(*byte);
                     self.skip(1);
                 }
             }
@@ -191,7 +199,7 @@ impl<'a> Lexer<'a> {
     /// Reads `\ooo`. Digits that go on or are not octal make the whole run an error.
     fn octal(&mut self, text: &mut Vec<u8>) -> Result<(), String> {
         let digits = self.rest.iter().skip(1).take_while(|byte| byte.is_ascii_digit()).count();
-        let sequence = self.take(1 + digits)?;
+        let sequence = String::from_utf8_lossy(self.take(1 + digits));
         let number = sequence.trim_start_matches('\\');
         match u16::from_str_radix(number, 8) {
             Ok(value) if digits <= 3 => {
@@ -208,8 +216,8 @@ impl<'a> Lexer<'a> {
         let Some(end) = self.rest.iter().position(|byte| *byte == b'}') else {
             return Ok(None);
         };
-        let sequence = self.take(end + 1)?;
-        let body = sequence.get(2..end).unwrap_or_default();
+        let body = self.take(end + 1).get(2..end).unwrap_or_default();
+        let body = std::str::from_utf8(body).map_err(|_| NOT_UTF8.to_owned())?;
         self.variables.expand(body).map(Some)
     }
 
@@ -220,10 +228,10 @@ impl<'a> Lexer<'a> {
         self.rest = rest;
     }
 
-    fn take(&mut self, length: usize) -> Result<String, String> {
-        let taken = self.rest.get(..length).unwrap_or_default().to_vec();
+    fn take(&mut self, length: usize) -> &'a [u8] {
+        let taken = self.rest.get(..length).unwrap_or(self.rest);
         self.skip(length);
-        utf8(taken)
+        taken
     }
 }
 
@@ -247,8 +255,9 @@ fn is_bare(byte: u8) -> bool {
     )
 }
 
-/// The reference takes any bytes. Text of another encoding is refused rather than changed on its way to a
-/// boot loader's variables.
-fn utf8(bytes: Vec<u8>) -> Result<String, String> {
-    String::from_utf8(bytes).map_err(|_| "text is not UTF-8".to_owned())
+fn text(bytes: &[u8]) -> Token {
+    match String::from_utf8_lossy(bytes) {
+        Cow::Borrowed(text) => Token::Text(text.to_owned()),
+        Cow::Owned(text) => Token::Damaged(text),
+    }
 }

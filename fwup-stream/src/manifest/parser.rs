@@ -2,7 +2,7 @@
 
 use super::call_check;
 use super::error::ManifestError;
-use super::lexer::{Lexer, Token};
+use super::lexer::{Lexer, NOT_UTF8, Token};
 use super::metadata::Identity;
 use super::model::Manifest;
 use super::number;
@@ -60,6 +60,7 @@ impl Parser<'_> {
                     Some((name, kind)) => self.statement(name, kind, section, with_data)?,
                     None => self.unknown()?,
                 },
+                Token::Damaged(_) => self.unknown()?,
                 other @ Token::Mark(_) => return Err(unexpected(&other)),
             }
         }
@@ -82,8 +83,10 @@ impl Parser<'_> {
             }
             Kind::Texts | Kind::Floats => self.list(name, kind, section),
             Kind::Titled(schema) => {
-                let Token::Text(title) = self.token()? else {
-                    return Err(format!("missing title for section '{name}'"));
+                let title = match self.token()? {
+                    Token::Text(title) => title,
+                    Token::Damaged(_) => return Err(NOT_UTF8.to_owned()),
+                    _ => return Err(format!("missing title for section '{name}'")),
                 };
                 self.opening_brace(name)?;
                 if section.has(name, &title) {
@@ -125,7 +128,12 @@ impl Parser<'_> {
             Token::Mark(b'+') => return Err(format!("attempt to append to non-list option '{name}'")),
             _ => return Err(missing_equal_sign(name)),
         }
-        let text = self.text()?;
+        let text = match self.token()? {
+            Token::Text(text) => text,
+            // Only printed, so a text of another encoding does no harm.
+            Token::Damaged(text) if name.starts_with("meta-") => text,
+            other => return Err(unexpected(&other)),
+        };
         let value = match kind {
             Kind::Integer => Value::Integer(integer(name, &text)?),
             Kind::Boolean => Value::Boolean(boolean(name, &text)?),
@@ -198,6 +206,7 @@ impl Parser<'_> {
             match self.token()? {
                 Token::Text(text) => args.push(text),
                 Token::Mark(b')') => return Ok(args),
+                Token::Damaged(_) => return Err(NOT_UTF8.to_owned()),
                 _ => return Err(wrong()),
             }
             match self.token()? {
@@ -219,7 +228,7 @@ impl Parser<'_> {
             }
             Token::Mark(b'(') => self.pass(b')'),
             Token::Mark(b'{') => self.unknown_section(),
-            Token::Text(_) => match self.token()? {
+            Token::Text(_) | Token::Damaged(_) => match self.token()? {
                 Token::Mark(b'{') => self.unknown_section(),
                 other => Err(unexpected(&other)),
             },
@@ -230,7 +239,7 @@ impl Parser<'_> {
     fn unknown_value(&mut self) -> Result<(), Wrong> {
         match self.token()? {
             Token::Mark(b'{') => self.pass(b'}'),
-            Token::Text(_) => Ok(()),
+            Token::Text(_) | Token::Damaged(_) => Ok(()),
             other => Err(unexpected(&other)),
         }
     }
@@ -262,13 +271,6 @@ impl Parser<'_> {
         }
     }
 
-    fn text(&mut self) -> Result<String, Wrong> {
-        match self.token()? {
-            Token::Text(text) => Ok(text),
-            other => Err(unexpected(&other)),
-        }
-    }
-
     /// Returns the next token inside a statement, where the text may not end.
     fn token(&mut self) -> Result<Token, Wrong> {
         match self.lexer.next()? {
@@ -279,7 +281,10 @@ impl Parser<'_> {
 }
 
 fn unexpected(token: &Token) -> Wrong {
-    format!("unexpected token '{}'", token.shown())
+    match token {
+        Token::Damaged(_) => NOT_UTF8.to_owned(),
+        token => format!("unexpected token '{}'", token.shown()),
+    }
 }
 
 fn missing_equal_sign(name: &str) -> Wrong {
