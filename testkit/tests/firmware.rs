@@ -165,7 +165,7 @@ fn the_manifest_is_printed_as_fwup_prints_it() {
     assert!(text.contains(r#"4,uboot_setenv,"uboot-env",b.nerves_fw_uuid,"${FWUP_META_UUID}""#));
     assert!(text.contains(r#"3,uboot_unsetenv,"uboot-env",b.nerves_fw_uuid"#));
     assert!(text.ends_with(
-        "uboot-environment \"uboot-env\" {\nblock-offset=16\nblock-count=16\nblock-offset-redund=32\n}\n"
+        "uboot-environment \"uboot-env\" {\nblock-offset=16\nblock-count=16\nblock-offset-redund=528\n}\n"
     ));
 }
 

@@ -43,10 +43,11 @@ impl DiskLayout {
         }
     }
 
-    /// The same with a second copy of the environment behind the first.
+    /// The same with a second copy of the environment, 256 KiB behind the first: appliers write whole
+    /// segments of 128 KiB, so that copies side by side would be torn together.
     #[must_use]
     pub fn redundant(mut self) -> Self {
-        self.environment_redundant = Some(self.environment + self.environment_blocks);
+        self.environment_redundant = Some(self.environment + 512);
         self
     }
 

@@ -8,12 +8,15 @@
 //! | `environment` | the U-Boot environment, independent of the code under test |
 //! | `rootfs` | a root file system that can tell whether it is whole |
 //! | `medium` | disks as files and as memory |
+//! | `power`, `fault` | destinations that lose power, fill up or go bad |
 
 mod ab;
 mod boot;
 mod environment;
+mod fault;
 mod layout;
 mod medium;
+mod power;
 mod rootfs;
 
 pub use ab::{AbDisk, format_disk};
@@ -22,6 +25,8 @@ pub use environment::{
     EnvironmentError, Variables, decode as decode_environment, encode as encode_environment,
     read_environment, write_environment,
 };
+pub use fault::{Fault, FaultTarget};
 pub use layout::{BLOCK, DiskLayout, Slot};
 pub use medium::{ImageFile, Medium};
+pub use power::PowerLossDisk;
 pub use rootfs::{Rootfs, RootfsError, RootfsInfo, check as check_rootfs};

@@ -101,10 +101,13 @@ fn upgrade(layout: &DiskLayout, meta: &FirmwareMeta, target: Slot) -> Task {
     task.on_init.push(call(&["trim", &start, &count]));
     task.on_resource = vec![write(layout, target)];
     task.on_finish = describe(target, meta);
+    // Each of these rewrites one copy of a redundant environment in turn. Should power go while the last
+    // is written, the state before it counts: not validated but booted, which makes the boot loader
+    // go back at once.
     task.on_finish.extend([
+        set("nerves_fw_active", letter),
         set("nerves_fw_validated", "0"),
         set("nerves_fw_booted", "0"),
-        set("nerves_fw_active", letter),
     ]);
     task
 }
