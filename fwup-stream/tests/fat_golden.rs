@@ -3,7 +3,7 @@
 
 mod fat_support;
 
-use fat_support::{Case, golden};
+use fat_support::case::{Case, golden};
 
 /// Plays all runs of a case and reports every one that differs.
 fn play(name: &str, takes_part: impl Fn(&str) -> bool) {

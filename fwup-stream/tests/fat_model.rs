@@ -151,7 +151,8 @@ impl Model {
                 if from == to {
                     return true;
                 }
-                if self.0.contains_key(&to) || !self.parent_is_there(&to) {
+                let into_itself = to.starts_with(&format!("{from}/"));
+                if self.0.contains_key(&to) || !self.parent_is_there(&to) || into_itself {
                     return false;
                 }
                 let children: Vec<_> = self
@@ -216,13 +217,8 @@ fn perform(mounts: &mut Mounts, disk: &mut Disk, op: &Op) -> Result<(), FatError
     }
 }
 
-/// Moving a folder into itself would cut it off; the reference does it, so tasks must not.
-fn moves_into_itself(op: &Op) -> bool {
-    matches!(op, Op::Move(from, to, _) if Model::key(to).starts_with(&format!("{}/", Model::key(from))))
-}
-
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(96))]
+    #![proptest_config(ProptestConfig::with_cases(48))]
 
     #[test]
     fn random_work_reads_back(size in prop::sample::select(&SIZES[..]), ops in prop::collection::vec(any_op(), 1..40)) {
@@ -230,7 +226,7 @@ proptest! {
         let mut mounts = Mounts::new();
         let mut model = Model::default();
         mounts.mkfs(&mut disk, 0, size).unwrap();
-        for op in ops.iter().filter(|op| !moves_into_itself(op)) {
+        for op in &ops {
             let outcome = perform(&mut mounts, &mut disk, op);
             let expected = model.apply(op);
             prop_assert_eq!(outcome.is_ok(), expected, "{:?}: {:?}", op, outcome);

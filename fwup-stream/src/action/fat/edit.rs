@@ -95,9 +95,14 @@ impl Volume {
             }
             Target::Root | Target::Entry(..) => return Err(Fault::Exists),
         };
+        let is_folder = entry[AT_ATTRIBUTES] & FOLDER != 0;
+        if is_folder && old.folder != new.folder {
+            self.load_entry(disk, &old)?;
+            let own = self.entry_cluster(old.at());
+            self.refuse_inside(disk, own, new.folder)?;
+        }
         self.register(disk, &mut new, &name)?;
         let at = new.at();
-        let is_folder = entry[AT_ATTRIBUTES] & FOLDER != 0;
         let attributes = if is_folder { entry[AT_ATTRIBUTES] } else { entry[AT_ATTRIBUTES] | ARCHIVE };
         self.window.put(at + AT_ATTRIBUTES, &[attributes]);
         self.window.put(at + 13, entry.get(13..).unwrap_or(&[]));
@@ -110,6 +115,24 @@ impl Volume {
         }
         self.unregister(disk, &mut old)?;
         self.sync(disk)
+    }
+
+    /// Fails if `folder` is `own` or lies in it. FatFs would move a folder into itself, which cuts it off from
+    /// the root with all that it holds.
+    fn refuse_inside(&mut self, disk: &mut dyn DiskIo, own: u32, folder: u32) -> Result<(), Fault> {
+        let mut folder = folder;
+        for _ in 0..PATH_BYTES {
+            if folder == own {
+                return Err(Fault::Denied);
+            }
+            if folder == 0 {
+                return Ok(());
+            }
+            let first = self.geometry.sector_of(folder).ok_or(Fault::Corrupt)?;
+            self.load(disk, first)?;
+            folder = self.entry_cluster(32);
+        }
+        Err(Fault::Corrupt)
     }
 
     /// Sets those of the attributes R, H and S that are among `letters`, and clears the others of the three.

@@ -143,7 +143,8 @@ impl Mounts {
     ///
     /// # Errors
     ///
-    /// There is no `from`, something has the name `to`, or a folder on the way is missing.
+    /// There is no `from`, something has the name `to`, a folder on the way is missing, or a folder would get
+    /// into itself (`fwup` does that and loses it).
     pub fn rename(
         &mut self,
         disk: &mut dyn DiskIo,
