@@ -29,8 +29,7 @@ fn factory(layout: &DiskLayout) -> Vec<u8> {
         architecture: "generic".to_owned(),
         ..FirmwareMeta::default()
     };
-    let mut disk = Vec::new();
-    disk.resize(usize::try_from(layout.disk_len()).unwrap(), 0);
+    let mut disk = vec![0; usize::try_from(layout.disk_len()).unwrap()];
     format_disk(&mut disk, layout, &meta, LENGTH, 1).unwrap();
     disk
 }
@@ -43,7 +42,7 @@ fn archive(layout: &DiskLayout, version: &str) -> (Arc<[u8]>, String) {
 
 fn options(task: &str) -> ApplyOptions {
     let mut options = ApplyOptions::default();
-    options.task = task.to_owned();
+    task.clone_into(&mut options.task);
     options.public_keys = vec![PublicKey::from_text(&SigningKey::from_seed(1).public_key()).unwrap()];
     options
 }

@@ -30,8 +30,7 @@ fn layouts() -> [DiskLayout; 2] {
 }
 
 fn factory(layout: &DiskLayout) -> Vec<u8> {
-    let mut disk = Vec::new();
-    disk.resize(usize::try_from(layout.disk_len()).unwrap(), 0);
+    let mut disk = vec![0; usize::try_from(layout.disk_len()).unwrap()];
     format_disk(&mut disk, layout, &meta("1.0.0"), LENGTH, 1).unwrap();
     disk
 }
@@ -178,10 +177,9 @@ fn a_torn_write_of_a_redundant_environment_loses_only_the_change() {
         torn[written + 20] ^= 1;
         assert_eq!(read_environment(&torn, &layout).unwrap(), before, "round {round}");
     }
-    let size = usize::try_from(layout.environment_blocks * BLOCK).unwrap();
-    let start = usize::try_from(layout.environment * BLOCK).unwrap();
-    disk[start] ^= 1;
-    disk[start + size] ^= 1;
+    for copy in [layout.environment, layout.environment_redundant.unwrap()] {
+        disk[usize::try_from(copy * BLOCK).unwrap()] ^= 1;
+    }
     let error = read_environment(&disk, &layout).unwrap_err();
     assert_eq!(
         error.to_string(),

@@ -126,7 +126,7 @@ fn archives_have_fwups_form() {
             assert_eq!(entry.extra[..9], [0x55, 0x54, 5, 0, 1, 0x00, 0xf1, 0x53, 0x65]);
             assert_eq!(
                 (entry.date, entry.time),
-                (((2023 - 1980) << 9) | (11 << 5) | 14, (22 << 11) | (13 << 5) | 10)
+                ((2023 - 1980) * 512 + 11 * 32 + 14, 22 * 2048 + 13 * 32 + 10)
             );
         } else {
             assert_eq!(entry.extra[..5], [0x55, 0x54, 1, 0, 0]);

@@ -59,7 +59,7 @@ pub fn write_environment(
         },
     };
     let block = encode(variables, size, generation)?;
-    medium.write_at(target * BLOCK, &block).map_err(io)
+    medium.write_at(target * BLOCK, &block).map_err(|error| io(&error))
 }
 
 /// The bytes of one copy. `generation` makes it a copy of a redundant pair.
@@ -109,7 +109,7 @@ fn newest(medium: &dyn Medium, layout: &DiskLayout) -> Result<(Variables, u64, u
     let mut block = vec![0; size(layout)];
     let redundant = layout.environment_redundant.is_some();
     let mut copy = |at: u64| {
-        medium.read_at(at * BLOCK, &mut block).map_err(io)?;
+        medium.read_at(at * BLOCK, &mut block).map_err(|error| io(&error))?;
         Ok::<_, EnvironmentError>(decode(&block, redundant).map(|(vars, generation)| (vars, at, generation)))
     };
     let first = copy(layout.environment)?;
@@ -129,7 +129,7 @@ fn size(layout: &DiskLayout) -> usize {
     usize::try_from(layout.environment_blocks.saturating_mul(BLOCK)).unwrap_or(ENVIRONMENT).min(ENVIRONMENT)
 }
 
-fn io(error: std::io::Error) -> EnvironmentError {
+fn io(error: &std::io::Error) -> EnvironmentError {
     EnvironmentError::Io(error.to_string())
 }
 

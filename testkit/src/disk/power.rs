@@ -144,9 +144,10 @@ impl<M: Medium> Target for PowerLossDisk<M> {
             match pending {
                 Pending::Write { offset: at, data } => {
                     overlay(offset, buffer, *at, data.len(), |part, from| {
-                        let end = from + part.len();
-                        part.copy_from_slice(data.get(from..end).unwrap_or_default());
-                    })
+                        if let Some(new) = data.get(from..from + part.len()) {
+                            part.copy_from_slice(new);
+                        }
+                    });
                 }
                 Pending::Trim { offset: at, length } => {
                     let length = usize::try_from(*length).unwrap_or(usize::MAX);

@@ -1,5 +1,6 @@
 //! Builds signed archives.
 
+use std::fmt::Write as _;
 use std::fs::File;
 use std::io::{self, BufWriter, Read, Write};
 use std::path::{Path, PathBuf};
@@ -278,7 +279,8 @@ pub fn uuid(meta_conf: &[u8]) -> String {
             text.push('-');
         }
         let byte = if index == 6 { (byte & 0x0f) | 0x50 } else { *byte };
-        text.push_str(&format!("{byte:02x}"));
+        // Writing to a String cannot fail.
+        let _ = write!(text, "{byte:02x}");
     }
     text
 }

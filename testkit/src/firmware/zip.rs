@@ -204,3 +204,23 @@ impl<W: Write> Write for Tally<'_, W> {
         self.out.flush()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes_have_a_limit() {
+        assert_eq!(small(ZIP32).unwrap(), u32::MAX - 1);
+        assert!(small(ZIP32 + 1).unwrap_err().to_string().contains("zip64"));
+        assert_eq!(short(65_535).unwrap(), 65_535);
+        assert!(short(65_536).is_err());
+    }
+
+    #[test]
+    fn an_entry_of_another_length_than_said_is_an_error() {
+        let mut writer = ArchiveWriter::new(Vec::new(), 9);
+        assert!(writer.entry(&Head::new("data/x", 0), 4, &mut b"four".as_slice()).is_ok());
+        assert!(writer.entry(&Head::new("data/y", 0), 5, &mut b"four".as_slice()).is_err());
+    }
+}

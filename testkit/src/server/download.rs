@@ -14,8 +14,8 @@ use crate::limits::BODY_CHUNK;
 /// What this one answer gets wrong.
 #[derive(Debug, Default)]
 struct Faults {
-    refuse: Option<(u16, Option<u32>)>,
-    redirect: Option<Option<String>>,
+    /// Sent instead of any firmware.
+    instead: Option<Refusal>,
     cut_after: Option<u64>,
     ignore_range: bool,
     range_by: u64,
@@ -25,46 +25,36 @@ struct Faults {
 }
 
 impl Faults {
-    fn take(armed: &mut Armed) -> Self {
-        let mut faults = Self::default();
-        faults.refuse = armed.take(|m| match m {
-            Mischief::RefuseDownload { status, retry_after } => Some((*status, *retry_after)),
+    fn take(armed: &mut Armed, path: &str) -> Self {
+        let instead = armed.take(|m| match m {
+            Mischief::RefuseDownload { status, retry_after } => Some(refusal(*status, *retry_after)),
+            Mischief::RedirectDownload { location } => {
+                let location = location.clone().unwrap_or_else(|| format!("{path}?moved=1"));
+                Some(Refusal::new(302, "").header("location", &location))
+            }
             _ => None,
         });
-        if faults.refuse.is_some() {
-            return faults;
+        if instead.is_some() {
+            return Self { instead, ..Self::default() };
         }
-        faults.redirect = armed.take(|m| match m {
-            Mischief::RedirectDownload { location } => Some(location.clone()),
-            _ => None,
-        });
-        if faults.redirect.is_some() {
-            return faults;
-        }
-        faults.cut_after = armed.take(|m| match m {
-            Mischief::CutDownload { after } => Some(*after),
-            _ => None,
-        });
-        faults.ignore_range = armed.take(|m| (*m == Mischief::IgnoreRange).then_some(())).is_some();
-        let range_by = armed.take(|m| match m {
-            Mischief::WrongContentRange { by } => Some(*by),
-            _ => None,
-        });
-        faults.range_by = range_by.unwrap_or(0);
-        let length_by = armed.take(|m| match m {
-            Mischief::WrongLength { by } => Some(*by),
-            _ => None,
-        });
-        faults.length_by = length_by.unwrap_or(0);
-        faults.corrupt = armed.take(|m| match m {
-            Mischief::CorruptByte { offset } => Some(*offset),
-            _ => None,
-        });
-        faults.slow = armed.take(|m| match m {
+        let mut number = |pick: fn(&Mischief) -> Option<u64>| armed.take(pick);
+        let cut_after = number(|m| if let Mischief::CutDownload { after } = m { Some(*after) } else { None });
+        let range_by = number(|m| if let Mischief::WrongContentRange { by } = m { Some(*by) } else { None });
+        let corrupt = number(|m| if let Mischief::CorruptByte { offset } = m { Some(*offset) } else { None });
+        let length_by = armed.take(|m| if let Mischief::WrongLength { by } = m { Some(*by) } else { None });
+        let slow = armed.take(|m| match m {
             Mischief::SlowBody { bytes, every_ms } => Some(((*bytes).max(1), *every_ms)),
             _ => None,
         });
-        faults
+        Self {
+            instead: None,
+            cut_after,
+            ignore_range: armed.take(|m| (*m == Mischief::IgnoreRange).then_some(())).is_some(),
+            range_by: range_by.unwrap_or(0),
+            length_by: length_by.unwrap_or(0),
+            corrupt,
+            slow,
+        }
     }
 }
 
@@ -80,19 +70,14 @@ enum Wanted {
 pub(super) fn serve(stream: &mut Stream, request: &Request, shared: &Shared) -> bool {
     let path = request.path.clone();
     let (firmware, faults) =
-        shared.with(|state, _| (state.files.get(&path).cloned(), Faults::take(&mut state.armed)));
+        shared.with(|state, _| (state.files.get(&path).cloned(), Faults::take(&mut state.armed, &path)));
     let note = |status: u16, from: u64| {
         let path = path.clone();
         shared.with(|state, _| state.hub.note(HubEvent::Download { path, status, from }));
     };
-    if let Some((status, retry_after)) = faults.refuse {
-        note(status, 0);
-        return write_refusal(stream, shared, &refusal(status, retry_after)).is_ok();
-    }
-    if let Some(location) = &faults.redirect {
-        note(302, 0);
-        let location = location.clone().unwrap_or_else(|| format!("{path}?moved=1"));
-        return write_refusal(stream, shared, &Refusal::new(302, "").header("location", &location)).is_ok();
+    if let Some(refusal) = &faults.instead {
+        note(refusal.status, 0);
+        return write_refusal(stream, shared, refusal).is_ok();
     }
     let (Some(firmware), "GET") = (firmware, request.method.as_str()) else {
         note(404, 0);

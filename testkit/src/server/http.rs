@@ -1,5 +1,6 @@
 //! Just enough HTTP/1.1: request heads in, answers out.
 
+use std::fmt::Write as _;
 use std::io::{self, ErrorKind, Read, Write};
 use std::time::{Duration, Instant};
 
@@ -87,10 +88,11 @@ pub(super) fn write_head(
     headers: &[(String, String)],
 ) -> io::Result<()> {
     let mut head = format!("HTTP/1.1 {status} {}\r\n", reason(status));
+    // Writing to a String cannot fail.
     let date = http_date(shared.unix_ms() / 1000);
-    head.push_str(&format!("date: {date}\r\n"));
+    let _ = write!(head, "date: {date}\r\n");
     for (name, value) in headers {
-        head.push_str(&format!("{name}: {value}\r\n"));
+        let _ = write!(head, "{name}: {value}\r\n");
     }
     head.push_str("\r\n");
     write_all(stream, head.as_bytes(), shared)
