@@ -83,7 +83,7 @@ impl<T: Target> Work<T> {
     /// Runs a list of functions that take no data.
     pub(crate) fn run(&mut self, list: &CallList) -> Result<(), Error> {
         for call in list.calls(ListKind::Functions)? {
-            let action = find(&call)?;
+            let action = self.find(&call)?;
             let Run::Now(run) = action.run else {
                 return Err(not_here(action).into());
             };
@@ -145,13 +145,10 @@ impl<T: Target> Work<T> {
     fn step(&mut self, current: &mut Current, list: &CallList, resource: &FileResource) -> Result<(), Error> {
         for call in list.calls(ListKind::Functions)?.iter().skip(current.next) {
             current.next += 1;
-            let action = find(call)?;
+            let action = self.find(call)?;
             match action.run {
                 Run::Now(run) => self.with(|context| run(context, call))?,
                 Run::Data(begin) => {
-                    if action.needs_unsafe && !self.settings.unsafe_allowed {
-                        return Err(ActionError::Unsafe { function: action.name }.into());
-                    }
                     let sink = self.with(|context| begin(context, call))?;
                     current.data = Some(DataRun::new(action.name, resource, sink)?);
                     return Ok(());
@@ -161,22 +158,25 @@ impl<T: Target> Work<T> {
         }
         Ok(())
     }
-}
 
-fn find(call: &Call<'_>) -> Result<&'static Action, ActionError> {
-    let unknown = || ActionError::UnknownFunction { function: call.name.to_owned() };
-    let action = action::find(call.name).ok_or_else(unknown)?;
-    // on-error is not looked through when the work is planned.
-    let (function, needed, given) = (action.name, action.min_args, call.args.len());
-    if given < needed {
-        return Err(ActionError::Arguments { function, needed, given });
+    /// The function of a call. That its arguments suffice is checked here again, since on-error is not looked
+    /// through when the work is planned.
+    fn find(&self, call: &Call<'_>) -> Result<&'static Action, ActionError> {
+        let unknown = || ActionError::UnknownFunction { function: call.name.to_owned() };
+        let action = action::find(call.name).ok_or_else(unknown)?;
+        let (function, needed, given) = (action.name, action.min_args, call.args.len());
+        if action.needs_unsafe && !self.settings.unsafe_allowed {
+            return Err(ActionError::Unsafe { function });
+        }
+        if given < needed {
+            return Err(ActionError::Arguments { function, needed, given });
+        }
+        Ok(action)
     }
-    Ok(action)
 }
 
 fn not_here(action: &Action) -> ActionError {
     match action.run {
-        Run::Missing if action.needs_unsafe => ActionError::Unsafe { function: action.name },
         Run::Missing => ActionError::Unsupported { what: action.name.to_owned() },
         Run::Now(_) | Run::Data(_) => ActionError::NotInResource { function: action.name },
     }

@@ -1,6 +1,7 @@
 //! Why a function failed.
 
 use super::fat::FatError;
+use super::gpt::GptError;
 use super::mbr::MbrError;
 use super::uboot::UbootError;
 use crate::disk::DiskError;
@@ -18,6 +19,9 @@ pub enum ActionError {
     /// A partition table cannot be written.
     #[error(transparent)]
     Mbr(#[from] MbrError),
+    /// A partition table of the GPT kind cannot be written.
+    #[error(transparent)]
+    Gpt(#[from] GptError),
     /// A U-Boot environment cannot be read or changed.
     #[error(transparent)]
     Uboot(#[from] UbootError),
@@ -127,4 +131,39 @@ pub enum ActionError {
     /// The cipher is not known.
     #[error("Unsupported disk encryption: {0}")]
     Cipher(String),
+    /// A file of this system cannot be opened.
+    #[error("{function} can't open '{path}'")]
+    CannotOpen {
+        /// The function's name.
+        function: &'static str,
+        /// The file.
+        path: String,
+    },
+    /// A file of this system cannot be written.
+    #[error("{function} failed to write '{to}': {reason}")]
+    HostWrite {
+        /// The function's name.
+        function: &'static str,
+        /// The file.
+        to: String,
+        /// The system's words.
+        reason: String,
+    },
+    /// No command can be run.
+    #[error("can't run /bin/sh: {0}")]
+    Shell(String),
+    /// A command stopped taking data.
+    #[error("pipe_write failed to write '{0}'")]
+    Pipe(String),
+    /// A command that was given data failed.
+    #[error("command '{0}' returned an error to pipe_write")]
+    PipeStatus(String),
+    /// A command failed.
+    #[error("'{command}' failed with exit status {status}")]
+    Execute {
+        /// The command.
+        command: String,
+        /// How it ended, as `wait` tells.
+        status: i32,
+    },
 }

@@ -5,6 +5,8 @@ mod data;
 mod error;
 pub mod fat;
 mod fat_calls;
+mod gpt;
+mod host;
 mod mbr;
 mod memset;
 mod message;
@@ -14,9 +16,11 @@ mod trim;
 pub(crate) mod uboot;
 
 pub use error::ActionError;
+pub use gpt::GptError;
 pub use mbr::MbrError;
 pub use uboot::UbootError;
 
 pub(crate) use context::{Context, Settings, blocks};
 pub(crate) use data::DataRun;
+pub(crate) use host::shell;
 pub(crate) use table::{Action, PlanContext, Run, find};

@@ -6,7 +6,7 @@
 use super::context::Context;
 use super::data::Sink;
 use super::error::ActionError;
-use super::{fat_calls, mbr, memset, message, raw, trim, uboot};
+use super::{fat_calls, gpt, host, mbr, memset, message, raw, trim, uboot};
 use crate::manifest::{Call, FileResource, Manifest};
 
 /// A function of the format.
@@ -62,6 +62,11 @@ fn full_length(plan: &PlanContext<'_>, _: &Call<'_>) -> Result<u64, ActionError>
     Ok(plan.resource.map_or(0, FileResource::full_length))
 }
 
+/// The data of the resource, without holes.
+fn data_length(plan: &PlanContext<'_>, _: &Call<'_>) -> Result<u64, ActionError> {
+    Ok(plan.data_length())
+}
+
 fn nothing(_: &PlanContext<'_>, _: &Call<'_>) -> Result<u64, ActionError> {
     Ok(0)
 }
@@ -73,14 +78,6 @@ const fn now(
     run: fn(&mut Context<'_>, &Call<'_>) -> Result<(), ActionError>,
 ) -> Action {
     Action { name, min_args, needs_unsafe: false, units, run: Run::Now(run) }
-}
-
-const fn missing(name: &'static str) -> Action {
-    Action { name, min_args: 0, needs_unsafe: false, units: nothing, run: Run::Missing }
-}
-
-const fn missing_unsafe(name: &'static str) -> Action {
-    Action { name, min_args: 0, needs_unsafe: true, units: nothing, run: Run::Missing }
 }
 
 static ACTIONS: &[Action] = &[
@@ -117,12 +114,30 @@ static ACTIONS: &[Action] = &[
     now("fat_touch", 2, one_block, fat_calls::touch),
     now("fat_setlabel", 2, one_block, fat_calls::set_label),
     now("fat_attrib", 3, one_block, fat_calls::set_attributes),
-    missing("gpt_write"),
-    missing("reboot_param"),
-    missing_unsafe("path_write"),
-    missing_unsafe("pipe_write"),
-    missing_unsafe("execute"),
-    missing_unsafe("ubi_volume_write"),
+    now("gpt_write", 1, gpt::units, gpt::run),
+    now("reboot_param", 1, one_block, host::reboot_param),
+    Action {
+        name: "path_write",
+        min_args: 1,
+        needs_unsafe: true,
+        units: data_length,
+        run: Run::Data(host::path),
+    },
+    Action {
+        name: "pipe_write",
+        min_args: 1,
+        needs_unsafe: true,
+        units: full_length,
+        run: Run::Data(host::pipe),
+    },
+    Action {
+        name: "execute",
+        min_args: 1,
+        needs_unsafe: true,
+        units: one_block,
+        run: Run::Now(host::execute),
+    },
+    Action { name: "ubi_volume_write", min_args: 1, needs_unsafe: true, units: nothing, run: Run::Missing },
 ];
 
 /// Finds a function by its name.

@@ -3,9 +3,8 @@
 use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
 
-use crate::action::{Context, blocks, uboot};
+use crate::action::{Context, blocks, shell, uboot};
 use crate::disk::BLOCK;
 use crate::manifest::Call;
 
@@ -92,11 +91,5 @@ fn sys_path(device: &str, name: &str) -> PathBuf {
 }
 
 fn succeeds(context: &Context<'_>, command: &str) -> bool {
-    // The archive may be coming in on our standard input: the command must not eat from it.
-    Command::new("/bin/sh")
-        .args(["-c", command])
-        .envs(context.settings.child_environment.iter().map(|(name, value)| (name, value)))
-        .stdin(Stdio::null())
-        .status()
-        .is_ok_and(|status| status.success())
+    shell(context, command).status().is_ok_and(|status| status.success())
 }

@@ -1,0 +1,197 @@
+//! `gpt_write(GPT)`: partition tables of the GPT kind (fw-format §14).
+
+use super::context::{Context, bytes};
+use super::error::ActionError;
+use super::table::PlanContext;
+use crate::disk::BLOCK;
+use crate::manifest::{Call, Gpt, GptPartition, number};
+
+const NAME: &str = "gpt_write";
+/// Entries in a table, and bytes of one.
+const ENTRIES: u32 = 128;
+const ENTRY: usize = 128;
+/// Blocks of a table, and of a table with its header.
+const TABLE_BLOCKS: u64 = 32;
+const COPY_BLOCKS: u64 = TABLE_BLOCKS + 1;
+/// The first block a partition may have.
+const FIRST_USABLE: u64 = 34;
+/// Bytes of a header that count.
+const HEADER: usize = 92;
+/// UTF-16 units of a name.
+const NAME_UNITS: usize = 36;
+/// What offsets and counts must stay below.
+const OFFSET_END: u64 = u32::MAX as u64;
+const COUNT_END: u64 = i32::MAX as u64;
+
+/// Why a partition table cannot be written. Displays as fwup does.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum GptError {
+    /// The disk has no GUID.
+    #[error("GPT must have a valid disk guid")]
+    Guid,
+    /// A partition has no GUID.
+    #[error("partition {0} must have a valid guid")]
+    PartitionGuid(u32),
+    /// A partition's type is no GUID.
+    #[error("partition {0}'s type must set to a UUID")]
+    Kind(u32),
+    /// A partition's first block cannot be used.
+    #[error("partition {0}'s block_offset must be a number less than 2^32 - 1: '{1}'")]
+    Offset(u32, String),
+    /// A partition's number of blocks cannot be used.
+    #[error("partition {0}'s block-count must be specified and less than 2^31 - 1")]
+    Count(u32),
+    /// A partition's flags are no number.
+    #[error("error parsing partition {0}'s flags")]
+    Flags(u32),
+    /// A partition has a number that is not in the table.
+    #[error("partition must be numbered 0 through 15")]
+    Number,
+    /// There is no partition.
+    #[error("empty partition table?")]
+    Empty,
+}
+
+pub(super) fn units(plan: &PlanContext<'_>, call: &Call<'_>) -> Result<u64, ActionError> {
+    find(&plan.manifest.gpts, call).map(|_| bytes(2 * COPY_BLOCKS))
+}
+
+pub(super) fn run(context: &mut Context<'_>, call: &Call<'_>) -> Result<(), ActionError> {
+    let gpt = find(&context.manifest.gpts, call)?;
+    let tables = Tables::new(gpt, context.disk.media_blocks())?;
+    let backup = tables.blocks - COPY_BLOCKS;
+    let first = [tables.protective_mbr(), tables.header(false), tables.entries.clone()].concat();
+    let second = [tables.entries.clone(), tables.header(true)].concat();
+    context.disk.write(0, &first, false)?;
+    context.disk.write(bytes(backup), &second, false)?;
+    context.done(bytes(2 * COPY_BLOCKS));
+    Ok(())
+}
+
+fn find<'a>(gpts: &'a [Gpt], call: &Call<'_>) -> Result<&'a Gpt, ActionError> {
+    let name = call.args.first().map_or("", String::as_str);
+    let reference = || ActionError::Reference { function: NAME, kind: "gpt", name: name.to_owned() };
+    gpts.iter().find(|gpt| gpt.name == name).ok_or_else(reference)
+}
+
+/// What both copies are made of.
+struct Tables {
+    guid: [u8; 16],
+    /// Blocks of the medium, as far as the table knows.
+    blocks: u64,
+    entries: Vec<u8>,
+}
+
+/// A partition with its final place.
+struct Slot<'a> {
+    from: &'a GptPartition,
+    offset: u64,
+    count: u64,
+}
+
+impl Tables {
+    fn new(gpt: &Gpt, media_blocks: u64) -> Result<Self, GptError> {
+        let guid = gpt.guid.as_deref().and_then(guid_bytes).ok_or(GptError::Guid)?;
+        let slots = gpt.partitions.iter().map(Slot::new).collect::<Result<Vec<_>, _>>()?;
+        let end = slots.iter().map(|slot| slot.offset + slot.count).max().ok_or(GptError::Empty)?;
+        let blocks = if media_blocks == 0 { end + FIRST_USABLE } else { media_blocks };
+        // Both copies must fit, one behind the other.
+        let blocks = blocks.max(1 + 2 * COPY_BLOCKS);
+        let mut entries = vec![0; ENTRY * ENTRIES as usize];
+        for slot in &slots {
+            let at = ENTRY * usize::try_from(slot.from.number).unwrap_or(usize::MAX / ENTRY);
+            put(&mut entries, at, &slot.entry(blocks)?);
+        }
+        Ok(Self { guid, blocks, entries })
+    }
+
+    /// Block 0, which tells those who know only MBRs that the disk is taken.
+    fn protective_mbr(&self) -> Vec<u8> {
+        let mut block = vec![0; BLOCK];
+        put(&mut block, 446, &[0, 0, 2, 0, 0xee, 0xff, 0xff, 0xff, 1, 0, 0, 0]);
+        let count = u32::try_from(self.blocks - 1).unwrap_or(u32::MAX);
+        put(&mut block, 458, &count.to_le_bytes());
+        put(&mut block, 510, &[0x55, 0xaa]);
+        block
+    }
+
+    fn header(&self, backup: bool) -> Vec<u8> {
+        let last = self.blocks - 1;
+        let (here, there, table) = if backup { (last, 1, last - TABLE_BLOCKS) } else { (1, last, 2) };
+        let mut header = b"EFI PART\0\0\x01\0".to_vec();
+        header.extend(92_u32.to_le_bytes());
+        header.extend([0; 8]);
+        for number in [here, there, FIRST_USABLE, self.blocks.saturating_sub(FIRST_USABLE)] {
+            header.extend(number.to_le_bytes());
+        }
+        header.extend(self.guid);
+        header.extend(table.to_le_bytes());
+        header.extend(ENTRIES.to_le_bytes());
+        header.extend(128_u32.to_le_bytes());
+        header.extend(crc32fast::hash(&self.entries).to_le_bytes());
+        debug_assert_eq!(header.len(), HEADER);
+        let checksum = crc32fast::hash(&header).to_le_bytes();
+        put(&mut header, 16, &checksum);
+        header.resize(BLOCK, 0);
+        header
+    }
+}
+
+impl<'a> Slot<'a> {
+    fn new(from: &'a GptPartition) -> Result<Self, GptError> {
+        if from.number > 15 {
+            return Err(GptError::Number);
+        }
+        let (offset, rest, _) = number::parse(&from.block_offset);
+        let offset = u64::try_from(offset).ok().filter(|offset| rest.is_empty() && *offset < OFFSET_END);
+        let offset = offset.ok_or_else(|| GptError::Offset(from.number, from.block_offset.clone()))?;
+        let count = u64::try_from(from.block_count).ok().filter(|count| *count < COUNT_END);
+        let count = count.ok_or(GptError::Count(from.number))?;
+        Ok(Self { from, offset, count })
+    }
+
+    /// The entry of a table on a medium of `blocks`.
+    fn entry(&self, blocks: u64) -> Result<Vec<u8>, GptError> {
+        let from = self.from;
+        let mut count = self.count;
+        if from.expand && blocks > self.offset + count + COPY_BLOCKS {
+            // One block less than would fit, as fwup does.
+            count = blocks - COPY_BLOCKS - 1 - self.offset;
+        }
+        let (flags, rest, fits) = number::parse(&from.flags);
+        if !rest.is_empty() && !from.flags.is_empty() || !fits {
+            return Err(GptError::Flags(from.number));
+        }
+        let mut entry = guid_bytes(&from.kind).ok_or(GptError::Kind(from.number))?.to_vec();
+        entry.extend(guid_bytes(&from.guid).ok_or(GptError::PartitionGuid(from.number))?);
+        entry.extend(self.offset.to_le_bytes());
+        entry.extend((self.offset + count).saturating_sub(1).to_le_bytes());
+        entry.extend(flags.to_le_bytes());
+        // fwup widens byte by byte, so only ASCII comes out right.
+        entry.extend(from.name.bytes().take(NAME_UNITS).flat_map(|byte| [byte, 0]));
+        entry.resize(ENTRY, 0);
+        Ok(entry)
+    }
+}
+
+/// The bytes of a GUID on disk: the first three groups turned around.
+fn guid_bytes(text: &str) -> Option<[u8; 16]> {
+    const DASHES: [usize; 4] = [8, 13, 18, 23];
+    let text = text.get(..36)?;
+    if DASHES.iter().any(|at| text.as_bytes().get(*at) != Some(&b'-')) {
+        return None;
+    }
+    let digits: String = text.split('-').collect();
+    let value = u128::from_str_radix(&digits, 16).ok().filter(|_| digits.len() == 32)?.to_be_bytes();
+    let [a, b, c, d, e, f, g, h, rest @ ..] = value;
+    let mut bytes = [d, c, b, a, f, e, h, g, 0, 0, 0, 0, 0, 0, 0, 0];
+    put(&mut bytes, 8, &rest);
+    Some(bytes)
+}
+
+fn put(block: &mut [u8], at: usize, bytes: &[u8]) {
+    if let Some(place) = block.get_mut(at..at + bytes.len()) {
+        place.copy_from_slice(bytes);
+    }
+}

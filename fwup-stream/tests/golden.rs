@@ -1,0 +1,233 @@
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, missing_docs)]
+//! Every recorded run of fwup that this version can do, replayed through the built command.
+
+mod golden_support;
+
+use golden_support::{Case, folder, say, strings};
+use serde_json::Value;
+
+/// The cases replayed.
+const CASES: &[&str] = &[
+    "ab-upgrade",
+    "command-line",
+    "concatenated",
+    "corrupt",
+    "deploy-variables",
+    "events-order",
+    "fat-errors",
+    "fat-file-match-long",
+    "fat-files-fat12",
+    "fat-files-fat16",
+    "fat-files-fat32",
+    "fat-foreign",
+    "fat-mkfs-existing",
+    "fat-mkfs-sizes",
+    "fat-several",
+    "gpt-write",
+    "mbr-expand",
+    "mbr-logical",
+    "mbr-write",
+    "metadata",
+    "on-error",
+    "progress",
+    "raw-memset",
+    "raw-write",
+    "raw-write-encrypted",
+    "raw-write-far",
+    "signed",
+    "sparse",
+    "string-resources",
+    "task-selection",
+    "trim",
+    "truncated",
+    "uboot-env",
+    "uboot-env-far",
+    "uboot-env-redundant",
+    "unknown-calls",
+    "unknown-things",
+    "unsafe",
+    "zip-forms",
+    "zip64",
+];
+
+/// Options that ask for something this version does not do.
+const MISSING_COMMANDS: &[(&str, &str)] = &[
+    ("-c", "makes an archive"),
+    ("-S", "signs an archive"),
+    ("-g", "makes keys"),
+    ("-D", "looks for memory cards"),
+    ("-z", "looks for memory cards"),
+    ("--sparse-check", "checks for sparse files"),
+];
+
+/// Runs that ask for something this version does not do, by case and name (or its beginning and a star).
+const MISSING: &[(&str, &str, &str)] = &[
+    ("raw-write-encrypted", "cbc*", "encryption"),
+    ("raw-write-encrypted", "xts*", "encryption"),
+    ("raw-write-encrypted", "env-*", "encryption"),
+    ("raw-write-encrypted", "short-key", "encryption"),
+    ("sparse", "enc", "encryption"),
+    ("unsafe", "ubi", "ubi_volume_write"),
+    ("unsafe", "ubi-missing", "ubi_volume_write"),
+    ("unsafe", "ubi-null", "ubi_volume_write"),
+];
+
+/// Runs where another outcome is right, by case and name (or its beginning and a star).
+const DIFFERENT: &[(&str, &str, &str)] = &[
+    ("fat-errors", "disk-full", "the numbers in the text follow the size of the pieces"),
+    ("sparse", "pipe-mid", HOLES),
+    ("sparse", "pipe-lead", HOLES),
+    ("sparse", "pipe-tail", HOLES),
+    ("truncated", "file-after-meta", CUT),
+    ("truncated", "stdin-after-meta", CUT),
+    ("truncated", "framed-after-meta", CUT),
+    ("truncated", "verify-after-meta", CUT),
+    ("truncated", "meta-after-meta", CUT),
+    ("truncated", "file-no-central-directory", DIRECTORY),
+    ("truncated", "stdin-no-central-directory", DIRECTORY),
+    ("truncated", "framed-no-central-directory", DIRECTORY),
+    ("truncated", "verify-no-central-directory", DIRECTORY),
+    ("zip-forms", "apply-nocd", DIRECTORY),
+    ("zip-forms", "verify-nocd", DIRECTORY),
+    ("unknown-calls", "apply-section-empty", SECTION),
+    ("unknown-calls", "apply-section-titled-empty", SECTION),
+    ("unknown-calls", "apply-section-two-values", SECTION),
+    ("unknown-calls", "apply-section-in-mbr", SECTION),
+    ("unknown-things", "apply-unknown-section", SECTION),
+    ("unknown-things", "meta-unknown-section", SECTION),
+    ("unknown-things", "verify-unknown-section", SECTION),
+    ("unknown-things", "apply-unknown-titled-section", SECTION),
+    ("unknown-things", "meta-unknown-titled-section", SECTION),
+    ("unknown-things", "verify-unknown-titled-section", SECTION),
+    ("unknown-things", "apply-unknown-section-nested", SECTION),
+    ("unknown-things", "meta-unknown-section-nested", SECTION),
+    ("unknown-things", "verify-unknown-section-nested", SECTION),
+    ("unknown-things", "apply-utf8-bom", SECTION),
+    ("unknown-things", "meta-utf8-bom", SECTION),
+    ("unknown-things", "verify-utf8-bom", SECTION),
+    ("unknown-things", "apply-negative-offset", "a negative block is refused before anything is written"),
+];
+
+/// A complete entry at the very end of a cut archive may be taken; what is missing is then told.
+const CUT: &str = "a complete last entry is accepted";
+/// An archive that lacks nothing but its directory may be applied.
+const DIRECTORY: &str = "the directory at the end is not needed";
+/// fwup fails to pipe a resource with holes.
+const HOLES: &str = "holes are piped as zeros";
+/// fwup stumbles over most unknown sections.
+const SECTION: &str = "unknown sections are skipped";
+
+/// Runs whose output is the help text, which is our own; only the exit code is compared.
+const USAGE: &[(&str, &str)] = &[
+    ("command-line", "no-arguments"),
+    ("command-line", "help"),
+    ("command-line", "help-long"),
+    ("command-line", "unknown"),
+    ("command-line", "unknown-short"),
+    ("command-line", "task-without-argument"),
+    ("command-line", "abbreviated"),
+    ("command-line", "abbreviated-ambiguous"),
+];
+
+fn listed<'a>(list: &'a [(&str, &str, &str)], case: &str, name: &str) -> Option<&'a str> {
+    let fits = |pattern: &str| match pattern.strip_suffix('*') {
+        Some(begin) => name.starts_with(begin),
+        None => name == pattern,
+    };
+    list.iter().find(|(of, pattern, _)| *of == case && fits(pattern)).map(|(_, _, why)| *why)
+}
+
+/// Why a run is not replayed.
+fn skipped(case: &str, name: &str, run: &Value) -> Option<String> {
+    let argv = strings(&run["argv"]);
+    if !run["try.conf"].is_null() {
+        return Some("makes an archive".to_owned());
+    }
+    let command = MISSING_COMMANDS.iter().find(|(option, _)| argv.iter().any(|word| word == option));
+    command.map(|(_, why)| *why).or_else(|| listed(MISSING, case, name)).map(str::to_owned)
+}
+
+#[test]
+fn recorded_runs_come_out_the_same() {
+    let Some(folder) = folder() else {
+        say("SKIPPED: recorded runs: neither ../shared/golden/fw nor testkit/golden/fw is here");
+        return;
+    };
+    say(&format!("recorded runs from {}", folder.display()));
+    let mut failures = Vec::new();
+    let (mut passed, mut total) = (0, 0);
+    for name in CASES {
+        let Some(mut case) = Case::open(&folder, name) else {
+            say(&format!("SKIPPED: case {name} is not here"));
+            continue;
+        };
+        let mut tally = Tally::default();
+        for run in case.expected["runs"].as_array().unwrap().clone() {
+            replay(&mut case, &run, &mut tally);
+        }
+        say(&format!(
+            "{name}: {}/{} passed{}",
+            tally.passed,
+            tally.passed + tally.failures.len(),
+            tally.asides()
+        ));
+        passed += tally.passed;
+        total += tally.passed + tally.failures.len();
+        failures.append(&mut tally.failures);
+    }
+    say(&format!("recorded runs: {passed}/{total} passed"));
+    assert!(failures.is_empty(), "{} runs differ:\n{}", failures.len(), failures.join("\n"));
+}
+
+/// How the runs of a case went.
+#[derive(Default)]
+struct Tally {
+    passed: usize,
+    failures: Vec<String>,
+    skipped: Vec<(String, String)>,
+    different: Vec<(String, String)>,
+}
+
+impl Tally {
+    /// The runs that were not compared, with the reasons.
+    fn asides(&self) -> String {
+        let list = |kind: &str, runs: &[(String, String)]| {
+            let mut text = String::new();
+            let mut reasons: Vec<_> = runs.iter().map(|(_, why)| why).collect();
+            reasons.sort();
+            reasons.dedup();
+            for why in reasons {
+                let names: Vec<_> =
+                    runs.iter().filter(|(_, of)| of == why).map(|(name, _)| name.as_str()).collect();
+                text.push_str(&format!("\n    {kind} ({why}): {}", names.join(", ")));
+            }
+            text
+        };
+        list("SKIPPED", &self.skipped) + &list("DIFFERENT", &self.different)
+    }
+}
+
+fn replay(case: &mut Case, run: &Value, tally: &mut Tally) {
+    let name = run["name"].as_str().unwrap();
+    if let Some(why) = skipped(&case.name, name, run) {
+        tally.skipped.push((name.to_owned(), why));
+        return;
+    }
+    let stdin = match case.prepare(run) {
+        Ok(stdin) => stdin,
+        Err(why) => {
+            tally.skipped.push((name.to_owned(), why));
+            return;
+        }
+    };
+    let outcome = case.execute(run, stdin);
+    let usage = USAGE.contains(&(case.name.as_str(), name));
+    let wrong = case.compare(run, &outcome, usage);
+    match (wrong.is_empty(), listed(DIFFERENT, &case.name, name)) {
+        (true, None) => tally.passed += 1,
+        (false, Some(why)) => tally.different.push((name.to_owned(), why.to_owned())),
+        // The list must not outlive its reasons.
+        (true, Some(_)) => tally.failures.push(format!("{} {name}: no longer different", case.name)),
+        (false, None) => tally.failures.push(format!("{} {name}: {}", case.name, wrong.join("; "))),
+    }
+}
