@@ -18,8 +18,8 @@ pub struct Status {
     pub counters: Counters,
 }
 
-/// The connection's state.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// The connection's state. Later states are nearer to receiving updates.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 #[non_exhaustive]
 pub enum ConnectionState {
     /// Offline on purpose.

@@ -28,6 +28,13 @@ fn the_address_follows_the_host_and_the_kind_of_credentials() {
     assert_eq!(url("hub.example", Auth::Certificate), "wss://hub.example/socket/websocket?vsn=2.0.0");
 }
 
+fn secret(config: &mut Config) -> &mut SharedSecret {
+    match &mut config.auth {
+        Auth::SharedSecret(secret) => secret,
+        _ => unreachable!(),
+    }
+}
+
 #[test]
 fn a_configuration_that_cannot_work_is_refused() {
     let error = |change: &dyn Fn(&mut Config)| {
@@ -35,12 +42,6 @@ fn a_configuration_that_cannot_work_is_refused() {
         change(&mut config);
         Link::new(config, 0, Now::default()).map(|_| ()).unwrap_err()
     };
-    fn secret(config: &mut Config) -> &mut SharedSecret {
-        match &mut config.auth {
-            Auth::SharedSecret(secret) => secret,
-            _ => unreachable!(),
-        }
-    }
     assert_eq!(error(&|c| c.host = String::new()), ConfigError::Host(UrlError::Host));
     assert_eq!(error(&|c| c.host = "ftp://hub".into()), ConfigError::Host(UrlError::Scheme));
     assert_eq!(error(&|c| c.host = "hub example".into()), ConfigError::Host(UrlError::Character));

@@ -1,5 +1,5 @@
 //! A device under test: a `Link`, a clock, and shorthands for what adapters do.
-#![allow(dead_code)]
+#![allow(dead_code, clippy::needless_pass_by_value)]
 
 use std::time::Duration;
 
@@ -208,6 +208,11 @@ impl Device {
                 _ => None,
             })
             .expect("no offer")
+    }
+
+    pub fn offer_and_ignore(&mut self) {
+        let offer = self.offer(json!({}));
+        self.command(Command::Decide { offer, decision: Decision::Ignore { reason: String::new() } });
     }
 
     /// Offers and accepts an update; returns the offer and the request.
