@@ -9,13 +9,15 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use nerves_hub_link_testkit::disk::DiskLayout;
 use nerves_hub_link_testkit::firmware::{FirmwareArchive, FirmwareBuilder, SigningKey};
 use nerves_hub_link_testkit::hub::{HubEvent, sign};
-use nerves_hub_link_testkit::limits::{CONNECTIONS, MESSAGE, REQUEST_HEAD, REQUEST_HEADERS};
+use nerves_hub_link_testkit::limits::MESSAGE;
 use nerves_hub_link_testkit::server::{Firmware, Garbage, HubOptions, HubServer, Mischief, Times};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
 use serde_json::{Value, json};
 use tungstenite::client::IntoClientRequest;
+use tungstenite::protocol::frame::Frame;
+use tungstenite::protocol::frame::coding::{Data, OpCode};
 use tungstenite::{Error, Message, WebSocket};
 
 type Tls = StreamOwned<ClientConnection, TcpStream>;
@@ -336,76 +338,6 @@ fn speaks_plain_http_when_told_to() {
     assert!(answer.starts_with("HTTP/1.1 301 "), "{answer}");
 }
 
-fn plain() -> HubServer {
-    HubServer::start(HubOptions { tls: false, ..HubOptions::default() }).unwrap()
-}
-
-/// The status line that a request, sent in pieces of `step` bytes, is answered with.
-fn answer_to(server: &HubServer, request: &str, step: usize) -> String {
-    let mut stream = TcpStream::connect(server.address()).unwrap();
-    stream.set_nodelay(true).unwrap();
-    for piece in request.as_bytes().chunks(step) {
-        // A refused request may be answered before it is complete.
-        if stream.write_all(piece).is_err() {
-            break;
-        }
-    }
-    let mut answer = Vec::new();
-    let _ = stream.read_to_end(&mut answer);
-    String::from_utf8_lossy(&answer).lines().next().unwrap_or_default().to_owned()
-}
-
-fn request_of(headers: usize, length: usize) -> String {
-    let mut request = "GET /nothing HTTP/1.1\r\nconnection: close\r\n".to_owned();
-    request.extend((1..headers).map(|n| format!("a{n}: b\r\n")));
-    if length > 0 {
-        // Makes the head exactly so long.
-        let fill = length - request.len() - "x: \r\n\r\n".len();
-        request.extend(["x: ", &"y".repeat(fill), "\r\n"]);
-    }
-    request.push_str("\r\n");
-    request
-}
-
-#[test]
-fn requests_may_come_byte_by_byte() {
-    let server = plain();
-    for step in [1, 3, 1000] {
-        assert_eq!(answer_to(&server, &request_of(3, 0), step), "HTTP/1.1 301 Moved Permanently");
-    }
-}
-
-#[test]
-fn request_heads_have_a_limit() {
-    let server = plain();
-    let status = |request: &str| answer_to(&server, request, 100_000);
-    assert_eq!(status(&request_of(REQUEST_HEADERS, 0)), "HTTP/1.1 301 Moved Permanently");
-    assert_eq!(status(&request_of(REQUEST_HEADERS + 1, 0)), "HTTP/1.1 400 Bad Request");
-    assert_eq!(request_of(1, REQUEST_HEAD).len(), REQUEST_HEAD);
-    assert_eq!(status(&request_of(1, REQUEST_HEAD)), "HTTP/1.1 301 Moved Permanently");
-    let endless = "GET / HTTP/1.1\r\nx: ".to_owned() + &"y".repeat(REQUEST_HEAD);
-    assert_eq!(status(&endless), "HTTP/1.1 400 Bad Request");
-}
-
-#[test]
-fn connections_have_a_limit() {
-    let server = plain();
-    let open = || {
-        let socket = TcpStream::connect(server.address()).unwrap();
-        socket.set_read_timeout(Some(LONG)).unwrap();
-        socket
-    };
-    let ask = |socket: &mut TcpStream| {
-        socket.write_all(b"GET / HTTP/1.1\r\n\r\n")?;
-        socket.read_exact(&mut [0; 12])
-    };
-    let mut sockets: Vec<TcpStream> = (0..CONNECTIONS).map(|_| open()).collect();
-    // Served, so all before it were accepted.
-    ask(&mut sockets[CONNECTIONS - 1]).unwrap();
-    assert!(ask(&mut open()).is_err(), "closed before a word");
-    drop(sockets);
-}
-
 #[test]
 fn messages_have_a_limit() {
     let server = HubServer::start(HubOptions::default()).unwrap();
@@ -420,4 +352,14 @@ fn messages_have_a_limit() {
     // One more, and the connection ends without a close frame, as at the real server.
     let _ = socket.send(message(MESSAGE + 1));
     assert!(socket.read().is_err());
+}
+
+#[test]
+fn text_that_is_no_utf8_is_answered_with_1007() {
+    let server = HubServer::start(HubOptions::default()).unwrap();
+    let mut socket = connect(&server, "device-1");
+    let bad = Frame::message(vec![0xff, 0xfe], OpCode::Data(Data::Text), true);
+    socket.send(Message::Frame(bad)).unwrap();
+    let Message::Close(Some(frame)) = socket.read().unwrap() else { panic!("no close") };
+    assert_eq!(u16::from(frame.code), 1007);
 }

@@ -3,7 +3,7 @@
 //! | file | its job |
 //! | --- | --- |
 //! | `machine` | connections, joins, topics, references |
-//! | `auth`, `term` | NH1 shared-secret signatures |
+//! | `upgrade`, `auth`, `term` | who may connect; NH1 shared-secret signatures |
 //! | `device`, `extensions` | what is said on those channels |
 //! | `update` | deployments, offers, attempts, penalties |
 //! | `event`, `config`, `frame` | orders and events, settings, envelopes |
@@ -17,6 +17,7 @@ mod frame;
 mod machine;
 mod term;
 mod update;
+mod upgrade;
 
 pub use auth::sign;
 pub use config::{HubConfig, KeyPair, Refusal, Release, UpdateFields};

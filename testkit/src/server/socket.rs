@@ -13,7 +13,7 @@ use super::http::{Request, waits, write_head, write_refusal};
 use super::mischief::{Garbage, Mischief};
 use super::shared::{Outgoing, Shared};
 use super::tls::Stream;
-use crate::hub::{ConnId, Refusal};
+use crate::hub::{ConnId, HubEvent, Refusal};
 use crate::limits::MESSAGE;
 
 /// How a socket's end goes on.
@@ -32,13 +32,17 @@ pub(super) fn serve(
     shared: &Shared,
 ) -> Option<Stream> {
     let refused = shared.with(|state, _| {
-        state.armed.take(|m| match m {
+        let refused = state.armed.take(|m| match m {
             Mischief::RefuseUpgrade { status, retry_after } => Some(refusal(*status, *retry_after)),
             Mischief::RedirectUpgrade { location } => {
                 Some(Refusal::new(302, "").header("location", location))
             }
             _ => None,
-        })
+        });
+        if let Some(Refusal { status, .. }) = refused {
+            state.hub.note(HubEvent::Refused { status });
+        }
+        refused
     });
     let unix_ms = shared.unix_ms();
     let device = refused.map_or_else(
