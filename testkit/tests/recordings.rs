@@ -57,6 +57,29 @@ fn headers(line: &Value) -> Vec<(String, String)> {
     pairs.iter().map(|p| (p[0].as_str().unwrap().to_owned(), p[1].as_str().unwrap().to_owned())).collect()
 }
 
+/// The release that a recorded `update` offers.
+fn release(update: &Value) -> Release {
+    let text = |value: &Value| value.as_str().map(str::to_owned);
+    let meta = &update["firmware_meta"];
+    Release {
+        meta: FirmwareMeta {
+            version: text(&meta["version"]).unwrap(),
+            description: text(&meta["description"]),
+            product: text(&meta["product"]).unwrap(),
+            author: text(&meta["author"]),
+            uuid: text(&meta["uuid"]).unwrap(),
+            misc: text(&meta["misc"]),
+            architecture: text(&meta["architecture"]).unwrap(),
+            platform: text(&meta["platform"]).unwrap(),
+            vcs_identifier: text(&meta["vcs_identifier"]),
+        },
+        url: text(&update["firmware_url"]).unwrap(),
+        size: update["size"].as_u64().unwrap(),
+        checksum: text(&update["checksum"]).unwrap(),
+        partials: update["partials_checksums"].as_array().unwrap().iter().filter_map(text).collect(),
+    }
+}
+
 impl Replay {
     fn new() -> Self {
         Self {
@@ -238,25 +261,7 @@ fn refused_authentication() {
 fn a_deployment_from_offer_to_success() {
     let Some(lines) = lines("update_deployment") else { return };
     let update = lines.iter().find(|line| line["event"] == "update").unwrap()["payload"].clone();
-    let text = |value: &Value| value.as_str().map(str::to_owned);
-    let meta = &update["firmware_meta"];
-    let release = Release {
-        meta: FirmwareMeta {
-            version: text(&meta["version"]).unwrap(),
-            description: text(&meta["description"]),
-            product: text(&meta["product"]).unwrap(),
-            author: text(&meta["author"]),
-            uuid: text(&meta["uuid"]).unwrap(),
-            misc: text(&meta["misc"]),
-            architecture: text(&meta["architecture"]).unwrap(),
-            platform: text(&meta["platform"]).unwrap(),
-            vcs_identifier: text(&meta["vcs_identifier"]),
-        },
-        url: text(&update["firmware_url"]).unwrap(),
-        size: update["size"].as_u64().unwrap(),
-        checksum: text(&update["checksum"]).unwrap(),
-        partials: update["partials_checksums"].as_array().unwrap().iter().filter_map(text).collect(),
-    };
+    let release = release(&update);
     let mut replay = Replay::new();
     let mut requests = BTreeMap::new();
     for line in &lines {
@@ -286,4 +291,47 @@ fn a_deployment_from_offer_to_success() {
         .collect();
     assert_eq!(names, ["offered", "received", "started", "0 %", "100 %", "completed", "succeeded"]);
     assert!(replay.compare("update_deployment") >= 28);
+}
+
+#[test]
+fn updates_pushed_by_hand() {
+    for (name, statuses) in [
+        ("update_manual_complete", vec!["received", "started", "completed"]),
+        ("update_download_resumed", vec!["received", "started", "started", "completed"]),
+        ("update_caching_updater", vec!["received", "started", "completed"]),
+        ("update_failed_bad_signature", vec!["received", "started", "failed"]),
+        ("update_download_404", vec!["received", "started", "failed"]),
+        ("update_ignored", vec!["received", "ignored", "received", "ignored"]),
+        ("update_rescheduled", vec!["received", "rescheduled", "received", "rescheduled"]),
+        ("update_reconnect_during_download", vec!["received", "started", "completed"]),
+    ] {
+        let Some(lines) = lines(name) else { return };
+        let mut replay = Replay::new();
+        let mut requests = BTreeMap::new();
+        for line in &lines {
+            let from_server = line["dir"] == "server_to_client";
+            if from_server && line["event"] == "update" {
+                let now = unix_ms(line["at"].as_str().unwrap());
+                assert!(replay.hub.push_update(now, "elixir-1", &release(&line["payload"])), "{name}");
+            }
+            if from_server && line["kind"] == "close" {
+                let code = line["code"].as_u64().unwrap();
+                replay.hub.close_all(u16::try_from(code).unwrap(), "");
+            }
+            replay.line(line, &mut requests);
+        }
+        let seen: Vec<String> = replay
+            .hub
+            .events()
+            .filter_map(|event| match event {
+                HubEvent::Status { status, .. } => Some(status.clone()),
+                HubEvent::Blocked { .. } | HubEvent::ChannelCrashed { .. } => {
+                    Some("no such thing".to_owned())
+                }
+                _ => None,
+            })
+            .collect();
+        assert_eq!(seen, statuses, "{name}");
+        assert!(replay.compare(name) >= 10, "{name}");
+    }
 }
