@@ -3,6 +3,7 @@
 
 mod common;
 
+use std::net::TcpListener;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::Duration;
 
@@ -111,6 +112,47 @@ fn a_socket_that_goes_mute_is_given_up_by_its_heartbeat() {
     bench.hub.clear_mischief();
     device.until_joined();
     device.stop();
+}
+
+#[test]
+fn messages_keep_flowing_on_one_connection() {
+    let bench = Bench::new();
+    let mut config = bench.config();
+    config.heartbeat = Duration::from_millis(20);
+    let device = bench.start_with(config, bench.installer());
+    let mut events = bench.hub.events();
+    // Many more than may be unacknowledged at a time.
+    for beat in 0..40 {
+        let seen = events.wait_for(LIMIT, |event| matches!(event, HubEvent::Heartbeat { .. }));
+        assert!(seen.is_some(), "heartbeat {beat}");
+    }
+    let connections =
+        bench.hub.log().iter().filter(|event| matches!(event, HubEvent::Connected { .. })).count();
+    assert_eq!(connections, 1);
+    device.stop();
+}
+
+#[test]
+fn a_device_that_leaves_says_so_in_a_close_frame() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let bench = Bench::new();
+    let mut config = bench.config();
+    config.host = format!("ws://{}", listener.local_addr().unwrap());
+    let device = bench.start_with(config, bench.installer());
+    let (tcp, _) = listener.accept().unwrap();
+    tcp.set_read_timeout(Some(LIMIT)).unwrap();
+    let mut socket = tungstenite::accept(tcp).unwrap();
+    // Words it will not read before it leaves.
+    socket.send(tungstenite::Message::text("not for you")).unwrap();
+    device.until("connected", |event| *event == Event::Connected);
+    device.stop();
+    let code = loop {
+        match socket.read().unwrap() {
+            tungstenite::Message::Close(frame) => break frame.map(|frame| u16::from(frame.code)),
+            other => assert!(other.is_text(), "{other:?}"),
+        }
+    };
+    assert_eq!(code, Some(1000));
 }
 
 #[test]

@@ -3,6 +3,7 @@
 
 mod common;
 
+use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::{Duration, Instant};
 
 use common::{Bench, Device, Gate, LIMIT};
@@ -41,12 +42,16 @@ impl Bench {
 
     /// The update failed for a reason, the hub heard of it, and the device runs on with the old firmware.
     fn assert_failed(&self, device: &Device, word: &str) {
+        self.assert_failed_while_running(device, word);
+        device.stop();
+    }
+
+    fn assert_failed_while_running(&self, device: &Device, word: &str) {
         let reason = self.hub_saw_status("failed").unwrap_or_default();
         assert!(reason.contains(word), "the hub heard: {reason}");
         device.answers(&self.hub);
         assert!(device.handle.status().exit.is_none());
         assert_eq!(self.disk.boot().unwrap().meta.version, "1.0.0");
-        device.stop();
     }
 
     fn downloads(&self) -> Vec<(u16, u64)> {
@@ -245,24 +250,42 @@ fn a_missing_disk_is_said_in_words() {
     assert!(!bench.path("nothing").exists());
 }
 
-/// An installer that does what a test wants at the first byte.
-struct Odd<F>(F);
+/// An installer that does what a test wants with every piece, and tells when an install is over.
+struct Odd<F> {
+    write: F,
+    over: Sender<&'static str>,
+}
 
-struct OddInstall<F>(F);
+struct OddInstall<F> {
+    write: F,
+    over: Sender<&'static str>,
+}
+
+fn odd<F>(write: F) -> (Odd<F>, Receiver<&'static str>) {
+    let (over, told) = channel();
+    (Odd { write, over }, told)
+}
 
 impl<F: Fn() -> Result<(), InstallError> + Clone + Send + 'static> Installer for Odd<F> {
     fn begin(&mut self, _: InstallRequest) -> Result<Box<dyn Install>, InstallError> {
-        Ok(Box::new(OddInstall(self.0.clone())))
+        Ok(Box::new(OddInstall { write: self.write.clone(), over: self.over.clone() }))
     }
 }
 
 impl<F: Fn() -> Result<(), InstallError> + Send> Install for OddInstall<F> {
     fn write(&mut self, _: &[u8]) -> Result<(), InstallError> {
-        self.0()
+        (self.write)()
     }
 
     fn finish(self: Box<Self>) -> Result<InstallReport, InstallError> {
+        let _ = self.over.send("finished");
         Ok(InstallReport::default())
+    }
+}
+
+impl<F> Drop for OddInstall<F> {
+    fn drop(&mut self) {
+        let _ = self.over.send("dropped");
     }
 }
 
@@ -271,7 +294,7 @@ fn a_full_disk_is_said_in_words() {
     let bench = Bench::new();
     bench.deploy("1.1.0");
     let full = || Err(InstallError::Failed("write failed: no space left on device".to_owned()));
-    let device = bench.start_with(bench.config(), Odd(full));
+    let device = bench.start_with(bench.config(), odd(full).0);
     bench.assert_failed(&device, "no space left");
 }
 
@@ -279,7 +302,7 @@ fn a_full_disk_is_said_in_words() {
 fn an_installer_that_panics_fails_the_update_and_nothing_else() {
     let bench = Bench::new();
     bench.deploy("1.1.0");
-    let device = bench.start_with(bench.config(), Odd(|| panic!("flash driver bug")));
+    let device = bench.start_with(bench.config(), odd(|| panic!("flash driver bug")).0);
     bench.assert_failed(&device, "flash driver bug");
 }
 
@@ -291,13 +314,11 @@ fn a_slow_disk_slows_the_download_and_the_connection_lives() {
     bench.deploy("1.1.0");
     let mut config = bench.config();
     config.heartbeat = Duration::from_millis(50);
-    let device = bench.start_with(
-        config,
-        Odd(move || {
-            waits.pass();
-            Ok(())
-        }),
-    );
+    let (installer, _) = odd(move || {
+        waits.pass();
+        Ok(())
+    });
+    let device = bench.start_with(config, installer);
     device.until("started", |event| matches!(event, Event::DownloadStarted { .. }));
     // The applier stands still; messages and heartbeats still come and go.
     device.answers(&bench.hub);
@@ -322,6 +343,44 @@ fn a_slow_disk_slows_the_download_and_the_connection_lives() {
     );
     gate.open();
     assert!(matches!(device.exit(), Exit::Reboot { .. }));
+}
+
+#[test]
+fn a_download_that_fails_for_good_cancels_the_applier() {
+    let bench = Bench::new();
+    bench.hub.mischief(Mischief::CutDownload { after: 100_000 }, Times::Once);
+    let gone = Mischief::RefuseDownload { status: 404, retry_after: None };
+    bench.hub.mischief(gone, Times::UntilCleared);
+    bench.deploy("1.1.0");
+    let (installer, over) = odd(|| Ok(()));
+    let device = bench.start_with(bench.config(), installer);
+    bench.assert_failed_while_running(&device, "404");
+    assert_eq!(over.recv_timeout(LIMIT), Ok("dropped"));
+    device.stop();
+}
+
+#[test]
+fn stopping_waits_for_the_piece_being_written() {
+    let bench = Bench::new();
+    let gate = Gate::default();
+    let (waits, (inside, entered)) = (gate.clone(), channel());
+    bench.deploy("1.1.0");
+    let (installer, over) = odd(move || {
+        let _ = inside.send(());
+        waits.pass();
+        Ok(())
+    });
+    let device = bench.start_with(bench.config(), installer);
+    entered.recv_timeout(LIMIT).unwrap();
+    let stopper = std::thread::spawn({
+        let handle = device.handle.clone();
+        move || handle.stop()
+    });
+    let (_, ended) = device.handle.wait_until(Duration::from_millis(300), |status| status.exit.is_some());
+    assert!(!ended, "it said that it had stopped while a write was under way");
+    gate.open();
+    assert_eq!(stopper.join().unwrap(), Exit::Stopped);
+    assert_eq!(over.try_recv(), Ok("dropped"), "over by the time that stop returns");
 }
 
 #[test]
