@@ -222,7 +222,7 @@ fn run(seed: u64, steps: &[Step]) -> Vec<Output> {
                 link.stored(now, fetch, len);
             }
             Step::End(back) => {
-                link.handle(now, Input::FetchEnd { fetch: FetchId(u64::saturating_sub(fetch, *back)) })
+                link.handle(now, Input::FetchEnd { fetch: FetchId(u64::saturating_sub(fetch, *back)) });
             }
             Step::Broke(back) => {
                 let fetch = FetchId(u64::saturating_sub(fetch, *back));

@@ -421,7 +421,7 @@ fn a_terminal_status_survives_reconnects_until_the_server_has_seen_it() {
     for _ in 0..2 {
         device.out.clear();
         device.come_back_after(2);
-        assert_eq!(device.statuses(), [failed.clone()]);
+        assert_eq!(device.statuses(), std::slice::from_ref(&failed));
         assert!(!device.sent().iter().any(|message| message[3] == "fwup_progress"), "stale progress");
         device.down(None);
     }

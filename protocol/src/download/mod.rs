@@ -3,6 +3,7 @@
 mod head;
 mod range;
 mod retry;
+mod timers;
 
 use alloc::format;
 use alloc::string::{String, ToString};
@@ -16,13 +17,12 @@ use crate::config::DownloadConfig;
 use crate::http::url::Url;
 use crate::ids::{FetchId, OfferId};
 use crate::input::HeaderRef;
-use crate::limits::{APPLY_STALL, MAX_TEXT_CHARS, UNDRAINED_PAUSE};
+use crate::limits::MAX_TEXT_CHARS;
 use crate::output::Fetch;
 use crate::outputs::Ids;
 use crate::secret::Secret;
 use crate::text::cut;
 use crate::time::Instant;
-use crate::timer::{Earliest, Timer};
 use head::Head;
 use retry::Retries;
 
@@ -297,71 +297,6 @@ impl Download {
         self.interrupted(now, config, cut(reason, MAX_TEXT_CHARS), None)
     }
 
-    /// Lets time pass. `room` is false when no more requests may be made for now.
-    pub(crate) fn tick(
-        &mut self,
-        now: Instant,
-        config: &DownloadConfig,
-        ids: &mut Ids,
-        room: bool,
-    ) -> Verdict {
-        if now >= self.began + config.max_duration {
-            let limit = config.max_duration.as_secs();
-            return self.fail(format!("not complete after {limit} seconds, the longest a download may take"));
-        }
-        let storing = self.is_storing();
-        if storing && now >= self.moved + APPLY_STALL {
-            return Verdict::Fail { failure: Failure::Applier, abort: self.fetch.take() };
-        }
-        match &mut self.stage {
-            Stage::Waiting { until } if now >= *until => {
-                if room {
-                    // Signed redirect targets expire: begin where the server said.
-                    self.current = self.original.clone();
-                    self.redirects = 0;
-                    return Verdict::Request { fetch: self.request(now, config, ids), abort: None };
-                }
-                *until = now + UNDRAINED_PAUSE;
-            }
-            Stage::Requested { since } if now >= *since + head_timeout(config) => {
-                return self.interrupted(now, config, String::from("the server did not answer"), None);
-            }
-            Stage::Receiving { since, budget, .. } if !storing => {
-                let waited = now.saturating_since(*since);
-                if budget.is_some_and(|budget| waited >= budget) {
-                    let slowest = config.min_bits_per_second;
-                    return self.fail(format!("slower than {slowest} bits per second"));
-                }
-                if waited >= config.idle_timeout {
-                    let idle = config.idle_timeout.as_secs();
-                    return self.interrupted(now, config, format!("no byte for {idle} seconds"), None);
-                }
-            }
-            _ => {}
-        }
-        Verdict::Continue
-    }
-
-    /// Adds the timers to a deadline.
-    pub(crate) fn deadlines(&self, config: &DownloadConfig, deadline: &mut Earliest) {
-        deadline.after(Timer::DownloadDuration, self.began, config.max_duration);
-        let storing = self.is_storing();
-        if storing {
-            deadline.after(Timer::Apply, self.moved, APPLY_STALL);
-        }
-        match self.stage {
-            Stage::Waiting { until } => deadline.at(Timer::DownloadRetry, until),
-            Stage::Requested { since } => deadline.after(Timer::DownloadIdle, since, head_timeout(config)),
-            Stage::Receiving { since, budget, .. } if !storing => {
-                deadline.after(Timer::DownloadIdle, since, config.idle_timeout);
-                if let Some(budget) = budget {
-                    deadline.after(Timer::DownloadSpeed, since, budget);
-                }
-            }
-            Stage::Receiving { .. } | Stage::Received => {}
-        }
-    }
-
     /// Whether the applier still has bytes to take. The network isn't to blame meanwhile.
     const fn is_storing(&self) -> bool {
         self.received > self.stored
@@ -448,10 +383,6 @@ impl Download {
     fn excess(&self) -> String {
         format!("the server sent more than the {} bytes of the file", self.total.unwrap_or(self.received))
     }
-}
-
-fn head_timeout(config: &DownloadConfig) -> Duration {
-    config.connect_timeout.saturating_add(config.idle_timeout)
 }
 
 fn too_big(limit: u64) -> String {

@@ -1,6 +1,5 @@
 //! The life of the WebSocket: dialling, redirects, refusals, back-off, kicks by a twin.
 
-use alloc::collections::VecDeque;
 use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
@@ -9,6 +8,7 @@ use core::time::Duration;
 use super::auth::clock::Clock;
 use super::auth::shared_secret;
 use super::payload::interface_name;
+use super::twin::{Suspicion, Twin};
 use super::{Context, explain, redirect};
 use crate::config::Auth;
 use crate::event::Event;
@@ -16,9 +16,7 @@ use crate::http;
 use crate::http::url::Url;
 use crate::ids::SocketId;
 use crate::input::HeaderRef;
-use crate::limits::{
-    DIAL_GRACE, DUPLICATE_CLOSES, DUPLICATE_WINDOW, MAX_TEXT_CHARS, STABLE_CONNECTION, UNDRAINED_PAUSE,
-};
+use crate::limits::{DIAL_GRACE, MAX_TEXT_CHARS, STABLE_CONNECTION, UNDRAINED_PAUSE};
 use crate::output::{Dial, Output};
 use crate::phoenix::backoff;
 use crate::rng::Rng;
@@ -314,41 +312,5 @@ impl Connection {
             return None;
         }
         self.clock.refused(http::date(headers)?, signed?, now, wall)
-    }
-}
-
-/// Watches for another device with the same identity (spec §1.12): each kicks the other.
-#[derive(Default)]
-struct Twin {
-    kicks: VecDeque<Instant>,
-    suspected: bool,
-}
-
-enum Suspicion {
-    None,
-    New,
-    Old,
-}
-
-impl Twin {
-    fn closed(&mut self, now: Instant, joined: Instant, going_away: bool) -> Suspicion {
-        let shortly = now.saturating_since(joined) < DUPLICATE_WINDOW;
-        if !shortly {
-            // This connection was left in peace, so there is no twin (any more).
-            *self = Self::default();
-        }
-        if !shortly || !going_away {
-            return Suspicion::None;
-        }
-        self.kicks.retain(|kick| now.saturating_since(*kick) < DUPLICATE_WINDOW);
-        if self.kicks.len() >= DUPLICATE_CLOSES {
-            self.kicks.pop_front();
-        }
-        self.kicks.push_back(now);
-        if self.suspected {
-            return Suspicion::Old;
-        }
-        self.suspected = self.kicks.len() >= DUPLICATE_CLOSES;
-        if self.suspected { Suspicion::New } else { Suspicion::None }
     }
 }

@@ -10,11 +10,14 @@ use crate::input::HeaderRef;
 use crate::limits::MAX_TEXT_CHARS;
 use crate::text::cut;
 
+/// What servers say when a request has no credentials at all.
+const NO_CREDENTIALS: &str = "no certificate pair";
+
 /// Explains an HTTP status with which the server answered the upgrade (spec §1.13).
 pub(super) fn refused(status: u16, headers: &[HeaderRef<'_>], body: &[u8], auth: &Auth) -> String {
     let said = said(headers, body);
     let meaning = match status {
-        401 if said.is_some() => {
+        401 if said.as_deref().is_some_and(|said| said.contains(NO_CREDENTIALS)) => {
             "The server got no credentials: check that a key and secret or a client \
              certificate are configured, and that no proxy removes headers."
         }

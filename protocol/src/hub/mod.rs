@@ -9,6 +9,8 @@ pub(crate) mod names;
 pub(crate) mod payload;
 mod progress;
 mod redirect;
+mod report;
+mod twin;
 pub(crate) mod update;
 
 use crate::config::Config;

@@ -1,30 +1,27 @@
 //! The update manager: offer, decision, download, apply, report (spec §6.2).
 
+mod offer;
+
 use alloc::boxed::Box;
 use alloc::format;
-use alloc::string::{String, ToString};
-use alloc::vec::Vec;
-use core::time::Duration;
+use alloc::string::String;
 
-use serde_json::value::RawValue;
-
-use super::keys::Keys;
-use super::payload::{self, Status, Update};
-use super::progress::Progress;
-use super::{Context, names};
-use crate::command::{CommandError, Decision};
 use crate::download::{Download, Failure, Keep, Verdict};
-use crate::event::{Event, Stage, UpdateInfo};
-use crate::http::url::{Url, UrlError};
+use crate::event::{Event, Stage};
+use crate::hub::payload::{self, Status};
+use crate::hub::progress::Progress;
+use crate::hub::report::{drop_fetch, failed, status};
+use crate::hub::{Context, names};
 use crate::ids::{FetchId, OfferId};
 use crate::input::HeaderRef;
-use crate::limits::{APPLY_STALL, MAX_REASON_CHARS, MAX_RESCHEDULE, MIN_RESCHEDULE};
-use crate::output::{Output, StartApply};
+use crate::limits::{APPLY_STALL, MIN_RESCHEDULE};
+use crate::output::Output;
 use crate::phoenix::Class;
 use crate::status::UpdateState;
-use crate::text::cut;
 use crate::time::Instant;
 use crate::timer::{Earliest, Timer};
+
+use offer::{Hold, Offer};
 
 /// The one update at a time.
 pub(crate) struct Updates {
@@ -44,14 +41,6 @@ enum State {
     Written { uuid: String },
 }
 
-struct Offer {
-    id: OfferId,
-    info: UpdateInfo,
-    url: Url,
-    /// The keys when the offer arrived.
-    keys: Vec<String>,
-}
-
 struct Running {
     id: OfferId,
     uuid: String,
@@ -66,12 +55,6 @@ enum Phase {
     Downloading(Download),
     /// The applier has all bytes. Left by its answer or the timer.
     Finishing { since: Instant },
-}
-
-/// A rescheduled firmware, which isn't offered to the application again too early (spec §12.1).
-struct Hold {
-    uuid: String,
-    until: Instant,
 }
 
 impl Updates {
@@ -105,80 +88,6 @@ impl Updates {
             },
             State::Written { .. } => UpdateState::Written,
         }
-    }
-
-    /// The server sent an `update`. Returns what is wrong with the message, if it can't be read.
-    pub(crate) fn offered(
-        &mut self,
-        cx: &mut Context<'_>,
-        keys: &Keys,
-        payload: &RawValue,
-    ) -> Result<(), String> {
-        if matches!(self.state, State::Running(_) | State::Written { .. }) {
-            return Ok(());
-        }
-        let (info, url) = match payload::update(payload)? {
-            Update::NotAvailable => return Ok(()),
-            Update::Offer(offer) => *offer,
-        };
-        if let State::Deciding { offer, .. } = &mut self.state {
-            if offer.info.firmware.uuid == info.firmware.uuid {
-                // The application has the question already; only the address may be fresher.
-                if let Ok(url) = url {
-                    offer.url = url;
-                    offer.info = info;
-                }
-                return Ok(());
-            }
-            self.state = State::Idle;
-        }
-        if keys.list().is_empty() {
-            refuse(cx, info, names::NO_KEYS);
-            return Ok(());
-        }
-        let url = match usable(cx, &info, url) {
-            Ok(url) => url,
-            Err(reason) => {
-                refuse(cx, info, &format!("{} : {reason}", names::DOWNLOAD_FAILED));
-                return Ok(());
-            }
-        };
-        if let Some(left) = self.held(cx.now, &info.firmware.uuid) {
-            let reason = "the device asked for this update to wait";
-            reschedule(cx, left, Some(reason));
-            cx.out.event(Event::UpdateRefused { info, reason: String::from(reason) });
-            return Ok(());
-        }
-        status(cx, &Status::Received);
-        let id = cx.ids.offer();
-        cx.out.event(Event::UpdateOffered { offer: id, info: info.clone() });
-        let offer = Box::new(Offer { id, info, url, keys: keys.list().to_vec() });
-        self.state = State::Deciding { offer, until: cx.now + cx.config.decision_timeout };
-        Ok(())
-    }
-
-    /// The application decided.
-    pub(crate) fn decide(
-        &mut self,
-        cx: &mut Context<'_>,
-        id: OfferId,
-        decision: &Decision,
-    ) -> Result<(), CommandError> {
-        let offer = match core::mem::replace(&mut self.state, State::Idle) {
-            State::Deciding { offer, .. } if offer.id == id => offer,
-            other => {
-                self.state = other;
-                return Err(CommandError::UnknownOffer(id));
-            }
-        };
-        match decision {
-            Decision::Apply => self.apply(cx, *offer),
-            Decision::Ignore { reason } => status(cx, &Status::Ignored { reason }),
-            Decision::Reschedule { delay, reason } => {
-                self.postpone(cx, &offer, *delay, reason.as_deref());
-            }
-        }
-        Ok(())
     }
 
     /// The head of a response arrived. Returns whether anybody waited for it.
@@ -322,30 +231,6 @@ impl Updates {
         }
     }
 
-    fn apply(&mut self, cx: &mut Context<'_>, offer: Offer) {
-        self.hold = None;
-        let Offer { id, info, url, keys } = offer;
-        cx.out.push(Output::StartApply(StartApply { offer: id, public_keys: keys }));
-        let mut download = Download::new(id, url, info.size, info.checksum, cx.now);
-        cx.out.push(Output::Fetch(download.request(cx.now, &cx.config.download, cx.ids)));
-        let phase = Phase::Downloading(download);
-        let uuid = info.firmware.uuid;
-        let progress = Progress::default();
-        self.state = State::Running(Box::new(Running { id, uuid, phase, progress, started: false }));
-    }
-
-    fn postpone(&mut self, cx: &mut Context<'_>, offer: &Offer, delay: Duration, reason: Option<&str>) {
-        let delay = delay.clamp(MIN_RESCHEDULE, MAX_RESCHEDULE);
-        self.hold = Some(Hold { uuid: offer.info.firmware.uuid.clone(), until: cx.now + delay });
-        reschedule(cx, delay, reason);
-    }
-
-    /// Returns how long a firmware is still held back.
-    fn held(&self, now: Instant, uuid: &str) -> Option<Duration> {
-        let hold = self.hold.as_ref().filter(|hold| hold.uuid == uuid)?;
-        Some(hold.until.saturating_since(now)).filter(|left| !left.is_zero())
-    }
-
     /// Carries out what a download wants.
     fn follow(&mut self, cx: &mut Context<'_>, verdict: Verdict, interface: Option<&str>) {
         let State::Running(running) = &mut self.state else { return };
@@ -429,51 +314,4 @@ impl Updates {
     fn current(&mut self, fetch: FetchId) -> Option<&mut Download> {
         self.download().filter(|download| download.is_current(fetch))
     }
-}
-
-fn usable(cx: &Context<'_>, info: &UpdateInfo, url: Result<Url, UrlError>) -> Result<Url, String> {
-    let download = &cx.config.download;
-    let url = url.map_err(|error| error.to_string())?;
-    if !url.tls && !download.allow_http {
-        return Err(String::from("the address is http, and only https is allowed here"));
-    }
-    match info.size {
-        Some(size) if size > download.max_size => {
-            Err(format!("the file has {size} bytes, more than the {} allowed", download.max_size))
-        }
-        _ => Ok(url),
-    }
-}
-
-fn drop_fetch(cx: &mut Context<'_>, abort: Option<FetchId>) {
-    if let Some(fetch) = abort {
-        cx.out.push(Output::Abort { fetch });
-    }
-}
-
-fn refuse(cx: &mut Context<'_>, info: UpdateInfo, reason: &str) {
-    let reason = cut(reason, MAX_REASON_CHARS);
-    status(cx, &Status::Failed { reason: &reason });
-    cx.out.event(Event::UpdateRefused { info, reason });
-}
-
-fn reschedule(cx: &mut Context<'_>, delay: Duration, reason: Option<&str>) {
-    status(cx, &Status::Rescheduled { delay, unit: cx.config.delay_unit, reason });
-}
-
-fn failed(cx: &mut Context<'_>, offer: OfferId, reason: &str) {
-    let reason = cut(reason, MAX_REASON_CHARS);
-    cx.wire.discard(Class::Latest(names::FWUP_PROGRESS));
-    status(cx, &Status::Failed { reason: &reason });
-    cx.out.event(Event::UpdateFailed { offer, reason });
-}
-
-fn status(cx: &mut Context<'_>, status: &Status<'_>) {
-    let class = match status {
-        Status::Received | Status::Started { .. } => Class::Session,
-        Status::Completed | Status::Ignored { .. } | Status::Rescheduled { .. } | Status::Failed { .. } => {
-            Class::Keep
-        }
-    };
-    cx.wire.push(names::STATUS_UPDATE, &status.to_json(), class);
 }

@@ -1,0 +1,83 @@
+//! What time does to a download.
+
+use alloc::format;
+use alloc::string::String;
+use core::time::Duration;
+
+use super::{Download, Failure, Stage, Verdict};
+use crate::config::DownloadConfig;
+use crate::limits::{APPLY_STALL, UNDRAINED_PAUSE};
+use crate::outputs::Ids;
+use crate::time::Instant;
+use crate::timer::{Earliest, Timer};
+
+impl Download {
+    /// Lets time pass. `room` is false when no more requests may be made for now.
+    pub(crate) fn tick(
+        &mut self,
+        now: Instant,
+        config: &DownloadConfig,
+        ids: &mut Ids,
+        room: bool,
+    ) -> Verdict {
+        if now >= self.began + config.max_duration {
+            let limit = config.max_duration.as_secs();
+            return self.fail(format!("not complete after {limit} seconds, the longest a download may take"));
+        }
+        let storing = self.is_storing();
+        if storing && now >= self.moved + APPLY_STALL {
+            return Verdict::Fail { failure: Failure::Applier, abort: self.fetch.take() };
+        }
+        match &mut self.stage {
+            Stage::Waiting { until } if now >= *until => {
+                if room {
+                    // Signed redirect targets expire: begin where the server said.
+                    self.current = self.original.clone();
+                    self.redirects = 0;
+                    return Verdict::Request { fetch: self.request(now, config, ids), abort: None };
+                }
+                *until = now + UNDRAINED_PAUSE;
+            }
+            Stage::Requested { since } if now >= *since + head_timeout(config) => {
+                return self.interrupted(now, config, String::from("the server did not answer"), None);
+            }
+            Stage::Receiving { since, budget, .. } if !storing => {
+                let waited = now.saturating_since(*since);
+                if budget.is_some_and(|budget| waited >= budget) {
+                    let slowest = config.min_bits_per_second;
+                    return self.fail(format!("slower than {slowest} bits per second"));
+                }
+                if waited >= config.idle_timeout {
+                    let idle = config.idle_timeout.as_secs();
+                    return self.interrupted(now, config, format!("no byte for {idle} seconds"), None);
+                }
+            }
+            _ => {}
+        }
+        Verdict::Continue
+    }
+
+    /// Adds the timers to a deadline.
+    pub(crate) fn deadlines(&self, config: &DownloadConfig, deadline: &mut Earliest) {
+        deadline.after(Timer::DownloadDuration, self.began, config.max_duration);
+        let storing = self.is_storing();
+        if storing {
+            deadline.after(Timer::Apply, self.moved, APPLY_STALL);
+        }
+        match self.stage {
+            Stage::Waiting { until } => deadline.at(Timer::DownloadRetry, until),
+            Stage::Requested { since } => deadline.after(Timer::DownloadIdle, since, head_timeout(config)),
+            Stage::Receiving { since, budget, .. } if !storing => {
+                deadline.after(Timer::DownloadIdle, since, config.idle_timeout);
+                if let Some(budget) = budget {
+                    deadline.after(Timer::DownloadSpeed, since, budget);
+                }
+            }
+            Stage::Receiving { .. } | Stage::Received => {}
+        }
+    }
+}
+
+fn head_timeout(config: &DownloadConfig) -> Duration {
+    config.connect_timeout.saturating_add(config.idle_timeout)
+}

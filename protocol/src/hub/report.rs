@@ -1,0 +1,68 @@
+//! What the device tells about updates, to the server and the application alike.
+
+use alloc::format;
+use alloc::string::{String, ToString};
+use core::time::Duration;
+
+use super::payload::Status;
+use super::{Context, names};
+use crate::event::{Event, UpdateInfo};
+use crate::http::url::{Url, UrlError};
+use crate::ids::{FetchId, OfferId};
+use crate::limits::MAX_REASON_CHARS;
+use crate::output::Output;
+use crate::phoenix::Class;
+use crate::text::cut;
+
+/// Returns the address if the file may be fetched at all, or else why not.
+pub(super) fn usable(cx: &Context<'_>, info: &UpdateInfo, url: Result<Url, UrlError>) -> Result<Url, String> {
+    let download = &cx.config.download;
+    let url = url.map_err(|error| error.to_string())?;
+    if !url.tls && !download.allow_http {
+        return Err(String::from("the address is http, and only https is allowed here"));
+    }
+    match info.size {
+        Some(size) if size > download.max_size => {
+            Err(format!("the file has {size} bytes, more than the {} allowed", download.max_size))
+        }
+        _ => Ok(url),
+    }
+}
+
+/// Aborts a request, if one is under way.
+pub(super) fn drop_fetch(cx: &mut Context<'_>, abort: Option<FetchId>) {
+    if let Some(fetch) = abort {
+        cx.out.push(Output::Abort { fetch });
+    }
+}
+
+/// Turns an offer down, on the machine's own account.
+pub(super) fn refuse(cx: &mut Context<'_>, info: UpdateInfo, reason: &str) {
+    let reason = cut(reason, MAX_REASON_CHARS);
+    status(cx, &Status::Failed { reason: &reason });
+    cx.out.event(Event::UpdateRefused { info, reason });
+}
+
+/// Asks the server to offer again later.
+pub(super) fn reschedule(cx: &mut Context<'_>, delay: Duration, reason: Option<&str>) {
+    status(cx, &Status::Rescheduled { delay, unit: cx.config.delay_unit, reason });
+}
+
+/// Reports an update that failed.
+pub(super) fn failed(cx: &mut Context<'_>, offer: OfferId, reason: &str) {
+    let reason = cut(reason, MAX_REASON_CHARS);
+    cx.wire.discard(Class::Latest(names::FWUP_PROGRESS));
+    status(cx, &Status::Failed { reason: &reason });
+    cx.out.event(Event::UpdateFailed { offer, reason });
+}
+
+/// Sends a status. Those that end an update survive reconnects.
+pub(super) fn status(cx: &mut Context<'_>, status: &Status<'_>) {
+    let class = match status {
+        Status::Received | Status::Started { .. } => Class::Session,
+        Status::Completed | Status::Ignored { .. } | Status::Rescheduled { .. } | Status::Failed { .. } => {
+            Class::Keep
+        }
+    };
+    cx.wire.push(names::STATUS_UPDATE, &status.to_json(), class);
+}

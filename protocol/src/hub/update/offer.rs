@@ -1,0 +1,145 @@
+//! From the offer to the decision.
+
+use alloc::boxed::Box;
+use alloc::format;
+use alloc::string::String;
+use alloc::vec::Vec;
+use core::time::Duration;
+
+use serde_json::value::RawValue;
+
+use super::{Phase, Running, State, Updates};
+use crate::command::{CommandError, Decision};
+use crate::download::Download;
+use crate::event::{Event, UpdateInfo};
+use crate::http::url::Url;
+use crate::hub::keys::Keys;
+use crate::hub::payload::{self, Status, Update};
+use crate::hub::progress::Progress;
+use crate::hub::report::{refuse, reschedule, status, usable};
+use crate::hub::{Context, names};
+use crate::ids::OfferId;
+use crate::limits::{MAX_RESCHEDULE, MIN_RESCHEDULE};
+use crate::output::{Output, StartApply};
+use crate::time::Instant;
+
+/// An update the application is asked about.
+pub(super) struct Offer {
+    pub(super) id: OfferId,
+    pub(super) info: UpdateInfo,
+    pub(super) url: Url,
+    /// The keys when the offer arrived.
+    pub(super) keys: Vec<String>,
+}
+
+/// A rescheduled firmware, which isn't offered to the application again too early (spec §12.1).
+pub(super) struct Hold {
+    pub(super) uuid: String,
+    pub(super) until: Instant,
+}
+
+impl Updates {
+    /// The server sent an `update`. Returns what is wrong with the message, if it can't be read.
+    pub(crate) fn offered(
+        &mut self,
+        cx: &mut Context<'_>,
+        keys: &Keys,
+        payload: &RawValue,
+    ) -> Result<(), String> {
+        if matches!(self.state, State::Running(_) | State::Written { .. }) {
+            return Ok(());
+        }
+        let (info, url) = match payload::update(payload)? {
+            Update::NotAvailable => return Ok(()),
+            Update::Offer(offer) => *offer,
+        };
+        if let State::Deciding { offer, .. } = &mut self.state {
+            if offer.info.firmware.uuid == info.firmware.uuid {
+                // The application has the question already; only the address may be fresher.
+                if let Ok(url) = url {
+                    offer.url = url;
+                    offer.info = info;
+                }
+                return Ok(());
+            }
+            self.state = State::Idle;
+        }
+        if keys.list().is_empty() {
+            refuse(cx, info, names::NO_KEYS);
+            return Ok(());
+        }
+        let url = match usable(cx, &info, url) {
+            Ok(url) => url,
+            Err(reason) => {
+                refuse(cx, info, &format!("{} : {reason}", names::DOWNLOAD_FAILED));
+                return Ok(());
+            }
+        };
+        if let Some(left) = self.held(cx.now, &info.firmware.uuid) {
+            let reason = "the device asked for this update to wait";
+            reschedule(cx, left, Some(reason));
+            cx.out.event(Event::UpdateRefused { info, reason: String::from(reason) });
+            return Ok(());
+        }
+        status(cx, &Status::Received);
+        let id = cx.ids.offer();
+        cx.out.event(Event::UpdateOffered { offer: id, info: info.clone() });
+        let offer = Box::new(Offer { id, info, url, keys: keys.list().to_vec() });
+        self.state = State::Deciding { offer, until: cx.now + cx.config.decision_timeout };
+        Ok(())
+    }
+
+    /// The application decided.
+    pub(crate) fn decide(
+        &mut self,
+        cx: &mut Context<'_>,
+        id: OfferId,
+        decision: &Decision,
+    ) -> Result<(), CommandError> {
+        let offer = match core::mem::replace(&mut self.state, State::Idle) {
+            State::Deciding { offer, .. } if offer.id == id => offer,
+            other => {
+                self.state = other;
+                return Err(CommandError::UnknownOffer(id));
+            }
+        };
+        match decision {
+            Decision::Apply => self.apply(cx, *offer),
+            Decision::Ignore { reason } => status(cx, &Status::Ignored { reason }),
+            Decision::Reschedule { delay, reason } => {
+                self.postpone(cx, &offer, *delay, reason.as_deref());
+            }
+        }
+        Ok(())
+    }
+
+    fn apply(&mut self, cx: &mut Context<'_>, offer: Offer) {
+        self.hold = None;
+        let Offer { id, info, url, keys } = offer;
+        cx.out.push(Output::StartApply(StartApply { offer: id, public_keys: keys }));
+        let mut download = Download::new(id, url, info.size, info.checksum, cx.now);
+        cx.out.push(Output::Fetch(download.request(cx.now, &cx.config.download, cx.ids)));
+        let phase = Phase::Downloading(download);
+        let uuid = info.firmware.uuid;
+        let progress = Progress::default();
+        self.state = State::Running(Box::new(Running { id, uuid, phase, progress, started: false }));
+    }
+
+    pub(super) fn postpone(
+        &mut self,
+        cx: &mut Context<'_>,
+        offer: &Offer,
+        delay: Duration,
+        reason: Option<&str>,
+    ) {
+        let delay = delay.clamp(MIN_RESCHEDULE, MAX_RESCHEDULE);
+        self.hold = Some(Hold { uuid: offer.info.firmware.uuid.clone(), until: cx.now + delay });
+        reschedule(cx, delay, reason);
+    }
+
+    /// Returns how long a firmware is still held back.
+    fn held(&self, now: Instant, uuid: &str) -> Option<Duration> {
+        let hold = self.hold.as_ref().filter(|hold| hold.uuid == uuid)?;
+        Some(hold.until.saturating_since(now)).filter(|left| !left.is_zero())
+    }
+}
