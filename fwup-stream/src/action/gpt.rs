@@ -183,10 +183,11 @@ fn guid_bytes(text: &str) -> Option<[u8; 16]> {
         return None;
     }
     let digits: String = text.split('-').collect();
-    let value = u128::from_str_radix(&digits, 16).ok().filter(|_| digits.len() == 32)?.to_be_bytes();
-    let [a, b, c, d, e, f, g, h, rest @ ..] = value;
-    let mut bytes = [d, c, b, a, f, e, h, g, 0, 0, 0, 0, 0, 0, 0, 0];
-    put(&mut bytes, 8, &rest);
+    let value = u128::from_str_radix(&digits, 16).ok().filter(|_| digits.len() == 32)?;
+    let mut bytes = value.to_be_bytes();
+    for (start, end) in [(0, 4), (4, 6), (6, 8)] {
+        bytes.get_mut(start..end)?.reverse();
+    }
     Some(bytes)
 }
 

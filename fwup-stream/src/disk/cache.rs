@@ -278,7 +278,7 @@ impl<T: Target> SegmentCache<T> {
                 }
                 Ok(())
             }
-            (Extent::Hard(size), _) if offset >= size && length > 0 => {
+            (Extent::Hard(size), _) if !write && offset >= size && length > 0 => {
                 Err(DiskError::PastEnd { offset, end: size })
             }
             (Extent::Hard(size), Some(end)) if end <= size => Ok(()),

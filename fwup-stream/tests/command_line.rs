@@ -1,0 +1,90 @@
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, missing_docs)]
+//! The command: what it refuses, and how it says so.
+
+mod apply_support;
+
+use std::path::Path;
+use std::process::{Command, Output, Stdio};
+
+use apply_support::{archive, data, device, resource};
+
+fn fwup(folder: &Path, arguments: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_fwup-stream"))
+        .args(arguments)
+        .current_dir(folder)
+        .stdin(Stdio::null())
+        .output()
+        .unwrap()
+}
+
+fn text(output: &Output) -> (Option<i32>, String) {
+    (output.status.code(), String::from_utf8(output.stdout.clone()).unwrap())
+}
+
+#[test]
+fn what_only_fwup_does_is_refused_in_words() {
+    let folder = tempfile::tempdir().unwrap();
+    for arguments in [["-c", "-f", "x"], ["-S", "-i", "x"], ["-g", "-o", "x"], ["-D", "-q", "-q"], ["-z", "-q", "-q"]] {
+        let (exit, text) = text(&fwup(folder.path(), &arguments));
+        assert_eq!(exit, Some(1));
+        assert!(text.starts_with("fwup: ") && text.contains("is not supported by this version of fwup-stream"), "{text}");
+    }
+    assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);
+}
+
+#[test]
+fn a_destination_is_needed() {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("a.fw"), device(1)).unwrap();
+    let (exit, text) = text(&fwup(folder.path(), &["a.fw"]));
+    assert_eq!(exit, Some(1));
+    assert!(text.contains("specify a destination (-d)"), "{text}");
+}
+
+#[test]
+fn a_destination_that_is_too_small_is_told() {
+    let folder = tempfile::tempdir().unwrap();
+    let image = data(1, 300_000);
+    let manifest = resource("x", &image) + "task \"t\" {\non-resource \"x\" {\nfunlist={2,raw_write,0}\n}\n}\n";
+    std::fs::write(folder.path().join("a.fw"), archive(&manifest, &[("x", &image)])).unwrap();
+    let limited = ["-a", "-q", "-d", "out.img", "-i", "a.fw", "-t", "t", "--max-size", "512"];
+    let (exit, text) = text(&fwup(folder.path(), &limited));
+    assert_eq!((exit, text.as_str()), (Some(1), "fwup: write failed at offset 262144. Check media size.\n"));
+}
+
+#[test]
+fn a_variable_reaches_the_manifest_from_the_environment() {
+    let folder = tempfile::tempdir().unwrap();
+    let manifest = "task \"t\" {\non-init {\nfunlist={2,info,\"hello ${WHO:-nobody}\"}\n}\n}\n";
+    std::fs::write(folder.path().join("a.fw"), archive(manifest, &[])).unwrap();
+    let arguments = ["-a", "-q", "-d", "out.img", "-i", "a.fw", "-t", "t"];
+    assert_eq!(text(&fwup(folder.path(), &arguments)), (Some(0), "fwup: hello nobody\n".to_owned()));
+    let output = Command::new(env!("CARGO_BIN_EXE_fwup-stream"))
+        .args(arguments)
+        .current_dir(folder.path())
+        .env("WHO", "Ada")
+        .output()
+        .unwrap();
+    assert_eq!(text(&output), (Some(0), "fwup: hello Ada\n".to_owned()));
+}
+
+#[test]
+fn a_framed_stream_that_breaks_off_is_an_error() {
+    use std::io::Write as _;
+    let folder = tempfile::tempdir().unwrap();
+    let firmware = device(1);
+    let mut child = Command::new(env!("CARGO_BIN_EXE_fwup-stream"))
+        .args(["-a", "-F", "-q", "-d", "out.img", "-t", "complete"])
+        .current_dir(folder.path())
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut pipe = child.stdin.take().unwrap();
+    pipe.write_all(&u32::try_from(firmware.len()).unwrap().to_be_bytes()).unwrap();
+    pipe.write_all(&firmware[..firmware.len() - 1000]).unwrap();
+    drop(pipe);
+    let output = child.wait_with_output().unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    assert_eq!(&output.stdout[4..6], b"ER");
+}
