@@ -137,6 +137,11 @@ impl Download {
         self.received
     }
 
+    /// Returns the bytes the applier took.
+    pub(crate) const fn safe(&self) -> u64 {
+        self.stored
+    }
+
     /// Returns how much of the file was received, if its size is known.
     pub(crate) fn percent(&self) -> Option<u8> {
         let total = self.total.filter(|total| *total > 0)?;

@@ -251,7 +251,7 @@ impl Updates {
             }
             Verdict::Retry { reason, delay, abort } => {
                 drop_fetch(cx, abort);
-                let received = self.download().map_or(0, |download| download.received());
+                let received = self.download().map_or(0, |download| download.safe());
                 cx.out.event(Event::DownloadInterrupted { offer, reason, received, retry_in: delay });
             }
             Verdict::Complete => {

@@ -1,0 +1,191 @@
+//! Joining the device channel, keeping it joined, and what passes over it.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, missing_docs)]
+
+mod common;
+
+use std::time::Duration;
+
+use common::*;
+use nerves_hub_link_protocol::*;
+use serde_json::json;
+
+#[test]
+fn an_unanswered_heartbeat_ends_the_connection() {
+    let mut device = Device::joined(config());
+    let socket = device.socket();
+    let sent_at_30 = sent(&device.pass(Duration::from_secs(30)));
+    assert_eq!(sent_at_30, [json!([null, sent_at_30[0][1], "phoenix", "heartbeat", {}])]);
+    // A reply to something else doesn't count.
+    device.server(&json!([null, "1", "phoenix", "phx_reply", {"status": "ok", "response": {}}]));
+    device.server(&json!([null, "999", "phoenix", "phx_reply", {"status": "ok", "response": {}}]));
+    device.pass(Duration::from_millis(29_999));
+    assert_eq!(device.socket(), socket);
+    let out = device.pass(Duration::from_millis(1));
+    assert!(out.iter().any(|output| matches!(output, Output::HangUp { .. })));
+    assert!(matches!(events(&out)[0], Event::Disconnected { .. }));
+}
+
+#[test]
+fn answered_heartbeats_go_on() {
+    let mut device = Device::joined(config());
+    for _ in 0..10 {
+        let beat = &sent(&device.pass(Duration::from_secs(30)))[0];
+        device.server(&json!([null, beat[1], "phoenix", "phx_reply", {"status": "ok", "response": {}}]));
+    }
+    assert_eq!(device.link.status().connection, ConnectionState::Joined);
+}
+
+#[test]
+fn the_join_says_everything_and_the_interface_follows() {
+    let mut device = Device::new(config());
+    device.connect();
+    let join = device.last_sent("phx_join");
+    assert_eq!(
+        join,
+        json!(["1", "1", "device", "phx_join", {
+            "nerves_fw_uuid": UUID, "nerves_fw_product": "TestProduct", "nerves_fw_version": "0.1.0",
+            "nerves_fw_platform": "generic", "nerves_fw_architecture": "x86_64", "nerves_fw_author": "me",
+            "nerves_fw_description": "first", "nerves_fw_vcs_identifier": "", "nerves_fw_misc": "",
+            "fwup_version": "1.16.0", "device_api_version": "2.3.0", "console_version": "2.0.0",
+            "currently_downloading_uuid": null,
+            "meta": {"firmware_validated": true, "firmware_auto_revert_detected": false}
+        }])
+    );
+    let out = device.join();
+    assert_eq!(sent(&out), [json!(["1", "2", "device", "report_network_interface", {"interface": "eth0"}])]);
+    assert_eq!(events(&out), [Event::Joined]);
+    assert_eq!(device.link.status().connection, ConnectionState::Joined);
+}
+
+#[test]
+fn join_parameters_follow_the_configuration() {
+    let join = |change: &dyn Fn(&mut Config)| {
+        let mut config = config();
+        change(&mut config);
+        let mut device = Device::new(config);
+        device.connect();
+        device.last_sent("phx_join")[4].clone()
+    };
+    let params = join(&|c| c.public_keys.clear());
+    assert_eq!(params["fwup_public_keys"], "on_connect");
+    let params = join(&|c| c.request_public_keys = true);
+    assert_eq!(params["fwup_public_keys"], "on_connect");
+    let params = join(&|c| (c.accept_server_keys, c.request_public_keys) = (false, true));
+    assert!(params.get("fwup_public_keys").is_none());
+    let params = join(&|c| c.firmware_validated = None);
+    assert!(params["meta"].get("firmware_validated").is_none());
+    let params = join(&|c| {
+        c.firmware.author = None;
+        c.extra_join_params.insert("nerves_fw_author".into(), "mallory".into());
+        c.extra_join_params.insert("meta".into(), "x".into());
+        c.extra_join_params.insert("nerves_fw_uuid".into(), "x".into());
+        c.extra_join_params.insert("archive_public_keys".into(), "on_connect".into());
+    });
+    assert!(params.get("nerves_fw_author").is_none());
+    assert!(params["meta"].is_object());
+    assert_eq!(params["nerves_fw_uuid"], UUID);
+    assert_eq!(params["archive_public_keys"], "on_connect");
+}
+
+#[test]
+fn a_refused_join_is_tried_again_on_schedule() {
+    let mut config = config();
+    config.rejoin = vec![Duration::from_secs(1), Duration::from_secs(7)];
+    let mut device = Device::new(config);
+    device.connect();
+    let mut seen = Vec::new();
+    for wait in [1, 7, 7] {
+        let join = device.last_sent("phx_join");
+        let answer = json!([join[0], join[1], "device", "phx_reply", {"status": "error", "response": {"error": "could not connect"}}]);
+        let out = device.server(&answer);
+        assert_eq!(events(&out), [Event::JoinRefused { reason: "could not connect".into() }]);
+        assert_eq!(sent(&device.pass(Duration::from_millis(wait * 1000 - 1))), [] as [serde_json::Value; 0]);
+        let again = sent(&device.pass(Duration::from_millis(1)));
+        assert_eq!(again[0][3], "phx_join");
+        seen.push(again[0][0].clone());
+    }
+    assert_eq!(seen, ["2", "3", "4"]);
+    device.join();
+    assert_eq!(device.link.status().connection, ConnectionState::Joined);
+}
+
+#[test]
+fn an_unanswered_join_is_left_and_made_again() {
+    let mut device = Device::new(config());
+    device.connect();
+    let out = sent(&device.pass(Duration::from_secs(10)));
+    assert_eq!(out, [json!(["1", "2", "device", "phx_leave", {}])]);
+    let out = sent(&device.pass(Duration::from_secs(5)));
+    assert_eq!((&out[0][0], &out[0][3]), (&json!("3"), &json!("phx_join")));
+    // The late answer to the first is of no use.
+    device.server(&json!(["1", "1", "device", "phx_reply", {"status": "ok", "response": {}}]));
+    device.server(&json!(["1", "1", "device", "phx_close", {}]));
+    assert_eq!(device.link.status().connection, ConnectionState::Connected);
+    device.join();
+    assert_eq!(device.link.status().connection, ConnectionState::Joined);
+}
+
+#[test]
+fn a_lost_channel_is_joined_again_with_fresh_parameters() {
+    for lost in [
+        json!(["1", "1", "device", "phx_error", {"reason": "channel_crash"}]),
+        json!(["1", "1", "device", "phx_close", {}]),
+        json!([null, "2", "device", "phx_reply", {"status": "error", "response": {"reason": "unmatched topic"}}]),
+    ] {
+        let mut config = config();
+        config.firmware_validated = Some(false);
+        let mut device = Device::joined(config);
+        let out = device.server(&lost);
+        assert!(matches!(events(&out)[..], [Event::ChannelLost { .. }]), "{lost}: {out:?}");
+        device.command(Command::FirmwareValidated);
+        let out = sent(&device.pass(Duration::from_secs(5)));
+        assert_eq!(out[0][3], "phx_join", "{lost}");
+        assert_eq!(out[0][4]["meta"]["firmware_validated"], true);
+        device.join();
+        assert_eq!(device.link.status().connection, ConnectionState::Joined);
+    }
+}
+
+#[test]
+fn messages_of_an_earlier_join_are_dropped() {
+    let mut device = Device::joined(config());
+    device.server(&json!(["1", "1", "device", "phx_error", {}]));
+    device.pass(Duration::from_secs(5));
+    device.join();
+    let out = device.server(&json!(["1", null, "device", "identify", {}]));
+    assert_eq!(out, []);
+    let out = device.server(&json!(["1", "1", "device", "phx_close", {}]));
+    assert_eq!(out, []);
+    assert_eq!(device.link.status().counters.stale_messages, 2);
+    let out = device.server(&json!(["3", null, "device", "identify", {}]));
+    assert_eq!(events(&out), [Event::Identify]);
+    let out = device.broadcast("identify", json!({}));
+    assert_eq!(events(&out), [Event::Identify]);
+}
+
+#[test]
+fn validation_is_told_at_once_and_in_later_joins() {
+    let mut config = config();
+    config.firmware_validated = Some(false);
+    let mut device = Device::joined(config);
+    let out = device.command(Command::FirmwareValidated);
+    assert_eq!(sent(&out), [json!(["1", "3", "device", "firmware_validated", {}])]);
+    assert_eq!(device.command(Command::FirmwareValidated), []);
+    device.down(None);
+    device.come_back_after(1);
+    assert_eq!(device.last_sent("phx_join")[4]["meta"]["firmware_validated"], true);
+}
+
+#[test]
+fn a_reboot_is_announced_before_it_happens() {
+    let mut device = Device::joined(config());
+    device.sends = false;
+    let out = device.broadcast("reboot", json!({}));
+    assert_eq!(sent(&out), [json!(["1", "3", "device", "rebooting", {}])]);
+    assert_eq!(events(&out), [Event::RebootRequested]);
+    assert_eq!(device.link.deadline().unwrap().why, Timer::Reboot);
+    // The socket doesn't take it: the reboot comes all the same.
+    let out = device.pass(Duration::from_secs(5));
+    assert!(matches!(out[..], [Output::Reboot { .. }]), "{out:?}");
+    assert_eq!(device.pass(Duration::from_secs(10)), []);
+}
