@@ -243,6 +243,30 @@ fn an_unknown_size_is_known_at_the_end() {
 }
 
 #[test]
+fn the_end_of_a_part_is_not_the_end_of_a_file_of_unknown_size() {
+    let mut device = started(|_| {}, json!({"size": null}));
+    device.head(200, &[]);
+    device.chunk(&[0; 400]);
+    broke(&mut device, "reset");
+    device.pass(Duration::from_secs(15));
+    device.head(206, &[("Content-Range", "bytes 400-499/*")]);
+    device.chunk(&[0; 100]);
+    let out = device.end();
+    assert!(matches!(&events(&out)[..], [Event::DownloadInterrupted { received: 500, .. }]), "{out:?}");
+    // Nor is the end of a repetition that is shorter than what is known.
+    device.pass(Duration::from_secs(15));
+    device.head(200, &[]);
+    device.chunk(&[0; 499]);
+    let out = device.end();
+    assert!(matches!(&events(&out)[..], [Event::DownloadInterrupted { received: 500, .. }]), "{out:?}");
+    device.pass(Duration::from_secs(15));
+    device.head(200, &[]);
+    device.chunk(&[0; 500]);
+    let out = device.end();
+    assert!(out.iter().any(|output| matches!(output, Output::FinishApply { .. })));
+}
+
+#[test]
 fn the_size_limit_holds_with_and_without_an_announced_length() {
     let limit = |config: &mut Config| config.download.max_size = 500;
     let mut device = started(limit, json!({"size": null}));

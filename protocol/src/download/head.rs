@@ -20,8 +20,8 @@ pub(super) struct Known<'a> {
 
 /// The meaning of a head.
 pub(super) enum Head {
-    /// Bytes follow; the first `skip` are known already.
-    Body { skip: u64, total: Option<u64>, etag: Option<String> },
+    /// Bytes follow.
+    Body(Body),
     /// There is nothing left to fetch.
     Complete,
     /// Look elsewhere.
@@ -30,6 +30,18 @@ pub(super) enum Head {
     Retry { reason: String, after: Option<Duration> },
     /// Trying again won't help.
     Fail(String),
+}
+
+/// The body that follows a head.
+pub(super) struct Body {
+    /// How many of its first bytes are known already.
+    pub(super) skip: u64,
+    /// The size of the file.
+    pub(super) total: Option<u64>,
+    /// The file's strong tag.
+    pub(super) etag: Option<String>,
+    /// Whether it goes to the end of the file. A part whose file's size is unknown may not.
+    pub(super) to_end: bool,
 }
 
 /// Reads the head of a response.
@@ -59,7 +71,7 @@ fn whole(known: &Known<'_>, headers: &[HeaderRef<'_>]) -> Head {
         return failure;
     }
     // A server that ignores ranges begins at the beginning; what is stored already is skipped.
-    Head::Body { skip: known.received, total: length, etag: etag.map(String::from) }
+    Head::Body(Body { skip: known.received, total: length, etag: etag.map(String::from), to_end: true })
 }
 
 fn part(known: &Known<'_>, headers: &[HeaderRef<'_>]) -> Head {
@@ -82,7 +94,7 @@ fn part(known: &Known<'_>, headers: &[HeaderRef<'_>]) -> Head {
     if let Some(failure) = changed(known, total, etag) {
         return failure;
     }
-    Head::Body { skip: 0, total, etag: etag.map(String::from) }
+    Head::Body(Body { skip: 0, total, etag: etag.map(String::from), to_end: false })
 }
 
 fn outside(known: &Known<'_>, headers: &[HeaderRef<'_>]) -> Head {

@@ -1,5 +1,6 @@
 //! One download: requests, ranges, retries, limits. Bytes pass by and are never kept.
 
+mod digest;
 mod head;
 mod range;
 mod retry;
@@ -11,8 +12,6 @@ use alloc::vec;
 use core::ops::Range;
 use core::time::Duration;
 
-use sha2::{Digest, Sha256};
-
 use crate::config::DownloadConfig;
 use crate::http::url::Url;
 use crate::ids::{FetchId, OfferId};
@@ -23,7 +22,8 @@ use crate::outputs::Ids;
 use crate::secret::Secret;
 use crate::text::cut;
 use crate::time::Instant;
-use head::Head;
+use digest::Checksum;
+use head::{Body, Head};
 use retry::Retries;
 
 /// Which part of a chunk to store, and where it belongs in the file.
@@ -75,7 +75,7 @@ pub(crate) struct Download {
     received: u64,
     /// Bytes the applier took.
     stored: u64,
-    digest: Option<(Sha256, String)>,
+    checksum: Option<Checksum>,
     retries: Retries,
     /// The oldest request of this download: bytes of it may be stored late.
     first: Option<FetchId>,
@@ -97,6 +97,8 @@ enum Stage {
         since: Instant,
         /// Bytes to skip, because the server began before the offset asked for.
         skip: u64,
+        /// Whether the body goes to the end of the file, however long that is.
+        to_end: bool,
         /// Network time left until the download counts as too slow.
         budget: Option<Duration>,
     },
@@ -122,7 +124,7 @@ impl Download {
             etag: None,
             received: 0,
             stored: 0,
-            digest: checksum.map(|checksum| (Sha256::new(), checksum)),
+            checksum: checksum.map(Checksum::new),
             retries: Retries::default(),
             first: None,
             fetch: None,
@@ -200,7 +202,7 @@ impl Download {
         }
         let known = head::Known { received: self.received, total: self.total, etag: self.etag.as_deref() };
         match head::read(&known, status, headers) {
-            Head::Body { skip, total, etag } => self.begin(now, config, skip, total, etag),
+            Head::Body(body) => self.begin(now, config, body),
             Head::Complete => {
                 self.total = Some(self.received);
                 self.fetch = None;
@@ -223,7 +225,7 @@ impl Download {
     /// A chunk passes by.
     pub(crate) fn body(&mut self, now: Instant, config: &DownloadConfig, chunk: &[u8]) -> (Keep, Verdict) {
         let storing = self.is_storing();
-        let Stage::Receiving { since, skip, budget } = &mut self.stage else {
+        let Stage::Receiving { since, skip, budget, .. } = &mut self.stage else {
             let verdict = match self.stage {
                 Stage::Received if !chunk.is_empty() => self.fail(self.excess()),
                 _ => Verdict::Continue,
@@ -248,12 +250,12 @@ impl Download {
         if received > config.max_size {
             return (Keep::default(), self.fail(too_big(config.max_size)));
         }
-        if let Some((digest, _)) = &mut self.digest {
-            digest.update(bytes);
+        if let Some(checksum) = &mut self.checksum {
+            checksum.update(bytes);
         }
         if self.total == Some(received) {
             // Judged before the applier gets the last bytes, with which it might finish by itself.
-            if let Some(reason) = self.wrong_digest() {
+            if let Some(reason) = self.mismatch() {
                 return (Keep::default(), self.fail(reason));
             }
             self.stage = Stage::Received;
@@ -267,6 +269,9 @@ impl Download {
 
     /// The applier took bytes.
     pub(crate) fn stored(&mut self, now: Instant, len: usize) -> Verdict {
+        if !self.is_storing() {
+            return Verdict::Continue;
+        }
         self.stored = self.stored.saturating_add(as_u64(len)).min(self.received);
         self.moved = now;
         if let (false, Stage::Receiving { since, .. }) = (self.is_storing(), &mut self.stage) {
@@ -279,7 +284,7 @@ impl Download {
     pub(crate) fn ended(&mut self, now: Instant, config: &DownloadConfig) -> Verdict {
         match (&self.stage, self.total) {
             (Stage::Received | Stage::Waiting { .. }, _) => Verdict::Continue,
-            (Stage::Receiving { .. }, None) if self.received > 0 => {
+            (Stage::Receiving { skip: 0, to_end: true, .. }, None) if self.received > 0 => {
                 self.total = Some(self.received);
                 self.fetch = None;
                 self.finish()
@@ -307,14 +312,8 @@ impl Download {
         self.received > self.stored
     }
 
-    fn begin(
-        &mut self,
-        now: Instant,
-        config: &DownloadConfig,
-        skip: u64,
-        total: Option<u64>,
-        etag: Option<String>,
-    ) -> Verdict {
+    fn begin(&mut self, now: Instant, config: &DownloadConfig, body: Body) -> Verdict {
+        let Body { skip, total, etag, to_end } = body;
         self.total = total.or(self.total);
         if self.total.is_some_and(|total| total > config.max_size) {
             return self.fail(too_big(config.max_size));
@@ -322,13 +321,13 @@ impl Download {
         self.etag = etag.or_else(|| self.etag.take());
         let rest = self.total.map(|total| total.saturating_sub(self.received).saturating_add(skip));
         let budget = rest.and_then(|rest| retry::speed_budget(rest, config.min_bits_per_second));
-        self.stage = Stage::Receiving { since: now, skip, budget };
+        self.stage = Stage::Receiving { since: now, skip, to_end, budget };
         Verdict::Started { offset: self.received, total: self.total }
     }
 
     /// No more bytes come; the file is as long as it is.
     fn finish(&mut self) -> Verdict {
-        if let Some(reason) = self.wrong_digest() {
+        if let Some(reason) = self.mismatch() {
             return self.fail(reason);
         }
         self.stage = Stage::Received;
@@ -379,10 +378,8 @@ impl Download {
         Verdict::Fail { failure: Failure::Download(reason), abort: self.fetch.take() }
     }
 
-    fn wrong_digest(&self) -> Option<String> {
-        let (digest, announced) = self.digest.as_ref()?;
-        let actual = hex(&digest.clone().finalize());
-        (actual != *announced).then(|| format!("SHA-256 is {actual} but the server announced {announced}"))
+    fn mismatch(&self) -> Option<String> {
+        self.checksum.as_ref().and_then(Checksum::mismatch)
     }
 
     fn excess(&self) -> String {
@@ -396,14 +393,4 @@ fn too_big(limit: u64) -> String {
 
 fn as_u64(len: usize) -> u64 {
     u64::try_from(len).unwrap_or(u64::MAX)
-}
-
-fn hex(bytes: &[u8]) -> String {
-    use core::fmt::Write as _;
-    let mut text = String::with_capacity(bytes.len() * 2);
-    for byte in bytes {
-        // Writing to a string can't fail.
-        let _ = write!(text, "{byte:02x}");
-    }
-    text
 }
