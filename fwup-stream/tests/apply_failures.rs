@@ -4,8 +4,8 @@
 mod apply_support;
 
 use apply_support::{
-    Recorder, SLOT_B, apply, apply_telling, archive, boots, data, device, installed, options, resource, signed,
-    unsigned,
+    Recorder, SLOT_B, apply, apply_telling, archive, boots, data, device, installed, options, resource,
+    signed, unsigned,
 };
 use fwup_stream::disk::MemoryTarget;
 use fwup_stream::{Applier, ApplyEvent, ApplyOptions, Error, Verifier};
@@ -83,7 +83,8 @@ fn changed_data_stop_before_the_switch_and_clean_up() {
 
     // With the container's checksum right, the digest in the signed manifest tells.
     let image = data(9, 5000);
-    let manifest = resource("x", &image) + "task \"t\" {\non-resource \"x\" {\nfunlist={2,raw_write,1}\n}\n}\n";
+    let manifest =
+        resource("x", &image) + "task \"t\" {\non-resource \"x\" {\nfunlist={2,raw_write,1}\n}\n}\n";
     let mut other = image.clone();
     other[17] ^= 1;
     let text = fails(options("t"), &signed(&manifest, &[("x", &other)]), &mut target);
@@ -93,9 +94,11 @@ fn changed_data_stop_before_the_switch_and_clean_up() {
 #[test]
 fn data_beyond_the_length_are_not_written() {
     let short = data(1, 512);
-    let manifest = resource("x", &short) + "task \"t\" {\non-resource \"x\" {\nfunlist={2,raw_write,0}\n}\n}\n";
+    let manifest =
+        resource("x", &short) + "task \"t\" {\non-resource \"x\" {\nfunlist={2,raw_write,0}\n}\n}\n";
     let long = [short, vec![0xbb; 200_000]].concat();
-    let text = fails(unsigned("t"), &archive(&manifest, &[("x", &long)]), &mut Recorder::new(MemoryTarget::new()));
+    let text =
+        fails(unsigned("t"), &archive(&manifest, &[("x", &long)]), &mut Recorder::new(MemoryTarget::new()));
     assert!(text.starts_with("File 'x' isn't expected size (200512 vs 512)"), "{text}");
 
     // A header that leaves the size to a descriptor behind the data: only counting can tell.
@@ -121,7 +124,10 @@ fn functions_are_checked_before_anything_is_written() {
         ("4,raw_memset,0,1,1,2,raw_write,0", "raw_write only usable in on-resource"),
         ("4,raw_memset,0,1,1,12,info", "Unexpected argc value in funlist"),
         ("4,raw_memset,0,1,1,3,info,x", "Unexpected error with funlist"),
-        ("4,raw_memset,0,1,1,3,uboot_clearenv,nosuch,1", "uboot_setenv can't find uboot-environment reference nosuch"),
+        (
+            "4,raw_memset,0,1,1,3,uboot_clearenv,nosuch,1",
+            "uboot_setenv can't find uboot-environment reference nosuch",
+        ),
     ];
     for (list, want) in cases {
         let manifest = format!("task \"t\" {{\non-init {{\nfunlist={{{list}}}\n}}\n}}\n");
@@ -204,7 +210,8 @@ fn verifying_needs_every_resource_and_each_once() {
         }
         verifier.finish()
     };
-    let text = |files: &[(&str, &[u8])]| verify(files).map_or_else(|error| error.to_string(), |v| v.to_string());
+    let text =
+        |files: &[(&str, &[u8])]| verify(files).map_or_else(|error| error.to_string(), |v| v.to_string());
     assert_eq!(text(&[("one", &one), ("two", &two)]), "Valid archive without a signature");
     assert_eq!(text(&[("one", &one)]), "Resource two not found in archive");
     let twice: &[(&str, &[u8])] = &[("one", &one), ("one", &one), ("two", &two)];

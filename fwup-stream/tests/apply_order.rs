@@ -43,13 +43,13 @@ fn after_power_loss(before: &MemoryTarget, log: &[Done], done: usize, dice: &mut
             continue;
         }
         // Whole writes are lost or kept, or single sectors.
-        let keep_write = dice.roll() % 2 == 0;
+        let keep_write = dice.roll().is_multiple_of(2);
         for (sector, bytes) in data.chunks(SECTOR).enumerate() {
             let keep = match mood {
                 0 | 1 => keep_write,
-                2 => dice.roll() % 2 == 0,
-                3 => dice.roll() % 16 == 0,
-                _ => dice.roll() % 16 != 0,
+                2 => dice.roll().is_multiple_of(2),
+                3 => dice.roll().is_multiple_of(16),
+                _ => !dice.roll().is_multiple_of(16),
             };
             if keep {
                 disk.write_at(offset + (sector * SECTOR) as u64, bytes).unwrap();

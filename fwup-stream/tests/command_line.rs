@@ -24,10 +24,15 @@ fn text(output: &Output) -> (Option<i32>, String) {
 #[test]
 fn what_only_fwup_does_is_refused_in_words() {
     let folder = tempfile::tempdir().unwrap();
-    for arguments in [["-c", "-f", "x"], ["-S", "-i", "x"], ["-g", "-o", "x"], ["-D", "-q", "-q"], ["-z", "-q", "-q"]] {
+    for arguments in
+        [["-c", "-f", "x"], ["-S", "-i", "x"], ["-g", "-o", "x"], ["-D", "-q", "-q"], ["-z", "-q", "-q"]]
+    {
         let (exit, text) = text(&fwup(folder.path(), &arguments));
         assert_eq!(exit, Some(1));
-        assert!(text.starts_with("fwup: ") && text.contains("is not supported by this version of fwup-stream"), "{text}");
+        assert!(
+            text.starts_with("fwup: ") && text.contains("is not supported by this version of fwup-stream"),
+            "{text}"
+        );
     }
     assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);
 }
@@ -45,7 +50,8 @@ fn a_destination_is_needed() {
 fn a_destination_that_is_too_small_is_told() {
     let folder = tempfile::tempdir().unwrap();
     let image = data(1, 300_000);
-    let manifest = resource("x", &image) + "task \"t\" {\non-resource \"x\" {\nfunlist={2,raw_write,0}\n}\n}\n";
+    let manifest =
+        resource("x", &image) + "task \"t\" {\non-resource \"x\" {\nfunlist={2,raw_write,0}\n}\n}\n";
     std::fs::write(folder.path().join("a.fw"), archive(&manifest, &[("x", &image)])).unwrap();
     let limited = ["-a", "-q", "-d", "out.img", "-i", "a.fw", "-t", "t", "--max-size", "512"];
     let (exit, text) = text(&fwup(folder.path(), &limited));

@@ -15,7 +15,7 @@ pub const ENVIRONMENT: u64 = 16;
 
 /// Data that differ from place to place and from seed to seed.
 pub fn data(seed: u8, length: usize) -> Vec<u8> {
-    (0..length).map(|at| (at / 7 + at % 251) as u8 ^ seed).collect()
+    (0..length).map(|at| u8::try_from((at / 7 + at % 251) % 256).unwrap() ^ seed).collect()
 }
 
 /// A manifest's section for a resource.
@@ -101,7 +101,7 @@ pub fn device(version: u8) -> Vec<u8> {
 
 pub fn options(task: &str) -> ApplyOptions {
     let mut options = ApplyOptions::default();
-    options.task = task.to_owned();
+    task.clone_into(&mut options.task);
     options.public_keys = vec![public_key()];
     options
 }
@@ -109,7 +109,7 @@ pub fn options(task: &str) -> ApplyOptions {
 /// Options for archives without a signature.
 pub fn unsigned(task: &str) -> ApplyOptions {
     let mut options = ApplyOptions::default();
-    options.task = task.to_owned();
+    task.clone_into(&mut options.task);
     options.require_signature = false;
     options
 }

@@ -21,7 +21,7 @@ pub fn unpack(packed: &[u8]) -> Vec<u8> {
 }
 
 pub fn sha256(bytes: &[u8]) -> String {
-    Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
+    fwup_stream::trust::to_hex(&Sha256::digest(bytes))
 }
 
 /// Compares an image with its record; what differs, in words.

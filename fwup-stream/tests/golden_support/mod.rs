@@ -16,7 +16,7 @@ pub const COMMAND: &str = env!("CARGO_BIN_EXE_fwup-stream");
 
 /// Says something past the test harness, which hides the output of tests that pass.
 pub fn say(text: &str) {
-    writeln!(std::io::stderr(), "{text}").unwrap();
+    std::io::stderr().write_all(format!("{text}\n").as_bytes()).unwrap();
 }
 
 /// The folder of the golden cases: the shared one, else the selection that comes with the project.
@@ -84,8 +84,10 @@ impl Case {
         }
         self.make_odd_archives(&argv);
         let recorded_as_missing = ["nofile.fw", "other.fw"];
-        let is_archive =
-            |word: &&String| word.ends_with(".fw") && !recorded_as_missing.contains(&word.as_str());
+        let is_archive = |word: &&String| {
+            Path::new(word).extension().is_some_and(|end| end == "fw")
+                && !recorded_as_missing.contains(&word.as_str())
+        };
         if let Some(missing) = argv.iter().filter(is_archive).find(|word| !self.path(word).exists()) {
             return Err(format!("{missing} is not here"));
         }
@@ -105,7 +107,7 @@ impl Case {
     fn make_odd_archives(&self, argv: &[String]) {
         let Ok(signed) = fs::read(self.path("signed.fw")) else { return };
         if self.name == "truncated" {
-            fs::write(self.path("tail.fw"), [signed.as_slice(), &[0; 100_000]].concat()).unwrap();
+            fs::write(self.path("tail.fw"), [signed.as_slice(), &vec![0; 100_000]].concat()).unwrap();
             fs::write(self.path("head.fw"), [b"#!/bin/sh\n".as_slice(), &signed].concat()).unwrap();
             if argv.iter().any(|word| word == "notzip.fw") {
                 fs::write(self.path("notzip.fw"), "this is no archive at all\n".repeat(100)).unwrap();
@@ -235,7 +237,7 @@ fn compare_output(run: &Value, stdout: &[u8]) -> Vec<String> {
         return compare_frames(run, stdout);
     }
     if let Some(hex) = run["stdout_hex"].as_str() {
-        let got: String = stdout.iter().map(|byte| format!("{byte:02x}")).collect();
+        let got = fwup_stream::trust::to_hex(stdout);
         return if got == hex { Vec::new() } else { vec![format!("stdout {got}, recorded {hex}")] };
     }
     let Some(recorded) = run["stdout"].as_str() else { return Vec::new() };
@@ -273,7 +275,7 @@ fn compare_frames(run: &Value, stdout: &[u8]) -> Vec<String> {
     if got != want && !is_library_text(&format!("{want:?}")) {
         wrong.push(format!("frames {got:?}, recorded {want:?}"));
     }
-    let rest: String = rest.iter().map(|byte| format!("{byte:02x}")).collect();
+    let rest = fwup_stream::trust::to_hex(rest);
     if rest != run["stdout_rest_hex"].as_str().unwrap_or_default() {
         wrong.push(format!("after the frames {rest}"));
     }

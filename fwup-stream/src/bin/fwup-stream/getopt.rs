@@ -138,8 +138,8 @@ mod tests {
         std::iter::from_fn(|| getopt.next()).collect()
     }
 
-    fn option(meaning: u8, value: &str) -> Result<Item<u8>, String> {
-        Ok(Item::Option(meaning, value.into()))
+    fn option(meaning: u8, value: &str) -> Item<u8> {
+        Item::Option(meaning, value.into())
     }
 
     #[test]
@@ -149,13 +149,13 @@ mod tests {
         let ambiguous = "option '--met' is ambiguous; possibilities: '--metadata-key' '--metadata'";
         let want = [
             operand("x.fw"),
-            option(1, ""),
-            option(4, ""),
-            option(2, "out"),
-            option(3, "v"),
+            Ok(option(1, "")),
+            Ok(option(4, "")),
+            Ok(option(2, "out")),
+            Ok(option(3, "v")),
             Err(ambiguous.to_owned()),
-            option(1, ""),
-            option(2, "o"),
+            Ok(option(1, "")),
+            Ok(option(2, "o")),
             operand("-"),
             operand("-a"),
         ];

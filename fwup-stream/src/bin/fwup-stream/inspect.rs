@@ -27,7 +27,7 @@ pub(crate) fn list(options: &Options, output: &mut Output) -> Result<(), Failure
     let archive = open(options)?;
     let mut names: Vec<_> = archive.manifest.tasks.iter().map(|task| task.name.as_str()).collect();
     names.sort_unstable();
-    output.result(&names.iter().map(|name| format!("{name}\n")).collect::<String>());
+    output.result(&names.iter().flat_map(|name| [name, "\n"]).collect::<String>());
     Ok(())
 }
 

@@ -21,7 +21,9 @@ fn main() -> ExitCode {
     let failed = match run(&arguments, &mut output) {
         Ok(()) => false,
         Err(Failure { text, line_before }) => {
-            output.error(&text, line_before);
+            if let Some(text) = text {
+                output.error(&text, line_before);
+            }
             true
         }
     };
@@ -40,7 +42,7 @@ pub(crate) struct Failure {
 
 impl Failure {
     /// A failure to be told.
-    pub(crate) fn new(text: impl ToString) -> Self {
+    pub(crate) fn new(text: impl std::fmt::Display) -> Self {
         Self { text: Some(text.to_string()), line_before: false }
     }
 

@@ -292,9 +292,13 @@ impl Reading {
             Meaning::EnableTrim => options.enable_trim = true,
             Meaning::Unsafe => options.unsafe_allowed = true,
             Meaning::RebootParamPath => options.reboot_param_path = Some(value),
-            // No effect here, on this system, or without the command they go with.
-            Meaning::Eject | Meaning::SparseCheckSize | Meaning::Yes | Meaning::Level => {}
-            Meaning::Version | Meaning::Help => {}
+            // No effect on this system or without the command they go with, or done already.
+            Meaning::Eject
+            | Meaning::SparseCheckSize
+            | Meaning::Yes
+            | Meaning::Level
+            | Meaning::Version
+            | Meaning::Help => {}
         }
         Ok(())
     }

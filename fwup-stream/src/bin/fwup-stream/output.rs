@@ -58,21 +58,20 @@ impl Output {
     /// Tells something that is no error.
     pub(crate) fn message(&mut self, text: &str) {
         if self.framing {
-            self.bytes(&Frame::Warning(text).to_bytes());
+            print(&Frame::Warning(text).to_bytes());
         } else {
             self.line(text);
         }
     }
 
     /// Tells why the command fails.
-    pub(crate) fn error(&mut self, text: &Option<String>, line_before: bool) {
-        let Some(text) = text else { return };
+    pub(crate) fn error(&mut self, text: &str, line_before: bool) {
         if line_before {
             // Nobody left to tell if this fails.
             let _ = io::stderr().write_all(b"\n");
         }
         if self.framing {
-            self.bytes(&Frame::Error(text).to_bytes());
+            print(&Frame::Error(text).to_bytes());
         } else {
             self.line(text);
         }
@@ -81,22 +80,22 @@ impl Output {
     /// Prints the result of a command.
     pub(crate) fn result(&mut self, text: &str) {
         if self.framing {
-            self.bytes(&Frame::Success(text).to_bytes());
+            print(&Frame::Success(text).to_bytes());
         } else {
-            self.bytes(text.as_bytes());
+            print(text.as_bytes());
         }
     }
 
     /// Tells that firmware was applied.
     pub(crate) fn applied(&mut self, counted: bool) {
         if self.framing {
-            self.bytes(&Frame::Success("").to_bytes());
+            print(&Frame::Success("").to_bytes());
         } else if self.manner == Manner::Bar {
             let mut text = "\nSuccess!\n".to_owned();
             if let Some(began) = self.began.filter(|_| counted) {
                 text.push_str(&elapsed(began.elapsed().as_millis()));
             }
-            self.bytes(text.as_bytes());
+            print(text.as_bytes());
         }
     }
 
@@ -108,11 +107,11 @@ impl Output {
     /// Ends the command: the handshake if wanted, then what is left to print.
     pub(crate) fn end(&mut self, failed: bool) {
         if self.exit_handshake {
-            self.bytes(&[HANDSHAKE, u8::from(failed)]);
+            print(&[HANDSHAKE, u8::from(failed)]);
             // Waits for the other side to close our input; what it still sends no longer matters.
             let _ = io::copy(&mut io::stdin().lock().by_ref(), &mut io::sink());
         }
-        self.bytes(self.at_exit.as_bytes());
+        print(self.at_exit.as_bytes());
     }
 
     fn progress(&mut self, report: ProgressReport) {
@@ -122,44 +121,44 @@ impl Output {
         self.last = Some(report.value);
         match self.manner {
             Manner::Off => {}
-            Manner::Bar => self.bytes(bar(report).as_bytes()),
-            Manner::Numbers => self.bytes(format!("{}\n", report.value).as_bytes()),
+            Manner::Bar => print(bar(report).as_bytes()),
+            Manner::Numbers => print(format!("{}\n", report.value).as_bytes()),
             Manner::Frames => {
                 let percent = u16::try_from(report.value).unwrap_or(u16::MAX);
-                self.bytes(&Frame::Progress(percent).to_bytes());
+                print(&Frame::Progress(percent).to_bytes());
             }
         }
     }
 
     fn line(&mut self, text: &str) {
         let clear = if self.manner == Manner::Bar { CLEAR } else { "" };
-        self.bytes(format!("{clear}{NAME}: {text}\n").as_bytes());
+        print(format!("{clear}{NAME}: {text}\n").as_bytes());
     }
+}
 
-    fn bytes(&mut self, bytes: &[u8]) {
-        // An update goes on when nobody listens any more.
-        let mut out = io::stdout().lock();
-        let _ = out.write_all(bytes).and_then(|()| out.flush());
-    }
+fn print(bytes: &[u8]) {
+    // An update goes on when nobody listens any more.
+    let mut out = io::stdout().lock();
+    let _ = out.write_all(bytes).and_then(|()| out.flush());
 }
 
 /// The progress bar.
 fn bar(report: ProgressReport) -> String {
     let filled =
         usize::try_from((i64::from(report.value) * i64::from(COLUMNS) / 100).clamp(0, 36)).unwrap_or(0);
-    let mut text = format!("\r{:3}% [{:36}]", report.value, "=".repeat(filled));
-    if report.units_total > 0 {
-        let (taken, done) = (amount(report.bytes_in), amount(report.units_done));
-        text.push_str(&format!(" {taken} in / {done} out     \x08\x08\x08\x08\x08"));
+    let text = format!("\r{:3}% [{:36}]", report.value, "=".repeat(filled));
+    if report.units_total == 0 {
+        return text;
     }
-    text
+    let (taken, done) = (amount(report.bytes_in), amount(report.units_done));
+    format!("{text} {taken} in / {done} out     \x08\x08\x08\x08\x08")
 }
 
 /// An amount with two decimals, in the unit that fits.
 fn amount(bytes: u64) -> String {
     let units = [("TB", 1_000_000_000_000_u128), ("GB", 1_000_000_000), ("MB", 1_000_000), ("KB", 1000)];
     let (unit, size) = units.into_iter().find(|(_, size)| u128::from(bytes) >= *size).unwrap_or(("bytes", 1));
-    let hundredths = (u128::from(bytes) * 200 / size + 1) / 2;
+    let hundredths = (u128::from(bytes) * 200 / size).div_ceil(2);
     format!("{}.{:02} {unit}", hundredths / 100, hundredths % 100)
 }
 
