@@ -199,7 +199,7 @@ impl Tally {
             for why in reasons {
                 let names: Vec<_> =
                     runs.iter().filter(|(_, of)| of == why).map(|(name, _)| name.as_str()).collect();
-                text += &format!("\n    {kind} ({why}): {}", names.join(", "));
+                text.extend(["\n    ", kind, " (", why, "): ", &names.join(", ")]);
             }
             text
         };
