@@ -5,10 +5,11 @@ mod common;
 
 use std::net::TcpListener;
 use std::sync::mpsc::{Receiver, Sender, channel};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use common::{Bench, Device, LIMIT, SERIAL};
 use nerves_hub_link_blocking::{Exit, Handle, HandleError, Options, Runner, RunnerError, Status};
+use nerves_hub_link_protocol::limits::SEND_CREDIT;
 use nerves_hub_link_protocol::{Client, Decision, Event, FirmwareMeta, UpdateInfo};
 use nerves_hub_link_testkit::hub::HubEvent;
 use nerves_hub_link_testkit::server::{Firmware, Garbage, HubOptions, HubServer, Mischief, Times};
@@ -120,15 +121,20 @@ fn messages_keep_flowing_on_one_connection() {
     let mut config = bench.config();
     config.heartbeat = Duration::from_millis(20);
     let device = bench.start_with(config, bench.installer());
-    let mut events = bench.hub.events();
-    // Many more than may be unacknowledged at a time.
-    for beat in 0..40 {
-        let seen = events.wait_for(LIMIT, |event| matches!(event, HubEvent::Heartbeat { .. }));
-        assert!(seen.is_some(), "heartbeat {beat}");
+    let (mut events, started) = (bench.hub.events(), Instant::now());
+    // On one connection many more than may be unacknowledged at a time. A busy machine may lose a
+    // connection to so short a heartbeat; then the next one counts.
+    let mut beats = 0;
+    while beats < 2 * SEND_CREDIT {
+        let news =
+            |event: &HubEvent| matches!(event, HubEvent::Heartbeat { .. } | HubEvent::Connected { .. });
+        match events.wait_for(LIMIT, news) {
+            Some(HubEvent::Heartbeat { .. }) => beats += 1,
+            Some(_) => beats = 0,
+            None => panic!("no message for {LIMIT:?}"),
+        }
+        assert!(started.elapsed() < LIMIT, "never more than {beats} heartbeats on one connection");
     }
-    let connections =
-        bench.hub.log().iter().filter(|event| matches!(event, HubEvent::Connected { .. })).count();
-    assert_eq!(connections, 1);
     device.stop();
 }
 
