@@ -361,3 +361,13 @@ fn commands_go_online_offline_and_around() {
     device.command(Command::Reconnect);
     assert_eq!(device.link.status().connection, ConnectionState::Dialing, "without waiting");
 }
+
+#[test]
+fn time_never_goes_back() {
+    let mut device = Device::new(config());
+    let socket = device.dialled(Command::Connect);
+    let earlier = Now { mono: Instant::ZERO, wall: device.now.wall };
+    device.link.handle(earlier, Input::SocketDown { socket, code: None, reason: "" });
+    let deadline = device.link.deadline().unwrap();
+    assert_eq!((deadline.at, deadline.why), (device.now.mono + Duration::from_secs(1), Timer::Reconnect));
+}
