@@ -70,12 +70,12 @@ fn describe(event: &Event) -> (&'static str, String, Option<u8>, Option<u64>) {
     let plain = |kind, text: String| (kind, text, None, None);
     match event {
         Event::Connecting { attempt: 0 } => plain("connecting", "connecting".into()),
-        Event::Connecting { attempt } => {
-            plain("connecting", format!("connecting again, after {attempt} attempts that failed"))
-        }
+        Event::Connecting { attempt } => plain("connecting", format!("connecting again, attempt {attempt}")),
         Event::Connected => plain("connected", "connected; joining".into()),
         Event::Joined => plain("joined", "the server accepted this device".into()),
-        Event::JoinRefused { reason } => plain("join-refused", format!("the server refused the join: {reason}")),
+        Event::JoinRefused { reason } => {
+            plain("join-refused", format!("the server refused the join: {reason}"))
+        }
         Event::Refused { status, explanation } => {
             plain("refused", format!("the server refused the connection (HTTP {status}): {explanation}"))
         }
@@ -83,16 +83,20 @@ fn describe(event: &Event) -> (&'static str, String, Option<u8>, Option<u64>) {
             "disconnected",
             format!("disconnected: {reason}{}", if retry_at.is_some() { "; will try again" } else { "" }),
         ),
+        Event::ChannelLost { reason } => plain("channel-lost", format!("{reason}; will join again")),
         Event::ClockCorrected { offset_seconds } => plain(
             "clock",
-            format!("this device's clock is {offset_seconds} s off the server's; signing with the server's time"),
+            format!(
+                "this device's clock is {offset_seconds} s off the server's; signing with the server's time"
+            ),
         ),
         Event::PublicKeysReceived { count } => {
             plain("keys", format!("the server sent firmware keys; {count} are trusted now"))
         }
         Event::DuplicateIdentitySuspected => plain(
             "duplicate",
-            "another connection keeps taking this device's place: do two devices share its identifier?".into(),
+            "another connection keeps taking this device's place: do two devices share its identifier?"
+                .into(),
         ),
         Event::UpdateOffered { info, .. } => {
             let size = info.size.map(|size| format!(", {}", bytes(size))).unwrap_or_default();
@@ -111,7 +115,11 @@ fn describe(event: &Event) -> (&'static str, String, Option<u8>, Option<u64>) {
         }
         Event::DownloadInterrupted { reason, received, retry_in, .. } => (
             "interrupted",
-            format!("download broke at {}: {reason}; again in {:.1} s", bytes(*received), retry_in.as_secs_f64()),
+            format!(
+                "download broke at {}: {reason}; again in {:.1} s",
+                bytes(*received),
+                retry_in.as_secs_f64()
+            ),
             None,
             Some(*received),
         ),
@@ -161,8 +169,13 @@ mod tests {
 
     #[test]
     fn records_survive_the_wire() {
-        let record =
-            Record { t: 1.5, kind: "updating".into(), text: "wrote 42 %".into(), percent: Some(42), number: None };
+        let record = Record {
+            t: 1.5,
+            kind: "updating".into(),
+            text: "wrote 42 %".into(),
+            percent: Some(42),
+            number: None,
+        };
         let text = serde_json::to_string(&record).unwrap();
         assert_eq!(serde_json::from_str::<Record>(&text).unwrap(), record);
     }

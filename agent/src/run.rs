@@ -50,13 +50,19 @@ fn device(args: &RunArgs, recorder: &Arc<Recorder>) -> Result<Exit, String> {
         "firmware",
         match (config.firmware.version.as_str(), config.firmware.uuid.as_str()) {
             ("", "") => "the running firmware is unknown; the server can't offer updates that fit".to_owned(),
-            (version, uuid) => format!("running firmware {version} ({uuid}) from slot {}", identity.active_slot),
+            (version, uuid) if identity.firmware.uuid.is_empty() => {
+                format!("running firmware {version} ({uuid}), as told on the command line")
+            }
+            (version, uuid) => {
+                format!("running firmware {version} ({uuid}) from slot {}", identity.active_slot)
+            }
         },
     );
     if config.public_keys.is_empty() {
         recorder.note("no-keys", "no --public-key given: trusting the keys the server sends");
     }
-    let tls = Tls::new(&TlsOptions::new(setup::roots(args.ca.as_deref())?)).map_err(|error| error.to_string())?;
+    let tls =
+        Tls::new(&TlsOptions::new(setup::roots(args.ca.as_deref())?)).map_err(|error| error.to_string())?;
 
     let (joined, validations) = channel();
     let application = Application {
@@ -102,7 +108,9 @@ fn validate(mut store: UbootStore, handle: &Handle, recorder: &Recorder) {
             // Fails only when the device is stopping; the environment already says so for the next join.
             let _ = handle.firmware_validated();
         }
-        Ok(false) => recorder.note("not-validated", "the U-Boot environment still doesn't call this firmware good"),
+        Ok(false) => {
+            recorder.note("not-validated", "the U-Boot environment still doesn't call this firmware good")
+        }
         Err(error) => recorder.note("not-validated", format!("can't mark this firmware good: {error}")),
     }
 }

@@ -25,7 +25,9 @@ pub fn public_key(given: &str) -> Result<String, String> {
             .map_err(|error| format!("the file {given} holds no public key: {error}"))?
     } else {
         PublicKey::from_text(given).map_err(|error| {
-            format!("--public-key {given:?} is neither a file nor a public key (44 characters of base64): {error}")
+            format!(
+                "--public-key {given:?} is neither a file nor a public key (44 characters of base64): {error}"
+            )
         })?
     };
     Ok(STANDARD.encode(key.as_bytes()))
@@ -41,7 +43,8 @@ pub fn roots(ca: Option<&Path>) -> Result<Roots, String> {
 
 /// Builds the store of the disk's U-Boot environment.
 pub fn environment(disk: &Path, at: EnvLocation) -> Result<UbootStore, String> {
-    let size = usize::try_from(at.size).map_err(|_| format!("an environment of {} bytes is too large", at.size))?;
+    let size =
+        usize::try_from(at.size).map_err(|_| format!("an environment of {} bytes is too large", at.size))?;
     let place = |offset| Location { path: disk.to_owned(), offset, size };
     Ok(UbootStore::new(FwEnvConfig { first: place(at.offset), second: at.second.map(place) }))
 }
@@ -83,7 +86,10 @@ fn read(path: &Path) -> Result<Vec<u8>, String> {
     let complain = |error: std::io::Error| format!("can't read {}: {error}", path.display());
     let length = fs::metadata(path).map_err(complain)?.len();
     if length > FILE_MAX {
-        return Err(format!("{} is {length} bytes; a key or certificate file is at most {FILE_MAX}", path.display()));
+        return Err(format!(
+            "{} is {length} bytes; a key or certificate file is at most {FILE_MAX}",
+            path.display()
+        ));
     }
     fs::read(path).map_err(complain)
 }

@@ -19,7 +19,12 @@ pub struct Device {
 
 impl Device {
     /// Starts the device with these arguments of `run`; what it says goes to `news`, marked with `life`.
-    pub fn start(life: u32, arguments: &[OsString], secret: &str, news: Sender<News>) -> std::io::Result<Self> {
+    pub fn start(
+        life: u32,
+        arguments: &[OsString],
+        secret: &str,
+        news: Sender<News>,
+    ) -> std::io::Result<Self> {
         let mut child = Command::new(std::env::current_exe()?)
             .arg("run")
             .args(arguments)

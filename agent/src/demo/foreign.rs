@@ -52,7 +52,9 @@ impl Foreign {
         let described = Firmware::from_file(file).map_err(|error| format!("can't read {name}: {error}"))?;
         let environment = environment(&manifest).map_err(|reason| format!("{name}: {reason}"))?;
         if !manifest.tasks.iter().any(|task| task.name.starts_with("complete")) {
-            return Err(format!("{name} has no task `complete`, which the demonstration makes its disk with"));
+            return Err(format!(
+                "{name} has no task `complete`, which the demonstration makes its disk with"
+            ));
         }
         let trusted = match (public_key, signature) {
             (Some(key), _) => setup::public_key(key)?,
@@ -60,18 +62,22 @@ impl Foreign {
                 let state = if state == SignatureState::Unsigned { "not signed" } else { "signed" };
                 screen.line(
                     Who::Stage,
-                    &format!("{name} is {state}; no --public-key given, so a copy is signed with a throw-away key"),
+                    &format!(
+                        "{name} is {state}; no --public-key given, so a copy is signed with a throw-away key"
+                    ),
                 );
-                archive = sign_archive(&archive, throwaway).map_err(|error| format!("can't sign {name}: {error}"))?;
+                archive = sign_archive(&archive, throwaway)
+                    .map_err(|error| format!("can't sign {name}: {error}"))?;
                 throwaway.public_key()
             }
         };
         make_disk(&archive, disk).map_err(|reason| format!("{name}: can't make a disk with it: {reason}"))?;
+        let meta = complete(described.meta, file, screen);
         let mut foreign = Self {
             trusted,
             environment,
             archive,
-            meta: described.meta,
+            meta,
             first_slot: String::new(),
             first_resource: manifest.resources.last().map(|resource| resource.name.clone()),
         };
@@ -140,9 +146,38 @@ impl Foreign {
     }
 }
 
+/// Fills in what a server needs to know before it offers a firmware at all.
+fn complete(mut meta: FirmwareMeta, file: &Path, screen: &Screen) -> FirmwareMeta {
+    let FirmwareMeta { product, version, platform, architecture, .. } = &mut meta;
+    let mut missing = Vec::new();
+    for (name, value, filler) in [
+        ("meta-product", product, "unnamed"),
+        ("meta-version", version, "1.0.0"),
+        ("meta-platform", platform, "unnamed"),
+        ("meta-architecture", architecture, "unnamed"),
+    ] {
+        if value.is_empty() {
+            missing.push(name);
+            filler.clone_into(value);
+        }
+    }
+    if !missing.is_empty() {
+        let text = format!(
+            "{} lacks {}: a NervesHub would not take it; playing on with made-up values",
+            file.display(),
+            missing.join(", ")
+        );
+        screen.line(Who::Stage, &text);
+    }
+    meta
+}
+
 fn slot(pairs: &Pairs) -> Result<String, String> {
     SLOT_VARIABLES.iter().find_map(|name| pairs.get(*name).cloned()).ok_or_else(|| {
-        format!("the disk's environment has none of {}, so no one knows which slot boots", SLOT_VARIABLES.join(", "))
+        format!(
+            "the disk's environment has none of {}, so no one knows which slot boots",
+            SLOT_VARIABLES.join(", ")
+        )
     })
 }
 
@@ -163,11 +198,9 @@ fn environment(manifest: &Manifest) -> Result<EnvLocation, String> {
     };
     let bytes = |text: &str| text.trim().parse::<u64>().ok()?.checked_mul(512);
     let second = environment.block_offset_redund.as_deref().map(|text| bytes(text).ok_or(text));
-    let (Some(offset), Ok(size), Ok(second)) = (
-        bytes(&environment.block_offset),
-        u64::try_from(environment.block_count),
-        second.transpose(),
-    ) else {
+    let (Some(offset), Ok(size), Ok(second)) =
+        (bytes(&environment.block_offset), u64::try_from(environment.block_count), second.transpose())
+    else {
         return Err("the place of its uboot-environment can't be read".into());
     };
     Ok(EnvLocation { offset, size: size.saturating_mul(512), second })
@@ -177,6 +210,8 @@ fn make_disk(archive: &[u8], disk: &Path) -> Result<(), String> {
     File::create(disk).map_err(|error| error.to_string())?;
     let mut options = ApplyOptions::default();
     options.task = "complete".into();
+    // The factory trusts its own archive; what the device trusts is the point of the update.
+    options.require_signature = false;
     let disk: PathBuf = disk.to_owned();
     let target = FileTarget::open(&disk, &OpenOptions::default()).map_err(|error| error.to_string())?;
     let mut applier = Applier::new(options, target).map_err(|error| error.to_string())?;

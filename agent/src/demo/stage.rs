@@ -18,8 +18,11 @@ use crate::record::bytes;
 /// The device's name at the hub.
 pub const SERIAL: &str = "demo-device-1";
 
-/// Bytes a tick and milliseconds between ticks of a download the eye can follow: 16 MiB a second.
-const PACE: (usize, u64) = (256 * 1024, 16);
+/// Bytes of a download's tick.
+const TICK_BYTES: usize = 64 * 1024;
+
+/// Milliseconds that a download shall take at least, so that the eye can follow it.
+const DOWNLOAD_MS: u64 = 3000;
 
 /// The stage.
 pub struct Stage {
@@ -67,13 +70,10 @@ impl Stage {
         let key = SigningKey::from_seed(u64::from_le_bytes(seed));
         let hub = HubServer::start(HubOptions::default())
             .map_err(|error| format!("can't listen on 127.0.0.1: {error}"))?;
-        if !args.fast {
-            let (bytes, every_ms) = PACE;
-            hub.mischief(Mischief::SlowBody { bytes, every_ms }, Times::UntilCleared);
-        }
         screen.line(Who::Hub, &format!("listening on {}, TLS, shared secrets", hub.url()));
         let ca = dir.path().join("ca.pem");
-        std::fs::write(&ca, hub.ca_pem()).map_err(|error| format!("can't write {}: {error}", ca.display()))?;
+        std::fs::write(&ca, hub.ca_pem())
+            .map_err(|error| format!("can't write {}: {error}", ca.display()))?;
         let disk = dir.path().join("disk.img");
 
         let (update, machine, trusted) = match &args.firmware {
@@ -85,9 +85,20 @@ impl Stage {
                 (update, Machine::Foreign(foreign), trusted)
             }
         };
+        // A restart in mid-download needs a middle, which a small firmware at full speed hasn't got.
+        if !args.fast || args.fault == Some(Fault::ServerRestart) {
+            let ticks = update.size() / TICK_BYTES as u64 + 1;
+            let every_ms = (DOWNLOAD_MS / ticks).max(1);
+            hub.mischief(Mischief::SlowBody { bytes: TICK_BYTES, every_ms }, Times::UntilCleared);
+        }
         screen.line(
             Who::Stage,
-            &format!("firmware {} to deploy: {}, {}", update.meta.version, bytes(update.size()), update.meta.uuid),
+            &format!(
+                "firmware {} to deploy: {}, {}",
+                update.meta.version,
+                bytes(update.size()),
+                update.meta.uuid
+            ),
         );
         Ok(Self { hub, update, machine, ca, disk, trusted, dir })
     }

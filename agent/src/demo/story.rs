@@ -22,7 +22,16 @@ const PATIENCE: Duration = Duration::from_secs(180);
 pub fn play(stage: Stage, screen: &mut Screen, args: &DemoArgs) -> Result<String, String> {
     let (sender, news) = channel();
     let _listener = Listener::start(stage.hub.events(), sender.clone())?;
-    let mut story = Story { stage, screen, news, sender, life: 0, device: None, facts: Facts::default() };
+    let mut story = Story {
+        stage,
+        screen,
+        news,
+        sender,
+        life: 0,
+        device: None,
+        facts: Facts::default(),
+        must_succeed: true,
+    };
     let before = story.boot()?;
     let summary = match args.fault {
         Some(fault @ (Fault::Tampered | Fault::WrongKey)) => story.refused(&before, fault)?,
@@ -41,11 +50,13 @@ struct Story<'a> {
     life: u32,
     device: Option<Device>,
     facts: Facts,
+    must_succeed: bool,
 }
 
 impl Story<'_> {
     /// The update must fail for its reason, touch nothing that boots, and leave the device connected.
     fn refused(&mut self, before: &Running, fault: Fault) -> Result<String, String> {
+        self.must_succeed = false;
         let digest = self.stage.disk_digest()?;
         self.start(before, &[])?;
         self.until("the device joins", |facts| !facts.joins.is_empty())?;
@@ -56,7 +67,10 @@ impl Story<'_> {
         self.device = None;
         let after = self.boot()?;
         if (&after.slot, &after.meta) != (&before.slot, &before.meta) {
-            return Err(format!("{} boots from slot {} after a refused update", after.meta.version, after.slot));
+            return Err(format!(
+                "{} boots from slot {} after a refused update",
+                after.meta.version, after.slot
+            ));
         }
         let unchanged = self.stage.disk_digest()? == digest;
         if fault == Fault::WrongKey && !unchanged {
@@ -70,7 +84,8 @@ impl Story<'_> {
         if !reason.contains(wanted) {
             return Err(format!("the hub was told {reason:?}, which doesn't speak of a {wanted}"));
         }
-        let disk = if unchanged { "not a byte of the disk changed" } else { "only the spare slot was written" };
+        let disk =
+            if unchanged { "not a byte of the disk changed" } else { "only the spare slot was written" };
         Ok(format!(
             "the update was refused ({reason}); {disk}, {} still boots from slot {}, the device stayed connected",
             after.meta.version, after.slot
@@ -97,7 +112,10 @@ impl Story<'_> {
                 self.screen.line(Who::Stage, "power is back");
                 let after = self.boot()?;
                 if (&after.slot, &after.meta) != (&before.slot, &before.meta) {
-                    return Err(format!("after the power cut {} boots, not {}", after.meta.version, before.meta.version));
+                    return Err(format!(
+                        "after the power cut {} boots, not {}",
+                        after.meta.version, before.meta.version
+                    ));
                 }
                 self.start(&after, &[])?;
             }
@@ -125,11 +143,16 @@ impl Story<'_> {
         }
         let validates = after.validated == Some(false);
         self.start(&after, &["--validate-when-joined"])?;
-        self.until("the hub confirms the update", |facts| facts.succeeded && (facts.validated || !validates))?;
+        self.until("the hub confirms the update", |facts| {
+            facts.succeeded && (facts.validated || !validates)
+        })?;
         self.device = None;
         let again = self.boot()?;
         if again.slot != after.slot || again.validated == Some(false) {
-            return Err(format!("the next boot went to slot {}, validated: {:?}", again.slot, again.validated));
+            return Err(format!(
+                "the next boot went to slot {}, validated: {:?}",
+                again.slot, again.validated
+            ));
         }
         let memory = self.facts.memory_kib.map(|kib| format!(", {} above idle at most", bytes(kib * 1024)));
         Ok(format!(
@@ -182,6 +205,9 @@ impl Story<'_> {
     fn until(&mut self, what: &str, done: impl Fn(&Facts) -> bool) -> Result<(), String> {
         let end = Instant::now() + PATIENCE;
         while !done(&self.facts) {
+            if let (true, Some(reason)) = (self.must_succeed, &self.facts.failed) {
+                return Err(format!("waiting until {what}: {reason}"));
+            }
             match self.news.recv_timeout(end.saturating_duration_since(Instant::now())) {
                 // What an earlier life still has to say belongs to the past.
                 Ok(News::Device { life, .. } | News::DeviceEnded { life, .. }) if life != self.life => {}

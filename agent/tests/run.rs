@@ -1,0 +1,192 @@
+//! `run` as a user starts it: what it refuses, and in which words; and what it does against a hub.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, missing_docs)]
+
+use std::io::{BufRead, BufReader};
+use std::path::Path;
+use std::process::{Child, Command, Output, Stdio};
+use std::time::Duration;
+
+use nerves_hub_link_testkit::disk::{AbDisk, DiskLayout};
+use nerves_hub_link_testkit::firmware::{FirmwareBuilder, SigningKey};
+use nerves_hub_link_testkit::hub::HubEvent;
+use nerves_hub_link_testkit::server::{Firmware, Garbage, HubOptions, HubServer};
+use tempfile::TempDir;
+
+const PATIENCE: Duration = Duration::from_secs(60);
+
+fn command(disk: &Path) -> Command {
+    command_of("agent-test-1", disk)
+}
+
+fn command_of(serial: &str, disk: &Path) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_nerves-hub-link"));
+    command
+        .arg("run")
+        .args(["--serial", serial, "--product-key", "nhp_key", "--host", "wss://localhost:9"])
+        .arg("--disk")
+        .arg(disk)
+        .env("NERVES_HUB_PRODUCT_SECRET", "very secret indeed");
+    command
+}
+
+fn refusal(output: &Output) -> String {
+    assert_eq!(output.status.code(), Some(1), "{output:?}");
+    String::from_utf8(output.stderr.clone()).unwrap()
+}
+
+struct Setting {
+    hub: HubServer,
+    disk: AbDisk,
+    key: SigningKey,
+    dir: TempDir,
+}
+
+impl Setting {
+    fn new() -> Self {
+        let dir = TempDir::new().unwrap();
+        let key = SigningKey::from_seed(11);
+        let layout = DiskLayout::with_slots_of(4);
+        let old = builder("1.0.0", &layout).build(&key).unwrap();
+        let disk = AbDisk::create(&dir.path().join("disk.img"), &layout, &old.meta, 1 << 20, 1).unwrap();
+        let hub = HubServer::start(HubOptions::default()).unwrap();
+        std::fs::write(dir.path().join("ca.pem"), hub.ca_pem()).unwrap();
+        Self { hub, disk, key, dir }
+    }
+
+    fn device(&self, more: &[&str]) -> Device {
+        let product = self.hub.product();
+        let child = Command::new(env!("CARGO_BIN_EXE_nerves-hub-link"))
+            .arg("run")
+            .args(["--host", &self.hub.url(), "--serial", "agent-test-1"])
+            .args(["--product-key", &product.key, "--product-secret", &product.secret])
+            .args(["--disk", self.disk.path().to_str().unwrap(), "--public-key", &self.key.public_key()])
+            .args(["--ca", self.dir.path().join("ca.pem").to_str().unwrap()])
+            .args(more)
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        Device(child)
+    }
+
+    fn saw(&self, what: &str, wanted: impl FnMut(&HubEvent) -> bool) -> HubEvent {
+        self.hub.wait_for(PATIENCE, wanted).unwrap_or_else(|| panic!("no {what}: {:?}", self.hub.log()))
+    }
+}
+
+fn builder(version: &str, layout: &DiskLayout) -> FirmwareBuilder {
+    FirmwareBuilder::new("agent", version)
+        .platform("board")
+        .architecture("any")
+        .rootfs(1 << 20, 3)
+        .ab_layout(layout)
+}
+
+struct Device(Child);
+
+impl Device {
+    /// Waits for the device to end, and returns what it printed.
+    fn said(mut self) -> String {
+        let lines = BufReader::new(self.0.stdout.take().unwrap()).lines();
+        let text = lines.map_while(Result::ok).collect::<Vec<_>>().join("\n");
+        assert!(self.0.wait().unwrap().success(), "{text}");
+        text
+    }
+}
+
+impl Drop for Device {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+#[test]
+fn a_block_device_is_refused_unless_said_in_as_many_words() {
+    let Some(device) = std::fs::read_dir("/dev").unwrap().flatten().map(|entry| entry.path()).find(|path| {
+        use std::os::unix::fs::FileTypeExt;
+        path.metadata().is_ok_and(|metadata| metadata.file_type().is_block_device())
+    }) else {
+        eprintln!("SKIPPED: no block device under /dev");
+        return;
+    };
+    let text = refusal(&command(&device).output().unwrap());
+    assert!(text.contains(device.to_str().unwrap()) && text.contains("--allow-block-device"), "{text}");
+}
+
+#[test]
+fn a_disk_that_is_missing_is_named_and_not_made() {
+    let dir = TempDir::new().unwrap();
+    let disk = dir.path().join("nowhere.img");
+    let text = refusal(&command(&disk).output().unwrap());
+    assert!(text.contains("nowhere.img"), "{text}");
+    assert!(!disk.exists());
+}
+
+#[test]
+fn a_bad_key_is_named_and_the_secret_is_not() {
+    let dir = TempDir::new().unwrap();
+    let disk = dir.path().join("disk.img");
+    std::fs::write(&disk, [0; 1024]).unwrap();
+    let text = refusal(&command(&disk).args(["--public-key", "no key at all"]).output().unwrap());
+    assert!(text.contains("no key at all"), "{text}");
+    assert!(!text.contains("very secret"), "{text}");
+}
+
+#[test]
+fn a_placeholder_serial_number_is_refused() {
+    let dir = TempDir::new().unwrap();
+    let disk = dir.path().join("disk.img");
+    std::fs::write(&disk, [0; 1024]).unwrap();
+    let text = refusal(&command_of("unconfigured", &disk).output().unwrap());
+    assert!(text.contains("unconfigured"), "{text}");
+}
+
+#[test]
+fn help_shows_no_secret_of_the_environment() {
+    let output = command(Path::new("x")).arg("--help").output().unwrap();
+    let text = String::from_utf8(output.stdout).unwrap();
+    assert!(text.contains("--product-secret") && !text.contains("very secret"), "{text}");
+}
+
+#[test]
+fn an_update_is_applied_and_the_reboot_command_is_run() {
+    let setting = Setting::new();
+    let flag = setting.dir.path().join("rebooted");
+    let device = setting.device(&["--reboot-command", &format!("touch {}", flag.display())]);
+    setting.saw("join", |event| matches!(event, HubEvent::Joined { .. }));
+    let update = builder("1.1.0", setting.disk.layout()).build(&setting.key).unwrap();
+    setting.hub.deploy(Firmware::from_archive(&update).unwrap());
+    let text = device.said();
+    assert!(text.contains("it boots next"), "{text}");
+    assert!(flag.exists());
+    let booted = setting.disk.boot().unwrap();
+    assert_eq!((booted.meta.version.as_str(), booted.validated), ("1.1.0", Some(false)));
+
+    let _device = setting.device(&["--validate-when-joined"]);
+    setting.saw("validation", |event| matches!(event, HubEvent::Validated { .. }));
+    assert_eq!(setting.disk.boot().unwrap().validated, Some(true));
+}
+
+#[test]
+fn garbage_from_the_hub_is_survived_and_the_next_update_arrives() {
+    let setting = Setting::new();
+    let device = setting.device(&[]);
+    setting.saw("join", |event| matches!(event, HubEvent::Joined { .. }));
+    for garbage in [
+        Garbage::InvalidJson,
+        Garbage::WrongArity,
+        Garbage::NotAnArray,
+        Garbage::Binary,
+        Garbage::UnknownEvent,
+        Garbage::WrongPayload,
+        Garbage::UnknownTopic,
+    ] {
+        setting.hub.send_garbage(&garbage);
+    }
+    let update = builder("1.1.0", setting.disk.layout()).build(&setting.key).unwrap();
+    setting.hub.deploy(Firmware::from_archive(&update).unwrap());
+    let text = device.said();
+    assert!(text.contains("ignored a message"), "{text}");
+    let joins = setting.hub.log().iter().filter(|event| matches!(event, HubEvent::Joined { .. })).count();
+    assert_eq!(joins, 1, "it stayed connected\n{text}");
+}
