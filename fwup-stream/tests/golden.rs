@@ -62,11 +62,6 @@ const MISSING_COMMANDS: &[(&str, &str)] = &[
 
 /// Runs that ask for something this version does not do, by case and name (or its beginning and a star).
 const MISSING: &[(&str, &str, &str)] = &[
-    ("raw-write-encrypted", "cbc*", "encryption"),
-    ("raw-write-encrypted", "xts*", "encryption"),
-    ("raw-write-encrypted", "env-*", "encryption"),
-    ("raw-write-encrypted", "short-key", "encryption"),
-    ("sparse", "enc", "encryption"),
     ("unsafe", "ubi", "ubi_volume_write"),
     ("unsafe", "ubi-missing", "ubi_volume_write"),
     ("unsafe", "ubi-null", "ubi_volume_write"),

@@ -25,6 +25,8 @@ pub(crate) struct DataRun {
     resource: FileResource,
     sink: Box<dyn Sink>,
     digest: Blake2b256,
+    /// Bytes of data there should be.
+    expected: u64,
     /// Bytes that came.
     received: u64,
     /// Pieces of the sparse map that are done, each of data and of the hole behind it.
@@ -50,6 +52,7 @@ impl DataRun {
             resource: resource.clone(),
             sink,
             digest: Blake2b256::new(),
+            expected: resource.data_length(),
             received: 0,
             pieces_done: 0,
             piece_left: resource.length.first().copied().unwrap_or(0),
@@ -59,9 +62,8 @@ impl DataRun {
 
     /// Takes the next data. Nothing beyond the resource's length is written, whatever the archive holds.
     pub(crate) fn write(&mut self, context: &mut Context<'_>, data: &[u8]) -> Result<(), ActionError> {
-        let expected = self.resource.data_length();
         let received = self.received.saturating_add(data.len() as u64);
-        if received > expected {
+        if received > self.expected {
             return Err(self.wrong_length(received));
         }
         self.digest.update(data);
@@ -85,8 +87,7 @@ impl DataRun {
 
     /// Ends the data: all must have come, and be what the manifest says.
     pub(crate) fn finish(mut self, context: &mut Context<'_>) -> Result<(), ActionError> {
-        let expected = self.resource.data_length();
-        if self.received != expected {
+        if self.received != self.expected {
             return Err(if self.received == 0 {
                 ActionError::NoData { function: self.function, resource: self.resource.name }
             } else {
@@ -122,6 +123,6 @@ impl DataRun {
 
     fn wrong_length(&self, wrote: u64) -> ActionError {
         let (function, resource) = (self.function, self.resource.name.clone());
-        ActionError::Length { function, resource, wrote, expected: self.resource.data_length() }
+        ActionError::Length { function, resource, wrote, expected: self.expected }
     }
 }

@@ -4,7 +4,7 @@ use super::fat::FatError;
 use super::gpt::GptError;
 use super::mbr::MbrError;
 use super::uboot::UbootError;
-use crate::disk::DiskError;
+use crate::disk::{CipherError, DiskError};
 
 /// Why a function failed. Displays as fwup does where fwup has a text for it.
 #[derive(Debug, thiserror::Error)]
@@ -128,9 +128,9 @@ pub enum ActionError {
     /// Only one of cipher and secret was given.
     #[error("Both a cipher and secret are required if one is supplied")]
     CipherAndSecret,
-    /// The cipher is not known.
-    #[error("Unsupported disk encryption: {0}")]
-    Cipher(String),
+    /// The cipher or its key cannot be used.
+    #[error(transparent)]
+    Cipher(#[from] CipherError),
     /// A file of this system cannot be opened.
     #[error("{function} can't open '{path}'")]
     CannotOpen {

@@ -3,48 +3,37 @@
 use super::context::{Context, blocks, bytes};
 use super::data::Sink;
 use super::error::ActionError;
-use super::table::PlanContext;
+use crate::disk::cipher::BlockCipher;
 use crate::disk::{BLOCK, BLOCK_BYTES};
 use crate::manifest::Call;
 
 /// Characters of an option's value that count, as in fwup.
 const CIPHER_LENGTH: usize = 32;
-/// Ciphers fwup knows.
-const CIPHERS: [&str; 2] = ["aes-cbc-plain", "aes-xts-plain64"];
-
-pub(super) fn units(plan: &PlanContext<'_>, call: &Call<'_>) -> Result<u64, ActionError> {
-    // What fwup refuses when the function runs is left to that moment; what only we lack is said now.
-    match cipher(call) {
-        Ok(Some(name)) if CIPHERS.contains(&name.as_str()) => {
-            Err(ActionError::Unsupported { what: format!("raw_write with cipher={name}") })
-        }
-        _ => Ok(plan.data_length()),
-    }
-}
+const SECRET_LENGTH: usize = 128;
 
 pub(super) fn begin(_: &mut Context<'_>, call: &Call<'_>) -> Result<Box<dyn Sink>, ActionError> {
-    if let Some(name) = cipher(call)? {
-        return Err(ActionError::Cipher(name));
-    }
+    let cipher = cipher(call)?;
     let start = bytes(call.args.first().map_or(0, |text| blocks(text)));
-    Ok(Box::new(RawSink { start, block: [0; BLOCK], pending: None }))
+    Ok(Box::new(RawSink { start, cipher, block: [0; BLOCK], pending: None, scratch: Vec::new() }))
 }
 
-/// The name of the cipher the options ask for, if any.
-fn cipher(call: &Call<'_>) -> Result<Option<String>, ActionError> {
+/// The cipher the options ask for, if any.
+fn cipher(call: &Call<'_>) -> Result<Option<BlockCipher>, ActionError> {
     let (mut cipher, mut secret) = (None, None);
     for option in call.args.iter().skip(1).flat_map(|argument| argument.split(',')) {
         let (key, value) =
             option.split_once('=').ok_or_else(|| ActionError::ParameterValue(option.to_owned()))?;
         match key {
             "cipher" => cipher = Some(value.chars().take(CIPHER_LENGTH).collect::<String>()),
-            "secret" => secret = Some(value),
+            "secret" => secret = Some(value.chars().take(SECRET_LENGTH).collect::<String>()),
             _ => return Err(ActionError::Parameter(option.to_owned())),
         }
     }
     match (cipher, secret) {
         (None, None) => Ok(None),
-        (Some(cipher), Some(secret)) if cipher.is_empty() == secret.is_empty() => Ok(Some(cipher)),
+        (Some(cipher), Some(secret)) if cipher.is_empty() == secret.is_empty() => {
+            Ok(Some(BlockCipher::new(&cipher, &secret)?))
+        }
         _ => Err(ActionError::CipherAndSecret),
     }
 }
@@ -52,18 +41,38 @@ fn cipher(call: &Call<'_>) -> Result<Option<String>, ActionError> {
 /// Brings data to whole blocks: what a block lacks is zeros.
 struct RawSink {
     start: u64,
+    cipher: Option<BlockCipher>,
     block: [u8; BLOCK],
     /// The offset in the resource of the block being filled.
     pending: Option<u64>,
+    /// Room for encrypting.
+    scratch: Vec<u8>,
 }
 
 impl RawSink {
     fn flush(&mut self, context: &mut Context<'_>) -> Result<(), ActionError> {
         if let Some(offset) = self.pending.take() {
-            context.disk.write(self.start.saturating_add(offset), &self.block, true)?;
-            self.block = [0; BLOCK];
+            let block = std::mem::replace(&mut self.block, [0; BLOCK]);
+            self.write_blocks(context, offset, &block)?;
         }
         Ok(())
+    }
+
+    /// Writes whole blocks. They are numbered from the start of the resource for the cipher.
+    fn write_blocks(
+        &mut self,
+        context: &mut Context<'_>,
+        offset: u64,
+        data: &[u8],
+    ) -> Result<(), ActionError> {
+        let place = self.start.saturating_add(offset);
+        let Some(cipher) = &self.cipher else {
+            return Ok(context.disk.write(place, data, true)?);
+        };
+        self.scratch.clear();
+        self.scratch.extend_from_slice(data);
+        cipher.encrypt(offset / BLOCK_BYTES, &mut self.scratch);
+        Ok(context.disk.write(place, &self.scratch, true)?)
     }
 }
 
@@ -79,7 +88,7 @@ impl Sink for RawSink {
             let whole = data.len() - data.len() % BLOCK;
             if inside == 0 && whole > 0 {
                 let (now, rest) = data.split_at(whole);
-                context.disk.write(self.start.saturating_add(offset), now, true)?;
+                self.write_blocks(context, offset, now)?;
                 (offset, data) = (offset.saturating_add(whole as u64), rest);
                 continue;
             }

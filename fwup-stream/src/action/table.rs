@@ -85,7 +85,7 @@ static ACTIONS: &[Action] = &[
         name: "raw_write",
         min_args: 1,
         needs_unsafe: false,
-        units: raw::units,
+        units: data_length,
         run: Run::Data(raw::begin),
     },
     now("raw_memset", 3, memset::units, memset::run),

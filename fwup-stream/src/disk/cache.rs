@@ -397,3 +397,21 @@ fn read_segment<T: Target>(
 fn split(offset: u64) -> (u64, usize) {
     (offset / SEGMENT_BYTES, usize::try_from(offset % SEGMENT_BYTES).unwrap_or_default())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::disk::MemoryTarget;
+
+    #[test]
+    fn a_manifest_cannot_ask_for_more_cache_than_the_limit() {
+        let mut cache = SegmentCache::new(MemoryTarget::new(), CacheOptions::default());
+        assert_eq!(cache.capacity, 64);
+        cache.set_megabytes(CACHE_MEGABYTES_MAX);
+        let most = cache.capacity;
+        cache.set_megabytes(CACHE_MEGABYTES_MAX + 1);
+        assert_eq!((most, cache.capacity), (512, 512));
+        cache.set_megabytes(0);
+        assert_eq!(cache.capacity, 64);
+    }
+}

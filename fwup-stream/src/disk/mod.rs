@@ -2,6 +2,7 @@
 
 mod buffer;
 mod cache;
+pub(crate) mod cipher;
 mod file;
 mod io;
 mod memory;
@@ -11,6 +12,7 @@ mod target;
 mod trimmed;
 
 pub use cache::{CacheOptions, SegmentCache};
+pub use cipher::CipherError;
 pub use file::{FileTarget, OpenError, OpenOptions};
 pub use io::{DiskError, DiskIo};
 pub use memory::MemoryTarget;

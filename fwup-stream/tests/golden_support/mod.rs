@@ -28,6 +28,9 @@ pub fn folder() -> Option<PathBuf> {
         .find(|path| path.is_dir())
 }
 
+/// Why a run of the selection that comes with the project is not replayed.
+const NOT_HERE: &str = "its files are not in this selection";
+
 /// A golden case, with a working copy of its files.
 pub struct Case {
     pub name: String,
@@ -71,7 +74,7 @@ impl Case {
     /// Puts everything in place for a run; an error says what is missing.
     pub fn prepare(&self, run: &Value) -> Result<Vec<u8>, String> {
         let cut = |from: &str, to: &str, length: usize| {
-            let bytes = fs::read(self.path(from)).map_err(|_| format!("{from} is not here"))?;
+            let bytes = fs::read(self.path(from)).map_err(|_| NOT_HERE.to_owned())?;
             fs::write(self.path(to), &bytes[..length.min(bytes.len())]).unwrap();
             Ok::<_, String>(bytes.len())
         };
@@ -83,13 +86,13 @@ impl Case {
             cut("input.fw", "cut.fw", length * 3 / 4)?;
         }
         self.make_odd_archives(&argv);
-        let recorded_as_missing = ["nofile.fw", "other.fw"];
-        let is_archive = |word: &&String| {
-            Path::new(word).extension().is_some_and(|end| end == "fw")
-                && !recorded_as_missing.contains(&word.as_str())
+        let recorded_as_missing = ["nofile.fw", "other.fw", "nosuch.pub"];
+        let is_stored = |word: &&String| {
+            let end = Path::new(word).extension().and_then(|end| end.to_str()).unwrap_or_default();
+            ["fw", "pub", "priv"].contains(&end) && !recorded_as_missing.contains(&word.as_str())
         };
-        if let Some(missing) = argv.iter().filter(is_archive).find(|word| !self.path(word).exists()) {
-            return Err(format!("{missing} is not here"));
+        if argv.iter().filter(is_stored).any(|word| !self.path(word).exists()) {
+            return Err(NOT_HERE.to_owned());
         }
         if argv.iter().any(|word| word == "ro.img") {
             fs::write(self.path("ro.img"), "").unwrap();
@@ -123,9 +126,10 @@ impl Case {
             fs::write(path, vec![u8::try_from(byte).unwrap(); size]).unwrap();
         } else if let Some(file) = before["file"].as_str() {
             let file = file.trim_end_matches(".zst");
-            fs::copy(self.path(file), path).map_err(|_| format!("{file} is not here"))?;
+            fs::copy(self.path(file), path).map_err(|_| NOT_HERE.to_owned())?;
         } else if let Some(earlier) = before["result_of_run"].as_str() {
-            let image = self.results.get(earlier).ok_or_else(|| format!("run {earlier} left nothing"))?;
+            let image =
+                self.results.get(earlier).ok_or_else(|| "the run before it was skipped".to_owned())?;
             fs::write(path, image).unwrap();
         }
         Ok(())
@@ -145,7 +149,7 @@ impl Case {
             let bytes = fs::read(self.path("input.fw")).unwrap();
             return Ok(bytes[..usize::try_from(at).unwrap() + 40].to_vec());
         }
-        let bytes = fs::read(self.path(file)).map_err(|_| format!("{file} is not here"))?;
+        let bytes = fs::read(self.path(file)).map_err(|_| NOT_HERE.to_owned())?;
         let Some(size) = stdin["framed_in_chunks_of"].as_u64() else { return Ok(bytes) };
         let mut framed = Vec::new();
         for chunk in bytes.chunks(usize::try_from(size).unwrap()) {
