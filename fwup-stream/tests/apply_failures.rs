@@ -126,7 +126,7 @@ fn functions_are_checked_before_anything_is_written() {
         ("4,raw_memset,0,1,1,3,info,x", "Unexpected error with funlist"),
         (
             "4,raw_memset,0,1,1,3,uboot_clearenv,nosuch,1",
-            "uboot_setenv can't find uboot-environment reference nosuch",
+            "uboot_clearenv can't find uboot-environment reference nosuch",
         ),
     ];
     for (list, want) in cases {

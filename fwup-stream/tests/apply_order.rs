@@ -3,7 +3,9 @@
 
 mod apply_support;
 
-use apply_support::{Done, Recorder, apply, boots, device, installed, options, selected};
+use apply_support::{
+    Done, Recorder, SLOT_B, apply, boots, data, device, installed, options, resource, selected, signed,
+};
 use fwup_stream::disk::{MemoryTarget, Target as _};
 
 const SECTOR: usize = 512;
@@ -115,4 +117,31 @@ fn a_sync_that_fails_after_the_switch_leaves_the_new_slot_alone() {
     target.sync_fails_from = 1;
     apply(options("upgrade"), &device(2), &mut target).unwrap_err();
     assert_eq!(boots(&target.disk), Some(('b', 2)));
+}
+
+/// What on-finish fills is no less a switch than an environment: not even whole segments go early, also when
+/// they do not fit into the cache.
+#[test]
+fn nothing_of_on_finish_is_written_before_the_data_are_safe() {
+    for segments in [1_u64, 20] {
+        let image = data(3, 300_000);
+        let manifest = format!(
+            "block-cache-size-mb=1\n{}task \"t\" {{\non-resource \"x\" {{\nfunlist={{2,raw_write,{SLOT_B}}}\n}}\n\
+             on-finish {{\nfunlist={{4,raw_memset,8192,{},7}}\n}}\n}}\n",
+            resource("x", &image),
+            segments * 256,
+        );
+        let mut target = Recorder::new(MemoryTarget::new());
+        apply(options("t"), &signed(&manifest, &[("x", &image)]), &mut target).unwrap();
+        let is_last_act = |step: &Done| matches!(step, Done::Write(offset, _) if *offset >= 8192 * 512);
+        let first = target.log.iter().position(is_last_act).unwrap();
+        let (before, after) = target.log.split_at(first);
+        assert_eq!(before.last(), Some(&Done::Sync), "{segments} segments");
+        let data_writes = before.iter().filter(|step| matches!(step, Done::Write(..))).count();
+        assert_eq!(data_writes, 3, "{segments} segments");
+        assert!(after.iter().all(|step| *step == Done::Sync || is_last_act(step)));
+        assert_eq!(after.last(), Some(&Done::Sync));
+        assert_eq!(target.disk.bytes(SLOT_B * 512, image.len()), image);
+        assert!(target.disk.bytes(8192 * 512, 1 << 17).iter().all(|byte| *byte == 7));
+    }
 }

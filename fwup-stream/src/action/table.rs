@@ -38,6 +38,8 @@ pub(crate) enum Run {
 
 /// What is known when the work is planned.
 pub(crate) struct PlanContext<'a> {
+    /// The function's name.
+    pub(crate) function: &'static str,
     pub(crate) manifest: &'a Manifest,
     /// The resource whose data the function would get.
     pub(crate) resource: Option<&'a FileResource>,

@@ -77,7 +77,7 @@ struct Found {
 
 pub(super) fn units(plan: &PlanContext<'_>, call: &Call<'_>) -> Result<u64, ActionError> {
     let name = call.args.first().map_or("", String::as_str);
-    let place = Place::find(plan.manifest, "uboot_setenv", name)?;
+    let place = Place::find(plan.manifest, plan.function, name)?;
     Ok(place.weight())
 }
 

@@ -40,7 +40,7 @@ impl Planner<'_> {
             if resource.is_none() && matches!(action.run, Run::Data(_)) {
                 return Err(ActionError::NotInResource { function }.into());
             }
-            let context = PlanContext { manifest: self.manifest, resource };
+            let context = PlanContext { function, manifest: self.manifest, resource };
             total = total.saturating_add((action.units)(&context, &call)?);
         }
         Ok(total)
