@@ -129,6 +129,7 @@ proptest! {
             archive.extend(entry(&format!("data/{index}"), data, *shape));
         }
         archive.extend(b"PK\x05\x06");
+        archive.extend([0; 18]);
         let skipped = format!("data/{skipped}");
         let skip = |name: &str| name == skipped;
         let whole = walk(std::iter::once(archive.as_slice()), &skip);

@@ -73,17 +73,6 @@ const DIFFERENT: &[(&str, &str, &str)] = &[
     ("sparse", "pipe-mid", HOLES),
     ("sparse", "pipe-lead", HOLES),
     ("sparse", "pipe-tail", HOLES),
-    ("truncated", "file-after-meta", CUT),
-    ("truncated", "stdin-after-meta", CUT),
-    ("truncated", "framed-after-meta", CUT),
-    ("truncated", "verify-after-meta", CUT),
-    ("truncated", "meta-after-meta", CUT),
-    ("truncated", "file-no-central-directory", DIRECTORY),
-    ("truncated", "stdin-no-central-directory", DIRECTORY),
-    ("truncated", "framed-no-central-directory", DIRECTORY),
-    ("truncated", "verify-no-central-directory", DIRECTORY),
-    ("zip-forms", "apply-nocd", DIRECTORY),
-    ("zip-forms", "verify-nocd", DIRECTORY),
     ("unknown-calls", "apply-section-empty", SECTION),
     ("unknown-calls", "apply-section-titled-empty", SECTION),
     ("unknown-calls", "apply-section-two-values", SECTION),
@@ -103,10 +92,6 @@ const DIFFERENT: &[(&str, &str, &str)] = &[
     ("unknown-things", "apply-negative-offset", "a negative block is refused before anything is written"),
 ];
 
-/// A complete entry at the very end of a cut archive may be taken; what is missing is then told.
-const CUT: &str = "a complete last entry is accepted";
-/// An archive that lacks nothing but its directory may be applied.
-const DIRECTORY: &str = "the directory at the end is not needed";
 /// fwup fails to pipe a resource with holes.
 const HOLES: &str = "holes are piped as zeros";
 /// fwup stumbles over most unknown sections.

@@ -15,6 +15,10 @@ const LOCAL_HEADER: [u8; 2] = [3, 4];
 /// Third and fourth byte of the words that say that no entry follows.
 const NO_MORE_ENTRIES: [[u8; 2]; 3] = [[1, 2], [5, 6], [6, 6]];
 
+/// Bytes that must follow the data of an entry with a descriptor: the longest one. fwup refuses an archive
+/// that ends earlier (golden `truncated`), and so it can't mistake one cut there for a whole one.
+const AFTER_DATA: usize = 24;
+
 const METHOD_STORED: u16 = 0;
 const METHOD_DEFLATE: u16 = 8;
 
@@ -121,7 +125,7 @@ impl ArchiveReader {
     }
 
     /// Tells that the input ended: an error if that is too early (nothing at all, inside a header, inside an
-    /// entry). A missing directory at the end is no error.
+    /// entry, or less than 24 bytes after one). A cut directory at the end is no error.
     pub fn finish(&mut self) -> Result<(), ArchiveError> {
         let kind = match &self.state {
             State::Between | State::End => return Ok(()),
@@ -343,14 +347,11 @@ impl ArchiveReader {
     }
 
     fn descriptor<'i>(&mut self, input: &mut &'i [u8]) -> Result<Step<'i>, Kind> {
-        if !self.collect(input, 4) {
+        if !self.collect(input, AFTER_DATA) {
             return Ok(Step::NeedInput);
         }
         let size = if self.header.zip64 { 8 } else { 4 };
         let word = if self.part.starts_with(&DESCRIPTOR_WORD) { 4 } else { 0 };
-        if !self.collect(input, word + 4 + 2 * size) {
-            return Ok(Step::NeedInput);
-        }
         let field = |at, length| le(&self.part, word + at, length).unwrap_or_default();
         self.header.crc = u32::try_from(field(0, 4)).unwrap_or_default();
         self.header.compressed = field(4, size);
@@ -358,7 +359,18 @@ impl ArchiveReader {
         if !self.skipping {
             self.tally.check(&self.header)?;
         }
-        Ok(self.entry_end())
+        let after = self.part.split_off((word + 4 + 2 * size).min(AFTER_DATA));
+        let end = self.entry_end();
+        self.reread(&after);
+        Ok(end)
+    }
+
+    /// Takes bytes that were read ahead of an entry's end as what they are: too few for a whole header.
+    fn reread(&mut self, mut after: &[u8]) {
+        self.bytes = self.bytes.saturating_sub(after.len() as u64);
+        if let Step::Continue = self.between(&mut after) {
+            self.collect(&mut after, FIXED_LENGTH);
+        }
     }
 
     fn entry_end<'i>(&mut self) -> Step<'i> {
