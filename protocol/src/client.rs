@@ -15,12 +15,15 @@ pub trait Client {
         let _ = reason;
     }
 
-    /// Decides about an update. The default ignores the firmware that already runs and applies all else.
-    fn update_available(&mut self, running: &FirmwareMeta, update: &UpdateInfo) -> Decision {
+    /// Decides about an update, or returns `None` to decide later with
+    /// [`Command::Decide`]; [`Config::decision_timeout`](crate::Config::decision_timeout) says how much later.
+    ///
+    /// The default ignores the firmware that already runs and applies all else.
+    fn update_available(&mut self, running: &FirmwareMeta, update: &UpdateInfo) -> Option<Decision> {
         if update.firmware.uuid == running.uuid && !running.uuid.is_empty() {
-            Decision::Ignore { reason: String::from("already running this firmware") }
+            Some(Decision::Ignore { reason: String::from("already running this firmware") })
         } else {
-            Decision::Apply
+            Some(Decision::Apply)
         }
     }
 
@@ -55,7 +58,7 @@ pub fn deliver(client: &mut dyn Client, running: &FirmwareMeta, event: &Event) -
         Event::Joined => client.connected(),
         Event::Disconnected { reason, .. } => client.disconnected(reason),
         Event::UpdateOffered { offer, info } => {
-            let decision = client.update_available(running, info);
+            let decision = client.update_available(running, info)?;
             return Some(Command::Decide { offer: *offer, decision });
         }
         Event::UpdateProgress { stage, percent, .. } => client.update_progress(*stage, *percent),

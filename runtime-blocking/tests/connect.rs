@@ -284,7 +284,7 @@ fn a_panicking_callback_is_told_and_the_device_goes_on() {
         fn connected(&mut self) {
             panic!("no thought given to this");
         }
-        fn update_available(&mut self, _: &FirmwareMeta, _: &UpdateInfo) -> Decision {
+        fn update_available(&mut self, _: &FirmwareMeta, _: &UpdateInfo) -> Option<Decision> {
             panic!("nor to this");
         }
     }
@@ -306,6 +306,32 @@ fn a_panicking_callback_is_told_and_the_device_goes_on() {
     device.answers(&bench.hub);
     device.stop();
     assert_eq!(std::fs::read(bench.disk.path()).unwrap(), before);
+}
+
+#[test]
+fn a_decision_may_come_later_through_the_handle() {
+    struct Thoughtful(Sender<Event>);
+    impl Client for Thoughtful {
+        fn event(&mut self, event: &Event) {
+            let _ = self.0.send(event.clone());
+        }
+        fn update_available(&mut self, _: &FirmwareMeta, _: &UpdateInfo) -> Option<Decision> {
+            None
+        }
+    }
+    let bench = Bench::new();
+    let (sender, events) = channel();
+    let options = Options::new(bench.tls(), bench.installer(), Thoughtful(sender));
+    let handle = Runner::new(bench.config(), options).unwrap().spawn().unwrap();
+    bench.hub.deploy(Firmware::from_archive(&bench.firmware("1.1.0")).unwrap());
+    let offer = loop {
+        if let Event::UpdateOffered { offer, .. } = events.recv_timeout(LIMIT).unwrap() {
+            break offer;
+        }
+    };
+    handle.decide(offer, Decision::Ignore { reason: "not on a Monday".into() }).unwrap();
+    bench.hub_saw_status("ignored");
+    assert_eq!(handle.stop(), Exit::Stopped);
 }
 
 #[test]

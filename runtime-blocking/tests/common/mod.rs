@@ -206,8 +206,8 @@ impl Client for Recorder {
         let _ = self.events.send(event.clone());
     }
 
-    fn update_available(&mut self, _running: &FirmwareMeta, update: &UpdateInfo) -> Decision {
-        (self.decide)(update)
+    fn update_available(&mut self, _running: &FirmwareMeta, update: &UpdateInfo) -> Option<Decision> {
+        Some((self.decide)(update))
     }
 
     fn reboot(&mut self, reason: &str) {
