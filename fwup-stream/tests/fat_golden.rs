@@ -8,7 +8,7 @@ use fat_support::case::{Case, golden};
 /// Plays all runs of a case and reports every one that differs.
 fn play(name: &str, takes_part: impl Fn(&str) -> bool) {
     let Some(golden) = golden() else { return };
-    let case = Case::load(&golden, name);
+    let Some(case) = Case::load(&golden, name) else { return };
     let mut failures = Vec::new();
     let mut played = 0;
     for run in case.runs() {
