@@ -58,3 +58,8 @@ pub use handle::{Exit, Handle, HandleError, Status};
 pub use identity::{device_config, firmware_meta};
 pub use options::Options;
 pub use runner::{Runner, RunnerError};
+
+/// The example of the README, so that it keeps compiling.
+#[cfg(doctest)]
+#[doc = include_str!("../../README.md")]
+struct Readme;

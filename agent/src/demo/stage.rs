@@ -185,7 +185,7 @@ fn made_up(
         FirmwareBuilder::new("demo", version)
             .platform("demo-board")
             .architecture("any")
-            .level(1)
+            .level(0)
             .rootfs(length, seed)
             .ab_layout(&layout)
     };
