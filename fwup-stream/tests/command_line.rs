@@ -24,9 +24,7 @@ fn text(output: &Output) -> (Option<i32>, String) {
 #[test]
 fn what_only_fwup_does_is_refused_in_words() {
     let folder = tempfile::tempdir().unwrap();
-    for arguments in
-        [["-c", "-f", "x"], ["-S", "-i", "x"], ["-g", "-o", "x"], ["-D", "-q", "-q"], ["-z", "-q", "-q"]]
-    {
+    for arguments in [["-c", "-f", "x"], ["-S", "-i", "x"], ["-g", "-o", "x"]] {
         let (exit, text) = text(&fwup(folder.path(), &arguments));
         assert_eq!(exit, Some(1));
         assert!(
@@ -35,15 +33,6 @@ fn what_only_fwup_does_is_refused_in_words() {
         );
     }
     assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);
-}
-
-#[test]
-fn a_destination_is_needed() {
-    let folder = tempfile::tempdir().unwrap();
-    std::fs::write(folder.path().join("a.fw"), device(1)).unwrap();
-    let (exit, text) = text(&fwup(folder.path(), &["a.fw"]));
-    assert_eq!(exit, Some(1));
-    assert!(text.contains("specify a destination (-d)"), "{text}");
 }
 
 #[test]

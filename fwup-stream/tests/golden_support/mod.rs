@@ -44,6 +44,7 @@ pub struct Case {
 pub struct Outcome {
     pub exit: Option<i32>,
     pub stdout: Vec<u8>,
+    pub stderr: Vec<u8>,
 }
 
 impl Case {
@@ -163,6 +164,8 @@ impl Case {
     /// Runs the command as recorded.
     pub fn execute(&self, run: &Value, stdin: Vec<u8>) -> Outcome {
         let mut command = Command::new(COMMAND);
+        // The name in messages that the C library would print.
+        std::os::unix::process::CommandExt::arg0(&mut command, "fwup");
         command.args(strings(&run["argv"])).current_dir(self.work.path()).env_clear();
         command.env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin").env("LC_ALL", "C").env("HOME", "/nonexistent");
         for (name, value) in run["env"].as_object().into_iter().flatten() {
@@ -175,7 +178,7 @@ impl Case {
         let feeder = std::thread::spawn(move || drop(pipe.write_all(&stdin)));
         let output = child.wait_with_output().unwrap();
         feeder.join().unwrap();
-        Outcome { exit: output.status.code(), stdout: output.stdout }
+        Outcome { exit: output.status.code(), stdout: output.stdout, stderr: output.stderr }
     }
 
     /// Compares with what was recorded; what differs, in words.
@@ -189,6 +192,13 @@ impl Case {
         }
         if exit >= 0 && !usage_is_ours {
             wrong.extend(compare_output(run, &outcome.stdout));
+        }
+        if usage_is_ours && !String::from_utf8_lossy(&outcome.stdout).contains("Usage: fwup [OPTION]...") {
+            wrong.push("no help text on standard output".to_owned());
+        }
+        let stderr = String::from_utf8_lossy(&outcome.stderr);
+        if let Some(recorded) = run["stderr"].as_str().filter(|recorded| exit >= 0 && stderr != **recorded) {
+            wrong.push(format!("stderr {stderr:?}, recorded {recorded:?}"));
         }
         let destination = &run["destination"]["out.img"];
         let path = self.path("out.img");

@@ -1,13 +1,14 @@
 //! `-a`: writing firmware to the destination.
 
 use std::os::unix::fs::FileTypeExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use fwup_stream::disk::{FileTarget, OpenOptions, unmount_all};
 use fwup_stream::{Applier, ApplyOptions};
 
 use crate::Failure;
+use crate::detect;
 use crate::input::{End, Input};
 use crate::inspect::tell_detail;
 use crate::options::{Options, environment};
@@ -18,10 +19,9 @@ pub(crate) fn run(options: &Options, output: &mut Output) -> Result<(), Failure>
     let Some(task) = &options.task else {
         return Err(Failure::new("specify a task (-t)"));
     };
-    let Some(destination) = &options.destination else {
-        return Err(Failure::new(
-            "specify a destination (-d): this version of fwup-stream does not look for memory cards",
-        ));
+    let destination = match &options.destination {
+        Some(path) => PathBuf::from(path),
+        None => detect::destination(options)?,
     };
     let manner = match (options.framing, options.quiet, options.numeric) {
         (_, true, _) => Manner::Off,
@@ -30,7 +30,7 @@ pub(crate) fn run(options: &Options, output: &mut Output) -> Result<(), Failure>
         (false, false, false) => Manner::Bar,
     };
     output.begin(manner, options.progress_low);
-    let target = open_destination(Path::new(destination), options, output)?;
+    let target = open_destination(&destination, options, output)?;
     let applied = apply(target, task, options, output);
     applied.map_err(|failure| failure.line_before(!options.quiet))
 }

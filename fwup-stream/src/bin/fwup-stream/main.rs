@@ -2,11 +2,13 @@
 //! `fwup`, so that what drives `fwup` can drive it unchanged.
 
 mod apply;
+mod detect;
 mod getopt;
 mod input;
 mod inspect;
 mod options;
 mod output;
+mod sparse;
 mod usage;
 
 use std::ffi::OsString;
@@ -71,6 +73,10 @@ fn run(arguments: &[OsString], output: &mut Output) -> Result<(), Failure> {
         Command::Metadata => inspect::metadata(&options, output),
         Command::List => inspect::list(&options, output),
         Command::Verify => inspect::verify(&options, output),
+        Command::SparseCheck => {
+            let path = options.sparse_check.as_deref().unwrap_or_default();
+            sparse::run(path, options.sparse_check_size, output)
+        }
         Command::Other(what) => Err(missing(what)),
     }
 }

@@ -10,6 +10,7 @@ use fwup_stream::limits::PUBLIC_KEYS;
 use fwup_stream::trust::PublicKey;
 
 use crate::Failure;
+use crate::detect;
 use crate::getopt::{Getopt, Item, Spec};
 use crate::output::Output;
 use crate::usage;
@@ -18,6 +19,8 @@ use crate::usage;
 const VERSION: &str = "1.16.0\n";
 /// Bytes read of a key file.
 const KEY_FILE_BYTES: u64 = 44;
+/// Bytes of the hole that `--sparse-check` tries.
+const SPARSE_CHECK_SIZE: u64 = 4096;
 /// The task of easy mode.
 const EASY_TASK: &str = "complete";
 
@@ -28,6 +31,7 @@ pub(crate) enum Command {
     List,
     Metadata,
     Verify,
+    SparseCheck,
     /// Something only fwup does.
     Other(&'static str),
 }
@@ -45,6 +49,10 @@ pub(crate) struct Options {
     pub(crate) quiet: bool,
     pub(crate) framing: bool,
     pub(crate) unmount: bool,
+    /// A memory card that was found may be overwritten without a question.
+    pub(crate) yes: bool,
+    pub(crate) sparse_check: Option<OsString>,
+    pub(crate) sparse_check_size: u64,
     pub(crate) progress_low: i32,
     pub(crate) progress_high: i32,
     pub(crate) verify_writes: Option<bool>,
@@ -189,6 +197,14 @@ pub(crate) fn parse(arguments: &[OsString], output: &mut Output) -> Result<Parse
                 output.at_exit(usage::TEXT);
                 return Ok(Parsed::Done);
             }
+            Ok(Item::Option(Meaning::Detect, _)) => {
+                detect::print_all(output);
+                return Ok(Parsed::Done);
+            }
+            Ok(Item::Option(Meaning::FindCard, _)) => {
+                detect::print_one(output)?;
+                return Ok(Parsed::Done);
+            }
             Ok(Item::Option(meaning, value)) => reading.take(meaning, value, output)?,
             Err(text) => {
                 eprintln!("fwup: {text}");
@@ -223,6 +239,9 @@ impl Default for Options {
             quiet: false,
             framing: false,
             unmount: true,
+            yes: false,
+            sparse_check: None,
+            sparse_check_size: SPARSE_CHECK_SIZE,
             progress_low: 0,
             progress_high: 100,
             verify_writes: None,
@@ -245,10 +264,12 @@ impl Reading {
             Meaning::List => self.command(Command::List),
             Meaning::Metadata => self.command(Command::Metadata),
             Meaning::Sign => self.command(Command::Other("signing archives (-S)")),
-            Meaning::SparseCheck => self.command(Command::Other("--sparse-check")),
+            Meaning::SparseCheck => {
+                options.sparse_check = Some(value);
+                self.command(Command::SparseCheck);
+            }
+            Meaning::SparseCheckSize => options.sparse_check_size = number(&value),
             Meaning::Verify => self.command(Command::Verify),
-            Meaning::Detect => return Err(crate::missing("looking for memory cards (-D)")),
-            Meaning::FindCard => return Err(crate::missing("looking for memory cards (-z)")),
             Meaning::Destination => options.destination = Some(value),
             Meaning::Input => {
                 options.input = Some(value);
@@ -292,10 +313,11 @@ impl Reading {
             Meaning::EnableTrim => options.enable_trim = true,
             Meaning::Unsafe => options.unsafe_allowed = true,
             Meaning::RebootParamPath => options.reboot_param_path = Some(value),
+            Meaning::Yes => options.yes = true,
             // No effect on this system or without the command they go with, or done already.
             Meaning::Eject
-            | Meaning::SparseCheckSize
-            | Meaning::Yes
+            | Meaning::Detect
+            | Meaning::FindCard
             | Meaning::Level
             | Meaning::Version
             | Meaning::Help => {}
@@ -358,4 +380,25 @@ fn read_key(path: &OsStr) -> Result<PublicKey, Failure> {
 fn number<N: TryFrom<i64> + Default>(text: &OsStr) -> N {
     let text = text.to_string_lossy();
     N::try_from(fwup_stream::manifest::leading_number(&text)).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_help_text_names_every_option() {
+        let words: Vec<_> = usage::TEXT.split(|c: char| c.is_whitespace() || c == ',').collect();
+        for spec in SPECS {
+            // The levels between the lowest and the highest go without saying.
+            let short = spec.short.filter(|letter| !(b'2'..=b'8').contains(letter));
+            let names = [
+                short.map(|letter| format!("-{}", char::from(letter))),
+                spec.long.map(|long| format!("--{long}")),
+            ];
+            for name in names.into_iter().flatten() {
+                assert!(words.contains(&name.as_str()), "{name}");
+            }
+        }
+    }
 }

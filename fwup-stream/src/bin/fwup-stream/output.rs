@@ -155,7 +155,7 @@ fn bar(report: ProgressReport) -> String {
 }
 
 /// An amount with two decimals, in the unit that fits.
-fn amount(bytes: u64) -> String {
+pub(crate) fn amount(bytes: u64) -> String {
     let units = [("TB", 1_000_000_000_000_u128), ("GB", 1_000_000_000), ("MB", 1_000_000), ("KB", 1000)];
     let (unit, size) = units.into_iter().find(|(_, size)| u128::from(bytes) >= *size).unwrap_or(("bytes", 1));
     let hundredths = (u128::from(bytes) * 200 / size).div_ceil(2);
