@@ -192,7 +192,14 @@ fn firmware_that_was_tampered_with_is_refused_by_name() {
     for (how, word) in [
         (Tamper::Resource { name: "rootfs.img".to_owned(), offset: 300_000 }, "rootfs.img"),
         (Tamper::MetaConf, "signature"),
+        (Tamper::Signature, "signature"),
         (Tamper::Unsigned, "signed"),
+        // A bit flipped in the compressed data: the inflater, the ZIP checksum or the digest notices.
+        (Tamper::Compressed { name: "rootfs.img".to_owned() }, "rootfs.img"),
+        // Cut within the first entry, in the manifest, and in the file system.
+        (Tamper::Truncated(50), "ZIP"),
+        (Tamper::Truncated(400), "meta.conf"),
+        (Tamper::Truncated(100_000), "rootfs.img"),
     ] {
         println!("{how:?}");
         let bench = Bench::new();
@@ -200,6 +207,15 @@ fn firmware_that_was_tampered_with_is_refused_by_name() {
         let device = bench.start();
         bench.assert_failed(&device, word);
     }
+}
+
+#[test]
+fn a_task_the_archive_does_not_have_is_named() {
+    let bench = Bench::new();
+    let config = bench.config();
+    bench.deploy("1.1.0");
+    let device = bench.start_with(config, bench.installer().task("no-such-task"));
+    bench.assert_failed(&device, "no-such-task");
 }
 
 #[test]

@@ -1,11 +1,18 @@
 //! Why an archive cannot be read.
 
-/// Why the archive cannot be read. Displays as the reference does where that is known.
+/// Why the archive cannot be read. Displays as the reference does where that is known, and names the entry.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{kind}")]
 pub struct ArchiveError {
     kind: ArchiveErrorKind,
     in_data: bool,
+    entry: Option<String>,
+}
+
+impl std::fmt::Display for ArchiveError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.kind.fmt(f)?;
+        self.entry.as_ref().map_or(Ok(()), |entry| write!(f, " in '{entry}'"))
+    }
 }
 
 /// See [`ArchiveError::kind`].
@@ -22,13 +29,13 @@ pub enum ArchiveErrorKind {
     #[error("Truncated ZIP file data")]
     TruncatedData,
     /// The input ended inside compressed data.
-    #[error("ZIP decompression failed (-5)")]
+    #[error("ZIP decompression failed (-5): the archive ends too early")]
     TruncatedDeflate,
     /// The input ended inside the descriptor behind the data.
     #[error("Truncated ZIP end-of-file record")]
     TruncatedDescriptor,
     /// The compressed data are broken.
-    #[error("ZIP decompression failed (-3)")]
+    #[error("ZIP decompression failed (-3): the data are damaged")]
     BrokenDeflate,
     /// The compressed data have another size than announced.
     #[error("ZIP compressed data is wrong size (read {read}, expected {expected})")]
@@ -78,8 +85,13 @@ pub enum ArchiveErrorKind {
 }
 
 impl ArchiveError {
-    pub(super) fn new(kind: ArchiveErrorKind, in_data: bool) -> Self {
-        Self { kind, in_data }
+    pub(super) fn new(kind: ArchiveErrorKind, in_data: bool, entry: Option<String>) -> Self {
+        Self { kind, in_data, entry }
+    }
+
+    /// Returns the name of the entry whose data could not be read.
+    pub fn entry(&self) -> Option<&str> {
+        self.entry.as_deref()
     }
 
     /// Returns what went wrong.

@@ -417,7 +417,8 @@ impl ArchiveReader {
                 | State::Unreadable(_)
                 | State::Descriptor
         );
-        let error = ArchiveError::new(kind, in_entry && !self.skipping);
+        let entry = in_entry.then(|| String::from_utf8_lossy(&self.name).into_owned());
+        let error = ArchiveError::new(kind, in_entry && !self.skipping, entry);
         self.state = State::Failed(error.clone());
         error
     }
