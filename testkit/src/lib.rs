@@ -6,6 +6,7 @@
 //! | [`server`] | the same behind real sockets on loopback, TLS and ranges included, with [`server::Mischief`] |
 //! | [`firmware`] | real signed archives in fwup's form, built, signed anew, or spoilt on purpose |
 //! | [`disk`] | A/B disk images: which firmware boots, or why none does; targets that lose power |
+//! | [`harness`] | the bodies of the fuzz targets, which `cargo test` runs too |
 //! | [`meta`], [`limits`] | what a firmware says about itself; every limit with its reason |
 //!
 //! Never a dependency of a shipped library: it is for tests and for the agent's `demo`.
@@ -48,6 +49,7 @@
 mod date;
 pub mod disk;
 pub mod firmware;
+pub mod harness;
 pub mod hub;
 pub mod limits;
 pub mod meta;

@@ -16,7 +16,7 @@ mod content;
 mod keys;
 mod meta_conf;
 mod tamper;
-mod zip;
+pub(crate) mod zip;
 
 pub use archive::{ArchiveError, describe};
 pub use builder::{BuildError, DEFAULT_TIME, Data, FirmwareArchive, FirmwareBuilder, uuid};

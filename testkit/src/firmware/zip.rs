@@ -7,13 +7,13 @@ use flate2::{Compression, write::DeflateEncoder};
 use crate::limits::ZIP32;
 
 /// The name of the signature's entry.
-pub(super) const SIGNATURE: &str = "meta.conf.ed25519";
+pub(crate) const SIGNATURE: &str = "meta.conf.ed25519";
 /// The name of the manifest's entry.
-pub(super) const META_CONF: &str = "meta.conf";
+pub(crate) const META_CONF: &str = "meta.conf";
 
 /// The head of an entry.
 #[derive(Debug, Clone)]
-pub(super) struct Head {
+pub(crate) struct Head {
     pub name: String,
     pub stored: bool,
     pub dos_time: u16,
@@ -39,7 +39,7 @@ impl Head {
 }
 
 /// Writes entries one after the other, then the directory.
-pub(super) struct ArchiveWriter<W> {
+pub(crate) struct ArchiveWriter<W> {
     out: W,
     offset: u64,
     directory: Vec<u8>,

@@ -1,0 +1,212 @@
+//! What surrounds a device under test: its configuration, and a watch over all it wants done.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use nerves_hub_link_protocol::limits::{MAX_OUTPUTS, MAX_REASON_CHARS, SEND_CREDIT};
+use nerves_hub_link_protocol::{
+    Auth, Config, Event, FirmwareMeta, Instant, Link, Now, OfferId, Output, SharedSecret, SocketId, UnixTime,
+};
+
+/// A public key that firmware could be signed with.
+pub(super) const KEY: &str = "u1dJgAcnFUqREJB0shvP+bwDx8wOrVtoRlj7XsvF6Ds=";
+/// What no text for people may hold: the signature of the URLs that [`super::link`] offers.
+pub(super) const SECRET: &str = "5ecre7-s1gna7ure";
+/// Outputs over [`MAX_OUTPUTS`] that one last input may add.
+const ONE_INPUT: usize = 64;
+/// Longest message a device sends: reasons are cut, nothing of a peer's is sent back.
+const MESSAGE: usize = 8000;
+
+/// The clocks at the beginning.
+pub(super) fn start() -> Now {
+    Now { mono: Instant::from_micros(5), wall: Some(UnixTime(1_795_444_000)) }
+}
+
+/// A configuration with some things changed, a bit for each.
+pub(super) fn config(bits: u8) -> Config {
+    let bit = |at: u8| bits >> at & 1 == 1;
+    let mut secret = SharedSecret::new("nhp_key", "secret", "device-1");
+    // A signature for each dial, and there are many.
+    secret.iterations = 1;
+    let auth = if bit(0) { Auth::Certificate } else { Auth::SharedSecret(secret) };
+    let firmware = FirmwareMeta { uuid: "old".to_owned(), ..FirmwareMeta::default() };
+    let mut config = Config::new("hub.example", auth, firmware);
+    config.firmware_validated = (!bit(1)).then_some(bit(2));
+    config.accept_server_keys = !bit(3);
+    config.public_keys = if bit(4) { Vec::new() } else { vec![KEY.to_owned()] };
+    config.download.allow_http = !bit(5);
+    if bit(6) {
+        config.heartbeat = Duration::ZERO;
+        config.download.max_size = 1500;
+        config.download.max_disconnects = 1;
+    }
+    if bit(7) {
+        config.backoff.min = Duration::from_millis(1);
+        config.rejoin = Vec::new();
+    }
+    config
+}
+
+/// What the device did so far, as far as it binds what it may do next.
+#[derive(Default)]
+pub(super) struct World {
+    pub(super) outputs: Vec<Output>,
+    /// The numbers of the newest socket, request and offer.
+    pub(super) socket: u64,
+    pub(super) fetch: u64,
+    pub(super) offer: u64,
+    /// Sockets that were dialled and neither ended nor were hung up.
+    live: BTreeSet<SocketId>,
+    /// The socket that came up.
+    up: Option<SocketId>,
+    /// Messages handed out and not reported sent.
+    pub(super) flying: u32,
+    /// The references of the last join, heartbeat and other message.
+    pub(super) join: u64,
+    pub(super) heartbeat: u64,
+    pub(super) push: u64,
+    /// Offers made, and offers taken by the application.
+    offered: BTreeSet<OfferId>,
+    taken: BTreeSet<OfferId>,
+    /// The offer whose applier is open.
+    applying: Option<OfferId>,
+    finishing: bool,
+    /// Firmware was written: nothing may touch the disk any more.
+    written: bool,
+    /// Somebody wanted a reboot.
+    pub(super) reboot_wanted: bool,
+    /// Bytes given to the applier, and taken by it.
+    pub(super) kept: u64,
+    pub(super) stored: u64,
+}
+
+impl World {
+    /// The upgrade succeeded.
+    pub(super) fn came_up(&mut self, socket: SocketId) {
+        if self.live.contains(&socket) {
+            self.up = Some(socket);
+        }
+    }
+
+    /// The connection ended, or never was.
+    pub(super) fn went(&mut self, socket: SocketId) {
+        self.live.remove(&socket);
+        if self.up == Some(socket) {
+            self.up = None;
+        }
+    }
+
+    /// The application took an offer.
+    pub(super) fn took(&mut self, offer: OfferId) {
+        assert!(self.offered.contains(&offer), "offer {offer} was never made, and could be taken");
+        assert!(self.taken.insert(offer), "offer {offer} taken twice");
+    }
+
+    /// The applier ended by itself.
+    pub(super) fn applier_ended(&mut self, offer: OfferId, well: bool) {
+        if self.applying == Some(offer) {
+            self.applying = None;
+            self.written |= well;
+            self.reboot_wanted |= well;
+        }
+    }
+
+    /// Bytes were to be kept: they must go on where the last ended.
+    pub(super) fn keep(&mut self, offset: u64, length: usize) {
+        if length > 0 {
+            assert!(self.applying.is_some() && !self.finishing, "bytes for no applier");
+            assert_eq!(offset, self.kept, "a gap or an overlap in the file");
+            self.kept += length as u64;
+        }
+    }
+
+    /// Takes everything the device wants done.
+    pub(super) fn drain(&mut self, link: &mut Link) {
+        let mut new = 0;
+        while let Some(output) = link.poll() {
+            new += 1;
+            self.check(&output);
+            self.outputs.push(output);
+        }
+        assert!(new <= MAX_OUTPUTS + ONE_INPUT, "{new} outputs waited");
+    }
+
+    fn check(&mut self, output: &Output) {
+        match output {
+            Output::Dial(dial) => {
+                assert!(dial.socket.0 > self.socket, "a number is used twice");
+                self.live.insert(dial.socket);
+                assert!(self.live.len() == 1, "two sockets live: {:?}", self.live);
+                (self.socket, self.flying, self.up) = (dial.socket.0, 0, None);
+            }
+            Output::Send { socket, text } => {
+                assert!(
+                    self.up == Some(*socket) && socket.0 == self.socket,
+                    "sent on a socket that is not up"
+                );
+                assert!(text.len() < MESSAGE, "a message of {} bytes", text.len());
+                self.flying += 1;
+                assert!(self.flying <= SEND_CREDIT, "{} messages unsent", self.flying);
+                self.note(text);
+            }
+            Output::HangUp { socket, .. } => self.went(*socket),
+            Output::Fetch(fetch) => {
+                assert!(fetch.fetch.0 > self.fetch, "a number is used twice");
+                assert!(self.applying == Some(fetch.offer), "a request for no applier");
+                self.fetch = fetch.fetch.0;
+            }
+            Output::StartApply(start) => {
+                assert!(!start.public_keys.is_empty(), "an applier that trusts nobody");
+                assert!(self.taken.remove(&start.offer), "the application did not say so, or it did once");
+                assert!(self.applying.is_none() && !self.written, "the disk is in use");
+                self.applying = Some(start.offer);
+                (self.kept, self.stored, self.finishing) = (0, 0, false);
+            }
+            Output::FinishApply { offer } => {
+                assert!(self.applying == Some(*offer) && !self.finishing, "no applier to finish");
+                assert_eq!(self.stored, self.kept, "finished before everything was stored");
+                self.finishing = true;
+            }
+            Output::CancelApply { offer } => {
+                assert!(self.applying == Some(*offer), "no applier to cancel");
+                self.applying = None;
+            }
+            Output::Reboot { .. } => assert!(self.reboot_wanted, "nobody wanted a reboot"),
+            Output::Event(event) => self.hear(event),
+            Output::Abort { fetch } => assert!(fetch.0 <= self.fetch, "a request that never was"),
+        }
+    }
+
+    fn hear(&mut self, event: &Event) {
+        match event {
+            Event::UpdateOffered { offer, .. } => {
+                assert!(offer.0 > self.offer, "a number is used twice");
+                self.offered.insert(*offer);
+                self.offer = offer.0;
+            }
+            Event::UpdateFailed { reason, .. } | Event::UpdateRefused { reason, .. } => {
+                assert!(reason.chars().count() <= MAX_REASON_CHARS, "{reason}");
+                assert!(!reason.contains(SECRET), "{reason}");
+            }
+            Event::DownloadInterrupted { reason, received, .. } => {
+                assert!(!reason.contains(SECRET), "{reason}");
+                assert!(*received <= self.kept, "{received} bytes safe of {}", self.kept);
+            }
+            _ => {}
+        }
+    }
+
+    /// Reads the reference of a message: `[join reference, reference, topic, event, payload]`.
+    fn note(&mut self, text: &str) {
+        let parsed =
+            serde_json::from_str::<(Option<String>, String, String, String, serde_json::Value)>(text);
+        assert!(parsed.is_ok(), "no message: {text}");
+        let Ok((_, reference, _, event, _)) = parsed else { return };
+        let reference = reference.parse().unwrap_or_default();
+        match event.as_str() {
+            "phx_join" => self.join = reference,
+            "heartbeat" => self.heartbeat = reference,
+            _ => self.push = reference,
+        }
+    }
+}

@@ -1,0 +1,68 @@
+//! What the fuzz targets do with an input, and what must hold whatever the input is.
+//!
+//! Each target is a function of bytes: the same bytes do the same, nothing is read or written outside of
+//! memory, and a panic means that a promise was broken. The programs in `fuzz/targets` only call these, and
+//! the test `harness` runs them on every seed, every regression and some random inputs, without a fuzzer.
+//!
+//! | target | input | promises |
+//! | --- | --- | --- |
+//! | [`archive_reader`] | an archive | cuts don't matter, events are in order, pieces are bounded; so for verifying |
+//! | [`manifest`] | a `meta.conf` | it is read or refused; lists of calls and metadata hold together |
+//! | [`apply`] | an archive, a spoilt one, or a manifest to make one of | cuts don't matter; nothing unsigned is written |
+//! | [`fat`] | a FAT image and a list of operations | every operation ends |
+//! | [`environment`] | a U-Boot environment or a partition table | both readers of the project agree |
+//! | [`keys`] | a public key | what is taken is a key, in every form of it |
+//! | [`frames`] | framed input | cuts don't matter |
+//! | [`link`] | what happens to a device | see the function |
+//! | [`wire_json`] | messages of a server | none costs the connection |
+//! | [`exchange`], [`socket`] | what a server sends | cuts don't matter, buffers are bounded |
+//!
+//! ```
+//! use nerves_hub_link_testkit::harness;
+//!
+//! for (name, target) in harness::TARGETS {
+//!     println!("{name}");
+//!     target(b"any bytes");
+//! }
+//! ```
+
+mod apply;
+mod archive;
+mod container;
+mod environment;
+mod fat;
+mod input;
+mod link;
+mod link_world;
+mod manifest;
+mod small;
+mod transport;
+mod wire_json;
+
+pub use apply::apply;
+pub use archive::archive_reader;
+pub use environment::environment;
+pub use fat::fat;
+pub use link::link;
+pub use manifest::manifest;
+pub use small::{frames, keys};
+pub use transport::{exchange, socket};
+pub use wire_json::wire_json;
+
+/// A fuzz target: takes an input, panics when a promise is broken.
+pub type Target = fn(&[u8]);
+
+/// Every target with its name.
+pub const TARGETS: [(&str, Target); 11] = [
+    ("archive_reader", archive_reader),
+    ("manifest", manifest),
+    ("apply", apply),
+    ("fat", fat),
+    ("environment", environment),
+    ("keys", keys),
+    ("frames", frames),
+    ("link", link),
+    ("wire_json", wire_json),
+    ("exchange", exchange),
+    ("socket", socket),
+];
