@@ -191,7 +191,7 @@ impl<T: Target> Applier<T> {
         let task = chosen.ok_or_else(|| Error::NoTask(prefix.clone()))?;
         let total = {
             let task = manifest.tasks.get(task).ok_or_else(|| Error::NoTask(prefix.clone()))?;
-            task::total_units(&manifest, task, self.options.unsafe_allowed)?
+            task::total_units(&manifest, task)?
         };
         self.work.progress.set_total(total);
         let report = ApplyReport {

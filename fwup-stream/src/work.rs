@@ -85,7 +85,7 @@ impl<T: Target> Work<T> {
         for call in list.calls(ListKind::Functions)? {
             let action = self.find(&call)?;
             let Run::Now(run) = action.run else {
-                return Err(not_here(action).into());
+                return Err(ActionError::NotInResource { function: action.name }.into());
             };
             self.with(|context| run(context, &call))?;
         }
@@ -153,7 +153,6 @@ impl<T: Target> Work<T> {
                     current.data = Some(DataRun::new(action.name, resource, sink)?);
                     return Ok(());
                 }
-                Run::Missing => return Err(not_here(action).into()),
             }
         }
         Ok(())
@@ -172,12 +171,5 @@ impl<T: Target> Work<T> {
             return Err(ActionError::Arguments { function, needed, given });
         }
         Ok(action)
-    }
-}
-
-fn not_here(action: &Action) -> ActionError {
-    match action.run {
-        Run::Missing => ActionError::Unsupported { what: action.name.to_owned() },
-        Run::Now(_) | Run::Data(_) => ActionError::NotInResource { function: action.name },
     }
 }

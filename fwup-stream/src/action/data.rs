@@ -7,6 +7,11 @@ use crate::trust::{Blake2b256, is_digest};
 
 /// Where a function puts the data.
 pub(crate) trait Sink: Send {
+    /// Hears how long the resource is, holes included, before its data come.
+    fn expect(&mut self, _length: u64) -> Result<(), ActionError> {
+        Ok(())
+    }
+
     /// Takes data that belong at `offset` of the resource. Offsets rise; what is left out is a hole.
     fn write(&mut self, context: &mut Context<'_>, offset: u64, data: &[u8]) -> Result<(), ActionError>;
 
@@ -42,11 +47,12 @@ impl DataRun {
     pub(crate) fn new(
         function: &'static str,
         resource: &FileResource,
-        sink: Box<dyn Sink>,
+        mut sink: Box<dyn Sink>,
     ) -> Result<Self, ActionError> {
         if !resource.blake2b_256.as_deref().is_some_and(is_digest) {
             return Err(ActionError::NoDigest { resource: resource.name.clone() });
         }
+        sink.expect(resource.full_length())?;
         Ok(Self {
             function,
             resource: resource.clone(),

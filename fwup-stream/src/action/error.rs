@@ -34,12 +34,6 @@ pub enum ActionError {
         /// Its name.
         function: String,
     },
-    /// The function exists, but not here.
-    #[error("{what} is not supported by this version of fwup-stream. Nothing was written.")]
-    Unsupported {
-        /// The function, with what about it.
-        what: String,
-    },
     /// The function got fewer arguments than it needs.
     #[error("{function} needs {needed} arguments, but the firmware gives it {given}")]
     Arguments {
@@ -146,6 +140,32 @@ pub enum ActionError {
         function: &'static str,
         /// The file.
         to: String,
+        /// The system's words.
+        reason: String,
+    },
+    /// A volume on raw flash cannot be opened.
+    #[error("ubi_volume_write can't open '{path}': {reason}")]
+    UbiOpen {
+        /// The volume.
+        path: String,
+        /// The system's words.
+        reason: String,
+    },
+    /// What should be a volume on raw flash is none.
+    #[error("UBI_IOCVOLUP failed on '{path}': {reason}. Check that it's a UBI volume (see /sys/class/ubi)")]
+    UbiVolume {
+        /// The path.
+        path: String,
+        /// What fwup's system call says of such a path.
+        reason: String,
+    },
+    /// The program that updates volumes on raw flash cannot be run.
+    #[error(
+        "can't run ubiupdatevol to update '{path}': {reason}. It comes with mtd-utils and BusyBox: install one."
+    )]
+    UbiProgram {
+        /// The volume.
+        path: String,
         /// The system's words.
         reason: String,
     },

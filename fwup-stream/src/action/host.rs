@@ -5,18 +5,17 @@ use std::fs::File;
 use std::io::{Seek, SeekFrom, Write};
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 
 use super::context::Context;
 use super::data::Sink;
 use super::error::ActionError;
+use super::feed::Feed;
 use crate::disk::BLOCK_BYTES;
 use crate::manifest::Call;
 
 /// Where the parameter for the next reboot goes when nothing else is set, in the order tried.
 const REBOOT_PARAM: [&str; 2] = ["/run/systemd/reboot-param", "/run/reboot-param"];
-/// Zeros for holes are piped in pieces of this many bytes.
-const ZEROS: usize = 16 * 1024;
 
 fn text<'a>(call: &Call<'a>) -> &'a str {
     call.args.first().map_or("", String::as_str)
@@ -94,63 +93,31 @@ impl Sink for PathSink {
 /// `pipe_write(CMD)`.
 pub(super) fn pipe(context: &mut Context<'_>, call: &Call<'_>) -> Result<Box<dyn Sink>, ActionError> {
     let command = text(call).to_owned();
-    let child = shell(context, &command).stdin(Stdio::piped()).spawn();
-    let child = child.map_err(|error| ActionError::Shell(error.to_string()))?;
-    Ok(Box::new(PipeSink { command, child, offset: 0 }))
+    let feed = Feed::start(&mut shell(context, &command));
+    let feed = feed.map_err(|error| ActionError::Shell(error.to_string()))?;
+    Ok(Box::new(PipeSink { command, feed }))
 }
 
 /// A command being fed; holes are zeros.
 struct PipeSink {
     command: String,
-    child: Child,
-    offset: u64,
-}
-
-impl PipeSink {
-    fn feed(&mut self, data: &[u8]) -> Result<(), ActionError> {
-        let written = self.child.stdin.as_mut().map(|pipe| pipe.write_all(data));
-        self.offset = self.offset.saturating_add(data.len() as u64);
-        match written {
-            Some(Ok(())) => Ok(()),
-            _ => Err(ActionError::Pipe(self.command.clone())),
-        }
-    }
-
-    fn fill_up_to(&mut self, offset: u64) -> Result<(), ActionError> {
-        let zeros = [0; ZEROS];
-        while self.offset < offset {
-            let here = usize::try_from(offset - self.offset).unwrap_or(ZEROS).min(ZEROS);
-            self.feed(zeros.get(..here).unwrap_or_default())?;
-        }
-        Ok(())
-    }
+    feed: Feed,
 }
 
 impl Sink for PipeSink {
     fn write(&mut self, _: &mut Context<'_>, offset: u64, data: &[u8]) -> Result<(), ActionError> {
-        self.fill_up_to(offset)?;
-        self.feed(data)
+        self.feed.write(offset, data).map_err(|_| ActionError::Pipe(self.command.clone()))
     }
 
     fn finish(&mut self, _: &mut Context<'_>, length: u64, _: u64) -> Result<(), ActionError> {
-        self.fill_up_to(length)?;
-        // Closing its input tells the command that this was all.
-        drop(self.child.stdin.take());
-        match self.child.wait() {
+        match self.feed.finish(length) {
             Ok(status) if status.success() => Ok(()),
-            _ => Err(ActionError::PipeStatus(self.command.clone())),
+            Ok(_) => Err(ActionError::PipeStatus(self.command.clone())),
+            Err(_) => Err(ActionError::Pipe(self.command.clone())),
         }
     }
 
     fn writes_holes(&self) -> bool {
         true
-    }
-}
-
-impl Drop for PipeSink {
-    /// Leaves no command behind when the update ends early. After a regular end there is nothing to do.
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
     }
 }

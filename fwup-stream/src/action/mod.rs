@@ -5,6 +5,7 @@ mod data;
 mod error;
 pub mod fat;
 mod fat_calls;
+mod feed;
 mod gpt;
 mod host;
 mod mbr;
@@ -13,6 +14,7 @@ mod message;
 mod raw;
 mod table;
 mod trim;
+mod ubi;
 pub(crate) mod uboot;
 
 pub use error::ActionError;

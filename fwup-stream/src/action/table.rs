@@ -6,7 +6,7 @@
 use super::context::Context;
 use super::data::Sink;
 use super::error::ActionError;
-use super::{fat_calls, gpt, host, mbr, memset, message, raw, trim, uboot};
+use super::{fat_calls, gpt, host, mbr, memset, message, raw, trim, ubi, uboot};
 use crate::manifest::{Call, FileResource, Manifest};
 
 /// A function of the format.
@@ -32,8 +32,6 @@ pub(crate) enum Run {
     Now(fn(&mut Context<'_>, &Call<'_>) -> Result<(), ActionError>),
     /// On the data of a resource as they stream by.
     Data(Begin),
-    /// Not in this version.
-    Missing,
 }
 
 /// What is known when the work is planned.
@@ -139,7 +137,13 @@ static ACTIONS: &[Action] = &[
         units: one_block,
         run: Run::Now(host::execute),
     },
-    Action { name: "ubi_volume_write", min_args: 1, needs_unsafe: true, units: nothing, run: Run::Missing },
+    Action {
+        name: "ubi_volume_write",
+        min_args: 1,
+        needs_unsafe: true,
+        units: full_length,
+        run: Run::Data(ubi::begin),
+    },
 ];
 
 /// Finds a function by its name.
