@@ -6,6 +6,7 @@ use crate::archive::{
     ArchiveEvent, ArchiveReader, ArchiveStart, EntryInfo, OpenedArchive, Purpose, SignatureState,
     StartProgress,
 };
+use crate::delta::Delta;
 use crate::disk::{CacheOptions, Target};
 use crate::error::Error;
 use crate::manifest::{Manifest, Task};
@@ -283,19 +284,17 @@ impl Running {
             return Ok(false);
         };
         let expected = resource.full_length();
+        let mut delta = None;
         if let Some(entry) = info.uncompressed_size
             && resource.length.len() <= 1
             && entry != expected
         {
-            let has_source =
-                event.delta_source_raw_offset.is_some() || event.delta_source_fat_offset.is_some();
-            return Err(if has_source {
-                Error::Delta(name)
-            } else {
-                Error::UnexpectedSize { resource: name, entry, expected }
-            });
+            delta = Delta::new(event, manifest.block_cache_size_mb)?;
+            if delta.is_none() {
+                return Err(Error::UnexpectedSize { resource: name, entry, expected });
+            }
         }
-        let current = work.begin(at, &event.calls, resource)?;
+        let current = work.begin(at, &event.calls, resource, delta)?;
         let wanted = current.wants_data();
         self.current = Some(current);
         Ok(wanted)

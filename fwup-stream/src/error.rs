@@ -2,6 +2,7 @@
 
 use crate::action::ActionError;
 use crate::archive::{ArchiveError, StartError};
+use crate::delta::DeltaFault;
 use crate::disk::DiskError;
 use crate::manifest::CallListError;
 
@@ -48,9 +49,6 @@ pub enum Error {
         /// Bytes of the resource.
         expected: u64,
     },
-    /// An entry is a delta, which this version cannot apply.
-    #[error("File '{0}' is a delta update, which is not supported by this version of fwup-stream")]
-    Delta(String),
     /// A function failed.
     #[error(transparent)]
     Action(#[from] ActionError),
@@ -76,7 +74,10 @@ pub enum Error {
     #[error("ZIP data length mismatch for {0}")]
     DataLength(String),
     /// An entry whose size differs from its resource is no delta either (verifying).
-    #[error("'{resource}' is {entry} bytes long instead of {expected}, and no VCDIFF delta: {reason}")]
+    #[error(
+        "xdelta3 error: '{resource}' is {entry} bytes long instead of {expected}, and no delta that can be used: \
+         {reason}"
+    )]
     NotADelta {
         /// The resource's name.
         resource: String,
@@ -85,7 +86,7 @@ pub enum Error {
         /// Bytes of the resource.
         expected: u64,
         /// What is wrong with its header.
-        reason: &'static str,
+        reason: DeltaFault,
     },
     /// The archive broke off.
     #[error("the archive broke off before its end")]

@@ -41,6 +41,7 @@
 //! * [`archive`] takes the container apart, [`manifest`] reads what the firmware says about itself and wants
 //!   done, [`trust`] checks signatures and digests.
 //! * [`action`] holds the functions of the format, one file for each family, and the file systems they need.
+//! * [`delta`] makes new content from old content and a delta.
 //! * [`disk`] is the destination: targets, and the cache that decides what is written when.
 //! * [`framing`] speaks to a program that drives the command, [`limits`] bounds what an archive can ask for.
 //!
@@ -49,6 +50,7 @@
 pub mod action;
 mod applier;
 pub mod archive;
+pub mod delta;
 pub mod disk;
 mod error;
 pub mod framing;

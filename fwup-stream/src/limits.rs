@@ -31,3 +31,10 @@ pub const UBOOT_BLOCKS_MAX: u64 = 8192;
 /// Bytes that all variables of a manifest may expand to: twenty times the largest manifest. Definitions
 /// that double themselves would otherwise fill the memory.
 pub const EXPANDED_MAX: usize = 1024 * 1024;
+
+/// Bytes of a delta's target window, as fwup allows (fw-format §12.3): decoding holds one in memory.
+pub const DELTA_WINDOW: usize = 64 * 1024 * 1024;
+
+/// Bytes that the data, instructions and addresses of a delta's window may have beyond what they make. A delta
+/// that is longer than its result has no use; encoders stay below but for a few bytes in each window.
+pub const DELTA_OVERHEAD: usize = 1024 * 1024;

@@ -6,19 +6,15 @@ use std::sync::Arc;
 use crate::archive::{
     ArchiveEvent, ArchiveReader, ArchiveStart, EntryInfo, Purpose, SignatureState, StartProgress,
 };
+use crate::delta::{DeltaFault, Header};
 use crate::error::Error;
 use crate::manifest::{FileResource, Manifest};
 use crate::names::resource_name;
 use crate::options::Variables;
 use crate::trust::{Blake2b256, PublicKey, is_digest};
 
-/// The beginning of a VCDIFF delta, with its version (RFC 3284 §4.1).
-const DELTA_MAGIC: [u8; 4] = [0xd6, 0xc3, 0xc4, 0x00];
-/// Header bits of a delta: a secondary compressor, a code table of its own.
-const DELTA_COMPRESSED: u8 = 1;
-const DELTA_CODE_TABLE: u8 = 2;
 /// Bytes of a delta's header that are looked at.
-const DELTA_HEADER: usize = 5;
+const DELTA_HEADER: usize = 16;
 
 /// Checks a whole archive: signature, manifest, and every resource's size and digest.
 pub struct Verifier {
@@ -221,19 +217,12 @@ impl Current {
 }
 
 /// A delta's content cannot be checked without its source, only its header. fwup lets an empty one pass.
-fn check_delta(header: &[u8]) -> Result<(), &'static str> {
+fn check_delta(header: &[u8]) -> Result<(), DeltaFault> {
     if header.is_empty() {
         return Ok(());
     }
-    if !DELTA_MAGIC.iter().zip(header).all(|(magic, byte)| magic == byte) {
-        return Err("its first bytes are others");
-    }
-    match header.get(DELTA_HEADER - 1) {
-        None => Err("its header is cut"),
-        Some(bits) if bits & DELTA_COMPRESSED != 0 => {
-            Err("it uses a secondary compressor (encode with -S none)")
-        }
-        Some(bits) if bits & DELTA_CODE_TABLE != 0 => Err("it uses a code table of its own"),
+    match Header::read(header)? {
         Some(_) => Ok(()),
+        None => Err(DeltaFault::BrokeOff),
     }
 }

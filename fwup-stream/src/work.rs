@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use crate::action::fat::Mounts;
 use crate::action::{self, Action, ActionError, Context, DataRun, Run, Settings};
+use crate::delta::Delta;
 use crate::disk::{CacheOptions, DiskError, SegmentCache, Target};
 use crate::error::Error;
 use crate::manifest::{Call, CallList, FileResource, ListKind, Manifest};
@@ -30,6 +31,8 @@ pub(crate) struct Current {
     /// The call that comes after the one at work.
     next: usize,
     data: Option<DataRun>,
+    /// What turns the bytes of the archive into the data, when they are a delta.
+    delta: Option<Box<Delta>>,
 }
 
 impl Current {
@@ -98,8 +101,9 @@ impl<T: Target> Work<T> {
         event: usize,
         list: &CallList,
         resource: &FileResource,
+        delta: Option<Delta>,
     ) -> Result<Current, Error> {
-        let mut current = Current { event, next: 0, data: None };
+        let mut current = Current { event, next: 0, data: None, delta: delta.map(Box::new) };
         self.step(&mut current, list, resource)?;
         Ok(current)
     }
@@ -107,7 +111,10 @@ impl<T: Target> Work<T> {
     /// Hands data to the function that waits for them.
     pub(crate) fn data(&mut self, current: &mut Current, data: &[u8]) -> Result<(), Error> {
         if let Some(run) = &mut current.data {
-            self.with(|context| run.write(context, data))?;
+            self.with(|context| match &mut current.delta {
+                Some(delta) => delta.apply(context, data, run),
+                None => run.write(context, data),
+            })?;
         }
         Ok(())
     }

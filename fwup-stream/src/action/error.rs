@@ -4,6 +4,7 @@ use super::fat::FatError;
 use super::gpt::GptError;
 use super::mbr::MbrError;
 use super::uboot::UbootError;
+use crate::delta::DeltaError;
 use crate::disk::{CipherError, DiskError};
 
 /// Why a function failed. Displays as fwup does where fwup has a text for it.
@@ -125,6 +126,21 @@ pub enum ActionError {
     /// The cipher or its key cannot be used.
     #[error(transparent)]
     Cipher(#[from] CipherError),
+    /// A delta is malformed or does not belong to its source.
+    #[error("xdelta3 error: {0}")]
+    Delta(DeltaError),
+    /// A delta refers to what is behind the end of its source.
+    #[error(
+        "xdelta tried to load outside of allowed byte range (0-{size}): offset: {offset}, count: {count}"
+    )]
+    DeltaRange {
+        /// Bytes of the source.
+        size: u64,
+        /// Where the bytes wanted begin.
+        offset: u64,
+        /// How many were wanted.
+        count: usize,
+    },
     /// A file of this system cannot be opened.
     #[error("{function} can't open '{path}'")]
     CannotOpen {

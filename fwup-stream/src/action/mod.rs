@@ -22,7 +22,8 @@ pub use gpt::GptError;
 pub use mbr::MbrError;
 pub use uboot::UbootError;
 
-pub(crate) use context::{Context, Settings, blocks};
+pub(crate) use context::{Context, Settings, blocks, bytes};
 pub(crate) use data::DataRun;
 pub(crate) use host::shell;
+pub(crate) use raw::cipher;
 pub(crate) use table::{Action, PlanContext, Run, find};

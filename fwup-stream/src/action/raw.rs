@@ -12,15 +12,15 @@ const CIPHER_LENGTH: usize = 32;
 const SECRET_LENGTH: usize = 128;
 
 pub(super) fn begin(_: &mut Context<'_>, call: &Call<'_>) -> Result<Box<dyn Sink>, ActionError> {
-    let cipher = cipher(call)?;
+    let cipher = cipher(call.args.iter().skip(1).flat_map(|argument| argument.split(',')))?;
     let start = bytes(call.args.first().map_or(0, |text| blocks(text)));
     Ok(Box::new(RawSink { start, cipher, block: [0; BLOCK], pending: None, scratch: Vec::new() }))
 }
 
-/// The cipher the options ask for, if any.
-fn cipher(call: &Call<'_>) -> Result<Option<BlockCipher>, ActionError> {
+/// The cipher that options like `cipher=NAME` and `secret=KEY` ask for, if any.
+pub(crate) fn cipher<'a>(options: impl Iterator<Item = &'a str>) -> Result<Option<BlockCipher>, ActionError> {
     let (mut cipher, mut secret) = (None, None);
-    for option in call.args.iter().skip(1).flat_map(|argument| argument.split(',')) {
+    for option in options {
         let (key, value) =
             option.split_once('=').ok_or_else(|| ActionError::ParameterValue(option.to_owned()))?;
         match key {

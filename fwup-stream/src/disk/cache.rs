@@ -207,6 +207,29 @@ impl<T: Target> SegmentCache<T> {
         }
     }
 
+    /// Reads a part of a segment, which gets into the cache only if it was there before.
+    fn read_part(&mut self, number: u64, inside: usize, out: &mut [u8]) -> Result<(), DiskError> {
+        let (usable, start) = (self.usable(number), number.saturating_mul(SEGMENT_BYTES));
+        if usable == 0 {
+            let offset = start.saturating_add(inside as u64);
+            return Err(DiskError::PastEnd { offset, end: self.media_bytes() });
+        }
+        if let Some(at) = self.position(number) {
+            self.complete(at)?;
+            let bytes = self.segments.get(at).and_then(|segment| segment.data.bytes().get(inside..));
+            copy(bytes.unwrap_or_default(), out);
+        } else if self.trimmed.contains(number) {
+            out.fill(0);
+        } else {
+            let mut scratch = self.scratch.take().unwrap_or_else(Buffer::new);
+            let outcome = read_segment(&mut self.target, number, scratch.bytes_mut(), usable);
+            copy(scratch.bytes().get(inside..).unwrap_or_default(), out);
+            self.scratch = Some(scratch);
+            outcome?;
+        }
+        Ok(())
+    }
+
     /// Makes all blocks of the segment known, from the medium unless it was trimmed.
     fn complete(&mut self, at: usize) -> Result<(), DiskError> {
         let Some(number) = self.segments.get(at).map(|segment| segment.number) else { return Ok(()) };
@@ -312,6 +335,19 @@ impl<T: Target> DiskIo for SegmentCache<T> {
         Ok(())
     }
 
+    fn read_uncached(&mut self, offset: u64, buffer: &mut [u8]) -> Result<(), DiskError> {
+        let (mut offset, mut buffer) = (offset, buffer);
+        while !buffer.is_empty() {
+            let (number, inside) = split(offset);
+            let here = buffer.len().min(SEGMENT - inside);
+            let (now, rest) = std::mem::take(&mut buffer).split_at_mut(here);
+            self.read_part(number, inside, now)?;
+            offset = offset.saturating_add(here as u64);
+            buffer = rest;
+        }
+        Ok(())
+    }
+
     fn write(&mut self, offset: u64, data: &[u8], streamed: bool) -> Result<(), DiskError> {
         if let Some(offset) = self.failed {
             return Err(DiskError::Write { offset });
@@ -391,6 +427,13 @@ fn read_segment<T: Target>(
         rest.fill(0);
     }
     Ok(())
+}
+
+/// Copies as many bytes as there is room for.
+fn copy(from: &[u8], to: &mut [u8]) {
+    if let Some(from) = from.get(..to.len()) {
+        to.copy_from_slice(from);
+    }
 }
 
 /// The segment that holds the byte, and the byte's place in it.

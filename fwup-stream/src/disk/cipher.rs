@@ -1,7 +1,8 @@
 //! Encryption of blocks as dm-crypt does it in the two modes fwup knows (fw-format §11.2).
 
 use aes::Aes256;
-use aes::cipher::{Array, BlockModeEncrypt, InnerIvInit, KeyInit};
+use aes::cipher::consts::U16;
+use aes::cipher::{Array, BlockModeDecrypt, BlockModeEncrypt, InnerIvInit, KeyInit};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use xts_mode::{Xts128, get_tweak_default};
@@ -56,18 +57,35 @@ impl BlockCipher {
         for (block, number) in data.chunks_exact_mut(BLOCK).zip(first..) {
             match self {
                 Self::Cbc(key) => {
-                    let mut iv = [0; 16];
-                    // The number wraps around at 32 bits.
-                    for (place, byte) in iv.iter_mut().zip(number.to_le_bytes().into_iter().take(4)) {
-                        *place = byte;
-                    }
                     let (chunks, _) = Array::slice_as_chunks_mut(block);
-                    cbc::Encryptor::inner_iv_init((**key).clone(), &Array(iv)).encrypt_blocks(chunks);
+                    cbc::Encryptor::inner_iv_init((**key).clone(), &iv(number)).encrypt_blocks(chunks);
                 }
                 Self::Xts(keys) => keys.encrypt_sector(block, get_tweak_default(u128::from(number))),
             }
         }
     }
+
+    /// Decrypts whole blocks in place; the first has this number.
+    pub(crate) fn decrypt(&self, first: u64, data: &mut [u8]) {
+        for (block, number) in data.chunks_exact_mut(BLOCK).zip(first..) {
+            match self {
+                Self::Cbc(key) => {
+                    let (chunks, _) = Array::slice_as_chunks_mut(block);
+                    cbc::Decryptor::inner_iv_init((**key).clone(), &iv(number)).decrypt_blocks(chunks);
+                }
+                Self::Xts(keys) => keys.decrypt_sector(block, get_tweak_default(u128::from(number))),
+            }
+        }
+    }
+}
+
+/// The IV of a block in CBC mode: its number, which wraps around at 32 bits.
+fn iv(number: u64) -> Array<u8, U16> {
+    let mut iv = [0; 16];
+    for (place, byte) in iv.iter_mut().zip(number.to_le_bytes().into_iter().take(4)) {
+        *place = byte;
+    }
+    Array(iv)
 }
 
 fn from_hex<const N: usize>(text: &str) -> Option<[u8; N]> {

@@ -58,6 +58,12 @@ pub trait DiskIo {
     /// Fills `buffer` from byte `offset`. Past the end of a regular file reads zeros.
     fn read(&mut self, offset: u64, buffer: &mut [u8]) -> Result<(), DiskError>;
 
+    /// Reads like [`read`](Self::read) what is read once and in large parts: leaves the cache as it is. What
+    /// lies beyond the end of a device reads as zeros, as long as the read begins in a segment before it.
+    fn read_uncached(&mut self, offset: u64, buffer: &mut [u8]) -> Result<(), DiskError> {
+        self.read(offset, buffer)
+    }
+
     /// Writes `data` at byte `offset`. A `streamed` write lets a segment go to the medium as soon as
     /// streamed writes alone have filled it; any other write waits for the flush.
     fn write(&mut self, offset: u64, data: &[u8], streamed: bool) -> Result<(), DiskError>;

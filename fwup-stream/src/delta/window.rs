@@ -1,0 +1,369 @@
+//! One window of a delta: its header, and carrying out its instructions (RFC 3284 §4.2, §5).
+
+use std::ops::Range;
+
+use simd_adler32::Adler32;
+
+use super::addresses::AddressCache;
+use super::codes::{Code, Kind, codes};
+use super::error::{DecodeError, DeltaError, DeltaFault};
+use super::header::byte;
+use super::section::{Section, make_room};
+use super::source::Source;
+use super::varint;
+use crate::limits::{DATA_PIECE, DELTA_OVERHEAD, DELTA_WINDOW};
+
+const SOURCE: u8 = 1;
+const TARGET: u8 = 2;
+/// xdelta3's addition to the standard.
+const CHECKSUM: u8 = 4;
+
+/// What the header of a window says.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct WindowHeader {
+    /// Where the source segment begins, and how long it is.
+    source: (u64, u64),
+    /// Bytes the window makes.
+    target: usize,
+    /// Bytes of its sections: data, instructions, addresses.
+    sections: [usize; 3],
+    checksum: Option<u32>,
+}
+
+impl WindowHeader {
+    /// Reads the header of a window; `None` when more bytes are needed. What follows it is not looked at.
+    pub(super) fn read(mut bytes: &[u8]) -> Result<Option<Self>, DeltaFault> {
+        let rest = &mut bytes;
+        let Some(bits) = byte(rest) else { return Ok(None) };
+        if bits & !(SOURCE | TARGET | CHECKSUM) != 0 {
+            return Err(DeltaFault::WindowBits(bits));
+        }
+        if bits & TARGET != 0 {
+            return Err(DeltaFault::TargetSource);
+        }
+        let mut source = (0, 0);
+        if bits & SOURCE != 0 {
+            let Some(length) = varint::take(rest)? else { return Ok(None) };
+            let Some(offset) = varint::take(rest)? else { return Ok(None) };
+            // Target bytes are addressed right behind the segment.
+            let end = offset.max(DELTA_WINDOW as u64).checked_add(length);
+            end.ok_or(DeltaFault::SourceSegment { offset, length })?;
+            source = (offset, length);
+        }
+        let Some(announced) = varint::take(rest)? else { return Ok(None) };
+        let before = rest.len();
+        let Some(target) = varint::take(rest)? else { return Ok(None) };
+        let fits = usize::try_from(target).ok().filter(|target| *target <= DELTA_WINDOW);
+        let target = fits.ok_or(DeltaFault::WindowSize(target))?;
+        let Some(compressed) = byte(rest) else { return Ok(None) };
+        if compressed != 0 {
+            return Err(DeltaFault::DeltaIndicator(compressed));
+        }
+        let mut lengths = [0; 3];
+        for length in &mut lengths {
+            let Some(number) = varint::take(rest)? else { return Ok(None) };
+            *length = number;
+        }
+        let total = lengths.iter().fold(0, |total: u64, length| total.saturating_add(*length));
+        let wasteful = DeltaFault::Sections { sections: total, target: target as u64 };
+        if total > target as u64 + DELTA_OVERHEAD as u64 {
+            return Err(wasteful);
+        }
+        let mut sections = [0; 3];
+        for (section, length) in sections.iter_mut().zip(lengths) {
+            *section = usize::try_from(length).map_err(|_| wasteful.clone())?;
+        }
+        let mut checksum = None;
+        if bits & CHECKSUM != 0 {
+            let Some((four, after)) = rest.split_first_chunk() else { return Ok(None) };
+            checksum = Some(u32::from_be_bytes(*four));
+            *rest = after;
+        }
+        let parts = total + (before - rest.len()) as u64;
+        if announced != parts {
+            return Err(DeltaFault::EncodingLength { announced, parts });
+        }
+        Ok(Some(Self { source, target, sections, checksum }))
+    }
+}
+
+/// An instruction, or what is left of it.
+#[derive(Clone, Copy, Debug)]
+struct Instruction {
+    what: What,
+    left: usize,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum What {
+    Add,
+    Run(u8),
+    /// From this address on, counted from the start of the source segment.
+    Copy(u64),
+}
+
+/// The window at work. Its memory is used again for the next one.
+pub(super) struct Window {
+    header: WindowHeader,
+    data: Section,
+    instructions: Section,
+    addresses: Section,
+    cache: AddressCache,
+    /// The second half of the instruction code at work.
+    second: Option<Code>,
+    current: Option<Instruction>,
+    target: Vec<u8>,
+    /// Bytes of the target that were handed out, and those that can be.
+    given: usize,
+    ready: usize,
+    /// The checksum of so many bytes.
+    sum: Adler32,
+    summed: usize,
+    /// The part of the source used last, in pieces.
+    part: Option<u64>,
+    /// Whole pieces wait to be handed out before another part of the source is read.
+    source_moves: bool,
+}
+
+impl Window {
+    pub(super) fn new() -> Self {
+        Self {
+            header: WindowHeader::default(),
+            data: Section::default(),
+            instructions: Section::default(),
+            addresses: Section::default(),
+            cache: AddressCache::new(),
+            second: None,
+            current: None,
+            target: Vec::new(),
+            given: 0,
+            ready: 0,
+            sum: Adler32::new(),
+            summed: 0,
+            part: None,
+            source_moves: false,
+        }
+    }
+
+    /// Begins the next window.
+    pub(super) fn begin(&mut self, header: WindowHeader) {
+        let [data, instructions, addresses] = header.sections;
+        self.data.begin(data);
+        self.instructions.begin(instructions);
+        self.addresses.begin(addresses);
+        self.cache.clear();
+        self.second = None;
+        self.current = None;
+        self.target.clear();
+        (self.given, self.ready, self.summed) = (0, 0, 0);
+        self.sum = Adler32::new();
+        self.header = header;
+    }
+
+    /// Takes the sections in; says whether they are complete.
+    pub(super) fn fill(&mut self, input: &mut &[u8]) -> bool {
+        self.data.fill(input) && self.instructions.fill(input) && self.addresses.fill(input)
+    }
+
+    /// Whether everything was made and handed out.
+    pub(super) fn is_done(&self) -> bool {
+        self.given == self.header.target
+    }
+
+    /// The bytes made, of which a range was handed out.
+    pub(super) fn target(&self) -> &[u8] {
+        &self.target
+    }
+
+    /// Makes the next piece and says where it is.
+    ///
+    /// As in fwup, which can be seen in what a delta that fails leaves behind: what is made is handed out in
+    /// whole pieces, when another part of the source is needed. The rest waits for the checksum.
+    pub(super) fn produce<S: Source>(&mut self, source: &mut S) -> Result<Range<usize>, Stop<S::Error>> {
+        if self.given == self.ready {
+            self.ready = self.make(source)?;
+        }
+        let piece = self.given..self.ready.min(self.given + DATA_PIECE);
+        self.given = piece.end;
+        Ok(piece)
+    }
+
+    /// Carries instructions out until something can be handed out, and says up to where.
+    fn make<S: Source>(&mut self, source: &mut S) -> Result<usize, Stop<S::Error>> {
+        while self.target.len() < self.header.target {
+            let instruction = self
+                .next()?
+                .ok_or(DeltaFault::TargetLength { made: self.target.len(), expected: self.header.target })?;
+            // The checksum is brought up to date while what it is over is still in the processor's cache.
+            let limit = self.header.target.min(self.summed + DATA_PIECE);
+            self.carry_out(instruction, limit, source)?;
+            if self.target.len() == limit {
+                self.add_to_sum();
+            }
+            if self.source_moves {
+                self.source_moves = false;
+                let waiting = self.target.len() - self.given;
+                return Ok(self.target.len() - waiting % DATA_PIECE);
+            }
+        }
+        self.check_end()?;
+        Ok(self.target.len())
+    }
+
+    fn add_to_sum(&mut self) {
+        if self.header.checksum.is_some() {
+            self.sum.write(self.target.get(self.summed..).unwrap_or_default());
+        }
+        self.summed = self.target.len();
+    }
+
+    /// Nothing may be left over, and the checksum must be right.
+    fn check_end(&mut self) -> Result<(), DeltaFault> {
+        // What makes nothing may still follow.
+        while self.next()?.is_some() {}
+        let (data, addresses) = (self.data.left(), self.addresses.left());
+        if data > 0 || addresses > 0 {
+            return Err(DeltaFault::LeftOver { data, addresses });
+        }
+        match self.header.checksum {
+            Some(checksum) if checksum != self.sum.finish() => Err(DeltaFault::Checksum),
+            _ => Ok(()),
+        }
+    }
+
+    /// The instruction to go on with; `None` when there are no more.
+    fn next(&mut self) -> Result<Option<Instruction>, DeltaFault> {
+        if let Some(instruction) = self.current.take() {
+            return Ok(Some(instruction));
+        }
+        let code = if let Some(code) = self.second.take() {
+            code
+        } else {
+            let Some(byte) = self.instructions.byte() else { return Ok(None) };
+            let [first, second] = codes(byte);
+            self.second = (second.kind != Kind::NoOp).then_some(second);
+            first
+        };
+        let size = match code.size {
+            0 => self.instructions.number()?.ok_or(DeltaFault::Instructions)?,
+            size => u64::from(size),
+        };
+        let room = self.header.target - self.target.len();
+        let left = usize::try_from(size).ok().filter(|size| *size <= room);
+        let left = left.ok_or(DeltaFault::TargetOverflow { size, room })?;
+        let what = match code.kind {
+            Kind::Add | Kind::NoOp => What::Add,
+            Kind::Run => What::Run(self.data.byte().ok_or(DeltaFault::Data)?),
+            Kind::Copy => {
+                let here = self.header.source.1 + self.target.len() as u64;
+                What::Copy(self.cache.take(&mut self.addresses, code.mode, here)?)
+            }
+        };
+        Ok(Some(Instruction { what, left }))
+    }
+
+    /// Carries out an instruction until the target is `limit` bytes long, or until what was made should be
+    /// handed out before the source is read further.
+    fn carry_out<S: Source>(
+        &mut self,
+        mut instruction: Instruction,
+        limit: usize,
+        source: &mut S,
+    ) -> Result<(), Stop<S::Error>> {
+        while instruction.left > 0 && self.target.len() < limit && !self.source_moves {
+            let wanted = instruction.left.min(limit - self.target.len());
+            make_room(&mut self.target, wanted, self.header.target);
+            let made = match &mut instruction.what {
+                What::Add => {
+                    self.target.extend_from_slice(self.data.take(wanted).ok_or(DeltaFault::Data)?);
+                    wanted
+                }
+                What::Run(byte) => {
+                    self.target.resize(self.target.len() + wanted, *byte);
+                    wanted
+                }
+                What::Copy(address) => {
+                    let (_, length) = self.header.source;
+                    let made = match length.checked_sub(*address) {
+                        None | Some(0) => self.copy_target(*address - length, wanted)?,
+                        Some(left) => self.copy_source(*address, left, wanted, source)?,
+                    };
+                    *address += made as u64;
+                    made
+                }
+            };
+            instruction.left -= made;
+        }
+        if instruction.left > 0 {
+            self.current = Some(instruction);
+        }
+        Ok(())
+    }
+
+    /// Copies up to `wanted` bytes of the source segment and says how many: none only if what was made should
+    /// be handed out first.
+    fn copy_source<S: Source>(
+        &mut self,
+        address: u64,
+        left: u64,
+        wanted: usize,
+        source: &mut S,
+    ) -> Result<usize, Stop<S::Error>> {
+        let place = self.header.source.0 + address;
+        let (part, inside) = (place / DATA_PIECE as u64, place % DATA_PIECE as u64);
+        if self.part != Some(part) {
+            if self.target.len() - self.given >= DATA_PIECE {
+                self.source_moves = true;
+                return Ok(0);
+            }
+            self.part = Some(part);
+        }
+        let bytes = source.bytes_at(place).map_err(Stop::Source)?;
+        let most = usize::try_from(left.min(DATA_PIECE as u64 - inside)).unwrap_or(usize::MAX);
+        let count = wanted.min(most).min(bytes.len());
+        if count == 0 {
+            return Err(DeltaFault::SourceEnd(place).into());
+        }
+        self.target.extend_from_slice(bytes.get(..count).unwrap_or_default());
+        Ok(count)
+    }
+
+    /// Copies bytes of the target. A copy that runs into what it makes repeats it: each round there is twice
+    /// as much to copy.
+    fn copy_target(&mut self, start: u64, wanted: usize) -> Result<usize, DeltaFault> {
+        let here = self.target.len() as u64;
+        let start = usize::try_from(start).ok().filter(|start| *start < self.target.len());
+        // An address is checked when it is read, so there is something to copy.
+        let start = start.ok_or(DeltaFault::Address { address: here, here })?;
+        let mut left = wanted;
+        while left > 0 {
+            let count = left.min(self.target.len() - start);
+            self.target.extend_from_within(start..start + count);
+            left -= count;
+        }
+        Ok(wanted)
+    }
+}
+
+/// Why a window could not go on.
+#[derive(Debug)]
+pub(super) enum Stop<E> {
+    Fault(DeltaFault),
+    Source(E),
+}
+
+impl<E> From<DeltaFault> for Stop<E> {
+    fn from(fault: DeltaFault) -> Self {
+        Self::Fault(fault)
+    }
+}
+
+impl<E> Stop<E> {
+    /// Adds where it happened.
+    pub(super) fn at(self, window: u64, at: u64) -> DecodeError<E> {
+        match self {
+            Self::Fault(fault) => DeltaError::new(fault, window, at).into(),
+            Self::Source(error) => DecodeError::Source(error),
+        }
+    }
+}
