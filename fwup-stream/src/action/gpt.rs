@@ -183,7 +183,10 @@ fn guid_bytes(text: &str) -> Option<[u8; 16]> {
         return None;
     }
     let digits: String = text.split('-').collect();
-    let value = u128::from_str_radix(&digits, 16).ok().filter(|_| digits.len() == 32)?;
+    if digits.len() != 32 || !digits.bytes().all(|digit| digit.is_ascii_hexdigit()) {
+        return None;
+    }
+    let value = u128::from_str_radix(&digits, 16).ok()?;
     let mut bytes = value.to_be_bytes();
     for (start, end) in [(0, 4), (4, 6), (6, 8)] {
         bytes.get_mut(start..end)?.reverse();

@@ -24,6 +24,9 @@ const CHS_MAX: u32 = 63 * 255 * 1023;
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum MbrError {
+    /// A partition has a number that no table has room for.
+    #[error("partition must be numbered 0 through 11")]
+    Number,
     /// The first block is no number.
     #[error("error parsing partition {0}'s block offset")]
     OffsetText(u32),

@@ -92,8 +92,11 @@ pub(super) fn clear(context: &mut Context<'_>, call: &Call<'_>) -> Result<(), Ac
 /// `uboot_recover(ENV)`: clears only what cannot be read.
 pub(super) fn recover(context: &mut Context<'_>, call: &Call<'_>) -> Result<(), ActionError> {
     let place = Place::of_call(context, call, "uboot_recover")?;
-    if place.read(context.disk).is_err() {
-        place.write_anew(context.disk)?;
+    match place.read(context.disk) {
+        Ok(_) => {}
+        // What a failing medium hides may be sound.
+        Err(UbootError::Disk(error)) => return Err(UbootError::Disk(error).into()),
+        Err(_) => place.write_anew(context.disk)?,
     }
     context.done(place.weight());
     Ok(())

@@ -1,5 +1,7 @@
 //! What a `meta.conf` says, as plain data.
 
+use std::fmt;
+
 /// A parsed `meta.conf`.
 #[derive(Clone, Debug, PartialEq, Default)]
 pub struct Manifest {
@@ -163,7 +165,7 @@ pub struct Task {
 }
 
 /// What to do with a file of the archive.
-#[derive(Clone, Debug, PartialEq, Default)]
+#[derive(Clone, PartialEq, Default)]
 pub struct OnResource {
     /// The resource's name.
     pub resource: String,
@@ -183,8 +185,41 @@ pub struct OnResource {
 
 /// A flat list of calls as it stands in the text: a count, then that many strings, again and again
 /// (fw-format §3.5). Kept flat because a malformed list is an error only when it is used.
-#[derive(Clone, Debug, PartialEq, Default)]
+#[derive(Clone, PartialEq, Default)]
 pub struct CallList(pub Vec<String>);
+
+impl fmt::Debug for CallList {
+    /// Shows the list without the keys that `raw_write` is given.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("CallList")
+            .field(&self.0.iter().map(|text| without_secret(text)).collect::<Vec<_>>())
+            .finish()
+    }
+}
+
+impl fmt::Debug for OnResource {
+    /// Shows everything but the key that decrypts a delta's source.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("OnResource")
+            .field("resource", &self.resource)
+            .field("calls", &self.calls)
+            .field("delta_source_raw_offset", &self.delta_source_raw_offset)
+            .field("delta_source_raw_count", &self.delta_source_raw_count)
+            .field("delta_source_raw_options", &self.delta_source_raw_options.as_deref().map(without_secret))
+            .field("delta_source_fat_offset", &self.delta_source_fat_offset)
+            .field("delta_source_fat_path", &self.delta_source_fat_path)
+            .finish()
+    }
+}
+
+/// The text up to the value of a `secret=` option.
+fn without_secret(text: &str) -> String {
+    const OPTION: &str = "secret=";
+    match text.to_ascii_lowercase().find(OPTION).and_then(|at| text.get(..at + OPTION.len())) {
+        Some(shown) => format!("{shown}(hidden)"),
+        None => text.to_owned(),
+    }
+}
 
 impl Manifest {
     /// Returns the file resource of that name.

@@ -89,6 +89,9 @@ impl Layout {
 impl Slot {
     fn new(partition: &MbrPartition) -> Result<Self, MbrError> {
         let number = partition.number;
+        if number > *LOGICAL.end() {
+            return Err(MbrError::Number);
+        }
         let text = &partition.block_offset;
         let (offset, rest, _) = number::parse(text);
         if !rest.is_empty() {

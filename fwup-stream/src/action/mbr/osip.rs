@@ -8,16 +8,18 @@ use crate::manifest::Osip;
 const HEADER: u16 = 32;
 /// Bytes of one image.
 const IMAGE: u16 = 24;
+/// Images there is room for.
+const IMAGES: u8 = 15;
 /// Where the checksum is.
 const CHECKSUM: usize = 7;
 
 /// The bytes at the start of block 0.
 pub(super) fn header(osip: &Osip) -> Result<Vec<u8>, MbrError> {
-    let images = osip.images.iter().map(|image| image.number + 1).max().unwrap_or(0);
-    let images = u8::try_from(images)
-        .ok()
-        .filter(|images| *images <= 15)
-        .ok_or(MbrError::Osip { what: "image number", value: i64::from(images) - 1 })?;
+    let last = osip.images.iter().map(|image| image.number).max();
+    let images = last.map_or(Some(0), |last| u8::try_from(last).ok()?.checked_add(1));
+    let images = images
+        .filter(|images| *images <= IMAGES)
+        .ok_or(MbrError::Osip { what: "image number", value: i64::from(last.unwrap_or_default()) })?;
     let size = HEADER + IMAGE * u16::from(images);
     let mut out = b"$OS$\0".to_vec();
     out.extend([byte("osip-minor", osip.minor)?, byte("osip-major", osip.major)?, 0]);
