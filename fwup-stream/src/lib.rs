@@ -1,4 +1,4 @@
-//! Applies, verifies and reads `.fw` firmware archives as they stream in, with the results of `fwup` 1.16.0.
+//! Applies, verifies, reads and creates `.fw` firmware archives, with the results of `fwup` 1.16.0.
 //!
 //! An archive's bytes go in, in pieces of any size; a written destination comes out. Firmware is never held
 //! whole, neither in memory nor on spare storage.
@@ -38,6 +38,7 @@
 //! * [`Applier`] applies an archive to a [`disk::Target`]: a [`disk::FileTarget`], a [`disk::MemoryTarget`] or
 //!   your own. [`ApplyOptions`] says how, [`ApplyEvent`] tells what happens, [`Error`] why it cannot be.
 //! * [`Verifier`] checks a whole archive without writing anything.
+//! * [`create::Builder`] makes an archive from a configuration, [`create::Signer`] signs one.
 //! * [`archive`] takes the container apart, [`manifest`] reads what the firmware says about itself and wants
 //!   done, [`trust`] checks signatures and digests.
 //! * [`action`] holds the functions of the format, one file for each family, and the file systems they need.
@@ -50,6 +51,7 @@
 pub mod action;
 mod applier;
 pub mod archive;
+pub mod create;
 pub mod delta;
 pub mod disk;
 mod error;

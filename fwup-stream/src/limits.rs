@@ -38,3 +38,31 @@ pub const DELTA_WINDOW: usize = 64 * 1024 * 1024;
 /// Bytes that the data, instructions and addresses of a delta's window may have beyond what they make. A delta
 /// that is longer than its result has no use; encoders stay below but for a few bytes in each window.
 pub const DELTA_OVERHEAD: usize = 1024 * 1024;
+
+/// Configuration files included within each other, as in the reference's parser. What includes itself ends
+/// here.
+pub const INCLUDE_DEPTH: usize = 10;
+
+/// Configuration files included in all: far more than anyone has, so that files that include each other
+/// twice end soon.
+pub const INCLUDES: usize = 1000;
+
+/// Bytes of a configuration with all it includes: hundreds of times the largest manifest.
+pub const CONFIGURATION_BYTES: usize = 16 * 1024 * 1024;
+
+/// Writes of the last act whose order is kept inside one segment of 128 KiB. A partition table and some boot
+/// variables fit; more is the content of files, where order helps nobody and every sync costs time.
+pub const ACTS_IN_SEGMENT: usize = 4;
+
+/// Pairs of redundant records whose order of writing is kept. A manifest has room for far fewer.
+pub const RECORD_PAIRS: usize = 1024;
+
+/// Lengths in the list of a resource made with its holes, before the rest counts as data, as in the
+/// reference.
+pub const SPARSE_PIECES: usize = 254;
+
+/// Bytes of a resource's name when an archive is made, as in the reference.
+pub const CREATED_NAME_MAX: usize = 506;
+
+/// Entries of an archive to sign: more than fit in a manifest.
+pub const SIGN_ENTRIES: usize = 10_000;

@@ -51,6 +51,47 @@ pub enum GptError {
     /// There is no partition.
     #[error("empty partition table?")]
     Empty,
+    /// Two partitions claim the same blocks (while an archive is made).
+    #[error(
+        "partitions {first} (blocks {first_start} to {first_end}) and {second} (blocks {second_start} to \
+         {second_end}) overlap"
+    )]
+    Overlap {
+        /// The one's number.
+        first: u32,
+        /// Its first block.
+        first_start: u64,
+        /// The block behind it.
+        first_end: u64,
+        /// The other's number.
+        second: u32,
+        /// Its first block.
+        second_start: u64,
+        /// The block behind it.
+        second_end: u64,
+    },
+}
+
+/// Tells what is wrong with a table before it is used: while an archive is made.
+pub(crate) fn check(gpt: &Gpt) -> Result<(), GptError> {
+    Tables::new(gpt, 0)?;
+    let slots = gpt.partitions.iter().map(Slot::new).collect::<Result<Vec<_>, _>>()?;
+    for (at, slot) in slots.iter().enumerate() {
+        for other in slots.iter().skip(at + 1) {
+            let (end, other_end) = (slot.offset + slot.count, other.offset + other.count);
+            if slot.offset < other_end && other.offset < end {
+                return Err(GptError::Overlap {
+                    first: slot.from.number,
+                    first_start: slot.offset,
+                    first_end: end,
+                    second: other.from.number,
+                    second_start: other.offset,
+                    second_end: other_end,
+                });
+            }
+        }
+    }
+    Ok(())
 }
 
 pub(super) fn units(plan: &PlanContext<'_>, call: &Call<'_>) -> Result<u64, ActionError> {
@@ -159,10 +200,9 @@ impl<'a> Slot<'a> {
             // One block less than would fit, as fwup does.
             count = blocks - COPY_BLOCKS - 1 - self.offset;
         }
-        let (flags, rest, fits) = number::parse(&from.flags);
-        if !rest.is_empty() && !from.flags.is_empty() || !fits {
-            return Err(GptError::Flags(from.number));
-        }
+        // 64 bits without a sign: the highest are in use.
+        let flags = if from.flags.is_empty() { Some(0) } else { number::unsigned(&from.flags) };
+        let flags = flags.ok_or(GptError::Flags(from.number))?;
         let mut entry = guid_bytes(&from.kind).ok_or(GptError::Kind(from.number))?.to_vec();
         entry.extend(guid_bytes(&from.guid).ok_or(GptError::PartitionGuid(from.number))?);
         entry.extend(self.offset.to_le_bytes());

@@ -94,6 +94,12 @@ pub enum MbrError {
     },
 }
 
+/// Tells what is wrong with a table before it is used: while an archive is made. The boot code and the
+/// signature, which may be known only later, are checked when they are.
+pub(crate) fn check(mbr: &Mbr) -> Result<(), MbrError> {
+    boot_block(mbr, &Layout::new(mbr, 0)?).map(|_| ())
+}
+
 pub(super) fn run(context: &mut Context<'_>, call: &Call<'_>) -> Result<(), ActionError> {
     let name = call.args.first().map_or("", String::as_str);
     let mbr = context.manifest.mbr(name).ok_or_else(|| ActionError::Reference {

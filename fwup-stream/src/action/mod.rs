@@ -24,6 +24,8 @@ pub use uboot::UbootError;
 
 pub(crate) use context::{Context, Settings, blocks, bytes};
 pub(crate) use data::DataRun;
+pub(crate) use gpt::check as check_gpt;
 pub(crate) use host::shell;
+pub(crate) use mbr::check as check_mbr;
 pub(crate) use raw::cipher;
 pub(crate) use table::{Action, PlanContext, Run, find};

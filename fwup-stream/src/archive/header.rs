@@ -1,7 +1,7 @@
 //! The local file header of an entry.
 
 /// Bytes of a local header before its name, the signature word included.
-pub(super) const FIXED_LENGTH: usize = 30;
+pub(crate) const FIXED_LENGTH: usize = 30;
 
 /// Bit 0: the data are encrypted.
 const FLAG_ENCRYPTED: u16 = 1;
@@ -34,7 +34,7 @@ pub struct EntryInfo {
 
 /// The fields of a local header.
 #[derive(Clone, Debug, Default)]
-pub(super) struct LocalHeader {
+pub(crate) struct LocalHeader {
     /// Bytes of the name.
     pub name_length: usize,
     /// Bytes of the extra fields.
@@ -60,7 +60,7 @@ pub(super) struct LocalHeader {
 
 impl LocalHeader {
     /// Reads the fixed part, the signature word included.
-    pub(super) fn parse(fixed: &[u8]) -> Option<Self> {
+    pub(crate) fn parse(fixed: &[u8]) -> Option<Self> {
         let u16_at = |at| le(fixed, at, 2).and_then(|value| u16::try_from(value).ok());
         let flags = u16_at(6)?;
         Some(Self {
@@ -79,7 +79,7 @@ impl LocalHeader {
     }
 
     /// Reads the extra fields. Unknown ones are passed over; `None` when they do not fit together.
-    pub(super) fn read_extra(&mut self, mut extra: &[u8]) -> Option<()> {
+    pub(crate) fn read_extra(&mut self, mut extra: &[u8]) -> Option<()> {
         // Some writers pad with zeros that are too short for a field.
         while extra.len() >= 4 {
             let id = u16::try_from(le(extra, 0, 2)?).ok()?;
@@ -99,7 +99,7 @@ impl LocalHeader {
     }
 
     /// Returns what callers see of the header.
-    pub(super) fn info(&self, name: &[u8]) -> EntryInfo {
+    pub(crate) fn info(&self, name: &[u8]) -> EntryInfo {
         let mut name = String::from_utf8_lossy(name).into_owned();
         if self.dos {
             name = name.replace('\\', "/");
@@ -128,7 +128,7 @@ impl LocalHeader {
 }
 
 /// Reads a little-endian number of up to 8 bytes.
-pub(super) fn le(bytes: &[u8], at: usize, length: usize) -> Option<u64> {
+pub(crate) fn le(bytes: &[u8], at: usize, length: usize) -> Option<u64> {
     let field = bytes.get(at..)?.get(..length)?;
     Some(field.iter().rev().fold(0, |value, byte| value << 8 | u64::from(*byte)))
 }

@@ -33,7 +33,7 @@ fn resource(section: &Section) -> FileResource {
     }
 }
 
-fn mbr(section: &Section) -> Mbr {
+pub(super) fn mbr(section: &Section) -> Mbr {
     Mbr {
         name: section.title.clone(),
         bootstrap_code: section.text("bootstrap-code"),
@@ -73,7 +73,7 @@ fn mbr_partition(section: &Section) -> MbrPartition {
     }
 }
 
-fn gpt(section: &Section) -> Gpt {
+pub(super) fn gpt(section: &Section) -> Gpt {
     Gpt {
         name: section.title.clone(),
         guid: section.text("guid"),

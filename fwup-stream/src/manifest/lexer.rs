@@ -36,20 +36,20 @@ impl Token {
 }
 
 /// Cuts a text into tokens.
-pub(super) struct Lexer<'a> {
-    rest: &'a [u8],
+pub(super) struct Lexer<'t, 'v> {
+    rest: &'t [u8],
     line: usize,
-    pub variables: Variables<'a>,
+    pub variables: Variables<'v>,
 }
 
-impl<'a> Lexer<'a> {
+impl<'t, 'v> Lexer<'t, 'v> {
     /// Makes a lexer at the start of `text`, which ends at its first NUL.
-    pub(super) fn new(text: &'a [u8], variables: Variables<'a>) -> Self {
+    pub(super) fn new(text: &'t [u8], variables: Variables<'v>) -> Self {
         let rest = text.split(|byte| *byte == 0).next().unwrap_or_default();
         Self { rest, line: 1, variables }
     }
 
-    /// Returns the number of the present line, from 1.
+    /// Returns the number of the present line as the reference counts, from 1.
     pub(super) fn line(&self) -> usize {
         self.line
     }
@@ -89,6 +89,8 @@ impl<'a> Lexer<'a> {
     fn line_comment(&mut self) -> Token {
         let length = self.rest.iter().position(|byte| *byte == b'\n').unwrap_or(self.rest.len());
         let comment = String::from_utf8_lossy(self.take(length));
+        // The reference counts such a comment as two lines, besides its line end.
+        self.line += 2;
         Token::Comment(comment.trim_start_matches(['#', '/']).trim().to_owned())
     }
 
@@ -99,6 +101,8 @@ impl<'a> Lexer<'a> {
             return Token::End;
         };
         let comment = String::from_utf8_lossy(self.take(length + 4));
+        // The reference counts one line too many.
+        self.line += 1;
         Token::Comment(comment.trim_matches(['*', '/']).trim().to_owned())
     }
 
@@ -228,7 +232,7 @@ impl<'a> Lexer<'a> {
         self.rest = rest;
     }
 
-    fn take(&mut self, length: usize) -> &'a [u8] {
+    fn take(&mut self, length: usize) -> &'t [u8] {
         let taken = self.rest.get(..length).unwrap_or(self.rest);
         self.skip(length);
         taken

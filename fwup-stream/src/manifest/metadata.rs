@@ -13,8 +13,8 @@ static NICKNAME_WORDS: &str = include_str!("nicknames.txt");
 
 const UUID: &str = "meta-uuid";
 const NICKNAME: &str = "meta-nickname";
-const UUID_VARIABLE: &str = "FWUP_META_UUID";
-const NICKNAME_VARIABLE: &str = "FWUP_META_NICKNAME";
+pub(super) const UUID_VARIABLE: &str = "FWUP_META_UUID";
+pub(super) const NICKNAME_VARIABLE: &str = "FWUP_META_NICKNAME";
 const CREATION_DATE: &str = "meta-creation-date";
 const REQUIRED_VERSION: &str = "require-fwup-version";
 
@@ -141,7 +141,7 @@ impl Metadata {
 }
 
 /// Writes a string as it stands in a manifest: bare if it can be, else in quotes with `"` and `\` escaped.
-fn quoted(value: &str) -> String {
+pub(super) fn quoted(value: &str) -> String {
     let bare = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == '.';
     if !value.is_empty() && value.chars().all(bare) {
         return value.to_owned();

@@ -3,6 +3,8 @@
 mod build;
 mod call_check;
 mod calls;
+mod configuration;
+mod creation_check;
 mod error;
 mod evaluate;
 mod lexer;
@@ -10,12 +12,14 @@ mod metadata;
 pub mod model;
 pub(crate) mod number;
 mod parser;
+mod print;
 mod schema;
 mod section;
 mod variables;
 mod version;
 
 pub use calls::{Call, CallListError, ListKind};
+pub use configuration::{Configuration, ConfigurationError, ResourceSource};
 pub use error::ManifestError;
 pub use metadata::Metadata;
 pub use model::*;

@@ -1,6 +1,7 @@
 //! Reading a manifest (fw-format §3.2 and §3.3).
 
 use super::call_check;
+use super::configuration::Creation;
 use super::error::ManifestError;
 use super::lexer::{Lexer, NOT_UTF8, Token};
 use super::metadata::Identity;
@@ -24,9 +25,9 @@ impl Manifest {
         let identity = Identity::of(text);
         let mut own = Variables::new(variables);
         identity.define(&mut own);
-        let mut parser = Parser { lexer: Lexer::new(text, own) };
+        let mut parser = Parser::new(Lexer::new(text, own), None);
         let mut top = Section::default();
-        let outcome = parser.section(&TOP, &mut top, true, false);
+        let outcome = parser.top(&mut top);
         if let Err(wrong) = outcome {
             return Err(ManifestError::Syntax { detail: format!("[buf]:{}: {wrong}", parser.lexer.line()) });
         }
@@ -38,32 +39,76 @@ impl Manifest {
     }
 }
 
-struct Parser<'a> {
-    lexer: Lexer<'a>,
+/// Reads a text: a manifest of an archive, or a configuration an archive is made from.
+pub(super) struct Parser<'t, 'v> {
+    pub(super) lexer: Lexer<'t, 'v>,
+    /// What is only known, checked and allowed while an archive is made.
+    pub(super) creation: Option<Creation>,
 }
 
-impl Parser<'_> {
+/// Where a statement stands.
+#[derive(Clone, Copy, Debug)]
+struct Place {
+    schema: &'static Schema,
+    /// The text that is read did not open the section, so it cannot close it.
+    outermost: bool,
+    /// In an `on-resource`.
+    with_data: bool,
+}
+
+impl<'t, 'v> Parser<'t, 'v> {
+    pub(super) fn new(lexer: Lexer<'t, 'v>, creation: Option<Creation>) -> Self {
+        Self { lexer, creation }
+    }
+
+    /// Reads the whole text.
+    pub(super) fn top(&mut self, top: &mut Section) -> Result<(), Wrong> {
+        self.section(Place { schema: &TOP, outermost: true, with_data: false }, top)
+    }
+
     /// Reads statements up to the section's closing brace, or the end of the text, which closes everything.
-    fn section(
-        &mut self,
-        schema: &'static Schema,
-        section: &mut Section,
-        is_top: bool,
-        with_data: bool,
-    ) -> Result<(), Wrong> {
+    fn section(&mut self, place: Place, section: &mut Section) -> Result<(), Wrong> {
         loop {
             match self.lexer.next()? {
                 Token::Comment(_) => {}
-                Token::Mark(b'}') if is_top => return Err("unexpected closing brace".to_owned()),
+                Token::Mark(b'}') if place.outermost => return Err("unexpected closing brace".to_owned()),
                 Token::Mark(b'}') | Token::End => return Ok(()),
-                Token::Text(name) => match schema.option(&name) {
-                    Some((name, kind)) => self.statement(name, kind, section, with_data)?,
-                    None => self.unknown()?,
+                Token::Text(name) => match place.schema.option(&name) {
+                    Some((name, Kind::Include)) => self.include(name, place, section)?,
+                    Some((name, kind)) => self.statement(name, kind, section, place.with_data)?,
+                    None => self.unknown(&name)?,
                 },
-                Token::Damaged(_) => self.unknown()?,
+                Token::Damaged(name) => self.unknown(&name)?,
                 other @ Token::Mark(_) => return Err(unexpected(&other)),
             }
         }
+    }
+
+    /// Reads another file as if it stood here.
+    fn include(&mut self, name: &str, place: Place, section: &mut Section) -> Result<(), Wrong> {
+        let args = self.arguments(name)?;
+        let line = self.lexer.line();
+        let Some(mut creation) = self.creation.take() else {
+            return Err(format!("Cannot include '{}': archives may not read files", args.join(", ")));
+        };
+        let opened = creation.enter(&args, line);
+        let text = match opened {
+            Ok(text) => text,
+            Err(wrong) => {
+                self.creation = Some(creation);
+                return Err(wrong);
+            }
+        };
+        let variables = std::mem::replace(&mut self.lexer.variables, Variables::new(&super::variables::none));
+        let mut inner = Parser::new(Lexer::new(&text, variables), Some(creation));
+        let outcome = inner.section(Place { outermost: true, ..place }, section);
+        let Parser { lexer, creation } = inner;
+        self.creation = creation.map(|mut creation| {
+            creation.leave(lexer.line(), outcome.is_err());
+            creation
+        });
+        self.lexer.variables = lexer.variables;
+        outcome
     }
 
     fn statement(
@@ -93,25 +138,30 @@ impl Parser<'_> {
                     return Err(format!("found duplicate title '{title}'"));
                 }
                 let mut inner = Section::titled(title);
-                self.section(schema, &mut inner, false, name == "on-resource")?;
+                let place = Place { schema, outermost: false, with_data: name == "on-resource" };
+                self.section(place, &mut inner)?;
+                if let Some(creation) = &mut self.creation {
+                    creation.finish_section(name, &mut inner, &mut self.lexer.variables)?;
+                }
                 section.add(name, inner);
                 Ok(())
             }
             Kind::Untitled(schema) => {
                 self.opening_brace(name)?;
                 let mut inner = section.take(name);
-                self.section(schema, &mut inner, false, false)?;
+                self.section(Place { schema, outermost: false, with_data: false }, &mut inner)?;
                 section.add(name, inner);
                 Ok(())
             }
             Kind::Define { always, evaluate } => self.define(name, always, evaluate),
-            Kind::Include => {
-                let args = self.arguments(name)?;
-                Err(format!("Cannot include '{}': archives may not read files", args.join(", ")))
-            }
+            // Handled where the section is at hand.
+            Kind::Include => Ok(()),
             Kind::Call(list) => {
-                let args = self.arguments(name)?;
+                let mut args = self.arguments(name)?;
                 call_check::check(name, &args, with_data)?;
+                if let Some(creation) = &self.creation {
+                    creation.check_call(name, &mut args, &section.title)?;
+                }
                 if let Some(list) = section.texts_mut(list) {
                     list.push((args.len() + 1).to_string());
                     list.push(name.to_owned());
@@ -131,7 +181,7 @@ impl Parser<'_> {
         let text = match self.token()? {
             Token::Text(text) => text,
             // Only printed, so a text of another encoding does no harm.
-            Token::Damaged(text) if name.starts_with("meta-") => text,
+            Token::Damaged(text) if name.starts_with("meta-") && self.creation.is_none() => text,
             other => return Err(unexpected(&other)),
         };
         let value = match kind {
@@ -217,8 +267,11 @@ impl Parser<'_> {
         }
     }
 
-    /// Passes over an unknown option, call or section, whose name was read.
-    fn unknown(&mut self) -> Result<(), Wrong> {
+    /// Passes over an unknown option, call or section, whose name was read. Making an archive, it is an error.
+    fn unknown(&mut self, name: &str) -> Result<(), Wrong> {
+        if self.creation.is_some() {
+            return Err(format!("no such option '{name}'"));
+        }
         match self.token()? {
             Token::Mark(b'=') => self.unknown_value(),
             // The reference goes on at the next equal sign, wherever that is.

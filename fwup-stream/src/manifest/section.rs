@@ -74,6 +74,23 @@ impl Section {
         self.sections.iter().filter(move |(other, _)| *other == kind).map(|(_, section)| section)
     }
 
+    /// Returns all sections of a kind, to change.
+    pub(super) fn all_mut<'a>(&'a mut self, kind: &'a str) -> impl Iterator<Item = &'a mut Section> {
+        self.sections.iter_mut().filter(move |(other, _)| *other == kind).map(|(_, section)| section)
+    }
+
+    /// Returns the section of that kind and title, to change.
+    pub(super) fn find_mut(&mut self, kind: &str, title: &str) -> Option<&mut Section> {
+        let sections = self.sections.iter_mut().filter(|(other, _)| *other == kind);
+        sections.map(|(_, section)| section).find(|section| section.title == title)
+    }
+
+    /// Takes an option out.
+    pub(super) fn unset(&mut self, name: &str) -> Option<Value> {
+        let at = self.values.iter().position(|(other, _)| *other == name)?;
+        Some(self.values.remove(at).1)
+    }
+
     /// Returns all strings, in order.
     pub(super) fn texts(&self) -> impl Iterator<Item = (&str, &str)> {
         self.values.iter().filter_map(|(name, value)| match value {

@@ -10,6 +10,11 @@ pub(super) struct Variables<'a> {
     expanded: usize,
 }
 
+/// Answers nothing.
+pub(super) fn none(_: &str) -> Option<String> {
+    None
+}
+
 impl<'a> Variables<'a> {
     pub(super) fn new(outer: &'a dyn Fn(&str) -> Option<String>) -> Self {
         Self { outer, defined: Vec::new(), expanded: 0 }
@@ -21,6 +26,11 @@ impl<'a> Variables<'a> {
             Some((_, value)) => Some(value.clone()),
             None => (self.outer)(name),
         }
+    }
+
+    /// Returns what the text defined.
+    pub(super) fn into_defined(self) -> Vec<(String, String)> {
+        self.defined
     }
 
     /// Sets a variable.

@@ -2,12 +2,15 @@
 //! `fwup`, so that what drives `fwup` can drive it unchanged.
 
 mod apply;
+mod create;
 mod detect;
 mod getopt;
 mod input;
 mod inspect;
+mod keys;
 mod options;
 mod output;
+mod sign;
 mod sparse;
 mod usage;
 
@@ -73,15 +76,12 @@ fn run(arguments: &[OsString], output: &mut Output) -> Result<(), Failure> {
         Command::Metadata => inspect::metadata(&options, output),
         Command::List => inspect::list(&options, output),
         Command::Verify => inspect::verify(&options, output),
+        Command::Create => create::run(&options, output),
+        Command::Sign => sign::run(&options, output),
+        Command::GenKeys => keys::generate(&options, output),
         Command::SparseCheck => {
             let path = options.sparse_check.as_deref().unwrap_or_default();
             sparse::run(path, options.sparse_check_size, output)
         }
-        Command::Other(what) => Err(missing(what)),
     }
-}
-
-/// The failure for what fwup can do and this version cannot.
-pub(crate) fn missing(what: &str) -> Failure {
-    Failure::new(format!("{what} is not supported by this version of fwup-stream; use fwup for it"))
 }

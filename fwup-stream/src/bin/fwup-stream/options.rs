@@ -6,6 +6,7 @@ use std::io::Read;
 use std::sync::Arc;
 
 use fwup_stream::Variables;
+use fwup_stream::create::{PrivateKey, PrivateKeyError};
 use fwup_stream::limits::PUBLIC_KEYS;
 use fwup_stream::trust::PublicKey;
 
@@ -19,6 +20,9 @@ use crate::usage;
 const VERSION: &str = "1.16.0\n";
 /// Bytes read of a key file.
 const KEY_FILE_BYTES: u64 = 44;
+const PRIVATE_KEY_FILE_BYTES: u64 = 88;
+/// The level of compression when none is given.
+const LEVEL_DEFAULT: u32 = 9;
 /// Bytes of the hole that `--sparse-check` tries.
 const SPARSE_CHECK_SIZE: u64 = 4096;
 /// The task of easy mode.
@@ -31,9 +35,10 @@ pub(crate) enum Command {
     List,
     Metadata,
     Verify,
+    Create,
+    Sign,
+    GenKeys,
     SparseCheck,
-    /// Something only fwup does.
-    Other(&'static str),
 }
 
 /// What was asked for.
@@ -41,6 +46,10 @@ pub(crate) enum Command {
 pub(crate) struct Options {
     pub(crate) command: Command,
     pub(crate) input: Option<OsString>,
+    pub(crate) output: Option<OsString>,
+    pub(crate) configuration: Option<OsString>,
+    pub(crate) private_key: Option<PrivateKey>,
+    pub(crate) level: u32,
     pub(crate) destination: Option<OsString>,
     pub(crate) task: Option<String>,
     pub(crate) public_keys: Vec<PublicKey>,
@@ -115,7 +124,7 @@ enum Meaning {
     Help,
     Yes,
     FindCard,
-    Level,
+    Level(u32),
 }
 
 const fn spec(short: u8, long: Option<&'static str>, argument: bool, meaning: Meaning) -> Spec<Meaning> {
@@ -166,15 +175,15 @@ const SPECS: &[Spec<Meaning>] = &[
     spec(b'h', Some("help"), false, Meaning::Help),
     spec(b'y', None, false, Meaning::Yes),
     spec(b'z', None, false, Meaning::FindCard),
-    spec(b'1', None, false, Meaning::Level),
-    spec(b'2', None, false, Meaning::Level),
-    spec(b'3', None, false, Meaning::Level),
-    spec(b'4', None, false, Meaning::Level),
-    spec(b'5', None, false, Meaning::Level),
-    spec(b'6', None, false, Meaning::Level),
-    spec(b'7', None, false, Meaning::Level),
-    spec(b'8', None, false, Meaning::Level),
-    spec(b'9', None, false, Meaning::Level),
+    spec(b'1', None, false, Meaning::Level(1)),
+    spec(b'2', None, false, Meaning::Level(2)),
+    spec(b'3', None, false, Meaning::Level(3)),
+    spec(b'4', None, false, Meaning::Level(4)),
+    spec(b'5', None, false, Meaning::Level(5)),
+    spec(b'6', None, false, Meaning::Level(6)),
+    spec(b'7', None, false, Meaning::Level(7)),
+    spec(b'8', None, false, Meaning::Level(8)),
+    spec(b'9', None, false, Meaning::Level(9)),
 ];
 
 /// The variables of the process's environment.
@@ -231,6 +240,10 @@ impl Default for Options {
         Self {
             command: Command::Apply,
             input: None,
+            output: None,
+            configuration: None,
+            private_key: None,
+            level: LEVEL_DEFAULT,
             destination: None,
             task: None,
             public_keys: Vec::new(),
@@ -259,15 +272,16 @@ impl Reading {
         let options = &mut self.options;
         match meaning {
             Meaning::Apply => self.command(Command::Apply),
-            Meaning::Create => self.command(Command::Other("creating archives (-c)")),
-            Meaning::GenKeys => self.command(Command::Other("making keys (-g)")),
+            Meaning::Create => self.command(Command::Create),
+            Meaning::GenKeys => self.command(Command::GenKeys),
             Meaning::List => self.command(Command::List),
             Meaning::Metadata => self.command(Command::Metadata),
-            Meaning::Sign => self.command(Command::Other("signing archives (-S)")),
+            Meaning::Sign => self.command(Command::Sign),
             Meaning::SparseCheck => {
                 options.sparse_check = Some(value);
                 self.command(Command::SparseCheck);
             }
+            Meaning::Level(level) => options.level = level,
             Meaning::SparseCheckSize => options.sparse_check_size = number(&value),
             Meaning::Verify => self.command(Command::Verify),
             Meaning::Destination => options.destination = Some(value),
@@ -280,7 +294,21 @@ impl Reading {
                 output.framing = true;
                 self.not_easy = true;
             }
-            Meaning::Config | Meaning::Output | Meaning::PrivateKey | Meaning::PrivateKeyFile => {
+            Meaning::Config => {
+                options.configuration = Some(value);
+                self.not_easy = true;
+            }
+            Meaning::Output => {
+                options.output = Some(value);
+                self.not_easy = true;
+            }
+            Meaning::PrivateKey => {
+                let key = value.to_str().map(PrivateKey::from_text);
+                options.private_key = Some(usable(key, || "Error decoding private key".to_owned())?);
+                self.not_easy = true;
+            }
+            Meaning::PrivateKeyFile => {
+                options.private_key = Some(read_private_key(&value)?);
                 self.not_easy = true;
             }
             Meaning::PublicKeyFile => {
@@ -315,12 +343,7 @@ impl Reading {
             Meaning::RebootParamPath => options.reboot_param_path = Some(value),
             Meaning::Yes => options.yes = true,
             // No effect on this system or without the command they go with, or done already.
-            Meaning::Eject
-            | Meaning::Detect
-            | Meaning::FindCard
-            | Meaning::Level
-            | Meaning::Version
-            | Meaning::Help => {}
+            Meaning::Eject | Meaning::Detect | Meaning::FindCard | Meaning::Version | Meaning::Help => {}
         }
         Ok(())
     }
@@ -364,16 +387,43 @@ impl Reading {
 
 /// Loads a key file.
 fn read_key(path: &OsStr) -> Result<PublicKey, Failure> {
+    let bytes = read_key_file(path, "public", KEY_FILE_BYTES)?;
+    PublicKey::from_file_bytes(&bytes).map_err(|_| Failure::new(undecodable(path, "public")))
+}
+
+/// Loads a key file to sign with.
+fn read_private_key(path: &OsStr) -> Result<PrivateKey, Failure> {
+    let bytes = read_key_file(path, "private", PRIVATE_KEY_FILE_BYTES)?;
+    usable(Some(PrivateKey::from_file_bytes(&bytes)), || undecodable(path, "private"))
+}
+
+fn read_key_file(path: &OsStr, kind: &str, limit: u64) -> Result<Vec<u8>, Failure> {
     let shown = path.to_string_lossy();
     let file = File::open(path).map_err(|error| {
         let text = error.to_string();
         let reason = text.split(" (os error").next().unwrap_or_default();
-        Failure::new(format!("Error opening public key file '{shown}': {reason}"))
+        Failure::new(format!("Error opening {kind} key file '{shown}': {reason}"))
     })?;
     let mut bytes = Vec::new();
-    let read = file.take(KEY_FILE_BYTES).read_to_end(&mut bytes).ok();
-    read.and_then(|_| PublicKey::from_file_bytes(&bytes).ok())
-        .ok_or_else(|| Failure::new(format!("Error reading or decoding public key from file '{shown}'")))
+    let read = file.take(limit).read_to_end(&mut bytes);
+    read.map_err(|_| Failure::new(undecodable(path, kind)))?;
+    Ok(bytes)
+}
+
+fn undecodable(path: &OsStr, kind: &str) -> String {
+    format!("Error reading or decoding {kind} key from file '{}'", path.to_string_lossy())
+}
+
+/// The key, or what fwup says of what is none; a key that would sign in vain has a text of its own.
+fn usable(
+    key: Option<Result<PrivateKey, PrivateKeyError>>,
+    no_key: impl Fn() -> String,
+) -> Result<PrivateKey, Failure> {
+    match key {
+        Some(Ok(key)) => Ok(key),
+        Some(Err(error @ PrivateKeyError::Halves)) => Err(Failure::new(error)),
+        _ => Err(Failure::new(no_key())),
+    }
 }
 
 /// A number as C's `strtol` with base 0 reads it; 0 when there is none or it does not fit.

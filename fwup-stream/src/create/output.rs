@@ -1,0 +1,91 @@
+//! The file an archive is written to.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, BufWriter, Write};
+use std::path::{Path, PathBuf};
+
+use super::error::CreateError;
+
+/// Bytes collected before they are written.
+const BUFFER: usize = 256 * 1024;
+/// Other names tried, should leftovers of earlier runs have them.
+const TRIES: u32 = 100;
+
+/// A file that gets its name when it is complete. Dropped before, it is gone.
+#[derive(Debug)]
+pub(super) struct OutputFile {
+    out: Option<BufWriter<File>>,
+    path: PathBuf,
+    /// Its name until then; none for what cannot be replaced: devices, pipes, links.
+    temporary: Option<PathBuf>,
+}
+
+impl OutputFile {
+    /// Begins a file.
+    pub(super) fn create(path: &Path) -> io::Result<Self> {
+        let before = fs::symlink_metadata(path).ok();
+        let replaceable = before.as_ref().is_none_or(fs::Metadata::is_file);
+        let temporary = replaceable.then(|| temporary(path)).flatten();
+        let (file, temporary) = match temporary {
+            Some((file, name)) => {
+                if let Some(before) = before {
+                    // The archive keeps the permissions of the one it replaces; where it can't, its own do.
+                    let _ = file.set_permissions(before.permissions());
+                }
+                (file, Some(name))
+            }
+            // The folder takes no new files, but perhaps this one may be written.
+            None => (File::create(path)?, None),
+        };
+        let out = Some(BufWriter::with_capacity(BUFFER, file));
+        Ok(Self { out, path: path.to_owned(), temporary })
+    }
+
+    /// Gives the complete file its name.
+    pub(super) fn keep(mut self) -> Result<(), CreateError> {
+        if let Some(mut out) = self.out.take() {
+            out.flush()?;
+        }
+        let Some(temporary) = self.temporary.take() else { return Ok(()) };
+        fs::rename(&temporary, &self.path).map_err(|source| {
+            let _ = fs::remove_file(&temporary);
+            CreateError::Update { path: self.path.to_string_lossy().into_owned(), source }
+        })
+    }
+}
+
+impl Write for OutputFile {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        match &mut self.out {
+            Some(out) => out.write(bytes),
+            None => Err(io::Error::other("the file is closed")),
+        }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.out.as_mut().map_or(Ok(()), Write::flush)
+    }
+}
+
+impl Drop for OutputFile {
+    fn drop(&mut self) {
+        if let Some(temporary) = &self.temporary {
+            // What is left cannot be told any more.
+            let _ = fs::remove_file(temporary);
+        }
+    }
+}
+
+/// Creates a file beside `path`; nothing when the folder takes none.
+fn temporary(path: &Path) -> Option<(File, PathBuf)> {
+    let name = path.file_name()?.to_string_lossy().into_owned();
+    for number in 0..TRIES {
+        let name = path.with_file_name(format!(".{name}.{}-{number}.tmp", std::process::id()));
+        match OpenOptions::new().write(true).create_new(true).open(&name) {
+            Ok(file) => return Some((file, name)),
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+            Err(_) => return None,
+        }
+    }
+    None
+}
