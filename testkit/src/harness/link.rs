@@ -91,7 +91,12 @@ fn scenario(data: &[u8]) -> Vec<Output> {
 impl Scenario {
     /// One thing happens. Tells whether the machine was told the time.
     fn step(&mut self, source: &mut Source<'_>) -> bool {
-        match source.byte() % 24 {
+        let step = source.byte() % 24;
+        // Whoever reports the end of something has seen the orders about it.
+        if matches!(step, 8 | 14 | 15 | 18) {
+            self.world.drain(&mut self.link);
+        }
+        match step {
             0 => {
                 if let Some(deadline) = self.link.deadline() {
                     self.now.mono = self.now.mono.max(deadline.at);
@@ -271,7 +276,10 @@ impl Scenario {
         let headers = headers(source.byte());
         let body = source.block();
         self.input(Input::SocketRefused { socket, status, headers: &headers, body });
-        self.world.went(socket);
+        // No answer to an upgrade comes after it succeeded.
+        if !self.world.is_up(socket) {
+            self.world.went(socket);
+        }
     }
 
     fn applier(&mut self, source: &mut Source<'_>) {

@@ -88,6 +88,10 @@ impl World {
         }
     }
 
+    pub(super) fn is_up(&self, socket: SocketId) -> bool {
+        self.up == Some(socket)
+    }
+
     /// The connection ended, or never was.
     pub(super) fn went(&mut self, socket: SocketId) {
         self.live.remove(&socket);

@@ -9,6 +9,7 @@
 //! | [`archive_reader`] | an archive | cuts don't matter, events are in order, pieces are bounded; so for verifying |
 //! | [`manifest`] | a `meta.conf` | it is read or refused; lists of calls and metadata hold together |
 //! | [`apply`] | an archive, a spoilt one, or a manifest to make one of | cuts don't matter; nothing unsigned is written |
+//! | [`delta`] | a delta | cuts don't matter, neither of it nor of its source |
 //! | [`fat`] | a FAT image and a list of operations | every operation ends |
 //! | [`environment`] | a U-Boot environment or a partition table | both readers of the project agree |
 //! | [`keys`] | a public key | what is taken is a key, in every form of it |
@@ -29,6 +30,7 @@
 mod apply;
 mod archive;
 mod container;
+mod delta;
 mod environment;
 mod fat;
 mod input;
@@ -41,6 +43,7 @@ mod wire_json;
 
 pub use apply::apply;
 pub use archive::archive_reader;
+pub use delta::delta;
 pub use environment::environment;
 pub use fat::fat;
 pub use link::link;
@@ -53,10 +56,11 @@ pub use wire_json::wire_json;
 pub type Target = fn(&[u8]);
 
 /// Every target with its name.
-pub const TARGETS: [(&str, Target); 11] = [
+pub const TARGETS: [(&str, Target); 12] = [
     ("archive_reader", archive_reader),
     ("manifest", manifest),
     ("apply", apply),
+    ("delta", delta),
     ("fat", fat),
     ("environment", environment),
     ("keys", keys),

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use fwup_stream::action::fat::Mounts;
+use fwup_stream::archive::{ArchiveEvent, ArchiveReader};
 use fwup_stream::disk::{CacheOptions, MemoryTarget, SegmentCache};
 use nerves_hub_link_testkit::harness;
 use serde_json::Value;
@@ -28,6 +29,7 @@ fn of(target: &str) -> Inputs {
         "archive_reader" => in_front(&[0x21, 0x98, 0], archives()),
         "manifest" => in_front(&[0], manifests()),
         "apply" => apply(),
+        "delta" => delta(),
         "fat" => fat(),
         "environment" => environment(),
         "keys" => keys(),
@@ -135,6 +137,31 @@ fn tasks_of(text: &str) -> Vec<String> {
         }
     }
     tasks.into_iter().map(|task| format!("{task}{rest}")).collect()
+}
+
+/// One window by hand, and the deltas of small archives.
+fn delta() -> Inputs {
+    // Copies 15 bytes from the start of the source, adds seven, runs five; twice.
+    let window =
+        [1, 36, 0, 18, 27, 0, 8, 5, 1, b'i', b's', b' ', b'f', b'i', b'n', b'e', b'!', 19, 15, 8, 0, 5, 0];
+    let by_hand = [&[0xd6, 0xc3, 0xc4, 0, 0][..], &window, &window].concat();
+    let mut inputs = vec![named("by-hand", by_hand)];
+    for (title, archive) in archives() {
+        let mut reader = ArchiveReader::new();
+        let (mut rest, mut entry) = (&archive[..], Vec::new());
+        loop {
+            match reader.next(&mut rest) {
+                Ok(ArchiveEvent::Entry(_)) => entry.clear(),
+                Ok(ArchiveEvent::Data(data)) => entry.extend_from_slice(data),
+                Ok(ArchiveEvent::EntryEnd) if entry.starts_with(&[0xd6, 0xc3, 0xc4]) => {
+                    inputs.push((title.clone(), entry.clone()));
+                }
+                Ok(ArchiveEvent::EntryEnd) => {}
+                Ok(ArchiveEvent::NeedInput | ArchiveEvent::End) | Err(_) => break,
+            }
+        }
+    }
+    in_front(&[0x32, 0x54, 30, 0xff, 0xff], inputs)
 }
 
 fn fat() -> Inputs {
