@@ -4,7 +4,8 @@
 mod apply_support;
 
 use apply_support::{
-    Done, Recorder, SLOT_B, apply, boots, data, device, installed, options, resource, selected, signed,
+    Done, Recorder, SLOT_B, TWINS, apply, boots, data, device, installed, options, redundant_boots,
+    redundant_device, resource, signed,
 };
 use fwup_stream::disk::{MemoryTarget, Target as _};
 
@@ -61,14 +62,17 @@ fn after_power_loss(before: &MemoryTarget, log: &[Done], done: usize, dice: &mut
     disk
 }
 
+type Boots<'a> = &'a dyn Fn(&MemoryTarget) -> Option<(char, u8)>;
+
 /// Tries every moment with many losses; the first disk that does not boot.
-fn find_brick(before: &MemoryTarget, log: &[Done]) -> Option<String> {
+fn find_brick(before: &MemoryTarget, log: &[Done], boots: Boots<'_>) -> Option<String> {
     let mut dice = Dice(0x9e37_79b9_7f4a_7c15);
     for done in 0..=log.len() {
-        for attempt in 0..40 {
+        for attempt in 0..25 {
             let disk = after_power_loss(before, log, done, &mut dice);
-            if !matches!(boots(&disk), Some(('a', 1) | ('b', 2))) {
-                return Some(format!("after step {done}, attempt {attempt}: selected {:?}", selected(&disk)));
+            let up = boots(&disk);
+            if !matches!(up, Some(('a', 1) | ('b', 2))) {
+                return Some(format!("after step {done}, attempt {attempt}: boots {up:?}"));
             }
         }
     }
@@ -78,7 +82,7 @@ fn find_brick(before: &MemoryTarget, log: &[Done]) -> Option<String> {
 #[test]
 fn whatever_is_lost_with_the_power_one_slot_boots() {
     let (before, log) = upgrade();
-    assert_eq!(find_brick(&before, &log), None);
+    assert_eq!(find_brick(&before, &log, &boots), None);
 }
 
 /// The simulation must be able to find the fault it looks for.
@@ -86,18 +90,102 @@ fn whatever_is_lost_with_the_power_one_slot_boots() {
 fn without_syncs_the_simulation_finds_a_brick() {
     let (before, log) = upgrade();
     let unsynced: Vec<_> = log.into_iter().filter(|step| *step != Done::Sync).collect();
-    assert!(find_brick(&before, &unsynced).is_some());
+    assert!(find_brick(&before, &unsynced, &boots).is_some());
 }
 
 #[test]
 fn what_selects_the_slot_is_written_last_between_two_syncs() {
     let (_, log) = upgrade();
     let count = log.len();
-    let [Done::Sync, Done::Write(0, _), Done::Sync] = &log[count - 3..] else {
-        panic!("the end was {:?}", log[count - 3..].iter().map(std::mem::discriminant).collect::<Vec<_>>());
+    // The boot record, then the environment, each alone.
+    let [Done::Sync, Done::Write(0, record), Done::Sync, Done::Write(8192, environment), Done::Sync] =
+        &log[count - 5..]
+    else {
+        panic!("the end was {:?}", log[count - 5..].iter().map(std::mem::discriminant).collect::<Vec<_>>());
     };
-    let touches_start = |step: &&Done| matches!(step, Done::Write(0, _));
-    assert_eq!(log.iter().filter(touches_start).count(), 1);
+    assert_eq!((record.len(), environment.len()), (SECTOR, SECTOR));
+    let touches_start = |step: &&Done| matches!(step, Done::Write(0..131_072, _));
+    assert_eq!(log.iter().filter(touches_start).count(), 2);
+}
+
+/// A disk with version 1 in slot A and a redundant environment.
+fn installed_redundant(steps: usize) -> MemoryTarget {
+    let mut disk = MemoryTarget::with_hard_size(4 << 20);
+    apply(options("complete"), &redundant_device(1, 0, steps), &mut disk).unwrap();
+    disk
+}
+
+/// However many variables are changed, before and after: old or new firmware, complete, at any moment.
+#[test]
+fn copies_of_an_environment_side_by_side_are_never_torn_together() {
+    for (unset, steps) in [(0, 1), (0, 2), (0, 3), (1, 1), (1, 2), (2, 3)] {
+        for (verify, minimize) in [(false, false), (true, true)] {
+            let before = installed_redundant(steps);
+            assert_eq!(redundant_boots(&before, steps), Some(('a', 1)));
+            let mut target = Recorder::new(before.clone());
+            let mut how = options("upgrade");
+            (how.verify_writes, how.minimize_writes) = (verify, minimize);
+            apply(how, &redundant_device(2, unset, steps), &mut target).unwrap();
+            let boots = |disk: &MemoryTarget| redundant_boots(disk, steps);
+            assert_eq!(boots(&target.disk), Some(('b', 2)));
+            assert_eq!(find_brick(&before, &target.log, &boots), None, "{unset} unset, {steps} set");
+            let unsynced: Vec<_> = target.log.iter().filter(|step| **step != Done::Sync).cloned().collect();
+            assert!(find_brick(&before, &unsynced, &boots).is_some());
+        }
+    }
+}
+
+/// The result is the same as if every call had written at once.
+#[test]
+fn the_copies_end_as_if_written_call_by_call() {
+    for (unset, steps) in [(0, 1), (0, 2), (1, 2), (2, 3), (1, 4)] {
+        let mut disk = installed_redundant(steps);
+        let flags = |disk: &MemoryTarget| TWINS.map(|block| disk.bytes(block * 512 + 4, 1)[0]);
+        let before = flags(&disk);
+        apply(options("upgrade"), &redundant_device(2, unset, steps), &mut disk).unwrap();
+        let newest = before.into_iter().max().unwrap();
+        let changes = u8::try_from(unset + steps).unwrap();
+        let after = flags(&disk);
+        assert_eq!(after.into_iter().max().unwrap(), newest + changes);
+        if changes > 1 {
+            assert_eq!(after.into_iter().min().unwrap(), newest + changes - 1);
+        }
+    }
+}
+
+/// What a medium with large sectors writes together keeps the neighbours as they are on the medium.
+#[test]
+fn large_sectors_are_written_whole_and_only_those() {
+    let image = data(3, 3000);
+    let manifest = format!(
+        "{}task \"t\" {{\non-init {{\nfunlist={{4,raw_memset,9,1,7}}\n}}\n\
+         on-resource \"x\" {{\nfunlist={{2,raw_write,301}}\n}}\n\
+         on-finish {{\nfunlist={{4,raw_memset,10,1,8}}\n}}\n}}\n",
+        resource("x", &image)
+    );
+    let old = data(9, 2 << 20);
+    let mut target = Recorder::new(MemoryTarget::with_content(&old));
+    target.granularity = 4096;
+    apply(options("t"), &signed(&manifest, &[("x", &image)]), &mut target).unwrap();
+    let writes: Vec<_> = target
+        .log
+        .iter()
+        .filter_map(|step| match step {
+            Done::Write(offset, data) => Some((*offset, data.len())),
+            Done::Sync => None,
+        })
+        .collect();
+    assert_eq!(writes, [(37 * 4096, 2 * 4096), (4096, 4096), (4096, 4096)]);
+    let mut want = old;
+    want[9 * 512..10 * 512].fill(7);
+    want[10 * 512..11 * 512].fill(8);
+    want[301 * 512..301 * 512 + 3000].copy_from_slice(&image);
+    want[301 * 512 + 3000..307 * 512].fill(0);
+    assert!(target.disk.image() == want);
+    // When block 9 was written, block 10 was still the old one.
+    let is_first = |step: &&Done| matches!(step, Done::Write(4096, _));
+    let Some(Done::Write(_, first)) = target.log.iter().find(is_first) else { panic!("no write") };
+    assert_eq!(first[1024..1536], data(9, 2 << 20)[10 * 512..11 * 512]);
 }
 
 #[test]
@@ -114,7 +202,7 @@ fn a_sync_that_fails_stops_before_the_switch() {
 #[test]
 fn a_sync_that_fails_after_the_switch_leaves_the_new_slot_alone() {
     let mut target = Recorder::new(installed());
-    target.sync_fails_from = 1;
+    target.sync_fails_from = 2;
     apply(options("upgrade"), &device(2), &mut target).unwrap_err();
     assert_eq!(boots(&target.disk), Some(('b', 2)));
 }

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use super::context::{Context, blocks, bytes};
 use super::error::ActionError;
 use super::table::PlanContext;
-use crate::disk::{DiskError, DiskIo};
+use crate::disk::{DiskError, DiskIo, Twins};
 use crate::limits::UBOOT_BLOCKS_MAX;
 use crate::manifest::{Call, Manifest, UbootEnvironment};
 
@@ -181,8 +181,7 @@ impl Place {
             return Ok(Found { variables: first.variables?, second: false, flag: first.flag });
         };
         let second = self.read_copy(disk, second)?;
-        // The flag counts up and wraps around.
-        let second_is_newer = (1..128).contains(&second.flag.wrapping_sub(first.flag));
+        let second_is_newer = is_newer(second.flag, first.flag);
         let (newer, older) = if second_is_newer { (second, first) } else { (first, second) };
         match (newer.variables, older.variables) {
             (Ok(variables), _) => Ok(Found { variables, second: second_is_newer, flag: newer.flag }),
@@ -250,8 +249,45 @@ impl Place {
         for (place, byte) in data.iter_mut().zip(checksum) {
             *place = byte;
         }
-        Ok(disk.write(bytes(block), &data, false)?)
+        let other = self.second.map(|second| if block == second { self.block } else { second });
+        match other.map(bytes) {
+            Some(other) => disk.write_twin(bytes(block), &data, Twins { other, newer, disguise })?,
+            None => disk.write(bytes(block), &data, false)?,
+        }
+        Ok(())
     }
+}
+
+/// Which of two copies counts.
+fn newer(copies: [&[u8]; 2]) -> Option<usize> {
+    let sound = |copy: &[u8]| {
+        copy.split_first_chunk::<CHECKSUM>().is_some_and(|(sum, rest)| {
+            let body = rest.get(1..).unwrap_or_default();
+            u32::from_le_bytes(*sum) == crc32fast::hash(body) && parse(body).is_some()
+        })
+    };
+    let [first, second] = copies;
+    let flag = |copy: &[u8]| copy.get(CHECKSUM).copied().unwrap_or(0);
+    match (sound(first), sound(second)) {
+        (true, true) => Some(usize::from(is_newer(flag(second), flag(first)))),
+        (true, false) => Some(0),
+        (false, true) => Some(1),
+        (false, false) => None,
+    }
+}
+
+/// The content of one copy with the flag of the other, which the checksum does not cover.
+fn disguise(content: &[u8], flag: &[u8]) -> Vec<u8> {
+    let mut copy = content.to_vec();
+    if let (Some(place), Some(flag)) = (copy.get_mut(CHECKSUM), flag.get(CHECKSUM)) {
+        *place = *flag;
+    }
+    copy
+}
+
+/// The flag counts up and wraps around.
+fn is_newer(flag: u8, than: u8) -> bool {
+    (1..128).contains(&flag.wrapping_sub(than))
 }
 
 /// Takes the pairs apart, up to an empty name or the end.

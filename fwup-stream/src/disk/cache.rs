@@ -1,14 +1,16 @@
-//! The write cache: segments, the order in which they reach the medium, and the switch at the end.
+//! The write cache: segments, and when they reach the medium.
 //!
 //! Results are those of fwup (fw-format §9.2 to §9.6). Two things go beyond it and cannot be seen in the
-//! image: in the last act (`on-finish`) nothing is written early, and at the end everything older is
-//! written and synced before the segments of the last act follow one by one, a sync before each. So a
-//! loss of power at any moment leaves either the old or the new boot slot selected, never a new one whose
-//! data are missing.
+//! image. In the last act (`on-finish`) nothing is written early, and at the end everything older is written
+//! and synced before it follows, so that a loss of power at any moment leaves either the old or the new boot
+//! slot selected, never a new one whose data are missing. And of a segment that was not streamed whole, only
+//! what was changed is written.
 
 use super::buffer::Buffer;
-use super::io::{DiskError, DiskIo};
+use super::flush::Pair;
+use super::io::{DiskError, DiskIo, Twins};
 use super::segment::{Blocks, Segment};
+use super::store::Store;
 use super::target::{Extent, Target};
 use super::trimmed::Trimmed;
 use super::{BLOCK, SEGMENT, SEGMENT_BYTES, reason};
@@ -22,9 +24,9 @@ const SPARE_BUFFERS: usize = 2;
 /// How the cache behaves.
 #[derive(Clone, Debug, Default)]
 pub struct CacheOptions {
-    /// Read every segment back after writing it and compare.
+    /// Read back what was written and compare.
     pub verify_writes: bool,
-    /// Skip writing a segment that holds the same bytes already.
+    /// Skip writing what the medium holds already.
     pub minimize_writes: bool,
     /// Pass trims on to the medium.
     pub enable_trim: bool,
@@ -33,40 +35,35 @@ pub struct CacheOptions {
 /// A cache of segments in front of a [`Target`].
 #[derive(Debug)]
 pub struct SegmentCache<T> {
-    target: T,
-    options: CacheOptions,
-    segments: Vec<Segment>,
+    pub(super) store: Store<T>,
+    pub(super) segments: Vec<Segment>,
     spare: Vec<Buffer>,
-    scratch: Option<Buffer>,
     capacity: usize,
     trimmed: Trimmed,
-    extent: Extent,
     /// Counts uses; the time of this cache.
-    clock: u64,
-    /// When the last act began.
-    last_act: Option<u64>,
-    unsynced: bool,
-    failed: Option<u64>,
+    pub(super) clock: u64,
+    /// Whether the last act has begun.
+    pub(super) last_act: bool,
+    /// Something of before the last act was written and not synced.
+    pub(super) early_unsynced: bool,
+    /// Records kept twice that were written.
+    pub(super) pairs: Vec<Pair>,
     warnings: Vec<String>,
 }
 
 impl<T: Target> SegmentCache<T> {
     /// Puts a cache of the default size in front of `target`.
     pub fn new(target: T, options: CacheOptions) -> Self {
-        let extent = target.extent();
         let mut cache = Self {
-            target,
-            options,
+            store: Store::new(target, options),
             segments: Vec::new(),
             spare: Vec::new(),
-            scratch: None,
             capacity: 0,
             trimmed: Trimmed::default(),
-            extent,
             clock: 0,
-            last_act: None,
-            unsynced: false,
-            failed: None,
+            last_act: false,
+            early_unsynced: false,
+            pairs: Vec::new(),
             warnings: Vec::new(),
         };
         cache.set_megabytes(CACHE_MEGABYTES_DEFAULT);
@@ -83,7 +80,7 @@ impl<T: Target> SegmentCache<T> {
 
     /// Bytes the destination is known to have, 0 when not known; what partitions expand to.
     pub fn media_bytes(&self) -> u64 {
-        match self.extent {
+        match self.store.extent {
             Extent::Unknown => 0,
             Extent::Soft(bytes) | Extent::Hard(bytes) => bytes,
         }
@@ -91,44 +88,16 @@ impl<T: Target> SegmentCache<T> {
 
     /// Says that what is written from now on is the last act, which selects what boots next.
     pub fn begin_last_act(&mut self) {
-        self.last_act = Some(self.clock);
+        self.last_act = true;
     }
 
     /// Forgets everything that has not reached the medium, and any write error.
     pub fn discard(&mut self) {
         self.segments.clear();
+        self.pairs.clear();
         self.trimmed = Trimmed::default();
-        self.failed = None;
-        self.last_act = None;
-    }
-
-    /// Writes everything that is left, oldest use first, the last act's segments last and each after a
-    /// sync, then syncs once more.
-    pub fn flush(&mut self) -> Result<(), DiskError> {
-        let mut order: Vec<_> = self
-            .segments
-            .iter()
-            .filter(|segment| segment.is_dirty())
-            .map(|segment| (self.in_last_act(segment), segment.last_use, segment.number))
-            .collect();
-        order.sort_unstable();
-        // What has to be read to complete a segment is read before anything is written, and first for what
-        // selects the next boot: if that fails, nothing has changed yet.
-        for (_, _, number) in order.iter().rev() {
-            if let Some(at) = self.position(*number) {
-                self.complete(at)?;
-            }
-        }
-        let last = order.last().map(|(_, _, number)| *number);
-        for (switch, _, number) in order {
-            if switch || Some(number) == last {
-                self.sync()?;
-            }
-            if let Some(at) = self.position(number) {
-                self.write_out(at)?;
-            }
-        }
-        self.sync()
+        self.store.forgive();
+        self.last_act = false;
     }
 
     /// Takes the warnings that came up, for whoever shows them.
@@ -136,18 +105,89 @@ impl<T: Target> SegmentCache<T> {
         std::mem::take(&mut self.warnings)
     }
 
-    fn in_last_act(&self, segment: &Segment) -> bool {
-        self.last_act.is_some_and(|began| segment.is_dirty() && segment.last_write > began)
+    pub(super) fn position(&self, number: u64) -> Option<usize> {
+        // The one made last is the one most often wanted.
+        self.segments.iter().rposition(|segment| segment.number == number)
     }
 
-    fn position(&self, number: u64) -> Option<usize> {
-        self.segments.iter().position(|segment| segment.number == number)
+    pub(super) fn sync(&mut self) -> Result<(), DiskError> {
+        self.early_unsynced = false;
+        self.store.sync()
     }
 
-    fn sync(&mut self) -> Result<(), DiskError> {
-        if self.unsynced {
-            self.target.sync().map_err(|error| DiskError::Sync { reason: reason(&error) })?;
-            self.unsynced = false;
+    /// Makes all blocks of the segment known.
+    pub(super) fn complete(&mut self, at: usize) -> Result<(), DiskError> {
+        let Some(segment) = self.segments.get_mut(at) else { return Ok(()) };
+        self.store.complete(segment, self.trimmed.contains(segment.number))
+    }
+
+    /// Brings blocks of a segment to the medium.
+    pub(super) fn write_out(&mut self, at: usize, blocks: Blocks) -> Result<(), DiskError> {
+        self.store.check()?;
+        self.complete(at)?;
+        let Some(segment) = self.segments.get_mut(at) else { return Ok(()) };
+        self.early_unsynced |= !segment.late().covers(blocks);
+        self.store.write(segment, blocks)?;
+        self.trimmed.remove(segment.number);
+        Ok(())
+    }
+
+    /// Writes through the cache.
+    pub(super) fn put(&mut self, offset: u64, data: &[u8], streamed: bool) -> Result<(), DiskError> {
+        self.store.check()?;
+        self.check_end(offset, data.len(), true)?;
+        let early = streamed && !self.last_act;
+        let (mut offset, mut data) = (offset, data);
+        while !data.is_empty() {
+            let (number, inside) = split(offset);
+            let (now, rest) = data.split_at(data.len().min(SEGMENT - inside));
+            if !(early && now.len() == SEGMENT && self.pass(number, now)?) {
+                self.put_part(number, inside, now, early)?;
+            }
+            offset += now.len() as u64;
+            data = rest;
+        }
+        Ok(())
+    }
+
+    /// Writes a whole segment past the cache, if that comes to the same; says whether it did.
+    fn pass(&mut self, number: u64, data: &[u8]) -> Result<bool, DiskError> {
+        let at = self.position(number);
+        let held = at.and_then(|at| self.segments.get(at)).is_some_and(|segment| !segment.streamed);
+        if held || self.store.usable(number) < SEGMENT || !self.store.takes(data) {
+            return Ok(false);
+        }
+        if let Some(at) = at {
+            self.release(at);
+        }
+        self.early_unsynced = true;
+        self.store.write_whole(number, data)?;
+        self.trimmed.remove(number);
+        Ok(true)
+    }
+
+    /// Writes a part of a segment.
+    fn put_part(&mut self, number: u64, inside: usize, data: &[u8], early: bool) -> Result<(), DiskError> {
+        let at = self.get(number)?;
+        if inside % BLOCK != 0 || data.len() % BLOCK != 0 {
+            self.complete(at)?;
+        }
+        let whole = Blocks::first(self.store.usable(number).div_ceil(BLOCK));
+        let Some(segment) = self.segments.get_mut(at) else { return Ok(()) };
+        if let Some(place) = segment.data.bytes_mut().get_mut(inside..inside + data.len()) {
+            place.copy_from_slice(data);
+        }
+        let mut blocks = Blocks::default();
+        blocks.insert(inside / BLOCK, (inside + data.len()).div_ceil(BLOCK));
+        segment.known = segment.known.or(blocks);
+        segment.dirty = segment.dirty.or(blocks);
+        segment.streamed &= early;
+        if self.last_act {
+            segment.note_act(blocks, self.clock);
+        }
+        if segment.streamed && segment.dirty.covers(whole) {
+            self.write_out(at, whole)?;
+            self.release(at);
         }
         Ok(())
     }
@@ -169,21 +209,27 @@ impl<T: Target> SegmentCache<T> {
         Ok(self.segments.len() - 1)
     }
 
-    /// Drops the least recently used segment, writing it first if needed. Segments of the last act go only
-    /// when nothing else is left, and after a sync.
+    /// Drops the least recently used segment, writing it first if needed. Segments of the last act and of
+    /// records kept twice go only when nothing else is left; the former after everything older.
     fn evict(&mut self) -> Result<(), DiskError> {
         let oldest = self
             .segments
             .iter()
             .enumerate()
-            .map(|(at, segment)| ((self.in_last_act(segment), segment.last_use), at))
+            .map(|(at, segment)| {
+                let late = !segment.acts().is_empty();
+                ((late || self.has_pair(segment.number), segment.last_use), at, late)
+            })
             .min();
-        let Some(((switch, _), at)) = oldest else { return Ok(()) };
+        let Some((_, at, late)) = oldest else { return Ok(()) };
         if self.segments.get(at).is_some_and(Segment::is_dirty) {
-            if switch {
-                self.sync()?;
+            self.complete(at)?;
+            if late {
+                self.write_early()?;
             }
-            self.write_out(at)?;
+            if let Some(blocks) = self.segments.get(at).map(Segment::unwritten) {
+                self.write_out(at, blocks)?;
+            }
         }
         self.release(at);
         Ok(())
@@ -196,23 +242,11 @@ impl<T: Target> SegmentCache<T> {
         }
     }
 
-    /// Bytes of this segment before a hard end.
-    fn usable(&self, number: u64) -> usize {
-        match self.extent {
-            Extent::Hard(end) => {
-                let left = end.saturating_sub(number.saturating_mul(SEGMENT_BYTES)).min(SEGMENT_BYTES);
-                usize::try_from(left).unwrap_or(SEGMENT)
-            }
-            Extent::Unknown | Extent::Soft(_) => SEGMENT,
-        }
-    }
-
     /// Reads a part of a segment, which gets into the cache only if it was there before.
     fn read_part(&mut self, number: u64, inside: usize, out: &mut [u8]) -> Result<(), DiskError> {
-        let (usable, start) = (self.usable(number), number.saturating_mul(SEGMENT_BYTES));
-        if usable == 0 {
-            let offset = start.saturating_add(inside as u64);
-            return Err(DiskError::PastEnd { offset, end: self.media_bytes() });
+        if self.store.usable(number) == 0 {
+            let start = number.saturating_mul(SEGMENT_BYTES);
+            return Err(DiskError::PastEnd { offset: start + inside as u64, end: self.media_bytes() });
         }
         if let Some(at) = self.position(number) {
             self.complete(at)?;
@@ -221,83 +255,19 @@ impl<T: Target> SegmentCache<T> {
         } else if self.trimmed.contains(number) {
             out.fill(0);
         } else {
-            let mut scratch = self.scratch.take().unwrap_or_else(Buffer::new);
-            let outcome = read_segment(&mut self.target, number, scratch.bytes_mut(), usable);
-            copy(scratch.bytes().get(inside..).unwrap_or_default(), out);
-            self.scratch = Some(scratch);
-            outcome?;
+            self.store.read_part(number, inside, out)?;
         }
         Ok(())
-    }
-
-    /// Makes all blocks of the segment known, from the medium unless it was trimmed.
-    fn complete(&mut self, at: usize) -> Result<(), DiskError> {
-        let Some(number) = self.segments.get(at).map(|segment| segment.number) else { return Ok(()) };
-        let usable = self.usable(number);
-        let Some(segment) = self.segments.get_mut(at) else { return Ok(()) };
-        if segment.known.covers(Blocks::first(usable.div_ceil(BLOCK))) {
-            return Ok(());
-        }
-        if self.trimmed.contains(number) {
-            segment.complete_with_zeros();
-            return Ok(());
-        }
-        let mut scratch = self.scratch.take().unwrap_or_else(Buffer::new);
-        let outcome = read_segment(&mut self.target, number, scratch.bytes_mut(), usable);
-        if outcome.is_ok() {
-            segment.complete_from(scratch.bytes());
-        }
-        self.scratch = Some(scratch);
-        outcome
-    }
-
-    /// Brings a dirty segment to the medium.
-    fn write_out(&mut self, at: usize) -> Result<(), DiskError> {
-        if let Some(offset) = self.failed {
-            return Err(DiskError::Write { offset });
-        }
-        self.complete(at)?;
-        let Some(number) = self.segments.get(at).map(|segment| segment.number) else { return Ok(()) };
-        let usable = self.usable(number);
-        let Some(segment) = self.segments.get_mut(at) else { return Ok(()) };
-        let offset = number.saturating_mul(SEGMENT_BYTES);
-        let data = segment.data.bytes().get(..usable).unwrap_or_default();
-        let mut scratch = self.scratch.take().unwrap_or_else(Buffer::new);
-        let check = scratch.bytes_mut();
-        let same = self.options.minimize_writes
-            && read_segment(&mut self.target, number, check, usable).is_ok()
-            && check.get(..usable) == Some(data);
-        let mut outcome = Ok(());
-        if !same {
-            self.unsynced = true;
-            if self.target.write_at(offset, data).is_err() {
-                outcome = Err(DiskError::Write { offset });
-            } else if self.options.verify_writes {
-                if read_segment(&mut self.target, number, check, usable).is_err() {
-                    outcome = Err(DiskError::ReadBack { offset });
-                } else if check.get(..usable) != Some(data) {
-                    outcome = Err(DiskError::Verify { offset });
-                }
-            }
-        }
-        self.scratch = Some(scratch);
-        if outcome.is_err() {
-            self.failed = Some(offset);
-        } else {
-            segment.dirty = Blocks::default();
-            self.trimmed.remove(number);
-        }
-        outcome
     }
 
     /// Refuses an access beyond a hard end; lets a soft end move.
     fn check_end(&mut self, offset: u64, length: usize, write: bool) -> Result<(), DiskError> {
         let end = offset.checked_add(length as u64);
-        match (self.extent, end) {
+        match (self.store.extent, end) {
             (Extent::Unknown, Some(_)) => Ok(()),
             (Extent::Soft(size), Some(end)) => {
                 if write {
-                    self.extent = Extent::Soft(size.max(end));
+                    self.store.extent = Extent::Soft(size.max(end));
                 }
                 Ok(())
             }
@@ -349,39 +319,12 @@ impl<T: Target> DiskIo for SegmentCache<T> {
     }
 
     fn write(&mut self, offset: u64, data: &[u8], streamed: bool) -> Result<(), DiskError> {
-        if let Some(offset) = self.failed {
-            return Err(DiskError::Write { offset });
-        }
-        self.check_end(offset, data.len(), true)?;
-        let (mut offset, mut data) = (offset, data);
-        while !data.is_empty() {
-            let (number, inside) = split(offset);
-            let (now, rest) = data.split_at(data.len().min(SEGMENT - inside));
-            let at = self.get(number)?;
-            if inside % BLOCK != 0 || now.len() % BLOCK != 0 {
-                self.complete(at)?;
-            }
-            let whole = Blocks::first(self.usable(number).div_ceil(BLOCK));
-            let early = streamed && self.last_act.is_none();
-            let mut full = false;
-            if let Some(segment) = self.segments.get_mut(at) {
-                if let Some(place) = segment.data.bytes_mut().get_mut(inside..inside + now.len()) {
-                    place.copy_from_slice(now);
-                }
-                let (first, end) = (inside / BLOCK, (inside + now.len()).div_ceil(BLOCK));
-                segment.known.insert(first, end);
-                segment.dirty.insert(first, end);
-                segment.streamed &= early;
-                segment.last_write = self.clock;
-                full = segment.streamed && segment.dirty.covers(whole);
-            }
-            if full {
-                self.write_out(at)?;
-                self.release(at);
-            }
-            offset += now.len() as u64;
-            data = rest;
-        }
+        self.put(offset, data, streamed)
+    }
+
+    fn write_twin(&mut self, offset: u64, data: &[u8], twins: Twins) -> Result<(), DiskError> {
+        self.put(offset, data, false)?;
+        self.note_pair(offset, data.len(), twins);
         Ok(())
     }
 
@@ -395,38 +338,14 @@ impl<T: Target> DiskIo for SegmentCache<T> {
             self.release(at);
         }
         self.trimmed.insert(first, end);
-        if self.options.enable_trim {
+        if self.store.options().enable_trim {
             let (start, length) = (first * SEGMENT_BYTES, (end - first) * SEGMENT_BYTES);
-            if let Err(error) = self.target.trim(start, length) {
+            if let Err(error) = self.store.target.trim(start, length) {
                 self.warnings.push(format!("trim of {length} bytes at {start} failed: {}", reason(&error)));
             }
         }
         Ok(())
     }
-}
-
-/// Reads the usable part of a segment; what is past the end of a file is zeros.
-fn read_segment<T: Target>(
-    target: &mut T,
-    number: u64,
-    out: &mut [u8],
-    usable: usize,
-) -> Result<(), DiskError> {
-    let offset = number.saturating_mul(SEGMENT_BYTES);
-    let mut done = 0;
-    while let Some(part) = out.get_mut(done..usable).filter(|part| !part.is_empty()) {
-        match target.read_at(offset + done as u64, part) {
-            Ok(0) => break,
-            Ok(count) => done += count,
-            Err(error) => {
-                return Err(DiskError::Read { length: usable, offset, reason: reason(&error) });
-            }
-        }
-    }
-    if let Some(rest) = out.get_mut(done..) {
-        rest.fill(0);
-    }
-    Ok(())
 }
 
 /// Copies as many bytes as there is room for.

@@ -5,11 +5,13 @@ use std::io::{self, Seek, SeekFrom};
 use std::os::unix::fs::{FileExt, FileTypeExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{FallocateFlags, OFlags, fallocate};
+use rustix::fs::{FallocateFlags, OFlags, fallocate, ioctl_blkpbszget, ioctl_blksszget};
 
-use super::BLOCK_BYTES;
 use super::target::{Extent, Target};
+use super::{BLOCK, BLOCK_BYTES};
 
+/// Physical sectors above this are optimal sizes rather than what is written in one go.
+const PAGE: usize = 4096;
 /// Any write permission. A file without is refused, even for the superuser.
 const WRITE_BITS: u32 = 0o222;
 /// The mode of new files, less the umask.
@@ -66,6 +68,7 @@ pub struct FileTarget {
     file: File,
     kind: Kind,
     extent: Extent,
+    granularity: usize,
     warnings: Vec<String>,
 }
 
@@ -85,7 +88,10 @@ impl FileTarget {
             metadata => open_regular(path, metadata.as_ref(), options),
         };
         match opened {
-            Ok((file, kind, extent)) => Ok(Self { file, kind, extent, warnings }),
+            Ok((file, kind, extent)) => {
+                let granularity = if kind == Kind::Device { sector(&file) } else { BLOCK };
+                Ok(Self { file, kind, extent, granularity, warnings })
+            }
             Err(_) => Err(OpenError { path: path.to_owned(), exists: metadata.is_some(), warnings }),
         }
     }
@@ -140,6 +146,19 @@ impl Target for FileTarget {
     fn extent(&self) -> Extent {
         self.extent
     }
+
+    fn granularity(&self) -> usize {
+        self.granularity
+    }
+}
+
+/// What the device writes in one go: its physical sectors, as far as they are ordinary ones, and never less
+/// than its logical ones, which direct I/O insists on.
+fn sector(file: &File) -> usize {
+    let bytes = |size: rustix::io::Result<u32>| size.ok().and_then(|size| usize::try_from(size).ok());
+    let logical = bytes(ioctl_blksszget(file)).unwrap_or(BLOCK);
+    let physical = bytes(ioctl_blkpbszget(file)).unwrap_or(BLOCK).min(PAGE);
+    logical.max(physical).max(BLOCK)
 }
 
 fn open_regular(

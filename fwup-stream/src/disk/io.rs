@@ -53,6 +53,17 @@ pub enum DiskError {
     },
 }
 
+/// A record kept twice, of which readers take the newer copy, or the sound one.
+#[derive(Clone, Copy, Debug)]
+pub struct Twins {
+    /// Where the other copy is, in bytes. It is as long as this one.
+    pub other: u64,
+    /// Says which of two copies a reader takes; `None` when neither is sound.
+    pub newer: fn([&[u8]; 2]) -> Option<usize>,
+    /// Makes a copy with the content of the first that is as old as the second.
+    pub disguise: fn(&[u8], &[u8]) -> Vec<u8>,
+}
+
 /// Cached access to the destination in any size and alignment (fw-format §9.2 to §9.4).
 pub trait DiskIo {
     /// Fills `buffer` from byte `offset`. Past the end of a regular file reads zeros.
@@ -67,6 +78,14 @@ pub trait DiskIo {
     /// Writes `data` at byte `offset`. A `streamed` write lets a segment go to the medium as soon as
     /// streamed writes alone have filled it; any other write waits for the flush.
     fn write(&mut self, offset: u64, data: &[u8], streamed: bool) -> Result<(), DiskError>;
+
+    /// Writes a copy of a record that is kept twice, which waits for the flush like any unstreamed write. When
+    /// both copies were written by then, they reach the medium in an order that leaves, at any moment, what was
+    /// there before or what was written last as the copy a reader takes.
+    fn write_twin(&mut self, offset: u64, data: &[u8], twins: Twins) -> Result<(), DiskError> {
+        let _ = twins;
+        self.write(offset, data, false)
+    }
 
     /// Says that the content of this range no longer matters: whole segments inside it read as zeros.
     fn trim(&mut self, offset: u64, length: u64) -> Result<(), DiskError>;

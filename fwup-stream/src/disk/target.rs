@@ -2,6 +2,8 @@
 
 use std::io;
 
+use super::BLOCK;
+
 /// How large a destination is, and what that means for writes (fw-format §9.1).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Extent {
@@ -15,7 +17,9 @@ pub enum Extent {
 
 /// Something firmware can be written to.
 ///
-/// All accesses are whole segments of 128 KiB, cut only at a hard end.
+/// No access crosses a border between segments of 128 KiB. Accesses begin and end at multiples of the
+/// [granularity](Self::granularity), cut only at a hard end; whatever was filled from front to back is written
+/// in whole segments.
 pub trait Target {
     /// Reads from byte `offset` into `buffer` and returns how many bytes came; fewer than asked for only
     /// at the end of the medium.
@@ -32,6 +36,12 @@ pub trait Target {
 
     /// How large the destination is.
     fn extent(&self) -> Extent;
+
+    /// The bytes that are read and written together: a power of two from 512 (which it is when not told) to
+    /// 131072. A device should name what it can write in one go, so that no write touches a neighbour.
+    fn granularity(&self) -> usize {
+        BLOCK
+    }
 }
 
 impl<T: Target + ?Sized> Target for &mut T {
@@ -54,6 +64,10 @@ impl<T: Target + ?Sized> Target for &mut T {
     fn extent(&self) -> Extent {
         (**self).extent()
     }
+
+    fn granularity(&self) -> usize {
+        (**self).granularity()
+    }
 }
 
 impl<T: Target + ?Sized> Target for Box<T> {
@@ -75,5 +89,9 @@ impl<T: Target + ?Sized> Target for Box<T> {
 
     fn extent(&self) -> Extent {
         (**self).extent()
+    }
+
+    fn granularity(&self) -> usize {
+        (**self).granularity()
     }
 }

@@ -99,6 +99,67 @@ pub fn device(version: u8) -> Vec<u8> {
     signed(&manifest, &[("rootfs", &image)])
 }
 
+/// Where a device with a redundant environment has its copies: side by side, and next to the boot record.
+pub const TWINS: [u64; 2] = [1, 4];
+pub const TWIN_BLOCKS: u64 = 3;
+
+/// Bytes of what such a device runs: a whole segment and a part.
+pub const REDUNDANT_IMAGE: usize = 140_000;
+
+/// Like [`device`], with two copies of the environment. `unset` variables go in on-init and `steps` are set
+/// in on-finish, of which the first alone selects nothing and the last makes the upgrade complete.
+pub fn redundant_device(version: u8, unset: usize, steps: usize) -> Vec<u8> {
+    let image = data(version, REDUNDANT_IMAGE);
+    let list = |calls: Vec<String>| calls.join(",");
+    let unsets = list((0..unset).map(|number| format!("3,uboot_unsetenv,env,gone{number}")).collect());
+    let sets: Vec<_> = (1..steps).map(|number| format!("4,uboot_setenv,env,s{number},{version}")).collect();
+    let task = |name: &str, init: &str, slot: u64, next: &str| {
+        let mut sets = sets.clone();
+        sets.insert(sets.len() / 2, format!("4,uboot_setenv,env,active,{next}{version}"));
+        let finish = list(sets);
+        format!(
+            "task \"{name}\" {{\non-init {{\nfunlist={{{init}}}\n}}\n\
+             on-resource \"rootfs\" {{\nfunlist={{2,raw_write,{slot}}}\n}}\n\
+             on-finish {{\nfunlist={{2,mbr_write,m,{finish}}}\n}}\n}}\n"
+        )
+    };
+    let nothing = "2,info,go";
+    let upgrade = task("upgrade", if unset == 0 { nothing } else { &unsets }, SLOT_B, "b");
+    let complete = task("complete", "2,uboot_clearenv,env", SLOT_A, "a");
+    let manifest = [
+        resource("rootfs", &image),
+        "mbr \"m\" {\npartition \"0\" {\nblock-offset=1024\nblock-count=2000\ntype=131\n}\n}\n".to_owned(),
+        complete,
+        upgrade,
+        format!(
+            "uboot-environment \"env\" {{\nblock-offset={}\nblock-count={TWIN_BLOCKS}\nblock-offset-redund={}\n}}\n",
+            TWINS[0], TWINS[1]
+        ),
+    ]
+    .concat();
+    signed(&manifest, &[("rootfs", &image)])
+}
+
+/// What the newer sound copy of a redundant environment says; nothing when the device is bricked: no copy is
+/// sound, what is selected is not all there, or its variables are not (`steps` of them).
+pub fn redundant_boots(disk: &MemoryTarget, steps: usize) -> Option<(char, u8)> {
+    let size = usize::try_from(TWIN_BLOCKS).unwrap() * 512;
+    let copies = TWINS.map(|block| disk.bytes(block * 512, size));
+    let sound = |copy: &Vec<u8>| crc32fast::hash(&copy[5..]).to_le_bytes() == copy[..4];
+    let newer = (1..128).contains(&copies[1][4].wrapping_sub(copies[0][4]));
+    let order = if newer { [&copies[1], &copies[0]] } else { [&copies[0], &copies[1]] };
+    let text = String::from_utf8_lossy(&order.into_iter().find(|copy| sound(copy))?[5..]).into_owned();
+    let value = |name: &str| {
+        text.split('\0').find_map(|pair| pair.strip_prefix(name)?.strip_prefix('=').map(str::to_owned))
+    };
+    let active = value("active")?;
+    let (slot, version) = (active.chars().next()?, active[1..].parse().ok()?);
+    let set = (1..steps).all(|number| value(&format!("s{number}")) == Some(format!("{version}")));
+    let start = if slot == 'a' { SLOT_A } else { SLOT_B };
+    let want = data(version, REDUNDANT_IMAGE);
+    (set && disk.bytes(start * 512, want.len()) == want).then_some((slot, version))
+}
+
 pub fn options(task: &str) -> ApplyOptions {
     let mut options = ApplyOptions::default();
     task.clone_into(&mut options.task);
@@ -181,11 +242,13 @@ pub struct Recorder {
     pub full_at: u64,
     /// Syncs fail from the one of this number on.
     pub sync_fails_from: usize,
+    /// What it writes in one go.
+    pub granularity: usize,
 }
 
 impl Recorder {
     pub fn new(disk: MemoryTarget) -> Self {
-        Self { disk, log: Vec::new(), full_at: u64::MAX, sync_fails_from: usize::MAX }
+        Self { disk, log: Vec::new(), full_at: u64::MAX, sync_fails_from: usize::MAX, granularity: 512 }
     }
 }
 
@@ -217,5 +280,9 @@ impl Target for Recorder {
 
     fn extent(&self) -> Extent {
         self.disk.extent()
+    }
+
+    fn granularity(&self) -> usize {
+        self.granularity
     }
 }
