@@ -6,7 +6,8 @@ use std::ops::Range;
 use super::error::{DecodeError, DeltaError, DeltaFault};
 use super::header::Header;
 use super::source::Source;
-use super::window::{Stop, Window, WindowHeader};
+use super::window::{Stop, Window};
+use super::window_header::WindowHeader;
 
 /// Decodes a delta that comes in pieces of any size.
 ///

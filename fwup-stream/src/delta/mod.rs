@@ -38,6 +38,7 @@ mod section;
 mod source;
 mod varint;
 mod window;
+mod window_header;
 
 pub(crate) use apply::Delta;
 pub use decoder::{Decoder, Step};

@@ -34,6 +34,12 @@ impl Section {
         self.bytes.len() - self.at
     }
 
+    /// Bytes of memory taken.
+    #[cfg(test)]
+    pub(super) fn room(&self) -> usize {
+        self.bytes.capacity()
+    }
+
     pub(super) fn byte(&mut self) -> Option<u8> {
         let byte = self.bytes.get(self.at).copied()?;
         self.at += 1;
