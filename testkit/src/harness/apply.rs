@@ -218,12 +218,14 @@ impl Watched {
         self.disk.bytes(number * SEGMENT as u64, SEGMENT)
     }
 
-    /// Accesses are whole segments, cut only at the end of the disk.
+    /// Accesses are whole blocks within one segment, cut only at the end of the disk.
     fn check(&self, offset: u64, length: usize) {
         let size = self.disk.length();
-        assert!(offset.is_multiple_of(SEGMENT as u64) && offset < size, "access at {offset} of {size}");
+        assert!(offset.is_multiple_of(BLOCK_BYTES) && offset < size, "access at {offset} of {size}");
         let end = offset + length as u64;
-        assert!(length == SEGMENT || end == size, "{length} bytes at {offset} of {size}");
+        assert!(end.is_multiple_of(BLOCK_BYTES) || end == size, "{length} bytes at {offset} of {size}");
+        let segment = SEGMENT as u64;
+        assert!(length > 0 && offset / segment == (end - 1) / segment, "{length} bytes at {offset}");
     }
 }
 
