@@ -253,3 +253,33 @@ impl Target for Watched {
         Extent::Hard(self.disk.length())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What inputs are made of must be good to begin with, or fuzzing stays at the surface.
+    #[test]
+    fn the_archives_to_begin_with_apply() {
+        for (task, installed, keyed) in
+            [("complete", false, false), ("upgrade", true, false), ("upgrade", true, true)]
+        {
+            let plan = Plan { task, options: 7, size: SIZES[0], installed, keyed };
+            let run = plan.run(&spoilt(&mut Source::new(&[]), keyed), Cuts::whole());
+            assert!(run.outcome.is_ok() && !run.disk.written.is_empty(), "{task}: {:?}", run.outcome);
+            let broken = spoilt(&mut Source::new(&[0x00, 0x10, 0, 1, 0xff]), keyed);
+            assert!(plan.run(&broken, Cuts::whole()).broke_off(), "{task} with a byte changed");
+        }
+    }
+
+    #[test]
+    fn a_manifest_makes_an_archive_that_applies() {
+        let task = b"task \"t\" {\non-resource \"a\" {\nfunlist={2,raw_write,1}\n}\n}\n";
+        let input = [&[0x10, 0x27, 0, 0, 1, 8, 0, 0, 0, 1][..], task].concat();
+        let archive = made(&mut Source::new(&input), true);
+        let plan = Plan { task: "t", options: 0, size: SIZES[0], installed: false, keyed: true };
+        let run = plan.run(&archive, Cuts::whole());
+        assert!(run.outcome.is_ok(), "{:?}", run.outcome);
+        assert_eq!(run.disk.disk.bytes(512, 4), [1, 0, 3, 2]);
+    }
+}

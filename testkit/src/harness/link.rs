@@ -313,3 +313,31 @@ fn back(source: &mut Source<'_>) -> u64 {
 fn headers(bits: u8) -> Vec<HeaderRef<'static>> {
     HEADERS.iter().zip(0_u32..).filter(|(_, at)| bits >> at & 1 == 1).map(|(header, _)| *header).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use nerves_hub_link_protocol::Event;
+
+    use super::*;
+
+    /// The seeds must lead into the depths of the machine, or fuzzing stays at its surface.
+    #[test]
+    fn the_seeds_lead_to_a_reboot_into_new_firmware() {
+        let seed = |name: &str| {
+            let path = format!("{}/../fuzz/seeds/link/{name}", env!("CARGO_MANIFEST_DIR"));
+            scenario(&std::fs::read(path).unwrap())
+        };
+        for name in ["updated", "resumed"] {
+            let outputs = seed(name);
+            let completed = |output: &Output| matches!(output, Output::Event(Event::UpdateCompleted { .. }));
+            assert!(outputs.iter().any(completed), "{name}: {outputs:#?}");
+            assert!(outputs.iter().any(|output| matches!(output, Output::Reboot { .. })), "{name}");
+        }
+        let again =
+            |output: &Output| matches!(output, Output::Event(Event::DownloadStarted { offset: 400, .. }));
+        assert!(seed("resumed").iter().any(again));
+        let dials =
+            |outputs: &[Output]| outputs.iter().filter(|output| matches!(output, Output::Dial(_))).count();
+        assert_eq!((dials(&seed("redirected")), dials(&seed("kicked"))), (3, 4));
+    }
+}
