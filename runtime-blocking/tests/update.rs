@@ -364,7 +364,8 @@ fn a_slow_disk_slows_the_download_and_the_connection_lives() {
 #[test]
 fn a_download_that_fails_for_good_cancels_the_applier() {
     let bench = Bench::new();
-    bench.hub.mischief(Mischief::CutDownload { after: 100_000 }, Times::Once);
+    // More than may wait for the applier: it has begun before the download can fail.
+    bench.hub.mischief(Mischief::CutDownload { after: 2 * HANDOVER_MAX as u64 }, Times::Once);
     let gone = Mischief::RefuseDownload { status: 404, retry_after: None };
     bench.hub.mischief(gone, Times::UntilCleared);
     bench.deploy("1.1.0");
