@@ -24,6 +24,8 @@ pub struct Config {
     pub host: String,
     /// Who the device is to the server.
     pub auth: Auth,
+    /// How messages are written. Default JSON.
+    pub serializer: Serializer,
     /// The firmware that runs.
     pub firmware: FirmwareMeta,
     /// Whether that firmware is marked good; `None` if the device can't tell.
@@ -46,7 +48,8 @@ pub struct Config {
     pub heartbeat: Duration,
     /// How long a join may go unanswered. Default 10 s.
     pub join_timeout: Duration,
-    /// Delays before a topic is joined again; the last repeats. Default 5 s.
+    /// Delays before a topic is joined again, each longer by up to [`Backoff::jitter`]; the last repeats.
+    /// Default 5 s.
     pub rejoin: Vec<Duration>,
     /// How long connecting may take. Default 30 s.
     pub connect_timeout: Duration,
@@ -60,6 +63,18 @@ pub struct Config {
     pub delay_unit: DelayUnit,
     /// The rules of downloads.
     pub download: DownloadConfig,
+}
+
+/// How messages are written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub enum Serializer {
+    /// Phoenix V2 JSON, which every server speaks.
+    #[default]
+    Json,
+    /// MessagePack, which newer servers speak. After a refusal (HTTP 403) the machine speaks JSON for the rest of
+    /// its life.
+    MsgPack,
 }
 
 /// How the device proves who it is.
@@ -153,6 +168,7 @@ impl Config {
         Self {
             host: host.into(),
             auth,
+            serializer: Serializer::default(),
             firmware,
             firmware_validated: None,
             firmware_auto_revert_detected: false,
@@ -206,7 +222,17 @@ impl Config {
         ];
         match times.iter().find(|(_, time)| time.is_zero()) {
             Some((name, _)) => Err(ConfigError::Zero(name)),
-            None => Ok(url.with_target(path).with_query(names::VSN, names::VSN_JSON)),
+            None => Ok(url.with_target(path)),
+        }
+    }
+}
+
+impl Serializer {
+    /// Returns what servers call it.
+    pub(crate) const fn version(self) -> &'static str {
+        match self {
+            Self::Json => names::VSN_JSON,
+            Self::MsgPack => names::VSN_MSGPACK,
         }
     }
 }

@@ -43,7 +43,8 @@ pub enum Input<'a> {
         /// The message.
         data: &'a [u8],
     },
-    /// `frames` messages of [`Output::Send`](crate::Output::Send) reached the operating system.
+    /// `frames` messages of [`Output::Send`](crate::Output::Send) or
+    /// [`Output::SendBinary`](crate::Output::SendBinary) reached the operating system.
     SocketSent {
         /// The number from the dial.
         socket: SocketId,

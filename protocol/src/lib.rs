@@ -78,6 +78,8 @@
 //!         }
 //!         Output::Reboot { .. } => rebooted = true,
 //!         Output::HangUp { .. } | Output::Abort { .. } | Output::CancelApply { .. } => {}
+//!         // Only with `Serializer::MsgPack`.
+//!         Output::SendBinary { .. } => {}
 //!     }
 //! }
 //! assert_eq!(disk, b"hello");
@@ -118,7 +120,7 @@ mod timer;
 
 pub use client::Client;
 pub use command::{Command, CommandError, Decision};
-pub use config::{Auth, Backoff, Config, DelayUnit, DownloadConfig, KeyDigest, SharedSecret};
+pub use config::{Auth, Backoff, Config, DelayUnit, DownloadConfig, KeyDigest, Serializer, SharedSecret};
 pub use download::Keep;
 pub use error::ConfigError;
 pub use event::{Event, FirmwareMeta, Stage, UpdateInfo};

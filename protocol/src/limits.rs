@@ -10,6 +10,13 @@ pub const MAX_MESSAGE_BYTES: usize = 8_000_000;
 /// since a parsed tree takes many times the text's memory.
 pub const MAX_PAYLOAD_BYTES: usize = 1024 * 1024;
 
+/// Deepest nesting of a MessagePack payload this version understands. The JSON reader stops there too.
+pub const MAX_PAYLOAD_DEPTH: usize = 127;
+
+/// Most values (keys not counted) in a MessagePack payload this version understands. The longest real update has
+/// about 4,200; a value may be written in one byte and takes 32 in memory.
+pub const MAX_PAYLOAD_VALUES: usize = 65_536;
+
 /// Outputs that may wait for [`Link::poll`](crate::Link::poll). Past this, messages hang the link
 /// up, commands are refused and timers that would add orders wait. A drained machine holds a
 /// handful; this only bounds a caller that stopped draining.

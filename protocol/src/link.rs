@@ -1,25 +1,25 @@
 //! The machine's doors.
 
-use alloc::format;
+mod receive;
+
 use alloc::string::String;
 
 use crate::command::{Command, CommandError};
 use crate::config::Config;
 use crate::download::Keep;
 use crate::error::ConfigError;
-use crate::event::{Event, FirmwareMeta};
+use crate::event::FirmwareMeta;
 use crate::hub::connection::Connection;
 use crate::hub::keys::Keys;
 use crate::hub::update::Updates;
 use crate::hub::{Context, device, names, payload};
 use crate::ids::{FetchId, SocketId};
 use crate::input::Input;
-use crate::limits::{MAX_NAME_CHARS, MAX_TEXT_CHARS, REBOOT_GRACE};
+use crate::limits::REBOOT_GRACE;
 use crate::output::Output;
 use crate::outputs::{Ids, Outputs};
-use crate::phoenix::{Class, Incoming, Malformed, Phoenix};
+use crate::phoenix::{Class, Frame, Phoenix, Received};
 use crate::status::{ConnectionState, Counters, Status};
-use crate::text::cut;
 use crate::time::{Instant, Now, UnixTime};
 use crate::timer::{Deadline, Earliest, Timer};
 
@@ -48,7 +48,8 @@ impl Link {
     /// What is wrong with the configuration.
     pub fn new(config: Config, seed: u64, now: Now) -> Result<Self, ConfigError> {
         let home = config.validate()?;
-        let wire = Phoenix::new(names::DEVICE, config.heartbeat, config.join_timeout, config.rejoin.clone());
+        // Halves swapped, so that channel and connection draw different numbers.
+        let wire = Phoenix::new(names::DEVICE, &config, seed.rotate_left(32));
         Ok(Self {
             now: now.mono,
             wall: now.wall,
@@ -77,8 +78,8 @@ impl Link {
                 let (mut cx, connection, _) = self.parts();
                 connection.refused(&mut cx, socket, status, headers, body, now.wall)
             }
-            Input::SocketText { socket, text } => self.socket_text(socket, text),
-            Input::SocketBinary { socket, data } => self.socket_binary(socket, data),
+            Input::SocketText { socket, text } => self.received(socket, Received::Text(text)),
+            Input::SocketBinary { socket, data } => self.received(socket, Received::Binary(data)),
             Input::SocketSent { socket, frames } => {
                 let current = self.connection.open_socket() == Some(socket);
                 if current {
@@ -249,99 +250,9 @@ impl Link {
         up
     }
 
-    fn socket_text(&mut self, socket: SocketId, text: &str) -> bool {
-        if !self.may_receive(socket) {
-            return false;
-        }
-        match self.wire.receive(self.now, text) {
-            Ok(incoming) => self.incoming(incoming),
-            Err(Malformed(reason)) => self.malformed(&reason),
-        }
-        true
-    }
-
-    fn socket_binary(&mut self, socket: SocketId, data: &[u8]) -> bool {
-        if !self.may_receive(socket) {
-            return false;
-        }
-        match Phoenix::receive_binary(data) {
-            Ok((topic, event)) => self.unknown(topic, event),
-            Err(Malformed(reason)) => self.malformed(&reason),
-        }
-        true
-    }
-
-    /// Returns whether a message of that socket counts. A caller that doesn't poll loses the
-    /// connection, instead of the machine growing.
-    fn may_receive(&mut self, socket: SocketId) -> bool {
-        if self.connection.open_socket() != Some(socket) {
-            return false;
-        }
-        let room = self.out.has_room();
-        if !room {
-            let (mut cx, connection, _) = self.parts();
-            connection.give_up(&mut cx, "more arrived than was fetched from the machine");
-        }
-        room
-    }
-
-    fn incoming(&mut self, incoming: Incoming<'_>) {
-        match incoming {
-            Incoming::Nothing => {}
-            Incoming::Stale => count(&mut self.counters.stale_messages),
-            Incoming::Joined => {
-                let interface = self.connection.joined(self.now);
-                self.updates.rejoined();
-                self.out.event(Event::Joined);
-                if let Some(interface) = interface {
-                    let report = payload::network_interface(&interface);
-                    self.wire.push(names::REPORT_NETWORK_INTERFACE, &report, Class::Session);
-                }
-            }
-            Incoming::JoinRefused { reason } => self.out.event(Event::JoinRefused { reason }),
-            Incoming::Lost { reason } => self.out.event(Event::ChannelLost { reason }),
-            Incoming::Foreign { topic, event } => self.unknown(&topic, &event),
-            Incoming::Push { event, payload } => match &*event {
-                names::UPDATE => {
-                    let Self { now, config, out, wire, ids, .. } = self;
-                    let mut cx = Context { now: *now, config, out, wire, ids };
-                    if let Err(reason) = self.updates.offered(&mut cx, &self.keys, payload) {
-                        self.malformed(&reason);
-                    }
-                }
-                names::FWUP_PUBLIC_KEYS => match payload::public_keys(payload) {
-                    Ok((keys, others)) => self.public_keys(keys, others),
-                    Err(reason) => self.malformed(&reason),
-                },
-                names::REBOOT => {
-                    self.wire.push(names::REBOOTING, &payload::empty(), Class::Session);
-                    self.out.event(Event::RebootRequested);
-                    self.schedule_reboot("an operator asked for it");
-                }
-                names::IDENTIFY => self.out.event(Event::Identify),
-                other => self.unknown(names::DEVICE, other),
-            },
-        }
-    }
-
-    fn public_keys(&mut self, keys: alloc::vec::Vec<String>, others: u64) {
-        if !self.config.accept_server_keys {
-            return;
-        }
-        let (usable, unusable) = self.keys.replace(keys);
-        let unusable = unusable.saturating_add(others);
-        self.counters.unusable_keys = self.counters.unusable_keys.saturating_add(unusable);
-        if usable {
-            self.out.event(Event::PublicKeysReceived { count: self.keys.list().len() });
-        } else {
-            let held = crate::text::count(u64::try_from(self.keys.list().len()).unwrap_or(u64::MAX), "key");
-            self.malformed(&format!("no usable public key among those the server sent; {held} kept"));
-        }
-    }
-
     fn firmware_validated(&mut self) {
         if self.config.firmware_validated.replace(true) != Some(true) && self.connection.is_up() {
-            self.wire.push(names::FIRMWARE_VALIDATED, &payload::empty(), Class::Session);
+            self.wire.push(names::FIRMWARE_VALIDATED, payload::empty(), Class::Session);
         }
     }
 
@@ -355,31 +266,23 @@ impl Link {
     fn settle(&mut self) {
         if let Some(socket) = self.connection.open_socket() {
             loop {
-                let text = if self.wire.wants_join(self.now) {
+                let frame = if self.wire.wants_join(self.now) {
                     let params = device::join_params(&self.config, self.updates.uuid());
                     Some(self.wire.join(self.now, &params))
                 } else {
                     self.wire.transmit(self.now)
                 };
-                let Some(text) = text else { break };
-                self.out.push(Output::Send { socket, text });
+                let Some(frame) = frame else { break };
+                self.out.push(match frame {
+                    Frame::Text(text) => Output::Send { socket, text },
+                    Frame::Binary(data) => Output::SendBinary { socket, data },
+                });
             }
         }
         let ready = |at: Instant| self.wire.is_drained() || self.now >= at;
         if let Some((reason, _)) = self.reboot.take_if(|(_, at)| ready(*at)) {
             self.out.push(Output::Reboot { reason });
         }
-    }
-
-    fn malformed(&mut self, reason: &str) {
-        count(&mut self.counters.malformed_messages);
-        self.out.event(Event::Malformed { reason: cut(reason, MAX_TEXT_CHARS) });
-    }
-
-    fn unknown(&mut self, topic: &str, event: &str) {
-        count(&mut self.counters.unknown_events);
-        let (topic, event) = (cut(topic, MAX_NAME_CHARS), cut(event, MAX_NAME_CHARS));
-        self.out.event(Event::Unknown { topic, event });
     }
 }
 

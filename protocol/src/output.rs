@@ -24,6 +24,14 @@ pub enum Output {
         /// The message.
         text: String,
     },
+    /// Send a binary message, as [`Serializer::MsgPack`](crate::Serializer::MsgPack) does; answer with
+    /// [`Input::SocketSent`](crate::Input::SocketSent).
+    SendBinary {
+        /// The connection to send on.
+        socket: SocketId,
+        /// The message.
+        data: Vec<u8>,
+    },
     /// Close a connection, politely if that can be done at once. No input is owed afterwards.
     HangUp {
         /// The connection to close.

@@ -189,3 +189,34 @@ fn a_reboot_is_announced_before_it_happens() {
     assert!(matches!(out[..], [Output::Reboot { .. }]), "{out:?}");
     assert_eq!(device.pass(Duration::from_secs(10)), []);
 }
+
+#[test]
+fn devices_whose_channels_ended_together_do_not_return_together() {
+    let mut waits = std::collections::BTreeSet::new();
+    for seed in 0..50 {
+        let mut config = config();
+        config.backoff.jitter = 0.5;
+        let mut device = Device::joined(config.clone());
+        device.link = Link::new(config, seed, device.now).unwrap();
+        device.connect();
+        device.join();
+        device.server(&json!(["1", "1", "device", "phx_error", {}]));
+        let deadline = device.link.deadline().unwrap();
+        assert_eq!(deadline.why, Timer::Rejoin);
+        let wait = deadline.at - device.now.mono;
+        assert!((Duration::from_secs(5)..=Duration::from_millis(7500)).contains(&wait), "{wait:?}");
+        waits.insert(wait);
+    }
+    assert!(waits.len() > 40, "{waits:?}");
+}
+
+#[test]
+fn what_an_operator_asks_for_happens_at_once_whatever_the_jitter() {
+    let mut config = config();
+    config.backoff.jitter = 10.0;
+    let mut device = Device::joined(config);
+    assert_eq!(events(&device.broadcast("identify", json!({}))), [Event::Identify]);
+    let out = device.broadcast("reboot", json!({}));
+    assert_eq!(sent(&out)[0][3], "rebooting");
+    assert!(matches!(out.last(), Some(Output::Reboot { .. })), "{out:?}");
+}

@@ -5,7 +5,7 @@ use nerves_hub_link_protocol::{
     Dial, Fetch, FetchId, HeaderRef, Input, Instant, Link, Now, OfferId, SocketId,
 };
 use nerves_hub_link_transport::{
-    Exchange, ExchangeEvent, ExchangeRequest, Socket, SocketEvent, SocketRequest, Tls,
+    Exchange, ExchangeEvent, ExchangeRequest, Socket, SocketEvent, SocketRequest, Tls, TransportError,
 };
 
 use crate::connect::Connector;
@@ -57,9 +57,20 @@ impl Websocket {
         Ok(Self { id: order.socket, wire, unsent: 0 })
     }
 
-    /// Queues a message. One that the transport refuses ends the connection.
+    /// Queues a text message. One that the transport refuses ends the connection.
     pub(crate) fn send(&mut self, text: &str) {
-        match self.wire.machine.send_text(text) {
+        let queued = self.wire.machine.send_text(text);
+        self.queued(queued);
+    }
+
+    /// Queues a binary message. One that the transport refuses ends the connection.
+    pub(crate) fn send_binary(&mut self, data: &[u8]) {
+        let queued = self.wire.machine.send_binary(data);
+        self.queued(queued);
+    }
+
+    fn queued(&mut self, queued: Result<(), TransportError>) {
+        match queued {
             Ok(()) => self.unsent += 1,
             Err(error) => self.wire.break_off(error.to_string()),
         }

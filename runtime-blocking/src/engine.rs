@@ -298,6 +298,11 @@ impl Engine {
                     websocket.send(&text);
                 }
             }
+            Output::SendBinary { socket, data } => {
+                if let Some(websocket) = self.websocket.as_mut().filter(|it| it.id == socket) {
+                    websocket.send_binary(&data);
+                }
+            }
             Output::HangUp { socket, code, reason } => {
                 if let Some(mut websocket) = self.websocket.take_if(|it| it.id == socket) {
                     websocket.wire.machine.close(code, &reason);

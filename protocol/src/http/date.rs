@@ -1,4 +1,7 @@
-//! Dates in HTTP headers (RFC 9110 §5.6.7).
+//! Dates in HTTP headers (RFC 9110 §5.6.7), and in texts (ISO 8601).
+
+use alloc::format;
+use alloc::string::String;
 
 use crate::time::UnixTime;
 
@@ -36,6 +39,23 @@ pub(crate) fn parse(text: &str) -> Option<UnixTime> {
     Some(UnixTime(days(year, month, day) * 86_400 + hour * 3600 + minute * 60 + second))
 }
 
+/// Returns seconds since 1970 as `2026-08-12T01:02:03`, if the year has four digits.
+pub(crate) fn iso(seconds: i64) -> Option<String> {
+    if !(-62_167_219_200..=253_402_300_799).contains(&seconds) {
+        return None;
+    }
+    let (date, time) = (seconds.div_euclid(86_400), seconds.rem_euclid(86_400));
+    // Never too early, as no year has fewer than 365 days, and seven years too late at most.
+    let mut year = (date + 719_528).div_euclid(365);
+    while days(year, 1, 1) > date {
+        year -= 1;
+    }
+    let month = (1..=12).rev().find(|month| days(year, *month, 1) <= date)?;
+    let day = date - days(year, month, 1) + 1;
+    let (hour, minute, second) = (time / 3600, time / 60 % 60, time % 60);
+    Some(format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}"))
+}
+
 fn days_in(year: i64, month: i64) -> i64 {
     let leap = year % 4 == 0 && (year % 100 != 0 || year % 400 == 0);
     match month {
@@ -56,7 +76,7 @@ fn days(year: i64, month: i64, day: i64) -> i64 {
 
 #[cfg(test)]
 mod tests {
-    use super::parse;
+    use super::{iso, parse};
 
     fn seconds(text: &str) -> Option<i64> {
         parse(text).map(|time| time.0)
@@ -71,6 +91,20 @@ mod tests {
         assert_eq!(seconds("Fri, 31 Dec 9999 23:59:59 GMT"), Some(253_402_300_799));
         assert_eq!(seconds("Wed, 31 Dec 1969 23:59:59 GMT"), Some(-1));
         assert_eq!(seconds("Sat, 01 Jan 0000 00:00:00 GMT"), Some(-62_167_219_200));
+    }
+
+    #[test]
+    fn writes_what_the_fixed_form_says() {
+        let text = |seconds| iso(seconds).unwrap();
+        assert_eq!(text(0), "1970-01-01T00:00:00");
+        assert_eq!(text(-1), "1969-12-31T23:59:59");
+        assert_eq!(text(784_111_777), "1994-11-06T08:49:37");
+        assert_eq!(text(951_868_799), "2000-02-29T23:59:59");
+        assert_eq!(text(1_735_603_200), "2024-12-31T00:00:00");
+        assert_eq!(text(253_402_300_799), "9999-12-31T23:59:59");
+        assert_eq!(text(-62_167_219_200), "0000-01-01T00:00:00");
+        assert_eq!(iso(253_402_300_800), None);
+        assert_eq!(iso(-62_167_219_201), None);
     }
 
     #[test]

@@ -9,7 +9,7 @@ use super::auth::clock::Clock;
 use super::auth::shared_secret;
 use super::payload::interface_name;
 use super::twin::{Suspicion, Twin};
-use super::{Context, explain, redirect};
+use super::{Context, explain, names, redirect};
 use crate::config::Auth;
 use crate::event::Event;
 use crate::http;
@@ -166,7 +166,7 @@ impl Connection {
         let mut explanation = explain::refused(status, headers, body, &cx.config.auth);
         if matches!(status, 301 | 302 | 303 | 307 | 308) {
             let followed = if redirects < cx.config.max_redirects {
-                redirect::follow(&url, http::header(headers, "location"))
+                redirect::follow(&url, http::header(headers, "location"), cx.wire.version())
             } else {
                 Err(format!("there were {redirects} redirects in a row already"))
             };
@@ -181,6 +181,9 @@ impl Connection {
         if let Some(offset) = self.learn(cx.now, status, headers, signed, wall) {
             cx.out.event(Event::ClockCorrected { offset_seconds: offset });
             explanation.push_str(" The device's clock was wrong; the next attempt uses the server's time.");
+        }
+        if status == 403 && cx.wire.fall_back() {
+            explanation.push_str(" It may not speak MessagePack; from now on the device speaks JSON.");
         }
         cx.out.event(Event::Refused { status, explanation });
         let wait = http::retry_after(headers).filter(|_| matches!(status, 429 | 503));
@@ -244,7 +247,8 @@ impl Connection {
     }
 
     fn dial_home(&mut self, cx: &mut Context<'_>, wall: Option<UnixTime>) {
-        self.dial(cx, self.home.clone(), 0, wall);
+        let home = self.home.clone().with_query(names::VSN, cx.wire.version());
+        self.dial(cx, home, 0, wall);
     }
 
     fn dial(&mut self, cx: &mut Context<'_>, url: Url, redirects: u8, wall: Option<UnixTime>) {

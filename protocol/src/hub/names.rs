@@ -11,6 +11,8 @@ pub(crate) const CERTIFICATE_PATH: &str = "/socket/websocket";
 pub(crate) const VSN: &str = "vsn";
 /// Phoenix V2 JSON.
 pub(crate) const VSN_JSON: &str = "2.0.0";
+/// MessagePack.
+pub(crate) const VSN_MSGPACK: &str = "3.0.0";
 
 /// The protocol level this version speaks (spec §3.2). 2.4.0 would promise device-managed updates.
 pub(crate) const DEVICE_API_VERSION: &str = "2.3.0";

@@ -1,18 +1,17 @@
 //! The payloads of the device channel: reading the server's, writing ours.
 
 use alloc::boxed::Box;
-use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
 use core::time::Duration;
 
-use serde_json::value::RawValue;
 use serde_json::{Value, json};
 
 use crate::config::DelayUnit;
 use crate::event::{FirmwareMeta, Stage, UpdateInfo};
 use crate::http::url::{Url, UrlError};
-use crate::limits::{MAX_META_CHARS, MAX_NAME_CHARS, MAX_PAYLOAD_BYTES, MAX_REASON_CHARS};
+use crate::limits::{MAX_META_CHARS, MAX_NAME_CHARS, MAX_REASON_CHARS};
+use crate::phoenix::Payload;
 use crate::text::cut;
 
 /// An `update` message (spec §6.1).
@@ -25,8 +24,8 @@ pub(crate) enum Update {
 
 /// Reads an `update`. Fields that are missing or of another type count as unknown, but without
 /// address or description there is no update.
-pub(crate) fn update(payload: &RawValue) -> Result<Update, String> {
-    let payload = parse(payload)?;
+pub(crate) fn update(payload: Payload<'_>) -> Result<Update, String> {
+    let payload = payload.value()?;
     if payload.get("update_available").and_then(Value::as_bool) == Some(false) {
         return Ok(Update::NotAvailable);
     }
@@ -59,8 +58,8 @@ pub(crate) fn update(payload: &RawValue) -> Result<Update, String> {
 }
 
 /// Reads the keys of `fwup_public_keys`: the strings of the list, and how many entries were none.
-pub(crate) fn public_keys(payload: &RawValue) -> Result<(Vec<String>, u64), String> {
-    let mut payload = parse(payload)?;
+pub(crate) fn public_keys(payload: Payload<'_>) -> Result<(Vec<String>, u64), String> {
+    let mut payload = payload.value()?;
     let Some(Value::Array(keys)) = payload.get_mut("keys").map(Value::take) else {
         return Err(String::from("fwup_public_keys without a list of keys"));
     };
@@ -141,17 +140,6 @@ fn delay_for(delay: Duration, unit: DelayUnit) -> u64 {
         // Rounded up: an early offer would only be turned down again.
         DelayUnit::Minutes => millis.div_ceil(60_000),
     }
-}
-
-fn parse(payload: &RawValue) -> Result<Value, String> {
-    let text = payload.get();
-    if text.len() > MAX_PAYLOAD_BYTES {
-        return Err(format!(
-            "a payload of {} bytes is longer than the {MAX_PAYLOAD_BYTES} allowed",
-            text.len()
-        ));
-    }
-    serde_json::from_str(text).map_err(|error| format!("a payload that can't be read: {error}"))
 }
 
 fn is_sha256(text: &str) -> bool {

@@ -8,7 +8,7 @@ use crate::http::url::Url;
 
 /// Returns where a redirect leads, or why it isn't followed. Where it leads may be shown only by
 /// [`Url::authority`].
-pub(super) fn follow(current: &Url, location: Option<&str>) -> Result<Url, String> {
+pub(super) fn follow(current: &Url, location: Option<&str>, version: &str) -> Result<Url, String> {
     let location = location.ok_or_else(|| String::from("the redirect names no address"))?;
     let next = current.resolve(location).map_err(|error| format!("the redirect is not usable: {error}"))?;
     if current.tls && !next.tls {
@@ -18,5 +18,5 @@ pub(super) fn follow(current: &Url, location: Option<&str>) -> Result<Url, Strin
     if !next.tls && !next.same_host(current) {
         return Err(format!("the redirect leads to another host, {}, without encryption", next.authority()));
     }
-    Ok(next.with_query(names::VSN, names::VSN_JSON))
+    Ok(next.with_query(names::VSN, version))
 }

@@ -64,5 +64,5 @@ pub(super) fn status(cx: &mut Context<'_>, status: &Status<'_>) {
             Class::Keep
         }
     };
-    cx.wire.push(names::STATUS_UPDATE, &status.to_json(), class);
+    cx.wire.push(names::STATUS_UPDATE, status.to_json(), class);
 }

@@ -18,7 +18,8 @@ pub(crate) fn longest(backoff: &Backoff, rng: &mut Rng) -> Duration {
     lengthen(backoff.max, backoff.jitter, rng)
 }
 
-fn lengthen(base: Duration, jitter: f64, rng: &mut Rng) -> Duration {
+/// Returns a delay lengthened by up to `jitter` of itself.
+pub(crate) fn lengthen(base: Duration, jitter: f64, rng: &mut Rng) -> Duration {
     let millis = u64::try_from(base.as_millis()).unwrap_or(u64::MAX);
     #[expect(
         clippy::cast_precision_loss,

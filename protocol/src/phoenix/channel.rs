@@ -3,6 +3,9 @@
 use alloc::vec::Vec;
 use core::time::Duration;
 
+use super::backoff;
+use crate::config::Config;
+use crate::rng::Rng;
 use crate::time::Instant;
 use crate::timer::{Deadline, Timer};
 
@@ -14,6 +17,9 @@ pub(crate) struct Channel {
     pub(super) topic: &'static str,
     timeout: Duration,
     delays: Vec<Duration>,
+    /// The largest share added to a delay, so that a fleet whose channels ended together doesn't return in step.
+    jitter: f64,
+    rng: Rng,
     state: State,
     /// Joins that failed in a row.
     failures: usize,
@@ -40,8 +46,17 @@ pub(super) enum Fate {
 }
 
 impl Channel {
-    pub(super) fn new(topic: &'static str, timeout: Duration, delays: Vec<Duration>) -> Self {
-        Self { topic, timeout, delays, state: State::Closed, failures: 0, leave: None }
+    pub(super) fn new(topic: &'static str, config: &Config, seed: u64) -> Self {
+        Self {
+            topic,
+            timeout: config.join_timeout,
+            delays: config.rejoin.clone(),
+            jitter: config.backoff.jitter,
+            rng: Rng::new(seed),
+            state: State::Closed,
+            failures: 0,
+            leave: None,
+        }
     }
 
     pub(super) fn opened(&mut self, now: Instant) {
@@ -106,7 +121,8 @@ impl Channel {
     pub(super) fn lost(&mut self, now: Instant) {
         if matches!(self.state, State::Joining { .. } | State::Joined { .. }) {
             let delay = self.delays.get(self.failures).or_else(|| self.delays.last());
-            self.state = State::Due(now + delay.copied().unwrap_or(REJOIN_DEFAULT));
+            let delay = delay.copied().unwrap_or(REJOIN_DEFAULT);
+            self.state = State::Due(now + backoff::lengthen(delay, self.jitter, &mut self.rng));
             self.failures = self.failures.saturating_add(1);
         }
     }

@@ -6,26 +6,16 @@ use core::fmt;
 
 use serde::Deserialize;
 use serde::de::{Deserializer, Error, IgnoredAny, SeqAccess, Visitor};
-use serde_json::value::RawValue;
 
-use super::json::Malformed;
+use super::payload::Payload;
 
 /// A message from the server.
 pub(super) struct Message<'a> {
-    join_ref: Reference,
-    reference: Reference,
+    pub(super) join_ref: Reference,
+    pub(super) reference: Reference,
     pub(super) topic: Cow<'a, str>,
     pub(super) event: Cow<'a, str>,
-    pub(super) payload: &'a RawValue,
-}
-
-/// The payload of a `phx_reply`.
-#[derive(Deserialize)]
-pub(super) struct Reply<'a> {
-    #[serde(borrow)]
-    pub(super) status: Cow<'a, str>,
-    #[serde(borrow, default)]
-    pub(super) response: Option<&'a RawValue>,
+    pub(super) payload: Payload<'a>,
 }
 
 impl Message<'_> {
@@ -47,12 +37,6 @@ impl Message<'_> {
     }
 }
 
-impl<'a> Reply<'a> {
-    pub(super) fn parse(payload: &'a RawValue) -> Result<Self, Malformed> {
-        serde_json::from_str(payload.get()).map_err(|error| Malformed(format_error("a reply", &error)))
-    }
-}
-
 /// Says what is wrong with a part of a message.
 pub(super) fn format_error(what: &str, error: &serde_json::Error) -> String {
     alloc::format!("{what} is not as Phoenix sends it: {error}")
@@ -60,10 +44,18 @@ pub(super) fn format_error(what: &str, error: &serde_json::Error) -> String {
 
 /// A message number. Servers echo ours; anything else can't match.
 #[derive(Clone, Copy)]
-enum Reference {
+pub(super) enum Reference {
     None,
     Number(u64),
     Other,
+}
+
+impl Reference {
+    pub(super) fn from_text(text: &str) -> Self {
+        // Only the form we write ourselves: no sign, no leading zero.
+        let number = text.parse().ok().filter(|number: &u64| number.to_string() == text);
+        number.map_or(Self::Other, Self::Number)
+    }
 }
 
 impl<'de> Deserialize<'de> for Reference {
@@ -81,9 +73,7 @@ impl<'de> Deserialize<'de> for Reference {
             }
 
             fn visit_str<E: Error>(self, text: &str) -> Result<Reference, E> {
-                // Only the form we write ourselves: no sign, no leading zero.
-                let number = text.parse().ok().filter(|number: &u64| number.to_string() == text);
-                Ok(number.map_or(Reference::Other, Reference::Number))
+                Ok(Reference::from_text(text))
             }
 
             fn visit_u64<E: Error>(self, number: u64) -> Result<Reference, E> {
@@ -121,7 +111,7 @@ impl<'de> Deserialize<'de> for Message<'de> {
                 let reference = seq.next_element()?.ok_or_else(missing(1))?;
                 let topic: Text<'de> = seq.next_element()?.ok_or_else(missing(2))?;
                 let event: Text<'de> = seq.next_element()?.ok_or_else(missing(3))?;
-                let payload = seq.next_element()?.ok_or_else(missing(4))?;
+                let payload = Payload::Json(seq.next_element()?.ok_or_else(missing(4))?);
                 // More elements are ignored, as both sides do (spec §1.5).
                 while seq.next_element::<IgnoredAny>()?.is_some() {}
                 Ok(Message { join_ref, reference, topic: topic.0, event: event.0, payload })

@@ -5,31 +5,35 @@
 //! payloads need JSON escaping.
 
 pub(crate) mod backoff;
+mod binary;
 mod channel;
+mod codec;
 mod envelope;
 mod heartbeat;
 mod json;
+mod msgpack;
 mod outbox;
+mod payload;
 
 use alloc::borrow::Cow;
 use alloc::format;
 use alloc::string::String;
-use alloc::vec::Vec;
-use core::time::Duration;
 
-use serde_json::value::RawValue;
+use serde_json::{Map, Value};
 
-use crate::limits::{MAX_TEXT_CHARS, SEND_TIMEOUT};
-use crate::text::cut;
+use crate::config::{Config, Serializer};
+use crate::limits::SEND_TIMEOUT;
 use crate::time::Instant;
 use crate::timer::{Earliest, Timer};
 
 use channel::{Channel, Fate};
-use envelope::{Message, Reply};
+use codec::Outgoing;
+pub(crate) use codec::{Frame, Malformed, Received};
+use envelope::Message;
 use heartbeat::Heartbeat;
-pub(crate) use json::Malformed;
 pub(crate) use outbox::Class;
 use outbox::{Outbox, Push};
+pub(crate) use payload::Payload;
 
 /// The topic of heartbeats.
 const PHOENIX: &str = "phoenix";
@@ -57,7 +61,7 @@ pub(crate) enum Incoming<'a> {
         /// The event's name.
         event: Cow<'a, str>,
         /// Its payload, unparsed.
-        payload: &'a RawValue,
+        payload: Payload<'a>,
     },
     /// An event on a topic that isn't ours.
     Foreign {
@@ -70,6 +74,7 @@ pub(crate) enum Incoming<'a> {
 
 /// The channels of one connection after the other.
 pub(crate) struct Phoenix {
+    serializer: Serializer,
     open: bool,
     last_ref: u64,
     heartbeat: Heartbeat,
@@ -79,20 +84,28 @@ pub(crate) struct Phoenix {
 
 impl Phoenix {
     /// Builds a client for one topic.
-    pub(crate) fn new(
-        topic: &'static str,
-        heartbeat: Duration,
-        join_timeout: Duration,
-        rejoin: Vec<Duration>,
-    ) -> Self {
+    pub(crate) fn new(topic: &'static str, config: &Config, seed: u64) -> Self {
         Self {
+            serializer: config.serializer,
             open: false,
             last_ref: 0,
-            heartbeat: Heartbeat::new(heartbeat),
-            channel: Channel::new(topic, join_timeout, rejoin),
+            heartbeat: Heartbeat::new(config.heartbeat),
+            channel: Channel::new(topic, config, seed),
             // Without heartbeats no later reply would ever confirm a push.
-            outbox: Outbox::new(!heartbeat.is_zero()),
+            outbox: Outbox::new(!config.heartbeat.is_zero()),
         }
+    }
+
+    /// Returns the version to ask for when connecting (`vsn`).
+    pub(crate) const fn version(&self) -> &'static str {
+        self.serializer.version()
+    }
+
+    /// The server refused the version: the oldest one is spoken from now on. Returns whether that is another.
+    pub(crate) fn fall_back(&mut self) -> bool {
+        let other = self.serializer != Serializer::Json;
+        self.serializer = Serializer::Json;
+        other
     }
 
     /// A connection opened: numbers start anew and the topic is to be joined.
@@ -112,8 +125,8 @@ impl Phoenix {
     }
 
     /// Queues an event for the topic. Anything the queue has no room for is dropped and counted.
-    pub(crate) fn push(&mut self, event: &'static str, payload: &serde_json::Value, class: Class) {
-        self.outbox.push(Push::new(event, format!("{payload}"), class));
+    pub(crate) fn push(&mut self, event: &'static str, payload: Value, class: Class) {
+        self.outbox.push(Push::new(event, payload, class));
     }
 
     /// Drops pushes of a class that still wait: they are out of date.
@@ -136,9 +149,13 @@ impl Phoenix {
         self.outbox.dropped
     }
 
-    /// Reads a text message.
-    pub(crate) fn receive<'a>(&mut self, now: Instant, text: &'a str) -> Result<Incoming<'a>, Malformed> {
-        let message = json::decode(text)?;
+    /// Reads a message.
+    pub(crate) fn receive<'a>(
+        &mut self,
+        now: Instant,
+        received: Received<'a>,
+    ) -> Result<Incoming<'a>, Malformed> {
+        let message = codec::decode(self.serializer, received)?;
         if message.event == "phx_reply" {
             return self.reply(now, &message);
         }
@@ -150,7 +167,7 @@ impl Phoenix {
         }
         match &*message.event {
             "phx_error" => {
-                let reason = explain(message.payload.get());
+                let reason = message.payload.explain();
                 self.channel.lost(now);
                 Ok(Incoming::Lost { reason: format!("the server's side of the channel crashed ({reason})") })
             }
@@ -160,11 +177,6 @@ impl Phoenix {
             }
             _ => Ok(Incoming::Push { event: message.event, payload: message.payload }),
         }
-    }
-
-    /// Reads the topic and the event of a binary message, which no present server sends.
-    pub(crate) fn receive_binary(data: &[u8]) -> Result<(&str, &str), Malformed> {
-        json::decode_binary(data)
     }
 
     /// Lets time pass. Returns why the connection is dead, if it is.
@@ -188,35 +200,35 @@ impl Phoenix {
     }
 
     /// Joins with these parameters. Call only when [`Phoenix::wants_join`].
-    pub(crate) fn join(&mut self, now: Instant, params: &serde_json::Value) -> String {
+    pub(crate) fn join(&mut self, now: Instant, params: &Value) -> Frame {
         let reference = self.next_ref();
         self.channel.joining(now, reference);
         self.outbox.flew(now);
-        json::encode(Some(reference), reference, self.channel.topic, "phx_join", &format!("{params}"))
+        self.encode(Some(reference), reference, self.channel.topic, "phx_join", params)
     }
 
     /// Returns the next message to send, if there is one and the adapter has room for it.
-    pub(crate) fn transmit(&mut self, now: Instant) -> Option<String> {
+    pub(crate) fn transmit(&mut self, now: Instant) -> Option<Frame> {
         if !self.open || !self.outbox.has_credit() {
             return None;
         }
-        let text = if let Some(join_ref) = self.channel.leave() {
+        let frame = if let Some(join_ref) = self.channel.leave() {
             let reference = self.next_ref();
-            json::encode(Some(join_ref), reference, self.channel.topic, "phx_leave", "{}")
+            self.encode(Some(join_ref), reference, self.channel.topic, "phx_leave", &empty())
         } else if self.heartbeat.is_due() {
             let reference = self.next_ref();
             self.heartbeat.sent(reference);
-            json::encode(None, reference, PHOENIX, "heartbeat", "{}")
+            self.encode(None, reference, PHOENIX, "heartbeat", &empty())
         } else {
             let join_ref = self.channel.joined()?;
             let push = self.outbox.next()?;
             let reference = self.next_ref();
-            let text = json::encode(Some(join_ref), reference, self.channel.topic, push.event, &push.payload);
+            let frame = self.encode(Some(join_ref), reference, self.channel.topic, push.event, &push.payload);
             self.outbox.sent_push(reference, push);
-            text
+            frame
         };
         self.outbox.flew(now);
-        Some(text)
+        Some(frame)
     }
 
     /// The adapter sent this many messages.
@@ -241,7 +253,7 @@ impl Phoenix {
 
     fn reply<'a>(&mut self, now: Instant, message: &Message<'a>) -> Result<Incoming<'a>, Malformed> {
         let Some(reference) = message.reference() else { return Ok(Incoming::Stale) };
-        let reply = Reply::parse(message.payload)?;
+        let reply = message.payload.reply()?;
         let ours = reference <= self.last_ref;
         if ours {
             // The server works through messages in order: it has seen all before this one.
@@ -254,7 +266,7 @@ impl Phoenix {
         if message.topic != self.channel.topic || !ours {
             return Ok(Incoming::Stale);
         }
-        let failure = || explain(reply.response.map_or("null", RawValue::get));
+        let failure = || reply.response.map_or_else(|| String::from("null"), Payload::explain);
         Ok(match self.channel.replied(now, reference, reply.status == "ok") {
             Fate::Joined => Incoming::Joined,
             Fate::Refused => Incoming::JoinRefused { reason: failure() },
@@ -266,23 +278,24 @@ impl Phoenix {
         })
     }
 
+    fn encode(
+        &self,
+        join_ref: Option<u64>,
+        reference: u64,
+        topic: &str,
+        event: &str,
+        payload: &Value,
+    ) -> Frame {
+        codec::encode(self.serializer, &Outgoing { join_ref, reference, topic, event, payload })
+    }
+
     const fn next_ref(&mut self) -> u64 {
         self.last_ref = self.last_ref.saturating_add(1);
         self.last_ref
     }
 }
 
-/// Returns the words of a failure: the text under `reason` or `error`, or the JSON itself.
-fn explain(json: &str) -> String {
-    /// Longest answer looked into; longer ones are shown by their beginning.
-    const LOOK: usize = 4096;
-    if json.len() <= LOOK
-        && let Ok(value) = serde_json::from_str::<serde_json::Value>(json)
-    {
-        let words = ["reason", "error"].iter().find_map(|key| value.get(key)?.as_str());
-        if let Some(words) = words.or_else(|| value.as_str()) {
-            return cut(words, MAX_TEXT_CHARS);
-        }
-    }
-    cut(json, MAX_TEXT_CHARS)
+/// Returns the payload of an event that says everything by its name.
+fn empty() -> Value {
+    Value::Object(Map::new())
 }

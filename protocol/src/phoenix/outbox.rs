@@ -1,7 +1,8 @@
 //! Pushes that wait to be sent, and what became of those that were.
 
 use alloc::collections::VecDeque;
-use alloc::string::String;
+
+use serde_json::Value;
 
 use crate::limits::{MAX_HELD_PUSHES, MAX_PUSH_SENDS, SEND_CREDIT};
 use crate::time::Instant;
@@ -20,7 +21,7 @@ pub(crate) enum Class {
 /// An event for the topic.
 pub(super) struct Push {
     pub(super) event: &'static str,
-    pub(super) payload: String,
+    pub(super) payload: Value,
     class: Class,
     sends: u8,
 }
@@ -39,7 +40,7 @@ pub(super) struct Outbox {
 }
 
 impl Push {
-    pub(super) const fn new(event: &'static str, payload: String, class: Class) -> Self {
+    pub(super) const fn new(event: &'static str, payload: Value, class: Class) -> Self {
         Self { event, payload, class, sends: 0 }
     }
 }

@@ -42,6 +42,8 @@ pub struct Device {
     pub out: Vec<Output>,
     /// Whether `Send`s are reported sent at once.
     pub sends: bool,
+    /// Whether the device spoke MessagePack last, in which the server answers.
+    pub binary: bool,
     dial: Option<Dial>,
     fetch: Option<Fetch>,
 }
@@ -54,6 +56,7 @@ impl Device {
             now,
             out: Vec::new(),
             sends: true,
+            binary: false,
             dial: None,
             fetch: None,
         }
@@ -72,10 +75,14 @@ impl Device {
     pub fn drain(&mut self) -> Vec<Output> {
         let mut new = Vec::new();
         while let Some(output) = self.link.poll() {
-            if let (Output::Send { socket, .. }, true) = (&output, self.sends) {
+            if let (Output::Send { socket, .. } | Output::SendBinary { socket, .. }, true) =
+                (&output, self.sends)
+            {
                 self.link.handle(self.now, Input::SocketSent { socket: *socket, frames: 1 });
             }
             match &output {
+                Output::Send { .. } => self.binary = false,
+                Output::SendBinary { .. } => self.binary = true,
                 Output::Dial(dial) => self.dial = Some(dial.clone()),
                 Output::Fetch(fetch) => self.fetch = Some(fetch.clone()),
                 _ => {}
@@ -152,6 +159,9 @@ impl Device {
 
     pub fn server(&mut self, message: &Value) -> Vec<Output> {
         let socket = self.socket();
+        if self.binary {
+            return self.input(Input::SocketBinary { socket, data: &rmp_serde::to_vec(message).unwrap() });
+        }
         self.input(Input::SocketText { socket, text: &message.to_string() })
     }
 
@@ -283,6 +293,7 @@ pub fn sent(out: &[Output]) -> Vec<Value> {
     out.iter()
         .filter_map(|output| match output {
             Output::Send { text, .. } => Some(serde_json::from_str(text).unwrap()),
+            Output::SendBinary { data, .. } => Some(rmp_serde::from_slice(data).unwrap()),
             _ => None,
         })
         .collect()

@@ -153,6 +153,12 @@ impl World {
                 assert!(self.flying <= SEND_CREDIT, "{} messages unsent", self.flying);
                 self.note(text);
             }
+            Output::SendBinary { socket, data } => {
+                assert!(self.up == Some(*socket), "sent on a socket that is not up");
+                assert!(data.len() < MESSAGE, "a message of {} bytes", data.len());
+                self.flying += 1;
+                assert!(self.flying <= SEND_CREDIT, "{} messages unsent", self.flying);
+            }
             Output::HangUp { socket, .. } => self.went(*socket),
             Output::Fetch(fetch) => {
                 assert!(fetch.fetch.0 > self.fetch, "a number is used twice");

@@ -290,7 +290,7 @@ impl Updates {
         // the reference client's streaming updater.
         if stage == Stage::Updating || !running.progress.is_updating() {
             let report = payload::progress(stage, percent);
-            cx.wire.push(names::FWUP_PROGRESS, &report, Class::Latest(names::FWUP_PROGRESS));
+            cx.wire.push(names::FWUP_PROGRESS, report, Class::Latest(names::FWUP_PROGRESS));
         }
     }
 

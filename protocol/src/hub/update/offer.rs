@@ -6,8 +6,6 @@ use alloc::string::String;
 use alloc::vec::Vec;
 use core::time::Duration;
 
-use serde_json::value::RawValue;
-
 use super::{Phase, Running, State, Updates};
 use crate::command::{CommandError, Decision};
 use crate::download::Download;
@@ -21,6 +19,7 @@ use crate::hub::{Context, names};
 use crate::ids::OfferId;
 use crate::limits::{MAX_RESCHEDULE, MIN_RESCHEDULE};
 use crate::output::{Output, StartApply};
+use crate::phoenix::Payload;
 use crate::time::Instant;
 
 /// An update the application is asked about.
@@ -44,7 +43,7 @@ impl Updates {
         &mut self,
         cx: &mut Context<'_>,
         keys: &Keys,
-        payload: &RawValue,
+        payload: Payload<'_>,
     ) -> Result<(), String> {
         if matches!(self.state, State::Running(_) | State::Written { .. }) {
             return Ok(());

@@ -1,0 +1,105 @@
+//! What messages of the server lead to.
+
+use alloc::format;
+use alloc::string::String;
+
+use super::{Link, count};
+use crate::event::Event;
+use crate::hub::{Context, names, payload};
+use crate::ids::SocketId;
+use crate::limits::{MAX_NAME_CHARS, MAX_TEXT_CHARS};
+use crate::phoenix::{Class, Incoming, Malformed, Received};
+use crate::text::cut;
+
+impl Link {
+    /// A message arrived. Returns whether on the present connection.
+    pub(super) fn received(&mut self, socket: SocketId, message: Received<'_>) -> bool {
+        if !self.may_receive(socket) {
+            return false;
+        }
+        match self.wire.receive(self.now, message) {
+            Ok(incoming) => self.incoming(incoming),
+            Err(Malformed(reason)) => self.malformed(&reason),
+        }
+        true
+    }
+
+    /// Returns whether a message of that socket counts. A caller that doesn't poll loses the
+    /// connection, instead of the machine growing.
+    fn may_receive(&mut self, socket: SocketId) -> bool {
+        if self.connection.open_socket() != Some(socket) {
+            return false;
+        }
+        let room = self.out.has_room();
+        if !room {
+            let (mut cx, connection, _) = self.parts();
+            connection.give_up(&mut cx, "more arrived than was fetched from the machine");
+        }
+        room
+    }
+
+    fn incoming(&mut self, incoming: Incoming<'_>) {
+        match incoming {
+            Incoming::Nothing => {}
+            Incoming::Stale => count(&mut self.counters.stale_messages),
+            Incoming::Joined => {
+                let interface = self.connection.joined(self.now);
+                self.updates.rejoined();
+                self.out.event(Event::Joined);
+                if let Some(interface) = interface {
+                    let report = payload::network_interface(&interface);
+                    self.wire.push(names::REPORT_NETWORK_INTERFACE, report, Class::Session);
+                }
+            }
+            Incoming::JoinRefused { reason } => self.out.event(Event::JoinRefused { reason }),
+            Incoming::Lost { reason } => self.out.event(Event::ChannelLost { reason }),
+            Incoming::Foreign { topic, event } => self.unknown(&topic, &event),
+            Incoming::Push { event, payload } => match &*event {
+                names::UPDATE => {
+                    let Self { now, config, out, wire, ids, .. } = self;
+                    let mut cx = Context { now: *now, config, out, wire, ids };
+                    if let Err(reason) = self.updates.offered(&mut cx, &self.keys, payload) {
+                        self.malformed(&reason);
+                    }
+                }
+                names::FWUP_PUBLIC_KEYS => match payload::public_keys(payload) {
+                    Ok((keys, others)) => self.public_keys(keys, others),
+                    Err(reason) => self.malformed(&reason),
+                },
+                names::REBOOT => {
+                    self.wire.push(names::REBOOTING, payload::empty(), Class::Session);
+                    self.out.event(Event::RebootRequested);
+                    self.schedule_reboot("an operator asked for it");
+                }
+                names::IDENTIFY => self.out.event(Event::Identify),
+                other => self.unknown(names::DEVICE, other),
+            },
+        }
+    }
+
+    fn public_keys(&mut self, keys: alloc::vec::Vec<String>, others: u64) {
+        if !self.config.accept_server_keys {
+            return;
+        }
+        let (usable, unusable) = self.keys.replace(keys);
+        let unusable = unusable.saturating_add(others);
+        self.counters.unusable_keys = self.counters.unusable_keys.saturating_add(unusable);
+        if usable {
+            self.out.event(Event::PublicKeysReceived { count: self.keys.list().len() });
+        } else {
+            let held = crate::text::count(u64::try_from(self.keys.list().len()).unwrap_or(u64::MAX), "key");
+            self.malformed(&format!("no usable public key among those the server sent; {held} kept"));
+        }
+    }
+
+    fn malformed(&mut self, reason: &str) {
+        count(&mut self.counters.malformed_messages);
+        self.out.event(Event::Malformed { reason: cut(reason, MAX_TEXT_CHARS) });
+    }
+
+    fn unknown(&mut self, topic: &str, event: &str) {
+        count(&mut self.counters.unknown_events);
+        let (topic, event) = (cut(topic, MAX_NAME_CHARS), cut(event, MAX_NAME_CHARS));
+        self.out.event(Event::Unknown { topic, event });
+    }
+}
