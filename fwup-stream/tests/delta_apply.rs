@@ -126,6 +126,17 @@ fn what_is_behind_the_region_is_never_read() {
 }
 
 #[test]
+fn a_region_beyond_every_medium_is_refused_at_once() {
+    for offset in ["36028797018963967", "36028797018963968", "18446744073709551615", "-1"] {
+        let settings = format!("delta-source-raw-offset=\"{offset}\"\ndelta-source-raw-count=9999");
+        let mut disk = disk(256, &old());
+        let error = patch(&settings, "2,raw_write,8192", &delta(), &mut disk).unwrap_err();
+        let behind = error.starts_with("xdelta tried to load outside") || error.contains("too short");
+        assert!(behind, "{offset}: {error}");
+    }
+}
+
+#[test]
 fn a_section_without_a_usable_source_takes_no_delta() {
     let (entry, expected) = (delta().len(), new().len());
     for settings in [

@@ -64,7 +64,10 @@ impl Place {
         if let (Some(offset), Some(count)) = (&event.delta_source_raw_offset, count) {
             let options = event.delta_source_raw_options.iter().flat_map(|options| options.split(','));
             let cipher = cipher(options.filter(|option| !option.is_empty()))?;
-            return Ok(Some(Self::Raw { start: bytes(blocks(offset)), size: bytes(count), cipher }));
+            let start = bytes(blocks(offset));
+            // No medium reaches as far as bytes can be counted.
+            let size = bytes(count).min(u64::MAX - start);
+            return Ok(Some(Self::Raw { start, size, cipher }));
         }
         Ok(match (&event.delta_source_fat_offset, &event.delta_source_fat_path) {
             (Some(offset), Some(path)) => Some(Self::Fat { block: blocks(offset), path: path.clone() }),
@@ -81,7 +84,7 @@ impl Place {
                 };
                 let count = usize::try_from(left).unwrap_or(usize::MAX).min(buffer.len());
                 let buffer = buffer.get_mut(..count).unwrap_or_default();
-                context.disk.read_uncached(start.saturating_add(offset), buffer)?;
+                context.disk.read_uncached(start + offset, buffer)?;
                 if let Some(cipher) = cipher {
                     cipher.decrypt(offset / BLOCK_BYTES, buffer);
                 }
