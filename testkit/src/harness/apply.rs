@@ -35,9 +35,12 @@ const SIZES: [u64; 4] = [8 << 20, 4 << 20, 1_050_112, 0];
 pub fn apply(data: &[u8]) {
     let mut source = Source::new(data);
     let kind = source.byte();
+    let task = source.pick(&["complete", "upgrade", "", "t"]);
+    let options = source.byte();
     let plan = Plan {
-        task: source.pick(&["complete", "upgrade", "", "t"]),
-        options: source.byte(),
+        task,
+        options,
+        granularity: 512 << (options >> 4).min(8),
         size: source.pick(&SIZES),
         installed: kind & 8 != 0,
         keyed: kind & 16 != 0,
@@ -66,6 +69,8 @@ struct Plan {
     task: &'static str,
     options: u8,
     size: u64,
+    /// Bytes the disk reads and writes together.
+    granularity: usize,
     /// Whether the disk holds an older firmware.
     installed: bool,
     /// Whether a signature is asked for.
@@ -143,7 +148,7 @@ impl Plan {
 
     fn disk(&self) -> Watched {
         let disk = if self.installed { installed() } else { MemoryTarget::with_hard_size(self.size) };
-        Watched { disk, written: BTreeSet::new() }
+        Watched { disk, written: BTreeSet::new(), granularity: self.granularity }
     }
 }
 
@@ -211,6 +216,7 @@ fn made(source: &mut Source<'_>, signed: bool) -> Vec<u8> {
 struct Watched {
     disk: MemoryTarget,
     written: BTreeSet<u64>,
+    granularity: usize,
 }
 
 impl Watched {
@@ -218,12 +224,12 @@ impl Watched {
         self.disk.bytes(number * SEGMENT as u64, SEGMENT)
     }
 
-    /// Accesses are whole blocks within one segment, cut only at the end of the disk.
+    /// Accesses are what the disk asks for, within one segment, cut only at the end of the disk.
     fn check(&self, offset: u64, length: usize) {
-        let size = self.disk.length();
-        assert!(offset.is_multiple_of(BLOCK_BYTES) && offset < size, "access at {offset} of {size}");
+        let (size, grain) = (self.disk.length(), self.granularity as u64);
+        assert!(offset.is_multiple_of(grain) && offset < size, "access at {offset} of {size}");
         let end = offset + length as u64;
-        assert!(end.is_multiple_of(BLOCK_BYTES) || end == size, "{length} bytes at {offset} of {size}");
+        assert!(end.is_multiple_of(grain) || end == size, "{length} bytes at {offset} of {size}");
         let segment = SEGMENT as u64;
         assert!(length > 0 && offset / segment == (end - 1) / segment, "{length} bytes at {offset}");
     }
@@ -252,6 +258,10 @@ impl Target for Watched {
     fn extent(&self) -> Extent {
         Extent::Hard(self.disk.length())
     }
+
+    fn granularity(&self) -> usize {
+        self.granularity
+    }
 }
 
 #[cfg(test)]
@@ -264,7 +274,7 @@ mod tests {
         for (task, installed, keyed) in
             [("complete", false, false), ("upgrade", true, false), ("upgrade", true, true)]
         {
-            let plan = Plan { task, options: 7, size: SIZES[0], installed, keyed };
+            let plan = Plan { task, options: 7, granularity: 4096, size: SIZES[0], installed, keyed };
             let run = plan.run(&spoilt(&mut Source::new(&[]), keyed), Cuts::whole());
             assert!(run.outcome.is_ok() && !run.disk.written.is_empty(), "{task}: {:?}", run.outcome);
             let broken = spoilt(&mut Source::new(&[0x00, 0x10, 0, 1, 0xff]), keyed);
@@ -277,7 +287,8 @@ mod tests {
         let task = b"task \"t\" {\non-resource \"a\" {\nfunlist={2,raw_write,1}\n}\n}\n";
         let input = [&[0x10, 0x27, 0, 0, 1, 8, 0, 0, 0, 1][..], task].concat();
         let archive = made(&mut Source::new(&input), true);
-        let plan = Plan { task: "t", options: 0, size: SIZES[0], installed: false, keyed: true };
+        let (granularity, size) = (SEGMENT, SIZES[0]);
+        let plan = Plan { task: "t", options: 0, granularity, size, installed: false, keyed: true };
         let run = plan.run(&archive, Cuts::whole());
         assert!(run.outcome.is_ok(), "{:?}", run.outcome);
         assert_eq!(run.disk.disk.bytes(512, 4), [1, 0, 3, 2]);

@@ -15,7 +15,7 @@
 //! | [`keys`] | a public key | what is taken is a key, in every form of it |
 //! | [`frames`] | framed input | cuts don't matter |
 //! | [`link`] | what happens to a device | see the function |
-//! | [`wire_json`] | messages of a server | none costs the connection |
+//! | [`wire_json`], [`wire_msgpack`] | messages of a server | none costs the connection |
 //! | [`exchange`], [`socket`] | what a server sends | cuts don't matter, buffers are bounded |
 //!
 //! ```
@@ -39,7 +39,7 @@ mod link_world;
 mod manifest;
 mod small;
 mod transport;
-mod wire_json;
+mod wire;
 
 pub use apply::apply;
 pub use archive::archive_reader;
@@ -50,13 +50,13 @@ pub use link::link;
 pub use manifest::manifest;
 pub use small::{frames, keys};
 pub use transport::{exchange, socket};
-pub use wire_json::wire_json;
+pub use wire::{wire_json, wire_msgpack};
 
 /// A fuzz target: takes an input, panics when a promise is broken.
 pub type Target = fn(&[u8]);
 
 /// Every target with its name.
-pub const TARGETS: [(&str, Target); 12] = [
+pub const TARGETS: [(&str, Target); 13] = [
     ("archive_reader", archive_reader),
     ("manifest", manifest),
     ("apply", apply),
@@ -67,6 +67,7 @@ pub const TARGETS: [(&str, Target); 12] = [
     ("frames", frames),
     ("link", link),
     ("wire_json", wire_json),
+    ("wire_msgpack", wire_msgpack),
     ("exchange", exchange),
     ("socket", socket),
 ];

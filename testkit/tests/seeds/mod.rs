@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use base64::{Engine as _, engine::general_purpose::STANDARD};
 use fwup_stream::action::fat::Mounts;
 use fwup_stream::archive::{ArchiveEvent, ArchiveReader};
 use fwup_stream::disk::{CacheOptions, MemoryTarget, SegmentCache};
@@ -39,6 +40,7 @@ fn of(target: &str) -> Inputs {
         )],
         "link" => link(),
         "wire_json" => wire_json(),
+        "wire_msgpack" => wire_msgpack(),
         "exchange" => exchange(),
         "socket" => socket(),
         other => panic!("no seeds for {other}"),
@@ -263,6 +265,25 @@ fn wire_json() -> Inputs {
             if known.insert(text.clone()) && input.len() + text.len() < WIRE_MAX {
                 input.extend(text.as_bytes());
                 input.push(0x1e);
+            }
+        }
+        if !input.is_empty() {
+            inputs.push((title, input));
+        }
+    }
+    inputs
+}
+
+fn wire_msgpack() -> Inputs {
+    let message = |bytes: &[u8]| [&u16::try_from(bytes.len()).unwrap().to_le_bytes()[..], bytes].concat();
+    let mut inputs = vec![named("refused", message(b"\x95\xc0\xa11\xa6device\xa9phx_reply\x80"))];
+    for (title, lines) in recordings() {
+        let mut known = BTreeSet::new();
+        let mut input = Vec::new();
+        for line in lines.iter().filter(|line| line["encoding"] == "msgpack") {
+            let bytes = STANDARD.decode(line["base64"].as_str().unwrap_or_default()).unwrap();
+            if input.len() + bytes.len() < WIRE_MAX && known.insert(bytes.clone()) {
+                input.extend(message(&bytes));
             }
         }
         if !input.is_empty() {
