@@ -22,20 +22,6 @@ fn text(output: &Output) -> (Option<i32>, String) {
 }
 
 #[test]
-fn what_only_fwup_does_is_refused_in_words() {
-    let folder = tempfile::tempdir().unwrap();
-    for arguments in [["-c", "-f", "x"], ["-S", "-i", "x"], ["-g", "-o", "x"]] {
-        let (exit, text) = text(&fwup(folder.path(), &arguments));
-        assert_eq!(exit, Some(1));
-        assert!(
-            text.starts_with("fwup: ") && text.contains("is not supported by this version of fwup-stream"),
-            "{text}"
-        );
-    }
-    assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);
-}
-
-#[test]
 fn a_destination_that_is_too_small_is_told() {
     let folder = tempfile::tempdir().unwrap();
     let image = data(1, 300_000);
@@ -82,4 +68,50 @@ fn a_framed_stream_that_breaks_off_is_an_error() {
     let output = child.wait_with_output().unwrap();
     assert_eq!(output.status.code(), Some(1));
     assert_eq!(&output.stdout[4..6], b"ER");
+}
+
+#[test]
+fn an_event_that_does_not_exist_is_passed_over() {
+    let folder = tempfile::tempdir().unwrap();
+    let manifest =
+        "task \"t\" {\non-reboot {\nfunlist={2,error,no}\n}\non-init {\nfunlist={2,info,yes}\n}\n}\n";
+    std::fs::write(folder.path().join("a.fw"), archive(manifest, &[])).unwrap();
+    let arguments = ["-a", "-q", "-d", "out.img", "-i", "a.fw", "-t", "t"];
+    assert_eq!(text(&fwup(folder.path(), &arguments)), (Some(0), "fwup: yes\n".to_owned()));
+}
+
+#[test]
+fn an_offset_no_file_can_have_is_an_error() {
+    let folder = tempfile::tempdir().unwrap();
+    for block in ["18014398509481984", "36028797018963967", "36028797018963968"] {
+        let manifest = resource("x", b"data")
+            + &format!("task \"t\" {{\non-resource \"x\" {{\nfunlist={{2,raw_write,{block}}}\n}}\n}}\n");
+        std::fs::write(folder.path().join("a.fw"), archive(&manifest, &[("x", b"data")])).unwrap();
+        let arguments = ["-a", "-q", "-d", "out.img", "-i", "a.fw", "-t", "t"];
+        let (exit, text) = text(&fwup(folder.path(), &arguments));
+        assert_eq!(exit, Some(1), "{block}: {text}");
+        assert!(text.starts_with("fwup: "), "{block}: {text}");
+        assert_eq!(std::fs::metadata(folder.path().join("out.img")).unwrap().len(), 0);
+    }
+}
+
+#[test]
+fn the_memory_cards_of_this_machine_are_listed() {
+    let folder = tempfile::tempdir().unwrap();
+    let output = fwup(folder.path(), &["-D"]);
+    let (exit, lines) = text(&output);
+    assert_eq!(exit, Some(0));
+    for line in lines.lines() {
+        let (path, bytes) = line.split_once(',').unwrap();
+        assert!(path.starts_with("/dev/") && bytes.parse::<u64>().unwrap() >= 1 << 20, "{line}");
+    }
+    // Without exactly one, there is none to write to.
+    let one = lines.lines().count() == 1;
+    assert_eq!(fwup(folder.path(), &["-z"]).status.success(), one);
+    std::fs::write(folder.path().join("a.fw"), device(1)).unwrap();
+    if !one {
+        let (exit, text) = text(&fwup(folder.path(), &["a.fw"]));
+        assert_eq!(exit, Some(1));
+        assert!(text.contains("emory cards found"), "{text}");
+    }
 }
