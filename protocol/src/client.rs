@@ -4,6 +4,7 @@ use alloc::string::String;
 
 use crate::command::{Command, Decision};
 use crate::event::{Event, FirmwareMeta, Stage, UpdateInfo};
+use crate::update_mode::UpdateMode;
 
 /// An application's wishes. Every method has a default; both adapters call them the same way.
 pub trait Client {
@@ -18,13 +19,22 @@ pub trait Client {
     /// Decides about an update, or returns `None` to decide later with
     /// [`Command::Decide`]; [`Config::decision_timeout`](crate::Config::decision_timeout) says how much later.
     ///
-    /// The default ignores the firmware that already runs and applies all else.
+    /// The default ignores the firmware that already runs, unless the device asked for it, and applies all else.
     fn update_available(&mut self, running: &FirmwareMeta, update: &UpdateInfo) -> Option<Decision> {
-        if update.firmware.uuid == running.uuid && !running.uuid.is_empty() {
+        let same = update.firmware.uuid == running.uuid && !running.uuid.is_empty();
+        if same && !update.requested {
             Some(Decision::Ignore { reason: String::from("already running this firmware") })
         } else {
             Some(Decision::Apply)
         }
+    }
+
+    /// The server told who decides when this device is updated. Returns the mode the device wants instead, which is
+    /// then asked for, or `None` (the default) to leave it. Called after every join, so that a wish is kept even if
+    /// an older firmware ran in between.
+    fn update_mode(&mut self, mode: Option<UpdateMode>, managed_updates_allowed: bool) -> Option<UpdateMode> {
+        let _ = (mode, managed_updates_allowed);
+        None
     }
 
     /// An update got further.
@@ -60,6 +70,12 @@ pub fn deliver(client: &mut dyn Client, running: &FirmwareMeta, event: &Event) -
         Event::UpdateOffered { offer, info } => {
             let decision = client.update_available(running, info)?;
             return Some(Command::Decide { offer: *offer, decision });
+        }
+        Event::UpdateModeChanged { mode, managed_updates_allowed } => {
+            let wanted = client.update_mode(*mode, *managed_updates_allowed)?;
+            // What is so already is not asked for, and what operators decide is left to them.
+            let asked = *mode != Some(wanted) && *mode != Some(UpdateMode::Off) && wanted != UpdateMode::Off;
+            return asked.then_some(Command::SetUpdateMode { mode: wanted });
         }
         Event::UpdateProgress { stage, percent, .. } => client.update_progress(*stage, *percent),
         Event::UpdateFailed { reason, .. } => client.update_failed(reason),

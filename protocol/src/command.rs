@@ -1,9 +1,11 @@
 //! What the application wants: orders to the machine, which it may refuse.
 
 use alloc::string::String;
+use alloc::vec::Vec;
 use core::time::Duration;
 
 use crate::ids::OfferId;
+use crate::update_mode::UpdateMode;
 
 /// An order for [`Link::command`](crate::Link::command).
 #[derive(Clone, Debug, PartialEq)]
@@ -24,6 +26,27 @@ pub enum Command {
     },
     /// Tell the server that the running firmware proved good.
     FirmwareValidated,
+    /// Ask whether an update waits. [`Event::UpdateAvailability`](crate::Event::UpdateAvailability) or
+    /// [`Event::RequestFailed`](crate::Event::RequestFailed) follows.
+    CheckUpdate,
+    /// Ask for the update. [`Event::UpdateOffered`](crate::Event::UpdateOffered),
+    /// [`Event::UpdateRejected`](crate::Event::UpdateRejected) or
+    /// [`Event::RequestFailed`](crate::Event::RequestFailed) follows. It counts as an attempt as if it had been
+    /// pushed.
+    RequestUpdate,
+    /// Ask the server to change who decides about updates.
+    /// [`Event::UpdateModeChanged`](crate::Event::UpdateModeChanged) or
+    /// [`Event::RequestFailed`](crate::Event::RequestFailed) follows.
+    SetUpdateMode {
+        /// The wanted mode. [`UpdateMode::Off`] is for operators and refused.
+        mode: UpdateMode,
+    },
+    /// Tell the server how the device is connected, now and after every join.
+    ConnectionTypes {
+        /// Words such as `ethernet`, `wifi`, `cellular`; at most
+        /// [`MAX_CONNECTION_TYPES`](crate::limits::MAX_CONNECTION_TYPES), more are left out.
+        types: Vec<String>,
+    },
 }
 
 /// What to do with an update.
@@ -59,11 +82,40 @@ pub enum CommandError {
     /// Nobody fetches the machine's outputs.
     #[error("too many outputs wait; call Link::poll until it returns None")]
     Undrained,
+    /// The device channel isn't joined, so the server can't be asked.
+    #[error("the server can't be asked, as the device channel is not joined; wait for Event::Joined")]
+    NotJoined,
+    /// The same question waits for its answer.
+    #[error("the same question waits for its answer")]
+    AlreadyInProgress,
+    /// An update is under way.
+    #[error("an update is under way")]
+    Updating,
+    /// The server asked not to be asked before.
+    #[error("the server wants no request for another {} seconds", retry_in.as_secs())]
+    TooEarly {
+        /// How long.
+        retry_in: Duration,
+    },
+    /// Only an operator may do that.
+    #[error("only an operator can set the update mode to off, or away from it")]
+    NotPermitted,
+    /// The server knows no device-managed updates.
+    #[error("the server knows no device-managed updates; it may be too old")]
+    Unsupported,
 }
 
 impl CommandError {
     /// Returns whether the same command may succeed later.
     pub const fn is_retryable(&self) -> bool {
-        matches!(self, Self::Offline | Self::Undrained)
+        match self {
+            Self::Offline
+            | Self::Undrained
+            | Self::NotJoined
+            | Self::AlreadyInProgress
+            | Self::Updating
+            | Self::TooEarly { .. } => true,
+            Self::UnknownOffer(_) | Self::NotPermitted | Self::Unsupported => false,
+        }
     }
 }

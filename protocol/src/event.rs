@@ -5,6 +5,7 @@ use core::time::Duration;
 
 use crate::ids::OfferId;
 use crate::time::Instant;
+use crate::update_mode::{RejectReason, Request, RequestFailure, UpdateMode};
 
 /// News for the application, in the past tense.
 #[derive(Clone, Debug, PartialEq)]
@@ -111,6 +112,37 @@ pub enum Event {
         /// Why, as reported to the server.
         reason: String,
     },
+    /// The server told who decides when this device is updated: first after a join, or changed, or as asked for with
+    /// [`Command::SetUpdateMode`](crate::Command::SetUpdateMode).
+    UpdateModeChanged {
+        /// The mode now; `None` if it is one this version doesn't know.
+        mode: Option<UpdateMode>,
+        /// Whether the operator lets the device put itself into [`UpdateMode::DeviceManaged`].
+        managed_updates_allowed: bool,
+    },
+    /// The answer to [`Command::CheckUpdate`](crate::Command::CheckUpdate).
+    UpdateAvailability {
+        /// Whether an update waits.
+        available: bool,
+        /// The firmware that waits, if the server said.
+        firmware: Option<FirmwareMeta>,
+    },
+    /// The answer to [`Command::RequestUpdate`](crate::Command::RequestUpdate): not now. Otherwise
+    /// [`Event::UpdateOffered`] follows.
+    UpdateRejected {
+        /// Why.
+        reason: RejectReason,
+        /// How long to wait before another request that no person asks for: what the server said, or five minutes,
+        /// lengthened at random.
+        retry_in: Duration,
+    },
+    /// A question to the server failed.
+    RequestFailed {
+        /// Which.
+        request: Request,
+        /// Why.
+        why: RequestFailure,
+    },
     /// An operator wants to see which device this is.
     Identify,
     /// An operator asked for a reboot; [`Output::Reboot`](crate::Output::Reboot) follows.
@@ -149,6 +181,8 @@ pub struct UpdateInfo {
     pub checksum: Option<String>,
     /// The deployment that offers it; `None` for a push by hand.
     pub deployment_id: Option<i64>,
+    /// Whether the device asked for it. Ignoring it would then count against the device for a day.
+    pub requested: bool,
 }
 
 /// A firmware's identity (`firmware_meta`, and the `nerves_fw_*` keys of a slot).

@@ -117,6 +117,7 @@ mod status;
 mod text;
 mod time;
 mod timer;
+mod update_mode;
 
 pub use client::Client;
 pub use command::{Command, CommandError, Decision};
@@ -133,3 +134,4 @@ pub use secret::Secret;
 pub use status::{ConnectionState, Counters, Status, UpdateState};
 pub use time::{Instant, Now, UnixTime};
 pub use timer::{Deadline, Timer};
+pub use update_mode::{RejectReason, Request, RequestFailure, UpdateMode};

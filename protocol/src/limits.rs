@@ -77,6 +77,15 @@ pub const REBOOT_GRACE: Duration = Duration::from_secs(5);
 /// lock a device out for a day (spec §9.4).
 pub const MIN_RESCHEDULE: Duration = Duration::from_secs(5 * 60);
 
+/// How long the server may take to answer a question about updates.
+pub const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// Longest time the server may forbid further requests for an update. A wrong number must not end updates.
+pub const MAX_REJECT_DELAY: Duration = Duration::from_secs(24 * 3600);
+
+/// Most connection types reported. There are three or four kinds.
+pub const MAX_CONNECTION_TYPES: usize = 16;
+
 /// Longest delay of a rescheduled update, so that it fits the server's integers.
 pub const MAX_RESCHEDULE: Duration = Duration::from_secs(365 * 24 * 3600);
 

@@ -3,6 +3,7 @@
 mod receive;
 
 use alloc::string::String;
+use alloc::vec::Vec;
 
 use crate::command::{Command, CommandError};
 use crate::config::Config;
@@ -11,15 +12,17 @@ use crate::error::ConfigError;
 use crate::event::FirmwareMeta;
 use crate::hub::connection::Connection;
 use crate::hub::keys::Keys;
+use crate::hub::managed::Managed;
 use crate::hub::update::Updates;
 use crate::hub::{Context, device, names, payload};
 use crate::ids::{FetchId, SocketId};
 use crate::input::Input;
-use crate::limits::REBOOT_GRACE;
+use crate::limits::{MAX_CONNECTION_TYPES, MAX_NAME_CHARS, REBOOT_GRACE};
 use crate::output::Output;
 use crate::outputs::{Ids, Outputs};
 use crate::phoenix::{Class, Frame, Phoenix, Received};
-use crate::status::{ConnectionState, Counters, Status};
+use crate::status::{ConnectionState, Counters, Status, UpdateState};
+use crate::text::cut;
 use crate::time::{Instant, Now, UnixTime};
 use crate::timer::{Deadline, Earliest, Timer};
 
@@ -34,6 +37,8 @@ pub struct Link {
     wire: Phoenix,
     keys: Keys,
     updates: Updates,
+    managed: Managed,
+    connection_types: Vec<String>,
     /// A reboot waiting until everything is sent, at most until then.
     reboot: Option<(String, Instant)>,
     counters: Counters,
@@ -59,6 +64,8 @@ impl Link {
             wire,
             keys: Keys::new(config.public_keys.clone()),
             updates: Updates::new(),
+            managed: Managed::new(seed.rotate_left(16)),
+            connection_types: Vec::new(),
             reboot: None,
             counters: Counters::default(),
             config,
@@ -145,6 +152,17 @@ impl Link {
             Command::Reconnect => connection.reconnect(&mut cx, wall),
             Command::Decide { offer, decision } => updates.decide(&mut cx, offer, &decision)?,
             Command::FirmwareValidated => self.firmware_validated(),
+            Command::CheckUpdate => self.managed_with(Managed::check)?,
+            Command::RequestUpdate => {
+                let updating = self.updates.state() != UpdateState::Idle;
+                self.managed_with(|managed, cx| managed.request(cx, updating))?;
+            }
+            Command::SetUpdateMode { mode } => self.managed_with(|managed, cx| managed.set(cx, mode))?,
+            Command::ConnectionTypes { types } => {
+                let types = types.iter().take(MAX_CONNECTION_TYPES);
+                self.connection_types = types.map(|word| cut(word, MAX_NAME_CHARS)).collect();
+                self.report_connection_types();
+            }
         }
         self.settle();
         Ok(())
@@ -186,6 +204,7 @@ impl Link {
         self.connection.deadlines(&mut deadline);
         self.wire.deadlines(&mut deadline);
         self.updates.deadlines(&self.config, &mut deadline);
+        self.managed.deadlines(&mut deadline);
         if let Some((_, at)) = &self.reboot {
             deadline.at(Timer::Reboot, *at);
         }
@@ -204,6 +223,7 @@ impl Link {
         Status {
             connection,
             update: self.updates.state(),
+            update_mode: self.managed.mode(),
             currently_downloading_uuid: self.updates.uuid().map(String::from),
             counters: Counters { dropped_pushes: self.wire.dropped(), ..self.counters },
         }
@@ -230,6 +250,11 @@ impl Link {
         (cx, &mut self.connection, &mut self.updates)
     }
 
+    fn managed_with<T>(&mut self, work: impl FnOnce(&mut Managed, &mut Context<'_>) -> T) -> T {
+        let Self { now, config, out, wire, ids, managed, .. } = self;
+        work(managed, &mut Context { now: *now, config, out, wire, ids })
+    }
+
     fn tick(&mut self) {
         let wall = self.wall;
         let now = self.now;
@@ -239,6 +264,7 @@ impl Link {
             connection.give_up(&mut cx, dead);
         }
         updates.tick(&mut cx);
+        self.managed_with(Managed::tick);
     }
 
     fn socket_up(&mut self, socket: SocketId, interface: Option<&str>) -> bool {
@@ -256,6 +282,14 @@ impl Link {
         }
     }
 
+    /// Reports how the device is connected, if that was said and somebody listens.
+    fn report_connection_types(&mut self) {
+        if self.wire.is_joined() && !self.connection_types.is_empty() {
+            let report = payload::connection_types(&self.connection_types);
+            self.wire.push(names::CONNECTION_TYPES, report, Class::Latest(names::CONNECTION_TYPES));
+        }
+    }
+
     fn schedule_reboot(&mut self, reason: &str) {
         if self.reboot.is_none() {
             self.reboot = Some((String::from(reason), self.now + REBOOT_GRACE));
@@ -264,6 +298,7 @@ impl Link {
 
     /// Hands out what may be sent now, and reboots when nothing is left to send.
     fn settle(&mut self) {
+        self.managed_with(Managed::settle);
         if let Some(socket) = self.connection.open_socket() {
             loop {
                 let frame = if self.wire.wants_join(self.now) {

@@ -3,6 +3,7 @@
 use alloc::string::String;
 
 use crate::ids::OfferId;
+use crate::update_mode::UpdateMode;
 
 /// What the machine is doing, from [`Link::status`](crate::Link::status).
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -12,6 +13,8 @@ pub struct Status {
     pub connection: ConnectionState,
     /// The update.
     pub update: UpdateState,
+    /// Who decides about updates, as the server told last; `None` if it hasn't, or in words this version doesn't know.
+    pub update_mode: Option<UpdateMode>,
     /// What a join would report as being downloaded.
     pub currently_downloading_uuid: Option<String>,
     /// What was dropped or refused so far.

@@ -32,6 +32,8 @@ pub enum Timer {
     Send,
     /// Rescheduling an offer the application didn't answer.
     Decision,
+    /// Giving up a question the server didn't answer.
+    Answer,
     /// The next attempt to download.
     DownloadRetry,
     /// Giving up a request that stays silent.

@@ -46,7 +46,7 @@ fn the_join_says_everything_and_the_interface_follows() {
             "nerves_fw_uuid": UUID, "nerves_fw_product": "TestProduct", "nerves_fw_version": "0.1.0",
             "nerves_fw_platform": "generic", "nerves_fw_architecture": "x86_64", "nerves_fw_author": "me",
             "nerves_fw_description": "first", "nerves_fw_vcs_identifier": "", "nerves_fw_misc": "",
-            "fwup_version": "1.16.0", "device_api_version": "2.3.0", "console_version": "2.0.0",
+            "fwup_version": "1.16.0", "device_api_version": "2.4.0", "console_version": "2.0.0",
             "currently_downloading_uuid": null,
             "meta": {"firmware_validated": true, "firmware_auto_revert_detected": false}
         }])

@@ -51,6 +51,11 @@ fn messages() -> impl Strategy<Value = String> {
         format!(r#"[null,null,"device","fwup_public_keys",{{"keys":["{KEY}"]}}]"#),
         r#"[null,null,"device","fwup_public_keys",{"keys":[]}]"#.to_owned(),
         r#"[null,null,"device","update",{"update_available":false}]"#.to_owned(),
+        r#"[null,null,"device","update_mode",{"mode":"device_managed","managed_updates_allowed":true}]"#
+            .to_owned(),
+        r#"[null,null,"device","update_mode",{"mode":"automatic","error":"not_permitted"}]"#.to_owned(),
+        r#"[null,null,"device","update_available",{"available":true,"firmware_meta":{}}]"#.to_owned(),
+        r#"[null,null,"device","update_rejected",{"reason":"busy","delay_for":1}]"#.to_owned(),
     ];
     let update = (0..3_u8, proptest::sample::select(vec![None, Some(1000_u64), Some(1000), Some(7)])).prop_map(|(uuid, size)| {
         let size = size.map_or("null".to_owned(), |size| size.to_string());
@@ -81,8 +86,11 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
         3 => Just(Step::Deadline),
         1 => proptest::sample::select(vec![1, 3, 10, 500]).prop_map(Step::Hoard),
         8 => Just(Step::Join),
-        1 => (0..8_u8, back.clone()).prop_map(|(which, back)| Step::Command(which, back)),
+        1 => (0..14_u8, back.clone()).prop_map(|(which, back)| Step::Command(which, back)),
         5 => Just(Step::Command(7, 0)),
+        4 => proptest::sample::select(vec![8, 9, 10]).prop_map(|which| Step::Command(which, 0)),
+        2 => proptest::sample::select(vec!["available", "rejected"])
+            .prop_map(|kind| Step::Text(0, format!(r#"[null,null,"device","update_{kind}",{{}}]"#))),
         2 => back.clone().prop_map(Step::Up),
         6 => Just(Step::Up(0)),
         1 => (back.clone(), status.clone(), any::<u8>()).prop_map(|(b, s, h)| Step::Refused(b, s, h)),
@@ -159,6 +167,11 @@ fn run(seed: u64, steps: &[Step]) -> Vec<Output> {
                     3 if *back == 2 => Command::Disconnect,
                     4 => Command::Decide { offer, decision: Decision::Ignore { reason: "no".repeat(300) } },
                     5 => Command::Decide { offer, decision: Decision::Reschedule { delay, reason: None } },
+                    8 => Command::CheckUpdate,
+                    9 => Command::RequestUpdate,
+                    10 => Command::SetUpdateMode { mode: UpdateMode::DeviceManaged },
+                    11 => Command::SetUpdateMode { mode: UpdateMode::Automatic },
+                    12 => Command::ConnectionTypes { types: vec!["wifi".repeat(30); 30] },
                     _ => Command::Decide { offer, decision: Decision::Apply },
                 };
                 let _ = link.command(now, command);
@@ -364,11 +377,15 @@ fn the_steps_reach_every_part_of_the_machine() {
                 Output::Event(Event::DownloadInterrupted { .. }) => "interrupted",
                 Output::Event(Event::ChannelLost { .. }) => "lost",
                 Output::Event(Event::ClockCorrected { .. }) => "clock",
+                Output::Event(Event::UpdateModeChanged { .. }) => "mode",
+                Output::Event(Event::UpdateAvailability { .. }) => "checked",
+                Output::Event(Event::UpdateRejected { .. }) => "rejected",
+                Output::Event(Event::RequestFailed { .. }) => "unanswered",
                 _ => continue,
             };
             *seen.entry(name).or_default() += 1;
         }
     }
     println!("{seen:?}");
-    assert_eq!(seen.len(), 12, "{seen:?}");
+    assert_eq!(seen.len(), 16, "{seen:?}");
 }

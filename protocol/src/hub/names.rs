@@ -14,8 +14,8 @@ pub(crate) const VSN_JSON: &str = "2.0.0";
 /// MessagePack.
 pub(crate) const VSN_MSGPACK: &str = "3.0.0";
 
-/// The protocol level this version speaks (spec §3.2). 2.4.0 would promise device-managed updates.
-pub(crate) const DEVICE_API_VERSION: &str = "2.3.0";
+/// The protocol level this version speaks (spec §3.2). 2.4.0 promises device-managed updates.
+pub(crate) const DEVICE_API_VERSION: &str = "2.4.0";
 /// The console protocol level.
 pub(crate) const CONSOLE_VERSION: &str = "2.0.0";
 /// Asks for keys after the join.
@@ -29,10 +29,17 @@ pub(crate) const UPDATE: &str = "update";
 pub(crate) const FWUP_PUBLIC_KEYS: &str = "fwup_public_keys";
 pub(crate) const REBOOT: &str = "reboot";
 pub(crate) const IDENTIFY: &str = "identify";
+pub(crate) const UPDATE_MODE: &str = "update_mode";
+pub(crate) const UPDATE_AVAILABLE: &str = "update_available";
+pub(crate) const UPDATE_REJECTED: &str = "update_rejected";
 
 // Device to server.
 pub(crate) const REPORT_NETWORK_INTERFACE: &str = "report_network_interface";
 pub(crate) const FIRMWARE_VALIDATED: &str = "firmware_validated";
+pub(crate) const CONNECTION_TYPES: &str = "connection_types";
+pub(crate) const CHECK_UPDATE: &str = "check_update";
+pub(crate) const REQUEST_UPDATE: &str = "request_update";
+pub(crate) const SET_UPDATE_MODE: &str = "set_update_mode";
 pub(crate) const REBOOTING: &str = "rebooting";
 pub(crate) const STATUS_UPDATE: &str = "status_update";
 pub(crate) const FWUP_PROGRESS: &str = "fwup_progress";

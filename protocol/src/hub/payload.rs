@@ -35,26 +35,32 @@ pub(crate) fn update(payload: Payload<'_>) -> Result<Update, String> {
     let Some(url) = payload.get("firmware_url").and_then(Value::as_str).filter(|url| !url.is_empty()) else {
         return Err(String::from("an update without firmware_url"));
     };
-    let text = |name| meta.get(name).and_then(Value::as_str).map(|text| cut(text, MAX_META_CHARS));
-    let required = |name| text(name).unwrap_or_default();
     let checksum = payload.get("checksum").and_then(Value::as_str).filter(|text| is_sha256(text));
     let info = UpdateInfo {
-        firmware: FirmwareMeta {
-            uuid: required("uuid"),
-            product: required("product"),
-            version: required("version"),
-            platform: required("platform"),
-            architecture: required("architecture"),
-            author: text("author"),
-            description: text("description"),
-            vcs_identifier: text("vcs_identifier"),
-            misc: text("misc"),
-        },
+        firmware: firmware(meta),
         size: payload.get("size").and_then(Value::as_u64).filter(|size| *size > 0),
         checksum: checksum.map(str::to_ascii_lowercase),
         deployment_id: payload.get("deployment_id").and_then(Value::as_i64),
+        requested: false,
     };
     Ok(Update::Offer(Box::new((info, Url::parse(url)))))
+}
+
+/// Reads a `firmware_meta`.
+pub(crate) fn firmware(meta: &Value) -> FirmwareMeta {
+    let text = |name| meta.get(name).and_then(Value::as_str).map(|text| cut(text, MAX_META_CHARS));
+    let required = |name| text(name).unwrap_or_default();
+    FirmwareMeta {
+        uuid: required("uuid"),
+        product: required("product"),
+        version: required("version"),
+        platform: required("platform"),
+        architecture: required("architecture"),
+        author: text("author"),
+        description: text("description"),
+        vcs_identifier: text("vcs_identifier"),
+        misc: text("misc"),
+    }
 }
 
 /// Reads the keys of `fwup_public_keys`: the strings of the list, and how many entries were none.
@@ -119,6 +125,11 @@ pub(crate) fn empty() -> Value {
 /// Writes a `report_network_interface`.
 pub(crate) fn network_interface(interface: &str) -> Value {
     json!({"interface": interface})
+}
+
+/// Writes a `connection_types`.
+pub(crate) fn connection_types(types: &[String]) -> Value {
+    json!({"values": types})
 }
 
 /// Returns the name of an interface, if it is one worth sending.

@@ -8,7 +8,7 @@ use crate::event::Event;
 use crate::hub::{Context, names, payload};
 use crate::ids::SocketId;
 use crate::limits::{MAX_NAME_CHARS, MAX_TEXT_CHARS};
-use crate::phoenix::{Class, Incoming, Malformed, Received};
+use crate::phoenix::{Class, Incoming, Malformed, Payload, Received};
 use crate::text::cut;
 
 impl Link {
@@ -45,35 +45,63 @@ impl Link {
             Incoming::Joined => {
                 let interface = self.connection.joined(self.now);
                 self.updates.rejoined();
+                self.managed.joined(self.now);
                 self.out.event(Event::Joined);
                 if let Some(interface) = interface {
                     let report = payload::network_interface(&interface);
                     self.wire.push(names::REPORT_NETWORK_INTERFACE, report, Class::Session);
                 }
+                self.report_connection_types();
             }
             Incoming::JoinRefused { reason } => self.out.event(Event::JoinRefused { reason }),
             Incoming::Lost { reason } => self.out.event(Event::ChannelLost { reason }),
             Incoming::Foreign { topic, event } => self.unknown(&topic, &event),
-            Incoming::Push { event, payload } => match &*event {
-                names::UPDATE => {
-                    let Self { now, config, out, wire, ids, .. } = self;
-                    let mut cx = Context { now: *now, config, out, wire, ids };
-                    if let Err(reason) = self.updates.offered(&mut cx, &self.keys, payload) {
-                        self.malformed(&reason);
-                    }
+            Incoming::Push { event, payload } => {
+                if let Err(reason) = self.push(&event, payload) {
+                    self.malformed(&reason);
                 }
-                names::FWUP_PUBLIC_KEYS => match payload::public_keys(payload) {
-                    Ok((keys, others)) => self.public_keys(keys, others),
-                    Err(reason) => self.malformed(&reason),
-                },
-                names::REBOOT => {
-                    self.wire.push(names::REBOOTING, payload::empty(), Class::Session);
-                    self.out.event(Event::RebootRequested);
-                    self.schedule_reboot("an operator asked for it");
-                }
-                names::IDENTIFY => self.out.event(Event::Identify),
-                other => self.unknown(names::DEVICE, other),
-            },
+            }
+        }
+    }
+
+    /// Takes an event of the device channel. Returns what is wrong with its payload, if it can't be read.
+    fn push(&mut self, event: &str, payload: Payload<'_>) -> Result<(), String> {
+        match event {
+            names::UPDATE => {
+                let requested = self.managed.is_requested();
+                let Self { now, config, out, wire, ids, .. } = self;
+                let mut cx = Context { now: *now, config, out, wire, ids };
+                let offered = self.updates.offered(&mut cx, &self.keys, payload, requested)?;
+                self.managed.update(&mut cx, offered);
+            }
+            names::FWUP_PUBLIC_KEYS => {
+                let (keys, others) = payload::public_keys(payload)?;
+                self.public_keys(keys, others);
+            }
+            names::REBOOT => {
+                self.wire.push(names::REBOOTING, payload::empty(), Class::Session);
+                self.out.event(Event::RebootRequested);
+                self.schedule_reboot("an operator asked for it");
+            }
+            names::IDENTIFY => self.out.event(Event::Identify),
+            names::UPDATE_MODE => self.managed_with(|managed, cx| managed.mode_told(cx, payload))?,
+            names::UPDATE_AVAILABLE => {
+                let asked = self.managed_with(|managed, cx| managed.available(cx, payload))?;
+                self.answer(asked);
+            }
+            names::UPDATE_REJECTED => {
+                let asked = self.managed_with(|managed, cx| managed.rejected(cx, payload))?;
+                self.answer(asked);
+            }
+            other => self.unknown(names::DEVICE, other),
+        }
+        Ok(())
+    }
+
+    /// An answer to a question that nobody waits for comes too late.
+    fn answer(&mut self, asked: bool) {
+        if !asked {
+            count(&mut self.counters.stale_messages);
         }
     }
 

@@ -38,20 +38,23 @@ pub(super) struct Hold {
 }
 
 impl Updates {
-    /// The server sent an `update`. Returns what is wrong with the message, if it can't be read.
+    /// The server sent an `update`, asked by the device or not. Returns whether it holds one, or what is wrong with
+    /// the message, if it can't be read.
     pub(crate) fn offered(
         &mut self,
         cx: &mut Context<'_>,
         keys: &Keys,
         payload: Payload<'_>,
-    ) -> Result<(), String> {
+        requested: bool,
+    ) -> Result<bool, String> {
         if matches!(self.state, State::Running(_) | State::Written { .. }) {
-            return Ok(());
+            return Ok(true);
         }
-        let (info, url) = match payload::update(payload)? {
-            Update::NotAvailable => return Ok(()),
+        let (mut info, url) = match payload::update(payload)? {
+            Update::NotAvailable => return Ok(false),
             Update::Offer(offer) => *offer,
         };
+        info.requested = requested;
         if let State::Deciding { offer, .. } = &mut self.state {
             if offer.info.firmware.uuid == info.firmware.uuid {
                 // The application has the question already; only the address may be fresher.
@@ -59,33 +62,37 @@ impl Updates {
                     offer.url = url;
                     offer.info = info;
                 }
-                return Ok(());
+                return Ok(true);
             }
             self.state = State::Idle;
         }
         if keys.list().is_empty() {
             refuse(cx, info, names::NO_KEYS);
-            return Ok(());
+            return Ok(true);
         }
         let url = match usable(cx, &info, url) {
             Ok(url) => url,
             Err(reason) => {
                 refuse(cx, info, &format!("{} : {reason}", names::DOWNLOAD_FAILED));
-                return Ok(());
+                return Ok(true);
             }
         };
+        if requested {
+            // Whoever asks doesn't want to wait any more.
+            self.hold = None;
+        }
         if let Some(left) = self.held(cx.now, &info.firmware.uuid) {
             let reason = "the device asked for this update to wait";
             reschedule(cx, left, Some(reason));
             cx.out.event(Event::UpdateRefused { info, reason: String::from(reason) });
-            return Ok(());
+            return Ok(true);
         }
         status(cx, &Status::Received);
         let id = cx.ids.offer();
         cx.out.event(Event::UpdateOffered { offer: id, info: info.clone() });
         let offer = Box::new(Offer { id, info, url, keys: keys.list().to_vec() });
         self.state = State::Deciding { offer, until: cx.now + cx.config.decision_timeout };
-        Ok(())
+        Ok(true)
     }
 
     /// The application decided.
