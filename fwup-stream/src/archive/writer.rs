@@ -23,6 +23,8 @@ const FLAG_DESCRIPTOR: u16 = 1 << 3;
 const ATTRIBUTES: u32 = 0o100_644 << 16;
 /// 1980-01-01, the first date there is.
 const DOS_EPOCH: DosTime = DosTime { time: 0, date: 0x21 };
+/// 2107-12-31 23:59:58, the last there is.
+const DOS_END: DosTime = DosTime { time: 0xbf7d, date: 0xff9f };
 /// User and group 0, as an extra field.
 const OWNER: [u8; 15] = [0x75, 0x78, 0x0b, 0, 1, 4, 0, 0, 0, 0, 4, 0, 0, 0, 0];
 
@@ -38,12 +40,12 @@ pub struct DosTime {
 impl DosTime {
     /// Packs a local time; what is before 1980 or after 2107 becomes the first or last time there is.
     pub fn new(year: i32, month: u8, day: u8, hour: u8, minute: u8, second: u8) -> Self {
-        let Some(years) = year.checked_sub(1980).and_then(|years| u16::try_from(years).ok()) else {
+        if year < 1980 {
             return DOS_EPOCH;
-        };
-        if years > 127 {
-            return Self { time: 0xbf7d, date: 0xff9f };
         }
+        let Some(years) = u16::try_from(year - 1980).ok().filter(|years| *years < 128) else {
+            return DOS_END;
+        };
         Self {
             time: u16::from(hour) << 11 | u16::from(minute) << 5 | u16::from(second) >> 1,
             date: years << 9 | u16::from(month) << 5 | u16::from(day),

@@ -14,7 +14,7 @@ use flate2::{Compress, Compression, FlushCompress, Status};
 use crate::archive::EntryTotals;
 
 /// Bytes of a block: large enough that the ends of blocks cost nothing, small enough to spread.
-pub(super) const BLOCK: usize = 512 * 1024;
+pub(super) const BLOCK: usize = 256 * 1024;
 /// Bytes of data a block can refer back to.
 const WINDOW: usize = 32 * 1024;
 /// Bytes of room added when the output of a block is full.
@@ -44,14 +44,13 @@ pub(super) fn deflate<E: From<io::Error> + Send>(
     let mut totals = Totals { out, crc: crc32fast::Hasher::new(), compressed: 0 };
     let mut source = Source { left: size, before: None, read: &mut read };
     if threads < 2 {
-        let mut machine = Machine::new(level);
         while let Some((data, before, last)) = source.next(&mut totals)? {
-            totals.put(&machine.block(&data, before.as_deref().map(Vec::as_slice), last)?)?;
+            totals.put(&deflate_block(level, &data, before.as_deref().map(Vec::as_slice), last)?)?;
         }
         return Ok(totals.finish());
     }
     thread::scope(|scope| {
-        let (jobs, queue) = sync_channel::<Job>(threads);
+        let (jobs, queue) = sync_channel::<Job>(1);
         let queue = Arc::new(Mutex::new(queue));
         for _ in 0..threads {
             let queue = Arc::clone(&queue);
@@ -61,7 +60,7 @@ pub(super) fn deflate<E: From<io::Error> + Send>(
         drop(queue);
         let mut replies: VecDeque<Receiver<io::Result<Vec<u8>>>> = VecDeque::new();
         while let Some((data, before, last)) = source.next(&mut totals)? {
-            if replies.len() >= threads * 2 {
+            if replies.len() >= threads + 2 {
                 receive(&mut replies, &mut totals)?;
             }
             let (reply, answer) = sync_channel(1);
@@ -88,11 +87,10 @@ fn gone() -> io::Error {
 
 /// What a thread does until there is no more.
 fn work(queue: &Mutex<Receiver<Job>>, level: u32) {
-    let mut machine = Machine::new(level);
     loop {
         let job = queue.lock().unwrap_or_else(PoisonError::into_inner).recv();
         let Ok(job) = job else { return };
-        let block = machine.block(&job.data, job.before.as_deref().map(Vec::as_slice), job.last);
+        let block = deflate_block(level, &job.data, job.before.as_deref().map(Vec::as_slice), job.last);
         // Nobody waits any more after an error elsewhere.
         let _ = job.reply.send(block);
     }
@@ -148,37 +146,87 @@ impl Totals<'_> {
     }
 }
 
-/// A compressor, used again for each block.
-struct Machine(Compress);
+/// Deflates a block. A compressor used again would remember enough of its last block for the result to
+/// depend on which thread had that; a new one costs next to nothing beside the work.
+fn deflate_block(level: u32, data: &[u8], before: Option<&[u8]>, last: bool) -> io::Result<Vec<u8>> {
+    let mut machine = Compress::new(Compression::new(level), false);
+    if let Some(before) = before {
+        let window = before.get(before.len().saturating_sub(WINDOW)..).unwrap_or(before);
+        machine.set_dictionary(window).map_err(io::Error::other)?;
+    }
+    let flush = if last { FlushCompress::Finish } else { FlushCompress::Sync };
+    let mut out = Vec::with_capacity(data.len() / 2 + ROOM);
+    let mut rest = data;
+    loop {
+        let taken_before = machine.total_in();
+        let status = machine.compress_vec(rest, &mut out, flush).map_err(io::Error::other)?;
+        let taken = usize::try_from(machine.total_in() - taken_before).unwrap_or(rest.len());
+        rest = rest.get(taken..).unwrap_or_default();
+        let has_room = out.len() < out.capacity();
+        if if last { status == Status::StreamEnd } else { rest.is_empty() && has_room } {
+            return Ok(out);
+        }
+        out.reserve(ROOM);
+    }
+}
 
-impl Machine {
-    fn new(level: u32) -> Self {
-        Self(Compress::new(Compression::new(level), false))
+#[cfg(test)]
+mod tests {
+    use std::cell::Cell;
+    use std::io::{self, Write};
+    use std::thread;
+
+    use super::{BLOCK, THREADS_MAX, deflate};
+
+    /// Counts what was written.
+    struct Counting<'a>(&'a Cell<usize>);
+
+    impl Write for Counting<'_> {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0.set(self.0.get() + bytes.len());
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
     }
 
-    fn block(&mut self, data: &[u8], before: Option<&[u8]>, last: bool) -> io::Result<Vec<u8>> {
-        self.0.reset();
-        if let Some(before) = before {
-            let window = before.get(before.len().saturating_sub(WINDOW)..).unwrap_or(before);
-            self.0.set_dictionary(window).map_err(io::Error::other)?;
-        }
-        let flush = if last { FlushCompress::Finish } else { FlushCompress::Sync };
-        let mut out = Vec::with_capacity(data.len() / 2 + ROOM);
-        let mut rest = data;
-        loop {
-            let taken_before = self.0.total_in();
-            let status = self.0.compress_vec(rest, &mut out, flush).map_err(io::Error::other)?;
-            let taken = usize::try_from(self.0.total_in() - taken_before).unwrap_or(rest.len());
-            rest = rest.get(taken..).unwrap_or_default();
-            let done = if last {
-                status == Status::StreamEnd
-            } else {
-                rest.is_empty() && out.len() < out.capacity()
-            };
-            if done {
-                return Ok(out);
+    #[test]
+    fn only_a_few_blocks_are_held_at_a_time() {
+        let (written, mut read, mut most) = (Cell::new(0), 0, 0);
+        let mut state = 1_u64;
+        let size = 40 * BLOCK;
+        let source = |buffer: &mut [u8]| {
+            for byte in buffer.iter_mut() {
+                // Bytes that do not compress, so that what was read and not written is held.
+                state ^= state << 13;
+                state ^= state >> 7;
+                state ^= state << 17;
+                *byte = state.to_le_bytes()[3];
             }
-            out.reserve(ROOM);
+            read += buffer.len();
+            most = most.max(read - written.get().min(read));
+            Ok::<_, io::Error>(buffer.len())
+        };
+        deflate(size as u64, 1, source, &mut Counting(&written)).unwrap();
+        let threads = thread::available_parallelism().map_or(1, usize::from).min(THREADS_MAX);
+        assert!(most <= (threads + 4) * BLOCK, "{most} bytes in flight");
+        assert!(written.get() >= size, "nothing was to be saved");
+    }
+
+    #[test]
+    fn data_that_end_early_are_an_error() {
+        for blocks in [0, 3] {
+            let mut left = blocks * BLOCK + 5;
+            let source = |buffer: &mut [u8]| {
+                let count = buffer.len().min(left);
+                left -= count;
+                Ok::<_, io::Error>(count)
+            };
+            let size = (blocks * BLOCK + 6) as u64;
+            let error = deflate(size, 9, source, &mut io::sink()).unwrap_err();
+            assert_eq!(error.kind(), io::ErrorKind::UnexpectedEof);
         }
     }
 }
