@@ -169,7 +169,7 @@ impl<T: Target> SegmentCache<T> {
     /// Writes a part of a segment.
     fn put_part(&mut self, number: u64, inside: usize, data: &[u8], early: bool) -> Result<(), DiskError> {
         let at = self.get(number)?;
-        if inside % BLOCK != 0 || data.len() % BLOCK != 0 {
+        if !inside.is_multiple_of(BLOCK) || !data.len().is_multiple_of(BLOCK) {
             self.complete(at)?;
         }
         let whole = Blocks::first(self.store.usable(number).div_ceil(BLOCK));
