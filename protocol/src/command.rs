@@ -4,7 +4,7 @@ use alloc::string::String;
 use alloc::vec::Vec;
 use core::time::Duration;
 
-use crate::ids::OfferId;
+use crate::ids::{OfferId, ScriptId};
 use crate::update_mode::UpdateMode;
 
 /// An order for [`Link::command`](crate::Link::command).
@@ -41,6 +41,16 @@ pub enum Command {
         /// The wanted mode. [`UpdateMode::Off`] is for operators and refused.
         mode: UpdateMode,
     },
+    /// Answer [`Event::ScriptRequested`](crate::Event::ScriptRequested).
+    ScriptFinished {
+        /// The script the answer is for.
+        id: ScriptId,
+        /// What it wrote, errors included. At most
+        /// [`MAX_SCRIPT_OUTPUT_BYTES`](crate::limits::MAX_SCRIPT_OUTPUT_BYTES) are sent.
+        output: String,
+        /// The value it ended with, in words, as bounded as the output; or why it could not run to its end.
+        result: Result<String, String>,
+    },
     /// Tell the server how the device is connected, now and after every join.
     ConnectionTypes {
         /// Words such as `ethernet`, `wifi`, `cellular`; at most
@@ -76,6 +86,9 @@ pub enum CommandError {
     /// The offer is not, or no longer, waiting for a decision.
     #[error("offer {0} is not waiting for a decision")]
     UnknownOffer(OfferId),
+    /// The script isn't running, or timed out.
+    #[error("script {0} is not running, or ran too long and was answered already")]
+    UnknownScript(ScriptId),
     /// The machine was told to stay offline.
     #[error("the link is offline; send Command::Connect first")]
     Offline,
@@ -115,7 +128,7 @@ impl CommandError {
             | Self::AlreadyInProgress
             | Self::Updating
             | Self::TooEarly { .. } => true,
-            Self::UnknownOffer(_) | Self::NotPermitted | Self::Unsupported => false,
+            Self::UnknownOffer(_) | Self::UnknownScript(_) | Self::NotPermitted | Self::Unsupported => false,
         }
     }
 }

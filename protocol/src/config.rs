@@ -61,6 +61,9 @@ pub struct Config {
     pub decision_timeout: Duration,
     /// The unit of `delay_for` in `rescheduled` reports. Default milliseconds, as servers read it.
     pub delay_unit: DelayUnit,
+    /// Whether operators may send scripts, for the application to run. Default false: they are answered with a
+    /// refusal.
+    pub scripts: bool,
     /// The rules of downloads.
     pub download: DownloadConfig,
 }
@@ -186,6 +189,7 @@ impl Config {
             max_redirects: 2,
             decision_timeout: Duration::from_secs(60),
             delay_unit: DelayUnit::default(),
+            scripts: false,
             download: DownloadConfig::default(),
         }
     }

@@ -3,7 +3,7 @@
 use alloc::string::String;
 use core::time::Duration;
 
-use crate::ids::OfferId;
+use crate::ids::{OfferId, ScriptId};
 use crate::time::Instant;
 use crate::update_mode::{RejectReason, Request, RequestFailure, UpdateMode};
 
@@ -142,6 +142,22 @@ pub enum Event {
         request: Request,
         /// Why.
         why: RequestFailure,
+    },
+    /// An operator wants a script run; answer with [`Command::ScriptFinished`](crate::Command::ScriptFinished). Only
+    /// with [`Config::scripts`](crate::Config::scripts). If an operator set a "connecting code", the server sends it
+    /// after every join, and takes the value `nil` for its failure.
+    ScriptRequested {
+        /// The number to answer with.
+        id: ScriptId,
+        /// The script, in whatever language operators write.
+        text: String,
+        /// How long it may run.
+        timeout: Duration,
+    },
+    /// A script ran too long; the server was told. Stop it: nobody waits for it any more.
+    ScriptTimedOut {
+        /// Which.
+        id: ScriptId,
     },
     /// An operator wants to see which device this is.
     Identify,

@@ -26,3 +26,7 @@ id!(
     /// One update the server offered.
     OfferId
 );
+id!(
+    /// One run of a support script.
+    ScriptId
+);

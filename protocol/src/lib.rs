@@ -126,7 +126,7 @@ pub use download::Keep;
 pub use error::ConfigError;
 pub use event::{Event, FirmwareMeta, Stage, UpdateInfo};
 pub use http::url::UrlError;
-pub use ids::{FetchId, OfferId, SocketId};
+pub use ids::{FetchId, OfferId, ScriptId, SocketId};
 pub use input::{HeaderRef, Input};
 pub use link::Link;
 pub use output::{Dial, Fetch, Output, StartApply};

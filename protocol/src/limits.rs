@@ -77,6 +77,22 @@ pub const REBOOT_GRACE: Duration = Duration::from_secs(5);
 /// lock a device out for a day (spec §9.4).
 pub const MIN_RESCHEDULE: Duration = Duration::from_secs(5 * 60);
 
+/// Time a script has when the server names none (spec §3.6).
+pub const SCRIPT_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Longest time a script may have. Servers forget it after 15 s.
+pub const MAX_SCRIPT_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// Most scripts at a time. People send one after the other.
+pub const MAX_SCRIPTS: usize = 8;
+
+/// Longest script, in bytes. What people type or paste is far shorter.
+pub const MAX_SCRIPT_BYTES: usize = 256 * 1024;
+
+/// Longest output, and longest value, of a script that is sent, in bytes. It is shown on a web page, and several may
+/// wait for a slow network.
+pub const MAX_SCRIPT_OUTPUT_BYTES: usize = 64 * 1024;
+
 /// How long the server may take to answer a question about updates.
 pub const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
 

@@ -13,6 +13,7 @@ use crate::event::FirmwareMeta;
 use crate::hub::connection::Connection;
 use crate::hub::keys::Keys;
 use crate::hub::managed::Managed;
+use crate::hub::scripts::Scripts;
 use crate::hub::update::Updates;
 use crate::hub::{Context, device, names, payload};
 use crate::ids::{FetchId, SocketId};
@@ -38,6 +39,7 @@ pub struct Link {
     keys: Keys,
     updates: Updates,
     managed: Managed,
+    scripts: Scripts,
     connection_types: Vec<String>,
     /// A reboot waiting until everything is sent, at most until then.
     reboot: Option<(String, Instant)>,
@@ -65,6 +67,7 @@ impl Link {
             keys: Keys::new(config.public_keys.clone()),
             updates: Updates::new(),
             managed: Managed::new(seed.rotate_left(16)),
+            scripts: Scripts::default(),
             connection_types: Vec::new(),
             reboot: None,
             counters: Counters::default(),
@@ -158,6 +161,9 @@ impl Link {
                 self.managed_with(|managed, cx| managed.request(cx, updating))?;
             }
             Command::SetUpdateMode { mode } => self.managed_with(|managed, cx| managed.set(cx, mode))?,
+            Command::ScriptFinished { id, output, result } => {
+                self.scripts_with(|scripts, cx| scripts.finished(cx, id, &output, &result))?;
+            }
             Command::ConnectionTypes { types } => {
                 let types = types.iter().take(MAX_CONNECTION_TYPES);
                 self.connection_types = types.map(|word| cut(word, MAX_NAME_CHARS)).collect();
@@ -205,6 +211,7 @@ impl Link {
         self.wire.deadlines(&mut deadline);
         self.updates.deadlines(&self.config, &mut deadline);
         self.managed.deadlines(&mut deadline);
+        self.scripts.deadlines(&mut deadline);
         if let Some((_, at)) = &self.reboot {
             deadline.at(Timer::Reboot, *at);
         }
@@ -255,6 +262,11 @@ impl Link {
         work(managed, &mut Context { now: *now, config, out, wire, ids })
     }
 
+    fn scripts_with<T>(&mut self, work: impl FnOnce(&mut Scripts, &mut Context<'_>) -> T) -> T {
+        let Self { now, config, out, wire, ids, scripts, .. } = self;
+        work(scripts, &mut Context { now: *now, config, out, wire, ids })
+    }
+
     fn tick(&mut self) {
         let wall = self.wall;
         let now = self.now;
@@ -265,6 +277,7 @@ impl Link {
         }
         updates.tick(&mut cx);
         self.managed_with(Managed::tick);
+        self.scripts_with(Scripts::tick);
     }
 
     fn socket_up(&mut self, socket: SocketId, interface: Option<&str>) -> bool {

@@ -3,7 +3,7 @@
 use alloc::collections::VecDeque;
 
 use crate::event::Event;
-use crate::ids::{FetchId, OfferId, SocketId};
+use crate::ids::{FetchId, OfferId, ScriptId, SocketId};
 use crate::limits::MAX_OUTPUTS;
 use crate::output::Output;
 
@@ -56,6 +56,10 @@ impl Ids {
 
     pub(crate) const fn offer(&mut self) -> OfferId {
         OfferId(self.next())
+    }
+
+    pub(crate) const fn script(&mut self) -> ScriptId {
+        ScriptId(self.next())
     }
 
     const fn next(&mut self) -> u64 {

@@ -34,6 +34,8 @@ pub enum Timer {
     Decision,
     /// Giving up a question the server didn't answer.
     Answer,
+    /// Ending a script that runs too long.
+    Script,
     /// The next attempt to download.
     DownloadRetry,
     /// Giving up a request that stays silent.

@@ -55,6 +55,7 @@ fn messages() -> impl Strategy<Value = String> {
             .to_owned(),
         r#"[null,null,"device","update_mode",{"mode":"automatic","error":"not_permitted"}]"#.to_owned(),
         r#"[null,null,"device","update_available",{"available":true,"firmware_meta":{}}]"#.to_owned(),
+        r#"["1",null,"device","scripts/run",{"ref":"abc","text":"date","timeout":500}]"#.to_owned(),
         r#"[null,null,"device","update_rejected",{"reason":"busy","delay_for":1}]"#.to_owned(),
     ];
     let update = (0..3_u8, proptest::sample::select(vec![None, Some(1000_u64), Some(1000), Some(7)])).prop_map(|(uuid, size)| {
@@ -132,11 +133,13 @@ fn headers(bits: u8) -> Vec<HeaderRef<'static>> {
 fn run(seed: u64, steps: &[Step]) -> Vec<Output> {
     let mut config = quick();
     config.backoff.jitter = 0.5;
+    config.scripts = true;
     let mut now = Now { mono: Instant::from_micros(5), wall: Some(UnixTime(1_795_444_000)) };
     let mut link = Link::new(config, seed, now).unwrap();
     link.command(now, Command::Connect).unwrap();
     let (mut outputs, mut hoard, mut join) = (Vec::new(), 0, 0);
     let (mut socket, mut fetch, mut offer, mut flying) = (0, 0, 0, 0_u32);
+    let mut script = 0;
     let (mut kept, mut stored) = (0_u64, 0_u64);
     for step in steps {
         let ticked = matches!(step, Step::Pass(_) | Step::Deadline);
@@ -171,6 +174,11 @@ fn run(seed: u64, steps: &[Step]) -> Vec<Output> {
                     9 => Command::RequestUpdate,
                     10 => Command::SetUpdateMode { mode: UpdateMode::DeviceManaged },
                     11 => Command::SetUpdateMode { mode: UpdateMode::Automatic },
+                    13 => Command::ScriptFinished {
+                        id: ScriptId(script),
+                        output: "äö".repeat(10),
+                        result: Ok("0".to_owned()),
+                    },
                     12 => Command::ConnectionTypes { types: vec!["wifi".repeat(30); 30] },
                     _ => Command::Decide { offer, decision: Decision::Apply },
                 };
@@ -287,6 +295,10 @@ fn run(seed: u64, steps: &[Step]) -> Vec<Output> {
                     assert!(new.0 > offer);
                     offer = new.0;
                 }
+                Output::Event(Event::ScriptRequested { id: new, .. }) => {
+                    assert!(new.0 > script);
+                    script = new.0;
+                }
                 Output::Event(Event::UpdateFailed { reason, .. } | Event::UpdateRefused { reason, .. }) => {
                     assert!(reason.chars().count() <= MAX_REASON_CHARS);
                     assert!(!reason.contains("TOPSECRET"));
@@ -381,11 +393,13 @@ fn the_steps_reach_every_part_of_the_machine() {
                 Output::Event(Event::UpdateAvailability { .. }) => "checked",
                 Output::Event(Event::UpdateRejected { .. }) => "rejected",
                 Output::Event(Event::RequestFailed { .. }) => "unanswered",
+                Output::Event(Event::ScriptRequested { .. }) => "script",
+                Output::Event(Event::ScriptTimedOut { .. }) => "late script",
                 _ => continue,
             };
             *seen.entry(name).or_default() += 1;
         }
     }
     println!("{seen:?}");
-    assert_eq!(seen.len(), 16, "{seen:?}");
+    assert_eq!(seen.len(), 18, "{seen:?}");
 }

@@ -11,6 +11,7 @@ pub(crate) mod payload;
 mod progress;
 mod redirect;
 mod report;
+pub(crate) mod scripts;
 mod twin;
 pub(crate) mod update;
 

@@ -33,6 +33,9 @@ pub(crate) const UPDATE_MODE: &str = "update_mode";
 pub(crate) const UPDATE_AVAILABLE: &str = "update_available";
 pub(crate) const UPDATE_REJECTED: &str = "update_rejected";
 
+// Both ways.
+pub(crate) const SCRIPTS_RUN: &str = "scripts/run";
+
 // Device to server.
 pub(crate) const REPORT_NETWORK_INTERFACE: &str = "report_network_interface";
 pub(crate) const FIRMWARE_VALIDATED: &str = "firmware_validated";

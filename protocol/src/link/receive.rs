@@ -84,6 +84,7 @@ impl Link {
                 self.schedule_reboot("an operator asked for it");
             }
             names::IDENTIFY => self.out.event(Event::Identify),
+            names::SCRIPTS_RUN => self.scripts_with(|scripts, cx| scripts.requested(cx, payload))?,
             names::UPDATE_MODE => self.managed_with(|managed, cx| managed.mode_told(cx, payload))?,
             names::UPDATE_AVAILABLE => {
                 let asked = self.managed_with(|managed, cx| managed.available(cx, payload))?;
