@@ -115,3 +115,35 @@ fn the_memory_cards_of_this_machine_are_listed() {
         assert!(text.contains("emory cards found"), "{text}");
     }
 }
+
+#[test]
+fn the_write_options_change_nothing_in_the_image() {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("a.fw"), device(1)).unwrap();
+    let apply = |image: &str, more: &[&str]| {
+        let arguments = [&["-a", "-q", "-d", image, "-i", "a.fw", "-t", "complete"], more].concat();
+        assert_eq!(text(&fwup(folder.path(), &arguments)), (Some(0), String::new()), "{more:?}");
+        std::fs::read(folder.path().join(image)).unwrap()
+    };
+    let plain = apply("plain", &[]);
+    for more in [
+        ["--verify-writes", "--minimize-writes"],
+        ["--no-verify-writes", "--no-minimize-writes"],
+        ["--minimize-writes", "--no-minimize-writes"],
+        ["--verify-writes", "--no-verify-writes"],
+    ] {
+        assert!(apply("image", &more) == plain, "{more:?}");
+    }
+}
+
+#[test]
+fn old_options_are_read_and_ignored() {
+    let folder = tempfile::tempdir().unwrap();
+    let manifest = resource("x", b"data")
+        + "task \"t\" {\nrequire-unmounted-destination=true\nverify-on-the-fly=true\n\
+           on-resource \"x\" {\nverify-on-the-fly=true\nfunlist={2,raw_write,0}\n}\n}\n";
+    std::fs::write(folder.path().join("a.fw"), archive(&manifest, &[("x", b"data")])).unwrap();
+    let arguments = ["-a", "-q", "-d", "out.img", "-i", "a.fw", "-t", "t"];
+    assert_eq!(text(&fwup(folder.path(), &arguments)), (Some(0), String::new()));
+    assert_eq!(std::fs::read(folder.path().join("out.img")).unwrap()[..4], *b"data");
+}
