@@ -182,6 +182,7 @@ impl<T: Target> Applier<T> {
         self.work.manifest = Arc::clone(&manifest);
         self.work.cache.set_megabytes(manifest.block_cache_size_mb);
         self.work.settings.unsafe_allowed = self.options.unsafe_allowed;
+        self.work.settings.threads = self.options.threads;
         self.work.settings.reboot_param_path.clone_from(&self.options.reboot_param_path);
         self.work.settings.child_environment = vec![
             ("FWUP_META_UUID".to_owned(), uuid.clone()),

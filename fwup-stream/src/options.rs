@@ -35,6 +35,9 @@ pub struct ApplyOptions {
     pub enable_trim: bool,
     /// Allow firmware to run commands and write files of this system; off by default.
     pub unsafe_allowed: bool,
+    /// Hash large resources in a thread of their own; off by default. Everything else is the same. (To write in
+    /// a thread too, give a [`WriteBehind`](crate::disk::WriteBehind) as destination.)
+    pub threads: bool,
     /// Where `reboot_param` writes; the usual places when not set.
     pub reboot_param_path: Option<PathBuf>,
     /// The archive's name for error texts; `None` for a stream.
@@ -54,6 +57,7 @@ impl Default for ApplyOptions {
             minimize_writes: false,
             enable_trim: false,
             unsafe_allowed: false,
+            threads: false,
             reboot_param_path: None,
             archive_name: None,
         }

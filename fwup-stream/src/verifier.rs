@@ -11,7 +11,7 @@ use crate::error::Error;
 use crate::manifest::{FileResource, Manifest};
 use crate::names::resource_name;
 use crate::options::Variables;
-use crate::trust::{Blake2b256, PublicKey, is_digest};
+use crate::trust::{PublicKey, StreamingDigest, is_digest};
 
 /// Bytes of a delta's header that are looked at.
 const DELTA_HEADER: usize = 16;
@@ -21,6 +21,7 @@ pub struct Verifier {
     variables: Variables,
     reader: ArchiveReader,
     state: State,
+    threads: bool,
 }
 
 enum State {
@@ -35,13 +36,14 @@ struct Running {
     seen: Vec<bool>,
     current: Option<Current>,
     ended: bool,
+    threads: bool,
 }
 
 /// The entry being read.
 struct Current {
     /// Its resource's place in the manifest.
     at: usize,
-    digest: Blake2b256,
+    digest: StreamingDigest,
     length: u64,
     /// The header of a delta, when the entry is one.
     delta: Option<Vec<u8>>,
@@ -72,7 +74,14 @@ impl Verifier {
     /// answers `${NAME}`; `archive_name` is for error texts, `None` for a stream.
     pub fn new(keys: Vec<PublicKey>, variables: Variables, archive_name: Option<&str>) -> Self {
         let start = ArchiveStart::new(keys, archive_name, Purpose::Apply);
-        Self { variables, reader: ArchiveReader::new(), state: State::Starting(start) }
+        Self { variables, reader: ArchiveReader::new(), state: State::Starting(start), threads: false }
+    }
+
+    /// Hashes large resources in a thread of their own, or not, as at first. The verdict is the same.
+    #[must_use]
+    pub fn threads(mut self, threads: bool) -> Self {
+        self.threads = threads;
+        self
     }
 
     /// An answer to `${NAME}` for archives that use no variables.
@@ -119,6 +128,7 @@ impl Verifier {
                         seen,
                         current: None,
                         ended: false,
+                        threads: self.threads,
                     }));
                 }
             }
@@ -158,6 +168,7 @@ impl Running {
         if !resource.blake2b_256.as_deref().is_some_and(is_digest) {
             return Err(Error::NoDigest(name));
         }
+        let digest = StreamingDigest::new(resource.data_length(), self.threads);
         let mut delta = None;
         let mut entry_size = 0;
         if let Some(size) = info.uncompressed_size {
@@ -168,7 +179,7 @@ impl Running {
                 return Err(Error::HeaderLength(name));
             }
         }
-        self.current = Some(Current { at, digest: Blake2b256::new(), length: 0, delta, entry_size });
+        self.current = Some(Current { at, digest, length: 0, delta, entry_size });
         Ok(())
     }
 
@@ -197,7 +208,7 @@ impl Current {
         }
     }
 
-    fn check(&self, resource: &FileResource) -> Result<(), Error> {
+    fn check(self, resource: &FileResource) -> Result<(), Error> {
         if let Some(header) = &self.delta {
             return check_delta(header).map_err(|reason| Error::NotADelta {
                 resource: resource.name.clone(),

@@ -157,7 +157,7 @@ impl<T: Target> Work<T> {
                 Run::Now(run) => self.with(|context| run(context, call))?,
                 Run::Data(begin) => {
                     let sink = self.with(|context| begin(context, call))?;
-                    current.data = Some(DataRun::new(action.name, resource, sink)?);
+                    current.data = Some(DataRun::new(action.name, resource, sink, self.settings.threads)?);
                     return Ok(());
                 }
             }

@@ -25,6 +25,8 @@ impl<T: Target> Medium for SegmentCache<T> {
 pub(crate) struct Settings {
     /// `--unsafe` was given.
     pub(crate) unsafe_allowed: bool,
+    /// Hash large resources in a thread.
+    pub(crate) threads: bool,
     /// Where `reboot_param` writes, when set.
     pub(crate) reboot_param_path: Option<PathBuf>,
     /// What child processes find in their environment beside what this process has.

@@ -3,7 +3,7 @@
 use super::context::Context;
 use super::error::ActionError;
 use crate::manifest::FileResource;
-use crate::trust::{Blake2b256, is_digest};
+use crate::trust::{StreamingDigest, is_digest};
 
 /// Where a function puts the data.
 pub(crate) trait Sink: Send {
@@ -29,7 +29,7 @@ pub(crate) struct DataRun {
     function: &'static str,
     resource: FileResource,
     sink: Box<dyn Sink>,
-    digest: Blake2b256,
+    digest: StreamingDigest,
     /// Bytes of data there should be.
     expected: u64,
     /// Bytes that came.
@@ -48,6 +48,7 @@ impl DataRun {
         function: &'static str,
         resource: &FileResource,
         mut sink: Box<dyn Sink>,
+        threads: bool,
     ) -> Result<Self, ActionError> {
         if !resource.blake2b_256.as_deref().is_some_and(is_digest) {
             return Err(ActionError::NoDigest { resource: resource.name.clone() });
@@ -57,7 +58,7 @@ impl DataRun {
             function,
             resource: resource.clone(),
             sink,
-            digest: Blake2b256::new(),
+            digest: StreamingDigest::new(resource.data_length(), threads),
             expected: resource.data_length(),
             received: 0,
             pieces_done: 0,

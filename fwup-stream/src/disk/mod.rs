@@ -1,5 +1,6 @@
 //! The destination: what a target must offer, and the cache in front of it.
 
+mod behind;
 mod buffer;
 mod cache;
 pub(crate) mod cipher;
@@ -13,6 +14,7 @@ mod store;
 mod target;
 mod trimmed;
 
+pub use behind::WriteBehind;
 pub use cache::{CacheOptions, SegmentCache};
 pub use cipher::CipherError;
 pub use file::{FileTarget, OpenError, OpenOptions};

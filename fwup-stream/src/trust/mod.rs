@@ -3,7 +3,9 @@
 mod digest;
 mod keys;
 mod signature;
+mod streaming;
 
 pub use digest::{Blake2b256, is_digest, to_hex};
 pub use keys::{KeyError, PublicKey};
 pub use signature::{SIGNATURE_LENGTH, verify};
+pub(crate) use streaming::StreamingDigest;

@@ -4,12 +4,12 @@ use std::os::unix::fs::FileTypeExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use fwup_stream::disk::{FileTarget, OpenOptions, unmount_all};
+use fwup_stream::disk::{FileTarget, OpenOptions, Target, WriteBehind, unmount_all};
 use fwup_stream::{Applier, ApplyOptions};
 
 use crate::Failure;
 use crate::detect;
-use crate::input::{End, Input};
+use crate::input::{End, Input, several_cores};
 use crate::inspect::tell_detail;
 use crate::options::{Options, environment};
 use crate::output::{Manner, Output};
@@ -55,6 +55,8 @@ fn open_destination(path: &Path, options: &Options, output: &mut Output) -> Resu
 
 fn apply(target: FileTarget, task: &str, options: &Options, output: &mut Output) -> Result<(), Failure> {
     let mut input = Input::open(options)?;
+    let verify = options.verify_writes.unwrap_or(target.is_device());
+    let threads = several_cores();
     let apply = {
         let mut apply = ApplyOptions::default();
         task.clone_into(&mut apply.task);
@@ -64,7 +66,9 @@ fn apply(target: FileTarget, task: &str, options: &Options, output: &mut Output)
         apply.progress_low = options.progress_low;
         apply.progress_high = options.progress_high;
         apply.variables = environment();
-        apply.verify_writes = options.verify_writes.unwrap_or(target.is_device());
+        // The thread that writes reads back too.
+        apply.verify_writes = verify && !threads;
+        apply.threads = threads;
         apply.minimize_writes = options.minimize_writes;
         apply.enable_trim = options.enable_trim && target.is_device();
         apply.unsafe_allowed = options.unsafe_allowed;
@@ -77,6 +81,12 @@ fn apply(target: FileTarget, task: &str, options: &Options, output: &mut Output)
     let observer = move |event: fwup_stream::ApplyEvent| {
         screen.lock().unwrap_or_else(PoisonError::into_inner).event(&event);
     };
+    let target: Box<dyn Target> = if threads {
+        let behind = WriteBehind::new(target, verify);
+        Box::new(behind.map_err(|error| Failure::new(format!("cannot start a thread to write: {error}")))?)
+    } else {
+        Box::new(target)
+    };
     let outcome = work(apply, target, &mut input, observer);
     *output = shared.lock().unwrap_or_else(PoisonError::into_inner).clone();
     output.applied(outcome?);
@@ -86,7 +96,7 @@ fn apply(target: FileTarget, task: &str, options: &Options, output: &mut Output)
 /// Streams the archive to the target; says whether there was anything to count.
 fn work(
     options: ApplyOptions,
-    target: FileTarget,
+    target: Box<dyn Target>,
     input: &mut Input,
     observer: impl FnMut(fwup_stream::ApplyEvent) + Send + 'static,
 ) -> Result<bool, Failure> {

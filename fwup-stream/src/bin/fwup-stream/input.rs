@@ -9,8 +9,8 @@ use fwup_stream::framing::{FrameInput, FrameReader};
 use crate::Failure;
 use crate::options::Options;
 
-/// Bytes read at once.
-const PIECE: usize = 64 * 1024;
+/// Bytes read at once: what fwup hands to its reader, so that pieces of data end where they end there.
+const PIECE: usize = 16 * 1024;
 
 /// An archive being read.
 pub(crate) struct Input {
@@ -88,6 +88,11 @@ impl Input {
             }
         }
     }
+}
+
+/// Says whether threads can run side by side.
+pub(crate) fn several_cores() -> bool {
+    std::thread::available_parallelism().is_ok_and(|cores| cores.get() > 1)
 }
 
 /// Says whether the name means standard input.

@@ -4,7 +4,7 @@ use fwup_stream::archive::{ArchiveReader, ArchiveStart, OpenedArchive, Purpose, 
 use fwup_stream::{Error, Verifier};
 
 use crate::Failure;
-use crate::input::{Input, is_stdin};
+use crate::input::{Input, is_stdin, several_cores};
 use crate::options::{Options, environment};
 use crate::output::Output;
 
@@ -37,7 +37,8 @@ pub(crate) fn verify(options: &Options, output: &mut Output) -> Result<(), Failu
         return Err(Failure::new("Specify an input firmware file"));
     }
     let mut input = Input::open(options)?;
-    let mut verifier = Verifier::new(options.public_keys.clone(), environment(), input.name());
+    let mut verifier =
+        Verifier::new(options.public_keys.clone(), environment(), input.name()).threads(several_cores());
     input.feed(|piece| {
         verifier.push(piece).map_err(|error| tell_detail(&error))?;
         Ok(true)
