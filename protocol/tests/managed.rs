@@ -431,25 +431,3 @@ fn a_client_s_wish_is_asked_for_once_and_never_against_an_operator() {
     assert_eq!(wish(Some(UpdateMode::Off), managed), None);
     assert_eq!(wish(None, managed), None);
 }
-
-#[test]
-fn connection_types_are_told_now_and_after_each_join() {
-    let mut device = Device::new(config());
-    let types = (0..=MAX_CONNECTION_TYPES).map(|n| format!("{n}-{}", "x".repeat(100))).collect::<Vec<_>>();
-    device.command(Command::ConnectionTypes { types });
-    device.connect();
-    assert!(!device.sent().iter().any(|message| message[3] == "connection_types"));
-    device.join();
-    let told = device.last_sent("connection_types")[4]["values"].as_array().unwrap().clone();
-    assert_eq!(told.len(), MAX_CONNECTION_TYPES);
-    assert!(told.iter().all(|word| word.as_str().unwrap().chars().count() == MAX_NAME_CHARS));
-    let out = device.command(Command::ConnectionTypes { types: vec!["wifi".into(), "cellular".into()] });
-    assert_eq!(
-        sent(&out)[0].as_array().unwrap()[3..],
-        [json!("connection_types"), json!({"values": ["wifi", "cellular"]})]
-    );
-    device.down(None);
-    device.out.clear();
-    device.come_back_after(1);
-    assert_eq!(device.last_sent("connection_types")[4], json!({"values": ["wifi", "cellular"]}));
-}

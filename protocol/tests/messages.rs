@@ -97,6 +97,29 @@ fn binary_messages_are_named_or_reported() {
 }
 
 #[test]
+fn binary_messages_count_like_text() {
+    let mut device = Device::new(config());
+    device.connect();
+    let socket = device.socket();
+    let reply = b"\x01\x01\x01\x06\x0211deviceok\x01\x02";
+    assert_eq!(events(&device.input(Input::SocketBinary { socket, data: reply })), [Event::Joined]);
+    let broadcast = b"\x02\x06\x08deviceidentify";
+    assert_eq!(events(&device.input(Input::SocketBinary { socket, data: broadcast })), [Event::Identify]);
+    let stale = b"\x00\x01\x06\x089deviceidentify";
+    assert_eq!(events(&device.input(Input::SocketBinary { socket, data: stale })), []);
+    assert_eq!(device.link.status().counters.stale_messages, 1);
+    // Data is no map: an update in it is none.
+    let update = b"\x02\x06\x06deviceupdate{}";
+    let out = device.input(Input::SocketBinary { socket, data: update });
+    assert!(matches!(&events(&out)[..], [Event::Malformed { reason }] if reason.contains("2 bytes of data")));
+    let out = device.input(Input::SocketBinary { socket, data: b"\x02\x06\x09devicephx_reply" });
+    assert_eq!(events(&out), []);
+    let error = b"\x02\x06\x09devicephx_error";
+    let out = device.input(Input::SocketBinary { socket, data: error });
+    assert!(matches!(&events(&out)[..], [Event::ChannelLost { .. }]));
+}
+
+#[test]
 fn a_link_moves_between_threads_and_is_small() {
     fn movable<T: Send + 'static>(_: &T) {}
     let link = Link::new(config(), 0, Now::default()).unwrap();
