@@ -1,8 +1,12 @@
-//! `-g`: making keys to sign with.
+//! Keys: making them (`-g`) and loading them.
 
+use std::ffi::OsStr;
+use std::fs::File;
+use std::io::Read;
 use std::path::Path;
 
-use fwup_stream::create::KeyPair;
+use fwup_stream::create::{KeyPair, PrivateKey, PrivateKeyError};
+use fwup_stream::trust::PublicKey;
 
 use crate::Failure;
 use crate::options::Options;
@@ -10,6 +14,9 @@ use crate::output::Output;
 
 /// The beginning of the key files' names when none is given.
 const PREFIX: &str = "fwup-key";
+/// Bytes read of a key file.
+const PUBLIC_FILE_BYTES: u64 = 44;
+const PRIVATE_FILE_BYTES: u64 = 88;
 
 /// `-g`.
 pub(crate) fn generate(options: &Options, output: &mut Output) -> Result<(), Failure> {
@@ -25,4 +32,50 @@ pub(crate) fn generate(options: &Options, output: &mut Output) -> Result<(), Fai
          system so that firmware updates can be\nauthenticated. Keep '{private}' in a safe location.\n"
     ));
     Ok(())
+}
+
+/// Loads a key file to verify with.
+pub(crate) fn public_from_file(path: &OsStr) -> Result<PublicKey, Failure> {
+    let bytes = read_key_file(path, "public", PUBLIC_FILE_BYTES)?;
+    PublicKey::from_file_bytes(&bytes).map_err(|_| Failure::new(undecodable(path, "public")))
+}
+
+/// Loads a key file to sign with.
+pub(crate) fn private_from_file(path: &OsStr) -> Result<PrivateKey, Failure> {
+    let bytes = read_key_file(path, "private", PRIVATE_FILE_BYTES)?;
+    usable(Some(PrivateKey::from_file_bytes(&bytes)), || undecodable(path, "private"))
+}
+
+fn read_key_file(path: &OsStr, kind: &str, limit: u64) -> Result<Vec<u8>, Failure> {
+    let shown = path.to_string_lossy();
+    let file = File::open(path).map_err(|error| {
+        let text = error.to_string();
+        let reason = text.split(" (os error").next().unwrap_or_default();
+        Failure::new(format!("Error opening {kind} key file '{shown}': {reason}"))
+    })?;
+    let mut bytes = Vec::new();
+    let read = file.take(limit).read_to_end(&mut bytes);
+    read.map_err(|_| Failure::new(undecodable(path, kind)))?;
+    Ok(bytes)
+}
+
+fn undecodable(path: &OsStr, kind: &str) -> String {
+    format!("Error reading or decoding {kind} key from file '{}'", path.to_string_lossy())
+}
+
+/// The key, or what fwup says of what is none; a key that would sign in vain has a text of its own.
+fn usable(
+    key: Option<Result<PrivateKey, PrivateKeyError>>,
+    no_key: impl Fn() -> String,
+) -> Result<PrivateKey, Failure> {
+    match key {
+        Some(Ok(key)) => Ok(key),
+        Some(Err(error @ PrivateKeyError::Halves)) => Err(Failure::new(error)),
+        _ => Err(Failure::new(no_key())),
+    }
+}
+
+/// Reads the argument of `--private-key`.
+pub(crate) fn private_from_text(text: &OsStr) -> Result<PrivateKey, Failure> {
+    usable(text.to_str().map(PrivateKey::from_text), || "Error decoding private key".to_owned())
 }

@@ -1,26 +1,22 @@
 //! The options of the command (fw-format §18).
 
 use std::ffi::{OsStr, OsString};
-use std::fs::File;
-use std::io::Read;
 use std::sync::Arc;
 
 use fwup_stream::Variables;
-use fwup_stream::create::{PrivateKey, PrivateKeyError};
+use fwup_stream::create::PrivateKey;
 use fwup_stream::limits::PUBLIC_KEYS;
 use fwup_stream::trust::PublicKey;
 
 use crate::Failure;
 use crate::detect;
 use crate::getopt::{Getopt, Item, Spec};
+use crate::keys;
 use crate::output::Output;
 use crate::usage;
 
 /// The version of fwup whose features and behaviour these are; scripts compare it.
 const VERSION: &str = "1.16.0\n";
-/// Bytes read of a key file.
-const KEY_FILE_BYTES: u64 = 44;
-const PRIVATE_KEY_FILE_BYTES: u64 = 88;
 /// The level of compression when none is given.
 const LEVEL_DEFAULT: u32 = 9;
 /// Bytes of the hole that `--sparse-check` tries.
@@ -303,16 +299,15 @@ impl Reading {
                 self.not_easy = true;
             }
             Meaning::PrivateKey => {
-                let key = value.to_str().map(PrivateKey::from_text);
-                options.private_key = Some(usable(key, || "Error decoding private key".to_owned())?);
+                options.private_key = Some(keys::private_from_text(&value)?);
                 self.not_easy = true;
             }
             Meaning::PrivateKeyFile => {
-                options.private_key = Some(read_private_key(&value)?);
+                options.private_key = Some(keys::private_from_file(&value)?);
                 self.not_easy = true;
             }
             Meaning::PublicKeyFile => {
-                let key = read_key(&value)?;
+                let key = keys::public_from_file(&value)?;
                 self.add_key(key, output);
                 self.not_easy = true;
             }
@@ -382,47 +377,6 @@ impl Reading {
             Some(command) => Ok(Options { command, ..options }),
             None => Err(Failure::new("specify one of -a, -c, -l, -m, -S, -V, or -z")),
         }
-    }
-}
-
-/// Loads a key file.
-fn read_key(path: &OsStr) -> Result<PublicKey, Failure> {
-    let bytes = read_key_file(path, "public", KEY_FILE_BYTES)?;
-    PublicKey::from_file_bytes(&bytes).map_err(|_| Failure::new(undecodable(path, "public")))
-}
-
-/// Loads a key file to sign with.
-fn read_private_key(path: &OsStr) -> Result<PrivateKey, Failure> {
-    let bytes = read_key_file(path, "private", PRIVATE_KEY_FILE_BYTES)?;
-    usable(Some(PrivateKey::from_file_bytes(&bytes)), || undecodable(path, "private"))
-}
-
-fn read_key_file(path: &OsStr, kind: &str, limit: u64) -> Result<Vec<u8>, Failure> {
-    let shown = path.to_string_lossy();
-    let file = File::open(path).map_err(|error| {
-        let text = error.to_string();
-        let reason = text.split(" (os error").next().unwrap_or_default();
-        Failure::new(format!("Error opening {kind} key file '{shown}': {reason}"))
-    })?;
-    let mut bytes = Vec::new();
-    let read = file.take(limit).read_to_end(&mut bytes);
-    read.map_err(|_| Failure::new(undecodable(path, kind)))?;
-    Ok(bytes)
-}
-
-fn undecodable(path: &OsStr, kind: &str) -> String {
-    format!("Error reading or decoding {kind} key from file '{}'", path.to_string_lossy())
-}
-
-/// The key, or what fwup says of what is none; a key that would sign in vain has a text of its own.
-fn usable(
-    key: Option<Result<PrivateKey, PrivateKeyError>>,
-    no_key: impl Fn() -> String,
-) -> Result<PrivateKey, Failure> {
-    match key {
-        Some(Ok(key)) => Ok(key),
-        Some(Err(error @ PrivateKeyError::Halves)) => Err(Failure::new(error)),
-        _ => Err(Failure::new(no_key())),
     }
 }
 
