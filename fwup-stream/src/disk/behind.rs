@@ -2,6 +2,7 @@
 
 use std::io;
 use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::{Builder, JoinHandle};
 
 use super::buffer::Buffer;
@@ -17,48 +18,52 @@ const WAITING: usize = 4;
 /// Writes happen in order, one at a time. One that fails is told by the next call; no later one is made until
 /// it was told. Reading, syncing and trimming wait for all writes before them.
 #[derive(Debug)]
-pub struct WriteBehind {
+pub struct WriteBehind<T> {
+    worker: Arc<Mutex<Worker<T>>>,
     jobs: Option<Sender<Job>>,
     done: Receiver<Done>,
     thread: Option<JoinHandle<()>>,
     spare: Vec<Buffer>,
     waiting: usize,
-    /// Counts failures told, so that the thread knows which writes were made in ignorance of one.
+    /// Counts failures told, so that the thread knows which writes were asked for in ignorance of one.
     epoch: u64,
     extent: Extent,
     granularity: usize,
 }
 
+/// Something to write.
 #[derive(Debug)]
-enum Job {
-    Write { epoch: u64, offset: u64, length: usize, data: Buffer },
-    Read { offset: u64, length: usize, into: Buffer },
-    Sync(Buffer),
-    Trim { offset: u64, length: u64, buffer: Buffer },
+struct Job {
+    epoch: u64,
+    offset: u64,
+    length: usize,
+    data: Buffer,
 }
 
-/// What became of a job: bytes read, and its buffer back.
+/// What became of it, and its buffer back.
 #[derive(Debug)]
 struct Done {
-    result: io::Result<usize>,
+    result: Result<(), DiskError>,
     buffer: Buffer,
 }
 
-impl WriteBehind {
+impl<T: Target + Send + 'static> WriteBehind<T> {
     /// Starts the thread. With `verify`, everything is read back there and compared.
-    pub fn new(target: impl Target + Send + 'static, verify: bool) -> io::Result<Self> {
+    pub fn new(target: T, verify: bool) -> io::Result<Self> {
         let (extent, granularity) = (target.extent(), target.granularity());
         let (jobs, todo) = channel();
         let (tell, done) = channel();
-        let mut worker = Worker { target, verify, check: None, failed: None };
+        let worker = Arc::new(Mutex::new(Worker { target, verify, check: None, failed: None }));
+        let at_work = Arc::clone(&worker);
         let thread = Builder::new().name("write".to_owned()).spawn(move || {
             while let Ok(job) = todo.recv() {
-                if tell.send(worker.run(job)).is_err() {
+                if tell.send(lock(&at_work).run(job)).is_err() {
                     return;
                 }
             }
         })?;
         Ok(Self {
+            worker,
             jobs: Some(jobs),
             done,
             thread: Some(thread),
@@ -69,79 +74,57 @@ impl WriteBehind {
             granularity,
         })
     }
+}
 
-    /// Waits until at most `left` jobs are waiting; the first failure is the result.
+impl<T> WriteBehind<T> {
+    /// Waits until at most `left` writes are waiting; the first failure is the result, after all that wait.
     fn settle(&mut self, left: usize) -> io::Result<()> {
         let mut outcome = Ok(());
         while self.waiting > left || (self.waiting > 0 && outcome.is_err()) {
             let done = self.done.recv().map_err(|_| gone())?;
             self.waiting -= 1;
             self.spare.push(done.buffer);
-            if outcome.is_ok() {
-                outcome = done.result.map(|_| ());
-            }
+            outcome = outcome.and(done.result);
         }
         if outcome.is_err() {
             self.epoch += 1;
         }
-        outcome
+        outcome.map_err(io::Error::other)
     }
 
-    /// Has one job done now, after all others.
-    fn ask(&mut self, job: impl FnOnce(Buffer) -> Job) -> io::Result<Done> {
+    /// The target itself, when nothing waits to be written.
+    fn settled(&mut self) -> io::Result<MutexGuard<'_, Worker<T>>> {
         self.settle(0)?;
-        let buffer = self.buffer();
-        self.send(job(buffer))?;
-        self.waiting -= 1;
-        self.done.recv().map_err(|_| gone())
-    }
-
-    fn send(&mut self, job: Job) -> io::Result<()> {
-        self.jobs.as_ref().and_then(|jobs| jobs.send(job).ok()).ok_or_else(gone)?;
-        self.waiting += 1;
-        Ok(())
-    }
-
-    fn buffer(&mut self) -> Buffer {
-        self.spare.pop().unwrap_or_else(Buffer::new)
+        Ok(lock(&self.worker))
     }
 }
 
-impl Target for WriteBehind {
+impl<T: Target> Target for WriteBehind<T> {
     fn read_at(&mut self, offset: u64, buffer: &mut [u8]) -> io::Result<usize> {
-        let length = buffer.len().min(SEGMENT);
-        let done = self.ask(|into| Job::Read { offset, length, into })?;
-        let count = done.result.as_ref().map_or(0, |count| (*count).min(length));
-        if let (Some(to), Some(from)) = (buffer.get_mut(..count), done.buffer.bytes().get(..count)) {
-            to.copy_from_slice(from);
-        }
-        self.spare.push(done.buffer);
-        done.result
+        self.settled()?.target.read_at(offset, buffer)
     }
 
     fn write_at(&mut self, offset: u64, data: &[u8]) -> io::Result<()> {
         for (piece, number) in data.chunks(SEGMENT).zip(0_u64..) {
             self.settle(WAITING - 1)?;
-            let mut buffer = self.buffer();
+            let mut buffer = self.spare.pop().unwrap_or_else(Buffer::new);
             if let Some(place) = buffer.bytes_mut().get_mut(..piece.len()) {
                 place.copy_from_slice(piece);
             }
             let offset = offset.saturating_add(number * SEGMENT_BYTES);
-            self.send(Job::Write { epoch: self.epoch, offset, length: piece.len(), data: buffer })?;
+            let job = Job { epoch: self.epoch, offset, length: piece.len(), data: buffer };
+            self.jobs.as_ref().and_then(|jobs| jobs.send(job).ok()).ok_or_else(gone)?;
+            self.waiting += 1;
         }
         Ok(())
     }
 
     fn sync(&mut self) -> io::Result<()> {
-        let done = self.ask(Job::Sync)?;
-        self.spare.push(done.buffer);
-        done.result.map(|_| ())
+        self.settled()?.target.sync()
     }
 
     fn trim(&mut self, offset: u64, length: u64) -> io::Result<()> {
-        let done = self.ask(|buffer| Job::Trim { offset, length, buffer })?;
-        self.spare.push(done.buffer);
-        done.result.map(|_| ())
+        self.settled()?.target.trim(offset, length)
     }
 
     fn extent(&self) -> Extent {
@@ -153,7 +136,7 @@ impl Target for WriteBehind {
     }
 }
 
-impl Drop for WriteBehind {
+impl<T> Drop for WriteBehind<T> {
     fn drop(&mut self) {
         self.jobs = None;
         if let Some(thread) = self.thread.take() {
@@ -163,7 +146,8 @@ impl Drop for WriteBehind {
     }
 }
 
-/// What runs in the thread.
+/// The target, and how to write to it.
+#[derive(Debug)]
 struct Worker<T> {
     target: T,
     verify: bool,
@@ -174,26 +158,14 @@ struct Worker<T> {
 
 impl<T: Target> Worker<T> {
     fn run(&mut self, job: Job) -> Done {
-        match job {
-            Job::Write { epoch, data, .. } if self.failed == Some(epoch) => {
-                Done { result: Ok(0), buffer: data }
-            }
-            Job::Write { epoch, offset, length, data } => {
-                let written = self.write(offset, data.bytes().get(..length).unwrap_or_default());
-                if written.is_err() {
-                    self.failed = Some(epoch);
-                }
-                Done { result: written.map(|()| length).map_err(io::Error::other), buffer: data }
-            }
-            Job::Read { offset, length, mut into } => {
-                let place = into.bytes_mut().get_mut(..length).unwrap_or_default();
-                Done { result: self.target.read_at(offset, place), buffer: into }
-            }
-            Job::Sync(buffer) => Done { result: self.target.sync().map(|()| 0), buffer },
-            Job::Trim { offset, length, buffer } => {
-                Done { result: self.target.trim(offset, length).map(|()| 0), buffer }
+        let mut result = Ok(());
+        if self.failed != Some(job.epoch) {
+            result = self.write(job.offset, job.data.bytes().get(..job.length).unwrap_or_default());
+            if result.is_err() {
+                self.failed = Some(job.epoch);
             }
         }
+        Done { result, buffer: job.data }
     }
 
     fn write(&mut self, offset: u64, data: &[u8]) -> Result<(), DiskError> {
@@ -215,6 +187,11 @@ impl<T: Target> Worker<T> {
         }
         if *back == *data { Ok(()) } else { Err(DiskError::Verify { offset: start }) }
     }
+}
+
+/// The target stays as it is whatever became of the thread; its next call tells.
+fn lock<T>(worker: &Mutex<Worker<T>>) -> MutexGuard<'_, Worker<T>> {
+    worker.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 fn gone() -> io::Error {
