@@ -3,7 +3,7 @@
 use std::io::Write;
 use std::time::Instant;
 
-use nerves_hub_link_protocol::{Event, Stage};
+use nerves_hub_link_protocol::{Event, Stage, UpdateMode};
 use serde::{Deserialize, Serialize};
 
 use crate::cli::Format;
@@ -135,6 +135,19 @@ fn describe(event: &Event) -> (&'static str, String, Option<u8>, Option<u64>) {
         }
         Event::Identify => plain("identify", "an operator asks which device this is".into()),
         Event::RebootRequested => plain("reboot-requested", "an operator asks for a restart".into()),
+        Event::UpdateModeChanged { mode, .. } => plain(
+            "update-mode",
+            match mode {
+                Some(UpdateMode::DeviceManaged) => {
+                    "the server leaves it to this device to ask for updates".into()
+                }
+                Some(UpdateMode::Off) => "updates are switched off for this device".into(),
+                _ => "the server pushes updates".into(),
+            },
+        ),
+        Event::UpdateRejected { reason, .. } => {
+            plain("no-update", format!("asked for an update, and got none: {reason:?}"))
+        }
         Event::Unknown { topic, event } => {
             plain("unknown", format!("ignored {event:?} on {topic:?}, which this version doesn't know"))
         }

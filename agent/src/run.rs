@@ -1,21 +1,25 @@
 //! `run`: this device, connected to a server.
 
 use std::process::{Command, ExitCode};
-use std::sync::mpsc::{Sender, channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::sync::{Arc, OnceLock};
 use std::thread;
+use std::time::Duration;
 
 use nerves_hub_link_blocking::{Exit, Handle, Options, Runner};
 use nerves_hub_link_platform::identity::{self, Identity};
 use nerves_hub_link_platform::install::{DiskPolicy, FwupStreamInstaller, Installer};
 use nerves_hub_link_platform::kv::UbootStore;
-use nerves_hub_link_protocol::{Client, Event};
+use nerves_hub_link_protocol::{Client, Command as Order, Event, UpdateMode};
 use nerves_hub_link_transport::{Tls, TlsOptions};
 
 use crate::cli::RunArgs;
 use crate::memory::resident_kib;
 use crate::record::Recorder;
 use crate::setup;
+
+/// How often a device that is to fetch its updates itself asks for one (device-protocol-additions A2).
+const ASK_EVERY: Duration = Duration::from_secs(3600);
 
 /// Runs the device until it must restart. Exit status 0 after a reboot was asked for, 1 for a failure.
 pub fn run(args: &RunArgs) -> ExitCode {
@@ -65,8 +69,10 @@ fn device(args: &RunArgs, recorder: &Arc<Recorder>) -> Result<Exit, String> {
         Tls::new(&TlsOptions::new(setup::roots(args.ca.as_deref())?)).map_err(|error| error.to_string())?;
 
     let (joined, validations) = channel();
+    let (managed, modes) = channel();
     let application = Application {
         recorder: Arc::clone(recorder),
+        managed,
         joined: (args.validate_when_joined && identity.validated == Some(false)).then_some(joined),
     };
     let notices = Arc::clone(recorder);
@@ -75,6 +81,11 @@ fn device(args: &RunArgs, recorder: &Arc<Recorder>) -> Result<Exit, String> {
     let runner = Runner::new(config, options).map_err(|error| error.to_string())?;
 
     let handle = runner.handle();
+    let asking = handle.clone();
+    thread::Builder::new()
+        .name("update requests".into())
+        .spawn(move || ask_for_updates(&modes, &asking))
+        .map_err(|error| format!("can't start a thread: {error}"))?;
     let recorder = Arc::clone(recorder);
     thread::Builder::new()
         .name("validation".into())
@@ -99,6 +110,27 @@ fn installer(args: &RunArgs, disk: DiskPolicy) -> Box<dyn Installer> {
 #[cfg(not(feature = "demo"))]
 fn installer(args: &RunArgs, disk: DiskPolicy) -> Box<dyn Installer> {
     Box::new(FwupStreamInstaller::new(disk).task(&args.task))
+}
+
+/// Asks for updates while the server leaves that to the device; else it pushes them.
+fn ask_for_updates(modes: &Receiver<bool>, handle: &Handle) {
+    let mut managed = false;
+    loop {
+        let news = if managed {
+            modes.recv_timeout(ASK_EVERY)
+        } else {
+            modes.recv().map_err(|_| RecvTimeoutError::Disconnected)
+        };
+        match news {
+            Ok(mode) => managed = mode,
+            Err(RecvTimeoutError::Timeout) => {}
+            Err(RecvTimeoutError::Disconnected) => return,
+        }
+        if managed {
+            // A refusal (an update runs, the server said when to come back) is told by the notice hook.
+            let _ = handle.command(Order::RequestUpdate);
+        }
+    }
 }
 
 fn validate(mut store: UbootStore, handle: &Handle, recorder: &Recorder) {
@@ -134,6 +166,7 @@ fn restart(args: &RunArgs, recorder: &Recorder, reason: &str) -> ExitCode {
 /// Says what happens, and when the firmware has proved itself.
 struct Application {
     recorder: Arc<Recorder>,
+    managed: Sender<bool>,
     joined: Option<Sender<()>>,
 }
 
@@ -160,6 +193,10 @@ impl Client for Application {
 
     fn event(&mut self, event: &Event) {
         self.recorder.event(event);
+        if let Event::UpdateModeChanged { mode, .. } = event {
+            // The other end is gone only when the program ends.
+            let _ = self.managed.send(*mode == Some(UpdateMode::DeviceManaged));
+        }
         if matches!(event, Event::UpdateCompleted { .. } | Event::UpdateFailed { .. }) {
             self.memory("peak");
         }

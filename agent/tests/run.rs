@@ -190,3 +190,16 @@ fn garbage_from_the_hub_is_survived_and_the_next_update_arrives() {
     let joins = setting.hub.log().iter().filter(|event| matches!(event, HubEvent::Joined { .. })).count();
     assert_eq!(joins, 1, "it stayed connected\n{text}");
 }
+
+#[test]
+fn a_device_that_is_to_fetch_its_updates_asks_for_them() {
+    let setting = Setting::new();
+    let _device = setting.device(&[]);
+    setting.saw("join", |event| matches!(event, HubEvent::Joined { .. }));
+    let mode = serde_json::json!({"mode": "device_managed", "managed_updates_allowed": true});
+    setting.hub.broadcast("update_mode", &mode);
+    // The stand-in does not know the question, as a server of an earlier version.
+    let asked =
+        |event: &HubEvent| matches!(event, HubEvent::Ignored { event, .. } if event == "request_update");
+    setting.saw("request for an update", asked);
+}
