@@ -85,20 +85,20 @@ pub struct RunArgs {
 #[derive(Debug, Clone, Default, Args)]
 pub struct FirmwareArgs {
     /// UUID of the running firmware, as `fwup -m` prints it.
-    #[arg(long, value_name = "UUID")]
-    pub firmware_uuid: Option<String>,
+    #[arg(id = "firmware-uuid", long = "firmware-uuid", value_name = "UUID")]
+    pub uuid: Option<String>,
     /// Product of the running firmware.
-    #[arg(long, value_name = "NAME")]
-    pub firmware_product: Option<String>,
+    #[arg(id = "firmware-product", long = "firmware-product", value_name = "NAME")]
+    pub product: Option<String>,
     /// Version of the running firmware.
-    #[arg(long, value_name = "SEMVER")]
-    pub firmware_version: Option<String>,
+    #[arg(id = "firmware-version", long = "firmware-version", value_name = "SEMVER")]
+    pub version: Option<String>,
     /// Platform of the running firmware.
-    #[arg(long, value_name = "NAME")]
-    pub firmware_platform: Option<String>,
+    #[arg(id = "firmware-platform", long = "firmware-platform", value_name = "NAME")]
+    pub platform: Option<String>,
     /// Architecture of the running firmware.
-    #[arg(long, value_name = "NAME")]
-    pub firmware_architecture: Option<String>,
+    #[arg(id = "firmware-architecture", long = "firmware-architecture", value_name = "NAME")]
+    pub architecture: Option<String>,
 }
 
 /// How `run` prints what happens.

@@ -141,7 +141,7 @@ fn validate(mut store: UbootStore, handle: &Handle, recorder: &Recorder) {
             let _ = handle.firmware_validated();
         }
         Ok(false) => {
-            recorder.note("not-validated", "the U-Boot environment still doesn't call this firmware good")
+            recorder.note("not-validated", "the U-Boot environment still doesn't call this firmware good");
         }
         Err(error) => recorder.note("not-validated", format!("can't mark this firmware good: {error}")),
     }

@@ -59,6 +59,8 @@ pub fn config(args: &RunArgs, identity: &Identity) -> Result<Config, String> {
     config.public_keys = args.public_key.iter().map(|key| public_key(key)).collect::<Result<_, _>>()?;
     config.accept_server_keys = args.accept_server_keys || config.public_keys.is_empty();
     config.request_public_keys = args.accept_server_keys;
+    // Deltas come only to those who say that they can apply them.
+    config.fwup_version = fwup_stream::manifest::FWUP_VERSION.into();
     config.download.retry_delay = args.retry_delay;
     Ok(config)
 }
@@ -70,11 +72,11 @@ fn firmware(args: &RunArgs, identity: &Identity) -> FirmwareMeta {
     };
     let given = &args.firmware;
     FirmwareMeta {
-        uuid: pick(&known.uuid, &given.firmware_uuid),
-        product: pick(&known.product, &given.firmware_product),
-        version: pick(&known.version, &given.firmware_version),
-        platform: pick(&known.platform, &given.firmware_platform),
-        architecture: pick(&known.architecture, &given.firmware_architecture),
+        uuid: pick(&known.uuid, &given.uuid),
+        product: pick(&known.product, &given.product),
+        version: pick(&known.version, &given.version),
+        platform: pick(&known.platform, &given.platform),
+        architecture: pick(&known.architecture, &given.architecture),
         author: known.author.clone(),
         description: known.description.clone(),
         vcs_identifier: known.vcs_identifier.clone(),

@@ -44,7 +44,7 @@ pub enum Machine {
     /// The made-up firmware's, whose root file system can tell whether it is whole.
     Ours(AbDisk),
     /// That of an archive of the user's.
-    Foreign(Foreign),
+    Foreign(Box<Foreign>),
 }
 
 /// What runs on the device.
@@ -82,7 +82,7 @@ impl Stage {
                 let foreign = Foreign::load(file, args.public_key.as_deref(), &key, &disk, screen)?;
                 let update = foreign.update(args.fault)?;
                 let trusted = foreign.trusted.clone();
-                (update, Machine::Foreign(foreign), trusted)
+                (update, Machine::Foreign(Box::new(foreign)), trusted)
             }
         };
         // A restart in mid-download needs a middle, which a small firmware at full speed hasn't got.

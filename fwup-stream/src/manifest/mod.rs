@@ -24,3 +24,4 @@ pub use error::ManifestError;
 pub use metadata::Metadata;
 pub use model::*;
 pub use number::prefix as leading_number;
+pub use version::FWUP_VERSION;

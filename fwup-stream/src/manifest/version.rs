@@ -1,15 +1,15 @@
 //! `require-fwup-version` (fw-format §4.1).
 
 /// The version of the reference whose behaviour this is; archives ask for it, whatever our own version.
-const CLAIMED: &str = "1.16.0";
+pub const FWUP_VERSION: &str = "1.16.0";
 
 /// Tells what is wrong when an archive asks for version `required`.
 pub(super) fn check(required: &str) -> Result<(), String> {
     let Some(version) = parse(required) else {
         return Err(format!("Invalid version '{required}' passed to require-fwup-version"));
     };
-    if Some(version) > parse(CLAIMED) {
-        return Err(format!("fwup version '{required}' required. This is fwup version '{CLAIMED}'."));
+    if Some(version) > parse(FWUP_VERSION) {
+        return Err(format!("fwup version '{required}' required. This is fwup version '{FWUP_VERSION}'."));
     }
     Ok(())
 }
