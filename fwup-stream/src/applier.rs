@@ -22,7 +22,8 @@ use crate::work::{Current, Observer, Work};
 /// it streams by, and a mismatch stops the work before what selects the new firmware. That is written last,
 /// after everything before it is synced. Dropping an applier writes nothing more.
 ///
-/// However the archive is cut into pieces, the result is the same.
+/// However the archive is cut into pieces, an update that succeeds gives the same disk. One that breaks off
+/// leaves as much written as had come by then.
 pub struct Applier<T> {
     options: ApplyOptions,
     reader: ArchiveReader,

@@ -89,7 +89,7 @@ impl FileTarget {
         };
         match opened {
             Ok((file, kind, extent)) => {
-                let granularity = if kind == Kind::Device { sector(&file) } else { BLOCK };
+                let granularity = if kind == Kind::Device { sector_size(&file) } else { BLOCK };
                 Ok(Self { file, kind, extent, granularity, warnings })
             }
             Err(_) => Err(OpenError { path: path.to_owned(), exists: metadata.is_some(), warnings }),
@@ -152,9 +152,9 @@ impl Target for FileTarget {
     }
 }
 
-/// What the device writes in one go: its physical sectors, as far as they are ordinary ones, and never less
-/// than its logical ones, which direct I/O insists on.
-fn sector(file: &File) -> usize {
+/// Returns the bytes that a block device writes in one go: its physical sectors, as far as they are ordinary
+/// ones, and never less than its logical ones, which direct I/O insists on. 512 for what is no block device.
+pub fn sector_size(file: &File) -> usize {
     let bytes = |size: rustix::io::Result<u32>| size.ok().and_then(|size| usize::try_from(size).ok());
     let logical = bytes(ioctl_blksszget(file)).unwrap_or(BLOCK);
     let physical = bytes(ioctl_blkpbszget(file)).unwrap_or(BLOCK).min(PAGE);

@@ -17,7 +17,7 @@ mod trimmed;
 pub use behind::WriteBehind;
 pub use cache::{CacheOptions, SegmentCache};
 pub use cipher::CipherError;
-pub use file::{FileTarget, OpenError, OpenOptions};
+pub use file::{FileTarget, OpenError, OpenOptions, sector_size};
 pub use io::{DiskError, DiskIo, Twins};
 pub use memory::MemoryTarget;
 pub use mounts::{UnmountError, unmount_all};

@@ -4,7 +4,7 @@ use std::fs::File;
 use std::io::{self, ErrorKind, Seek, SeekFrom};
 use std::os::unix::fs::{FileExt, FileTypeExt};
 
-use fwup_stream::disk::{Extent, Target};
+use fwup_stream::disk::{Extent, Target, sector_size};
 use fwup_stream::trust::PublicKey;
 use fwup_stream::{Applier, ApplyEvent, ApplyOptions};
 use rustix::fs::{FallocateFlags, fallocate};
@@ -102,6 +102,7 @@ struct DiskTarget {
     file: File,
     extent: Extent,
     device: bool,
+    granularity: usize,
 }
 
 impl DiskTarget {
@@ -115,7 +116,8 @@ impl DiskTarget {
             (Err(source), _) | (_, Err(source)) => return Err(DiskRefused::Open { path, source }),
         };
         let extent = if device || policy.is_fixed_size() { Extent::Hard(size) } else { Extent::Soft(size) };
-        Ok(Self { file, extent, device })
+        let granularity = sector_size(&file);
+        Ok(Self { file, extent, device, granularity })
     }
 }
 
@@ -148,5 +150,9 @@ impl Target for DiskTarget {
 
     fn extent(&self) -> Extent {
         self.extent
+    }
+
+    fn granularity(&self) -> usize {
+        self.granularity
     }
 }

@@ -43,7 +43,7 @@ impl DiskLayout {
         }
     }
 
-    /// The same with a second copy of the environment, 256 KiB behind the first: appliers write whole
+    /// The same with a second copy of the environment, 256 KiB behind the first: fwup writes whole
     /// segments of 128 KiB, so that copies side by side would be torn together.
     #[must_use]
     pub fn redundant(mut self) -> Self {
