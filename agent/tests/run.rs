@@ -106,7 +106,10 @@ fn a_block_device_is_refused_unless_said_in_as_many_words() {
         use std::os::unix::fs::FileTypeExt;
         path.metadata().is_ok_and(|metadata| metadata.file_type().is_block_device())
     }) else {
-        eprintln!("SKIPPED: no block device under /dev");
+        drop(std::io::Write::write_fmt(
+            &mut std::io::stderr(),
+            format_args!("SKIPPED: no block device under /dev\n"),
+        ));
         return;
     };
     let text = refusal(&command(&device).output().unwrap());

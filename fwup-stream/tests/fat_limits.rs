@@ -358,7 +358,10 @@ fn forbidden_names_are_refused() {
 #[test]
 fn fsck_finds_nothing_wrong() {
     if std::process::Command::new("fsck.fat").arg("--help").output().is_err() {
-        println!("SKIPPED: fsck.fat (dosfstools) is not installed");
+        drop(std::io::Write::write_fmt(
+            &mut std::io::stderr(),
+            format_args!("SKIPPED: fsck.fat (dosfstools) is not installed\n"),
+        ));
         return;
     }
     for size in [200, 4153, 66_600] {

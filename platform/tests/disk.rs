@@ -50,7 +50,10 @@ fn a_block_device_is_refused_unless_allowed_in_as_many_words() {
     let is_block =
         |entry: &fs::DirEntry| fs::metadata(entry.path()).is_ok_and(|m| m.file_type().is_block_device());
     let Some(device) = fs::read_dir("/dev").unwrap().flatten().find(is_block) else {
-        println!("SKIPPED: this machine has no block device to be refused");
+        drop(std::io::Write::write_fmt(
+            &mut std::io::stderr(),
+            format_args!("SKIPPED: this machine has no block device to be refused\n"),
+        ));
         return;
     };
     let policy = DiskPolicy::new(device.path());

@@ -24,7 +24,12 @@ fn case(name: &str) -> Option<PathBuf> {
     let found = places.into_iter().find(|place| place.join("expected.json").exists());
     match &found {
         Some(place) => println!("golden data: {}", place.display()),
-        None => println!("SKIPPED: golden case {name} is neither in ../shared/golden nor in testkit/golden"),
+        None => drop(std::io::Write::write_fmt(
+            &mut std::io::stderr(),
+            format_args!(
+                "SKIPPED: golden case {name} is neither in ../shared/golden nor in testkit/golden\n"
+            ),
+        )),
     }
     found
 }

@@ -217,7 +217,10 @@ impl Drop for Loop {
 fn a_block_device_is_written_once_that_is_allowed() {
     let bench = Bench::new();
     let Some(device) = Loop::attach(bench.disk.path()) else {
-        println!("SKIPPED: this user cannot make loop devices");
+        drop(std::io::Write::write_fmt(
+            &mut std::io::stderr(),
+            format_args!("SKIPPED: this user cannot make loop devices\n"),
+        ));
         return;
     };
     let policy = DiskPolicy::new(&device.0);

@@ -142,7 +142,10 @@ fn uboot_tools_agree() {
         };
         store.format(&pairs(&[("nerves_fw_active", "a"), ("x", "y=z")])).unwrap();
         let Some(printed) = tool("fw_printenv", &[]) else {
-            println!("SKIPPED: fw_printenv (Debian: libubootenv-tool) is not here or failed");
+            drop(std::io::Write::write_fmt(
+                &mut std::io::stderr(),
+                format_args!("SKIPPED: fw_printenv (Debian: libubootenv-tool) is not here or failed\n"),
+            ));
             return;
         };
         let printed = String::from_utf8(printed.stdout).unwrap();

@@ -21,7 +21,10 @@ fn recordings() -> Option<BTreeMap<String, Vec<Value>>> {
     let workspace = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("..");
     let places = ["../shared/golden/wire", "testkit/golden/wire"];
     let Some(folder) = places.iter().map(|place| workspace.join(place)).find(|folder| folder.is_dir()) else {
-        println!("SKIPPED: no recordings in {places:?}");
+        drop(std::io::Write::write_fmt(
+            &mut std::io::stderr(),
+            format_args!("SKIPPED: no recordings in {places:?}\n"),
+        ));
         return None;
     };
     println!("recordings from {}", folder.display());

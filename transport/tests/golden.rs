@@ -30,7 +30,10 @@ fn recordings() -> Option<Vec<(String, Vec<Value>)>> {
         .into_iter()
         .find(|folder| folder.is_dir());
     let Some(folder) = folder else {
-        println!("SKIPPED: no recordings (../shared/golden/wire, testkit/golden/wire)");
+        drop(std::io::Write::write_fmt(
+            &mut std::io::stderr(),
+            format_args!("SKIPPED: no recordings (../shared/golden/wire, testkit/golden/wire)\n"),
+        ));
         return None;
     };
     println!("recordings from {}", folder.display());
@@ -156,7 +159,10 @@ fn recorded_first_bytes_after_tls() {
     let Some(recordings) = recordings() else { return };
     let Some((_, entries)) = recordings.iter().find(|(file, _)| file == "tls_client_certificates.jsonl")
     else {
-        println!("SKIPPED: no recording tls_client_certificates.jsonl");
+        drop(std::io::Write::write_fmt(
+            &mut std::io::stderr(),
+            format_args!("SKIPPED: no recording tls_client_certificates.jsonl\n"),
+        ));
         return;
     };
     let mut seen_statuses = Vec::new();

@@ -17,7 +17,10 @@ pub fn golden() -> Option<PathBuf> {
         [root.join("../shared/golden/fw"), root.join("testkit/golden/fw")].into_iter().find(|p| p.is_dir());
     match &found {
         Some(path) => println!("golden cases from {}", path.display()),
-        None => println!("SKIPPED: no golden cases in ../shared/golden/fw or testkit/golden/fw"),
+        None => drop(std::io::Write::write_fmt(
+            &mut std::io::stderr(),
+            format_args!("SKIPPED: no golden cases in ../shared/golden/fw or testkit/golden/fw\n"),
+        )),
     }
     found
 }
@@ -50,7 +53,10 @@ impl Case {
     pub fn load(golden: &Path, name: &str) -> Option<Self> {
         let folder = golden.join(name);
         let Ok(text) = std::fs::read_to_string(folder.join("expected.json")) else {
-            println!("SKIPPED: {} is not here", folder.display());
+            drop(std::io::Write::write_fmt(
+                &mut std::io::stderr(),
+                format_args!("SKIPPED: {} is not here\n", folder.display()),
+            ));
             return None;
         };
         Some(Case { folder, expected: serde_json::from_str(&text).unwrap() })

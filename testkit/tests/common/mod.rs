@@ -11,7 +11,10 @@ pub fn golden(part: &str) -> Option<PathBuf> {
     let found = places.into_iter().map(|place| place.join(part)).find(|path| path.exists());
     match &found {
         Some(path) => println!("golden data: {}", path.display()),
-        None => println!("SKIPPED: no golden data {part}"),
+        None => drop(std::io::Write::write_fmt(
+            &mut std::io::stderr(),
+            format_args!("SKIPPED: no golden data {part}\n"),
+        )),
     }
     found
 }
@@ -26,7 +29,10 @@ pub fn program(name: &str) -> bool {
         .status()
         .is_ok();
     if !there {
-        println!("SKIPPED: {name} is not on the PATH");
+        drop(std::io::Write::write_fmt(
+            &mut std::io::stderr(),
+            format_args!("SKIPPED: {name} is not on the PATH\n"),
+        ));
     }
     there
 }
