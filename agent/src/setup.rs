@@ -6,10 +6,11 @@ use std::path::Path;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use fwup_stream::trust::PublicKey;
+use nerves_hub_link_blocking::device_config;
 use nerves_hub_link_platform::identity::Identity;
 use nerves_hub_link_platform::kv::UbootStore;
 use nerves_hub_link_platform::kv::fw_env_config::{FwEnvConfig, Location};
-use nerves_hub_link_protocol::{Auth, Config, FirmwareMeta, SharedSecret};
+use nerves_hub_link_protocol::{Auth, Config, SharedSecret};
 use nerves_hub_link_transport::Roots;
 
 use crate::cli::{EnvLocation, RunArgs};
@@ -53,9 +54,13 @@ pub fn environment(disk: &Path, at: EnvLocation) -> Result<UbootStore, String> {
 pub fn config(args: &RunArgs, identity: &Identity) -> Result<Config, String> {
     let secret =
         SharedSecret::new(args.product_key.clone(), args.product_secret.clone(), args.serial.clone());
-    let mut config = Config::new(args.host.clone(), Auth::SharedSecret(secret), firmware(args, identity));
-    config.firmware_validated = identity.validated;
-    config.firmware_auto_revert_detected = identity.auto_revert_detected;
+    let mut config = device_config(args.host.clone(), Auth::SharedSecret(secret), identity);
+    let given = &args.firmware;
+    fill(&mut config.firmware.uuid, given.uuid.as_ref());
+    fill(&mut config.firmware.product, given.product.as_ref());
+    fill(&mut config.firmware.version, given.version.as_ref());
+    fill(&mut config.firmware.platform, given.platform.as_ref());
+    fill(&mut config.firmware.architecture, given.architecture.as_ref());
     config.public_keys = args.public_key.iter().map(|key| public_key(key)).collect::<Result<_, _>>()?;
     config.accept_server_keys = args.accept_server_keys || config.public_keys.is_empty();
     config.request_public_keys = args.accept_server_keys;
@@ -65,22 +70,10 @@ pub fn config(args: &RunArgs, identity: &Identity) -> Result<Config, String> {
     Ok(config)
 }
 
-fn firmware(args: &RunArgs, identity: &Identity) -> FirmwareMeta {
-    let known = &identity.firmware;
-    let pick = |known: &String, given: &Option<String>| {
-        if known.is_empty() { given.clone().unwrap_or_default() } else { known.clone() }
-    };
-    let given = &args.firmware;
-    FirmwareMeta {
-        uuid: pick(&known.uuid, &given.uuid),
-        product: pick(&known.product, &given.product),
-        version: pick(&known.version, &given.version),
-        platform: pick(&known.platform, &given.platform),
-        architecture: pick(&known.architecture, &given.architecture),
-        author: known.author.clone(),
-        description: known.description.clone(),
-        vcs_identifier: known.vcs_identifier.clone(),
-        misc: known.misc.clone(),
+/// Takes what was given on the command line where the device's store says nothing.
+fn fill(known: &mut String, given: Option<&String>) {
+    if let (true, Some(given)) = (known.is_empty(), given) {
+        known.clone_from(given);
     }
 }
 
