@@ -22,8 +22,11 @@ pub const MAX_PAYLOAD_VALUES: usize = 65_536;
 /// handful; this only bounds a caller that stopped draining.
 pub const MAX_OUTPUTS: usize = 256;
 
-/// Pushes that may wait for a join. An update makes about six besides merged progress.
+/// Pushes that may wait for a join, per topic. An update makes about six besides merged progress.
 pub const MAX_HELD_PUSHES: usize = 64;
+
+/// Pushes of extensions whose answer is still told from others. Servers answer at once, if at all.
+pub const MAX_TAGS: usize = 32;
 
 /// How often one status may be sent: first and twice after lost connections. A status that makes
 /// the server drop the connection must not do so for ever.

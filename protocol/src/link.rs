@@ -5,6 +5,8 @@ mod receive;
 use alloc::string::String;
 use alloc::vec::Vec;
 
+use serde_json::Value;
+
 use crate::command::{Command, CommandError};
 use crate::config::Config;
 use crate::download::Keep;
@@ -15,13 +17,13 @@ use crate::hub::keys::Keys;
 use crate::hub::managed::Managed;
 use crate::hub::scripts::Scripts;
 use crate::hub::update::Updates;
-use crate::hub::{Context, device, names, payload};
+use crate::hub::{Context, DEVICE, TOPICS, device, names, payload};
 use crate::ids::{FetchId, SocketId};
 use crate::input::Input;
 use crate::limits::{MAX_CONNECTION_TYPES, MAX_NAME_CHARS, REBOOT_GRACE};
 use crate::output::Output;
 use crate::outputs::{Ids, Outputs};
-use crate::phoenix::{Class, Frame, Phoenix, Received};
+use crate::phoenix::{Class, Frame, Phoenix, Received, TopicId};
 use crate::status::{ConnectionState, Counters, Status, UpdateState};
 use crate::text::cut;
 use crate::time::{Instant, Now, UnixTime};
@@ -56,7 +58,7 @@ impl Link {
     pub fn new(config: Config, seed: u64, now: Now) -> Result<Self, ConfigError> {
         let home = config.validate()?;
         // Halves swapped, so that channel and connection draw different numbers.
-        let wire = Phoenix::new(names::DEVICE, &config, seed.rotate_left(32));
+        let wire = Phoenix::new(&TOPICS, &config, seed.rotate_left(32));
         Ok(Self {
             now: now.mono,
             wall: now.wall,
@@ -309,14 +311,22 @@ impl Link {
         }
     }
 
+    /// Returns the parameters of a join, made anew for each.
+    fn join_params(&self, topic: TopicId) -> Value {
+        match topic {
+            DEVICE => device::join_params(&self.config, self.updates.uuid()),
+            _ => payload::empty(),
+        }
+    }
+
     /// Hands out what may be sent now, and reboots when nothing is left to send.
     fn settle(&mut self) {
         self.managed_with(Managed::settle);
         if let Some(socket) = self.connection.open_socket() {
             loop {
-                let frame = if self.wire.wants_join(self.now) {
-                    let params = device::join_params(&self.config, self.updates.uuid());
-                    Some(self.wire.join(self.now, &params))
+                let frame = if let Some(topic) = self.wire.wants_join(self.now) {
+                    let params = self.join_params(topic);
+                    Some(self.wire.join(self.now, topic, &params))
                 } else {
                     self.wire.transmit(self.now)
                 };

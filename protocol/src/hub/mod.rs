@@ -17,8 +17,13 @@ pub(crate) mod update;
 
 use crate::config::Config;
 use crate::outputs::{Ids, Outputs};
-use crate::phoenix::Phoenix;
+use crate::phoenix::{Phoenix, TopicId};
 use crate::time::Instant;
+
+/// The topics, in the order in which they are joined; each is named by its place.
+pub(crate) const TOPICS: [&str; 3] = [names::DEVICE, names::CONSOLE, names::EXTENSIONS];
+/// The device channel, which is always joined.
+pub(crate) const DEVICE: TopicId = TopicId::FIRST;
 
 /// What the parts of the hub side share for the length of one call.
 pub(crate) struct Context<'a> {

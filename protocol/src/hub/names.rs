@@ -2,6 +2,10 @@
 
 /// The device channel's topic. The server maps it to the device (spec §1.7).
 pub(crate) const DEVICE: &str = "device";
+/// The console channel's topic.
+pub(crate) const CONSOLE: &str = "console";
+/// The extensions channel's topic.
+pub(crate) const EXTENSIONS: &str = "extensions";
 
 /// The path of the socket for shared secrets.
 pub(crate) const SHARED_SECRET_PATH: &str = "/device-socket/websocket";

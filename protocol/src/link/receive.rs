@@ -5,7 +5,7 @@ use alloc::string::String;
 
 use super::{Link, count};
 use crate::event::Event;
-use crate::hub::{Context, names, payload};
+use crate::hub::{Context, DEVICE, names, payload};
 use crate::ids::SocketId;
 use crate::limits::{MAX_NAME_CHARS, MAX_TEXT_CHARS};
 use crate::phoenix::{Class, Incoming, Malformed, Payload, Received};
@@ -41,8 +41,7 @@ impl Link {
     fn incoming(&mut self, incoming: Incoming<'_>) {
         match incoming {
             Incoming::Nothing => {}
-            Incoming::Stale => count(&mut self.counters.stale_messages),
-            Incoming::Joined => {
+            Incoming::Joined { topic: DEVICE, .. } => {
                 let interface = self.connection.joined(self.now);
                 self.updates.rejoined();
                 self.managed.joined(self.now);
@@ -53,14 +52,21 @@ impl Link {
                 }
                 self.report_connection_types();
             }
-            Incoming::JoinRefused { reason } => self.out.event(Event::JoinRefused { reason }),
-            Incoming::Lost { reason } => self.out.event(Event::ChannelLost { reason }),
+            Incoming::JoinRefused { topic: DEVICE, reason } => self.out.event(Event::JoinRefused { reason }),
+            Incoming::Lost { topic: DEVICE, reason } => self.out.event(Event::ChannelLost { reason }),
             Incoming::Foreign { topic, event } => self.unknown(&topic, &event),
-            Incoming::Push { event, payload } => {
+            Incoming::Push { topic: DEVICE, event, payload } => {
                 if let Err(reason) = self.push(&event, payload) {
                     self.malformed(&reason);
                 }
             }
+            // Device pushes are never answered (spec §1.9), and other topics are never joined.
+            Incoming::Stale
+            | Incoming::Rejected { .. }
+            | Incoming::Joined { .. }
+            | Incoming::JoinRefused { .. }
+            | Incoming::Lost { .. }
+            | Incoming::Push { .. } => count(&mut self.counters.stale_messages),
         }
     }
 

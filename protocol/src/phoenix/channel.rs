@@ -12,9 +12,10 @@ use crate::timer::{Deadline, Timer};
 /// The delay when the list of delays is empty.
 const REJOIN_DEFAULT: Duration = Duration::from_secs(5);
 
-/// A topic that is to be joined and kept joined.
-pub(crate) struct Channel {
+/// A topic that, while wanted, is to be joined and kept joined.
+pub(super) struct Channel {
     pub(super) topic: &'static str,
+    wanted: bool,
     timeout: Duration,
     delays: Vec<Duration>,
     /// The largest share added to a delay, so that a fleet whose channels ended together doesn't return in step.
@@ -28,7 +29,7 @@ pub(crate) struct Channel {
 }
 
 enum State {
-    /// No connection. Left by `opened`.
+    /// No connection, or not wanted. Left by `opened` or `want`.
     Closed,
     /// To be joined at a time. Left by `joining`.
     Due(Instant),
@@ -46,9 +47,10 @@ pub(super) enum Fate {
 }
 
 impl Channel {
-    pub(super) fn new(topic: &'static str, config: &Config, seed: u64) -> Self {
+    pub(super) fn new(topic: &'static str, config: &Config, seed: u64, wanted: bool) -> Self {
         Self {
             topic,
+            wanted,
             timeout: config.join_timeout,
             delays: config.rejoin.clone(),
             jitter: config.backoff.jitter,
@@ -60,14 +62,36 @@ impl Channel {
     }
 
     pub(super) fn opened(&mut self, now: Instant) {
-        self.state = State::Due(now);
+        self.state = if self.wanted { State::Due(now) } else { State::Closed };
         self.failures = 0;
         self.leave = None;
+    }
+
+    /// The topic is to be joined, or joined anew; at once on an open connection.
+    pub(super) fn want(&mut self, now: Instant, open: bool) {
+        self.wanted = true;
+        if open {
+            self.leave = self.leave.or_else(|| self.live());
+            self.state = State::Due(now);
+            self.failures = 0;
+        }
+    }
+
+    /// The topic is to be left, and not joined again.
+    pub(super) fn unwant(&mut self) {
+        self.wanted = false;
+        self.leave = self.leave.or_else(|| self.live());
+        self.state = State::Closed;
     }
 
     pub(super) fn closed(&mut self) {
         self.state = State::Closed;
         self.leave = None;
+    }
+
+    /// Returns whether the topic is joined or about to be.
+    pub(super) const fn is_live(&self) -> bool {
+        !matches!(self.state, State::Closed)
     }
 
     pub(super) fn is_due(&self, now: Instant) -> bool {
@@ -83,6 +107,14 @@ impl Channel {
         match self.state {
             State::Joined { join_ref } => Some(join_ref),
             _ => None,
+        }
+    }
+
+    /// Returns the number of a join the server knows or is about to know.
+    const fn live(&self) -> Option<u64> {
+        match self.state {
+            State::Joining { join_ref, .. } | State::Joined { join_ref } => Some(join_ref),
+            State::Closed | State::Due(_) => None,
         }
     }
 

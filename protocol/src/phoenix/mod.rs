@@ -1,8 +1,8 @@
 //! A client of Phoenix channels over one WebSocket, without the WebSocket. Knows no NervesHub.
 //!
-//! It numbers messages, joins topics, holds pushes until their topic is joined, beats the heart and
-//! says when the connection is dead. All strings it sends come from the program, so that only
-//! payloads need JSON escaping.
+//! It numbers messages, joins topics and keeps them joined, holds pushes until their topic is joined, beats
+//! the heart and says when the connection is dead. The names it sends (topics, events) need no escaping in
+//! JSON; whoever takes one from elsewhere checks it first.
 
 pub(crate) mod backoff;
 mod binary;
@@ -14,6 +14,7 @@ mod json;
 mod msgpack;
 mod outbox;
 mod payload;
+mod topics;
 
 use alloc::borrow::Cow;
 use alloc::format;
@@ -26,7 +27,7 @@ use crate::limits::SEND_TIMEOUT;
 use crate::time::Instant;
 use crate::timer::{Earliest, Timer};
 
-use channel::{Channel, Fate};
+use channel::Fate;
 use codec::Outgoing;
 pub(crate) use codec::{Frame, Malformed, Received};
 use envelope::Message;
@@ -34,30 +35,53 @@ use heartbeat::Heartbeat;
 pub(crate) use outbox::Class;
 use outbox::{Outbox, Push};
 pub(crate) use payload::Payload;
+pub(crate) use topics::TopicId;
+use topics::Topics;
 
 /// The topic of heartbeats.
 const PHOENIX: &str = "phoenix";
 
 /// What a message from the server means.
+#[expect(dead_code, reason = "for the console and extensions")]
 pub(crate) enum Incoming<'a> {
     /// Nothing the caller must know.
     Nothing,
     /// Belongs to an earlier join; dropped.
     Stale,
-    /// The topic was joined.
-    Joined,
+    /// A topic was joined.
+    Joined {
+        /// Which.
+        topic: TopicId,
+        /// What the server answered.
+        response: Option<Payload<'a>>,
+    },
     /// A join was refused and will be tried again.
     JoinRefused {
+        /// Of which topic.
+        topic: TopicId,
         /// The server's words.
         reason: String,
     },
     /// A topic was lost and will be joined again.
     Lost {
+        /// Which.
+        topic: TopicId,
         /// What happened.
+        reason: String,
+    },
+    /// The server answered a push with an error.
+    Rejected {
+        /// On which topic.
+        topic: TopicId,
+        /// What [`Phoenix::push_to`] was told with the push, if that is still known.
+        tag: Option<Tag>,
+        /// The server's words.
         reason: String,
     },
     /// An event on a topic of ours.
     Push {
+        /// Which.
+        topic: TopicId,
         /// The event's name.
         event: Cow<'a, str>,
         /// Its payload, unparsed.
@@ -72,25 +96,29 @@ pub(crate) enum Incoming<'a> {
     },
 }
 
+/// A number of the caller's own that goes with a push, to tell what an answer is about.
+pub(crate) type Tag = u16;
+
 /// The channels of one connection after the other.
 pub(crate) struct Phoenix {
     serializer: Serializer,
     open: bool,
     last_ref: u64,
     heartbeat: Heartbeat,
-    channel: Channel,
+    topics: Topics,
     outbox: Outbox,
 }
 
 impl Phoenix {
-    /// Builds a client for one topic.
-    pub(crate) fn new(topic: &'static str, config: &Config, seed: u64) -> Self {
+    /// Builds a client for topics with these names, of which the first is wanted on every connection, and the
+    /// others once [`Phoenix::want`] says so. Their place in the list is their [`TopicId`].
+    pub(crate) fn new(names: &[&'static str], config: &Config, seed: u64) -> Self {
         Self {
             serializer: config.serializer,
             open: false,
             last_ref: 0,
             heartbeat: Heartbeat::new(config.heartbeat),
-            channel: Channel::new(topic, config, seed),
+            topics: Topics::new(names, config, seed),
             // Without heartbeats no later reply would ever confirm a push.
             outbox: Outbox::new(!config.heartbeat.is_zero()),
         }
@@ -108,25 +136,59 @@ impl Phoenix {
         other
     }
 
-    /// A connection opened: numbers start anew and the topic is to be joined.
+    /// A connection opened: numbers start anew and the topics wanted are to be joined.
     pub(crate) fn opened(&mut self, now: Instant) {
         self.open = true;
         self.last_ref = 0;
         self.heartbeat.opened(now);
-        self.channel.opened(now);
+        self.topics.opened(now);
     }
 
     /// The connection is gone: only pushes that must arrive are kept.
     pub(crate) fn closed(&mut self) {
         self.open = false;
         self.heartbeat.closed();
-        self.channel.closed();
+        self.topics.closed();
         self.outbox.closed();
     }
 
-    /// Queues an event for the topic. Anything the queue has no room for is dropped and counted.
+    /// Wants a topic joined, now and on every connection to come; or, if it is joined already, joined anew
+    /// with other parameters.
+    #[expect(dead_code, reason = "for the console and extensions")]
+    pub(crate) fn want(&mut self, now: Instant, topic: TopicId) {
+        self.topics.want(now, topic, self.open);
+    }
+
+    /// Wants a topic left and not joined again. What waits to be sent there is dropped.
+    #[expect(dead_code, reason = "for the console and extensions")]
+    pub(crate) fn unwant(&mut self, topic: TopicId) {
+        self.topics.unwant(topic);
+        self.outbox.discard_topic(topic);
+    }
+
+    /// Queues an event for the first topic. Anything the queue has no room for is dropped and counted.
     pub(crate) fn push(&mut self, event: &'static str, payload: Value, class: Class) {
-        self.outbox.push(Push::new(event, payload, class));
+        self.outbox.push(Push::new(TopicId::FIRST, Cow::Borrowed(event), payload, class));
+    }
+
+    /// Queues an event for a topic, as [`Phoenix::push`] does for the first. The tag comes back should the
+    /// server answer with an error. The event's name must need no escaping in JSON.
+    #[expect(dead_code, reason = "for the console and extensions")]
+    pub(crate) fn push_to(
+        &mut self,
+        topic: TopicId,
+        tag: Tag,
+        event: Cow<'static, str>,
+        payload: Value,
+        class: Class,
+    ) {
+        self.outbox.push(Push::new(topic, event, payload, class).tagged(tag));
+    }
+
+    /// Returns how many pushes wait to be sent on a topic.
+    #[expect(dead_code, reason = "for the console and extensions")]
+    pub(crate) fn held(&self, topic: TopicId) -> usize {
+        self.outbox.held(topic)
     }
 
     /// Drops pushes of a class that still wait: they are out of date.
@@ -134,14 +196,25 @@ impl Phoenix {
         self.outbox.discard(class);
     }
 
-    /// Returns whether everything queued was sent.
-    pub(crate) fn is_drained(&self) -> bool {
-        self.outbox.is_drained()
+    /// Drops all pushes that wait to be sent on a topic.
+    #[expect(dead_code, reason = "for the console and extensions")]
+    pub(crate) fn discard_topic(&mut self, topic: TopicId) {
+        self.outbox.discard_topic(topic);
     }
 
-    /// Returns whether the topic is joined.
-    pub(crate) const fn is_joined(&self) -> bool {
-        self.channel.joined().is_some()
+    /// Returns whether everything queued for the first topic was sent.
+    pub(crate) fn is_drained(&self) -> bool {
+        self.outbox.is_drained(TopicId::FIRST)
+    }
+
+    /// Returns whether the first topic is joined.
+    pub(crate) fn is_joined(&self) -> bool {
+        self.has_joined(TopicId::FIRST)
+    }
+
+    /// Returns whether a topic is joined.
+    pub(crate) fn has_joined(&self, topic: TopicId) -> bool {
+        self.topics.joined(topic).is_some()
     }
 
     /// Returns how many pushes were dropped for lack of room.
@@ -159,23 +232,24 @@ impl Phoenix {
         if message.event == "phx_reply" {
             return self.reply(now, &message);
         }
-        if message.topic != self.channel.topic {
+        let Some(topic) = self.topics.find(&message.topic) else {
             return Ok(Incoming::Foreign { topic: message.topic, event: message.event });
-        }
-        if !self.channel.accepts(message.join_ref()) {
+        };
+        if !self.topics.accepts(topic, message.join_ref()) {
             return Ok(Incoming::Stale);
         }
         match &*message.event {
             "phx_error" => {
                 let reason = message.payload.explain();
-                self.channel.lost(now);
-                Ok(Incoming::Lost { reason: format!("the server's side of the channel crashed ({reason})") })
+                self.topics.lost(now, topic);
+                let reason = format!("the server's side of the channel crashed ({reason})");
+                Ok(Incoming::Lost { topic, reason })
             }
             "phx_close" => {
-                self.channel.lost(now);
-                Ok(Incoming::Lost { reason: String::from("the server closed the channel") })
+                self.topics.lost(now, topic);
+                Ok(Incoming::Lost { topic, reason: String::from("the server closed the channel") })
             }
-            _ => Ok(Incoming::Push { event: message.event, payload: message.payload }),
+            _ => Ok(Incoming::Push { topic, event: message.event, payload: message.payload }),
         }
     }
 
@@ -190,21 +264,21 @@ impl Phoenix {
         if self.outbox.blocked_since.is_some_and(|since| now >= since + SEND_TIMEOUT) {
             return Some("the connection took no message for a minute");
         }
-        self.channel.tick(now);
+        self.topics.tick(now);
         None
     }
 
-    /// Returns whether the parameters for a join are wanted now.
-    pub(crate) fn wants_join(&self, now: Instant) -> bool {
-        self.open && self.outbox.has_credit() && self.channel.is_due(now)
+    /// Returns the topic whose parameters for a join are wanted now.
+    pub(crate) fn wants_join(&self, now: Instant) -> Option<TopicId> {
+        if self.open && self.outbox.has_credit() { self.topics.due(now) } else { None }
     }
 
-    /// Joins with these parameters. Call only when [`Phoenix::wants_join`].
-    pub(crate) fn join(&mut self, now: Instant, params: &Value) -> Frame {
+    /// Joins a topic with these parameters. Call only as [`Phoenix::wants_join`] says.
+    pub(crate) fn join(&mut self, now: Instant, topic: TopicId, params: &Value) -> Frame {
         let reference = self.next_ref();
-        self.channel.joining(now, reference);
+        self.topics.joining(now, topic, reference);
         self.outbox.flew(now);
-        self.encode(Some(reference), reference, self.channel.topic, "phx_join", params)
+        self.encode(Some(reference), reference, self.topics.name(topic), "phx_join", params)
     }
 
     /// Returns the next message to send, if there is one and the adapter has room for it.
@@ -212,18 +286,20 @@ impl Phoenix {
         if !self.open || !self.outbox.has_credit() {
             return None;
         }
-        let frame = if let Some(join_ref) = self.channel.leave() {
+        let frame = if let Some((topic, join_ref)) = self.topics.leave() {
             let reference = self.next_ref();
-            self.encode(Some(join_ref), reference, self.channel.topic, "phx_leave", &empty())
+            self.encode(Some(join_ref), reference, self.topics.name(topic), "phx_leave", &empty())
         } else if self.heartbeat.is_due() {
             let reference = self.next_ref();
             self.heartbeat.sent(reference);
             self.encode(None, reference, PHOENIX, "heartbeat", &empty())
         } else {
-            let join_ref = self.channel.joined()?;
-            let push = self.outbox.next()?;
+            let topics = &self.topics;
+            let push = self.outbox.next(|topic| topics.joined(topic).is_some())?;
+            let join_ref = self.topics.joined(push.topic);
             let reference = self.next_ref();
-            let frame = self.encode(Some(join_ref), reference, self.channel.topic, push.event, &push.payload);
+            let topic = self.topics.name(push.topic);
+            let frame = self.encode(join_ref, reference, topic, &push.event, &push.payload);
             self.outbox.sent_push(reference, push);
             frame
         };
@@ -248,7 +324,7 @@ impl Phoenix {
             deadline.after(Timer::Send, since, SEND_TIMEOUT);
         }
         // Without credit a due join waits for the adapter, not for a time.
-        deadline.add(self.channel.deadline(self.outbox.has_credit()));
+        self.topics.deadlines(self.outbox.has_credit(), deadline);
     }
 
     fn reply<'a>(&mut self, now: Instant, message: &Message<'a>) -> Result<Incoming<'a>, Malformed> {
@@ -263,17 +339,21 @@ impl Phoenix {
             self.heartbeat.acknowledged(reference);
             return Ok(Incoming::Nothing);
         }
-        if message.topic != self.channel.topic || !ours {
-            return Ok(Incoming::Stale);
-        }
+        let topic = self.topics.find(&message.topic).filter(|topic| ours && self.topics.is_live(*topic));
+        let Some(topic) = topic else { return Ok(Incoming::Stale) };
         let failure = || reply.response.map_or_else(|| String::from("null"), Payload::explain);
-        Ok(match self.channel.replied(now, reference, reply.status == "ok") {
-            Fate::Joined => Incoming::Joined,
-            Fate::Refused => Incoming::JoinRefused { reason: failure() },
-            Fate::NotAJoin if reply.status == "error" && failure() == "unmatched topic" => {
-                self.channel.lost(now);
-                Incoming::Lost { reason: String::from("the server does not know the channel any more") }
-            }
+        let tag = self.outbox.answered(reference);
+        Ok(match self.topics.replied(now, topic, reference, reply.status == "ok") {
+            Fate::Joined => Incoming::Joined { topic, response: reply.response },
+            Fate::Refused => Incoming::JoinRefused { topic, reason: failure() },
+            Fate::NotAJoin if reply.status == "error" => match failure() {
+                reason if reason == "unmatched topic" => {
+                    self.topics.lost(now, topic);
+                    let reason = String::from("the server does not know the channel any more");
+                    Incoming::Lost { topic, reason }
+                }
+                reason => Incoming::Rejected { topic, tag, reason },
+            },
             Fate::NotAJoin => Incoming::Nothing,
         })
     }

@@ -1,10 +1,12 @@
 //! Pushes that wait to be sent, and what became of those that were.
 
+use alloc::borrow::Cow;
 use alloc::collections::VecDeque;
 
 use serde_json::Value;
 
-use crate::limits::{MAX_HELD_PUSHES, MAX_PUSH_SENDS, SEND_CREDIT};
+use super::{Tag, TopicId};
+use crate::limits::{MAX_HELD_PUSHES, MAX_PUSH_SENDS, MAX_TAGS, SEND_CREDIT};
 use crate::time::Instant;
 
 /// What becomes of a push that can't be sent at once.
@@ -18,10 +20,12 @@ pub(crate) enum Class {
     Latest(&'static str),
 }
 
-/// An event for the topic.
+/// An event for a topic.
 pub(super) struct Push {
-    pub(super) event: &'static str,
+    pub(super) topic: TopicId,
+    pub(super) event: Cow<'static, str>,
     pub(super) payload: Value,
+    tag: Option<Tag>,
     class: Class,
     sends: u8,
 }
@@ -31,6 +35,8 @@ pub(super) struct Outbox {
     queue: VecDeque<Push>,
     /// Kept pushes that were sent, with their numbers.
     unconfirmed: VecDeque<(u64, Push)>,
+    /// The numbers of the last pushes that had a tag.
+    tags: VecDeque<(u64, Tag)>,
     confirms: bool,
     /// Messages the adapter has and didn't report sent.
     flying: u32,
@@ -40,8 +46,12 @@ pub(super) struct Outbox {
 }
 
 impl Push {
-    pub(super) const fn new(event: &'static str, payload: Value, class: Class) -> Self {
-        Self { event, payload, class, sends: 0 }
+    pub(super) const fn new(topic: TopicId, event: Cow<'static, str>, payload: Value, class: Class) -> Self {
+        Self { topic, event, payload, tag: None, class, sends: 0 }
+    }
+
+    pub(super) fn tagged(self, tag: Tag) -> Self {
+        Self { tag: Some(tag), ..self }
     }
 }
 
@@ -51,6 +61,7 @@ impl Outbox {
         Self {
             queue: VecDeque::new(),
             unconfirmed: VecDeque::new(),
+            tags: VecDeque::new(),
             confirms,
             flying: 0,
             blocked_since: None,
@@ -65,11 +76,14 @@ impl Outbox {
             *waiting = push;
             return;
         }
-        if self.queue.len() >= MAX_HELD_PUSHES {
+        if self.held(push.topic) >= MAX_HELD_PUSHES {
             // What need not arrive makes room for what must; among equals the oldest goes.
-            let victim = self.queue.iter().position(|held| held.class != Class::Keep).unwrap_or(0);
-            self.queue.remove(victim);
-            self.dropped = self.dropped.saturating_add(1);
+            let of_topic = |held: &Push| held.topic == push.topic;
+            let idle = self.queue.iter().position(|held| of_topic(held) && held.class != Class::Keep);
+            if let Some(victim) = idle.or_else(|| self.queue.iter().position(of_topic)) {
+                self.queue.remove(victim);
+                self.dropped = self.dropped.saturating_add(1);
+            }
         }
         self.queue.push_back(push);
     }
@@ -78,20 +92,48 @@ impl Outbox {
         self.queue.retain(|push| push.class != class);
     }
 
+    pub(super) fn discard_topic(&mut self, topic: TopicId) {
+        self.queue.retain(|push| push.topic != topic);
+    }
+
+    /// Returns how many pushes wait for a topic.
+    pub(super) fn held(&self, topic: TopicId) -> usize {
+        self.queue.iter().filter(|push| push.topic == topic).count()
+    }
+
     pub(super) const fn has_credit(&self) -> bool {
         self.flying < SEND_CREDIT
     }
 
-    pub(super) fn is_drained(&self) -> bool {
-        self.queue.is_empty() && self.flying == 0
+    /// Returns whether all pushes of a topic were sent.
+    pub(super) fn is_drained(&self, topic: TopicId) -> bool {
+        self.held(topic) == 0 && self.flying == 0
     }
 
-    pub(super) fn next(&mut self) -> Option<Push> {
-        self.queue.pop_front()
+    /// Takes the next push for a topic that is joined: those of the first topic before all others, and
+    /// otherwise the oldest.
+    pub(super) fn next(&mut self, joined: impl Fn(TopicId) -> bool) -> Option<Push> {
+        let first = joined(TopicId::FIRST)
+            .then(|| self.queue.iter().position(|push| push.topic == TopicId::FIRST))
+            .flatten();
+        let next = first.or_else(|| self.queue.iter().position(|push| joined(push.topic)));
+        self.queue.remove(next?)
+    }
+
+    /// Returns the tag of the push with this number, once.
+    pub(super) fn answered(&mut self, reference: u64) -> Option<Tag> {
+        let place = self.tags.iter().position(|(sent, _)| *sent == reference)?;
+        self.tags.remove(place).map(|(_, tag)| tag)
     }
 
     /// A push went out under this number.
     pub(super) fn sent_push(&mut self, reference: u64, mut push: Push) {
+        if let Some(tag) = push.tag {
+            if self.tags.len() >= MAX_TAGS {
+                self.tags.pop_front();
+            }
+            self.tags.push_back((reference, tag));
+        }
         if push.class == Class::Keep && self.confirms {
             push.sends = push.sends.saturating_add(1);
             if self.unconfirmed.len() >= MAX_HELD_PUSHES {
@@ -122,6 +164,7 @@ impl Outbox {
     pub(super) fn closed(&mut self) {
         self.flying = 0;
         self.blocked_since = None;
+        self.tags.clear();
         self.queue.retain(|push| push.class == Class::Keep);
         while let Some((_, push)) = self.unconfirmed.pop_back() {
             if push.sends < MAX_PUSH_SENDS && self.queue.len() < MAX_HELD_PUSHES {
