@@ -88,7 +88,7 @@ impl Link {
             Input::SocketUp { socket, interface } => self.socket_up(socket, interface),
             Input::SocketRefused { socket, status, headers, body } => {
                 let (mut cx, connection, _) = self.parts();
-                connection.refused(&mut cx, socket, status, headers, body, now.wall)
+                connection.refused(&mut cx, socket, status, headers, body)
             }
             Input::SocketText { socket, text } => self.received(socket, Received::Text(text)),
             Input::SocketBinary { socket, data } => self.received(socket, Received::Binary(data)),
@@ -148,13 +148,12 @@ impl Link {
         if !self.out.has_room() {
             return Err(CommandError::Undrained);
         }
-        let wall = self.wall;
         let (mut cx, connection, updates) = self.parts();
         match command {
-            Command::Connect => connection.connect(&mut cx, wall),
+            Command::Connect => connection.connect(&mut cx),
             Command::Disconnect => connection.disconnect(&mut cx),
             Command::Reconnect if connection.is_offline() => return Err(CommandError::Offline),
-            Command::Reconnect => connection.reconnect(&mut cx, wall),
+            Command::Reconnect => connection.reconnect(&mut cx),
             Command::Decide { offer, decision } => updates.decide(&mut cx, offer, &decision)?,
             Command::FirmwareValidated => self.firmware_validated(),
             Command::CheckUpdate => self.managed_with(Managed::check)?,
@@ -251,6 +250,7 @@ impl Link {
     fn parts(&mut self) -> (Context<'_>, &mut Connection, &mut Updates) {
         let cx = Context {
             now: self.now,
+            wall: self.wall,
             config: &self.config,
             out: &mut self.out,
             wire: &mut self.wire,
@@ -260,20 +260,19 @@ impl Link {
     }
 
     fn managed_with<T>(&mut self, work: impl FnOnce(&mut Managed, &mut Context<'_>) -> T) -> T {
-        let Self { now, config, out, wire, ids, managed, .. } = self;
-        work(managed, &mut Context { now: *now, config, out, wire, ids })
+        let Self { now, wall, config, out, wire, ids, managed, .. } = self;
+        work(managed, &mut Context { now: *now, wall: *wall, config, out, wire, ids })
     }
 
     fn scripts_with<T>(&mut self, work: impl FnOnce(&mut Scripts, &mut Context<'_>) -> T) -> T {
-        let Self { now, config, out, wire, ids, scripts, .. } = self;
-        work(scripts, &mut Context { now: *now, config, out, wire, ids })
+        let Self { now, wall, config, out, wire, ids, scripts, .. } = self;
+        work(scripts, &mut Context { now: *now, wall: *wall, config, out, wire, ids })
     }
 
     fn tick(&mut self) {
-        let wall = self.wall;
         let now = self.now;
         let (mut cx, connection, updates) = self.parts();
-        connection.tick(&mut cx, wall);
+        connection.tick(&mut cx);
         if let Some(dead) = cx.wire.tick(now) {
             connection.give_up(&mut cx, dead);
         }

@@ -96,9 +96,9 @@ impl Connection {
     }
 
     /// Goes online, if offline.
-    pub(crate) fn connect(&mut self, cx: &mut Context<'_>, wall: Option<UnixTime>) {
+    pub(crate) fn connect(&mut self, cx: &mut Context<'_>) {
         if self.is_offline() {
-            self.dial_home(cx, wall);
+            self.dial_home(cx);
         }
     }
 
@@ -115,12 +115,12 @@ impl Connection {
     }
 
     /// Drops what there is and dials at once.
-    pub(crate) fn reconnect(&mut self, cx: &mut Context<'_>, wall: Option<UnixTime>) {
+    pub(crate) fn reconnect(&mut self, cx: &mut Context<'_>) {
         if self.drop_socket(cx, "the device reconnects") {
             let reason = String::from("reconnecting on request");
             cx.out.event(Event::Disconnected { reason, retry_at: Some(cx.now) });
         }
-        self.dial_home(cx, wall);
+        self.dial_home(cx);
     }
 
     /// The upgrade succeeded. Returns whether it was the one waited for.
@@ -155,7 +155,6 @@ impl Connection {
         status: u16,
         headers: &[HeaderRef<'_>],
         body: &[u8],
-        wall: Option<UnixTime>,
     ) -> bool {
         let (url, redirects, signed) = match &self.state {
             State::Dialing { socket, url, redirects, signed, .. } if *socket == id => {
@@ -172,13 +171,13 @@ impl Connection {
             };
             match followed {
                 Ok(next) => {
-                    self.dial(cx, next, redirects.saturating_add(1), wall);
+                    self.dial(cx, next, redirects.saturating_add(1));
                     return true;
                 }
                 Err(why) => explanation = format!("{explanation} Not followed: {why}."),
             }
         }
-        if let Some(offset) = self.learn(cx.now, status, headers, signed, wall) {
+        if let Some(offset) = self.learn(cx, status, headers, signed) {
             cx.out.event(Event::ClockCorrected { offset_seconds: offset });
             explanation.push_str(" The device's clock was wrong; the next attempt uses the server's time.");
         }
@@ -220,11 +219,11 @@ impl Connection {
     }
 
     /// Lets time pass.
-    pub(crate) fn tick(&mut self, cx: &mut Context<'_>, wall: Option<UnixTime>) {
+    pub(crate) fn tick(&mut self, cx: &mut Context<'_>) {
         match &mut self.state {
             State::Waiting { until } if *until <= cx.now => {
                 if cx.out.has_room() {
-                    self.dial_home(cx, wall);
+                    self.dial_home(cx);
                 } else {
                     *until = cx.now + UNDRAINED_PAUSE;
                 }
@@ -246,17 +245,17 @@ impl Connection {
         }
     }
 
-    fn dial_home(&mut self, cx: &mut Context<'_>, wall: Option<UnixTime>) {
+    fn dial_home(&mut self, cx: &mut Context<'_>) {
         let home = self.home.clone().with_query(names::VSN, cx.wire.version());
-        self.dial(cx, home, 0, wall);
+        self.dial(cx, home, 0);
     }
 
-    fn dial(&mut self, cx: &mut Context<'_>, url: Url, redirects: u8, wall: Option<UnixTime>) {
+    fn dial(&mut self, cx: &mut Context<'_>, url: Url, redirects: u8) {
         let mut headers = Vec::new();
         let mut signed = None;
         if let Auth::SharedSecret(secret) = &cx.config.auth {
             // Signed at the last moment: a signature is good for 90 seconds only.
-            let time = self.clock.time(cx.now, wall);
+            let time = self.clock.time(cx.now, cx.wall);
             headers = shared_secret::headers(secret, time);
             signed = Some(time);
         }
@@ -305,16 +304,15 @@ impl Connection {
 
     fn learn(
         &mut self,
-        now: Instant,
+        cx: &Context<'_>,
         status: u16,
         headers: &[HeaderRef<'_>],
         signed: Option<UnixTime>,
-        wall: Option<UnixTime>,
     ) -> Option<i64> {
         // Only a 401 may be the clock's fault; a device without clock takes any date it can get.
-        if status != 401 && wall.is_some() {
+        if status != 401 && cx.wall.is_some() {
             return None;
         }
-        self.clock.refused(http::date(headers)?, signed?, now, wall)
+        self.clock.refused(http::date(headers)?, signed?, cx.now, cx.wall)
     }
 }

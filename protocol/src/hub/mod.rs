@@ -18,7 +18,7 @@ pub(crate) mod update;
 use crate::config::Config;
 use crate::outputs::{Ids, Outputs};
 use crate::phoenix::{Phoenix, TopicId};
-use crate::time::Instant;
+use crate::time::{Instant, UnixTime};
 
 /// The topics, in the order in which they are joined; each is named by its place.
 pub(crate) const TOPICS: [&str; 3] = [names::DEVICE, names::CONSOLE, names::EXTENSIONS];
@@ -28,6 +28,8 @@ pub(crate) const DEVICE: TopicId = TopicId::FIRST;
 /// What the parts of the hub side share for the length of one call.
 pub(crate) struct Context<'a> {
     pub(crate) now: Instant,
+    /// The device's wall clock, if it believes it has one.
+    pub(crate) wall: Option<UnixTime>,
     pub(crate) config: &'a Config,
     pub(crate) out: &'a mut Outputs,
     pub(crate) wire: &'a mut Phoenix,

@@ -75,8 +75,8 @@ impl Link {
         match event {
             names::UPDATE => {
                 let requested = self.managed.is_requested();
-                let Self { now, config, out, wire, ids, .. } = self;
-                let mut cx = Context { now: *now, config, out, wire, ids };
+                let Self { now, wall, config, out, wire, ids, .. } = self;
+                let mut cx = Context { now: *now, wall: *wall, config, out, wire, ids };
                 let offered = self.updates.offered(&mut cx, &self.keys, payload, requested)?;
                 self.managed.update(&mut cx, offered);
             }
