@@ -76,7 +76,7 @@ fn describe(event: &Event) -> (&'static str, String, Option<u8>, Option<u64>) {
         Event::JoinRefused { reason } => {
             plain("join-refused", format!("the server refused the join: {reason}"))
         }
-        Event::Refused { status, explanation } => {
+        Event::Refused { status, explanation, .. } => {
             plain("refused", format!("the server refused the connection (HTTP {status}): {explanation}"))
         }
         Event::Disconnected { reason, retry_at } => plain(

@@ -1,6 +1,8 @@
 //! The callbacks of an application, and the one place that maps events to them.
 
 use alloc::string::String;
+use alloc::vec::Vec;
+use core::time::Duration;
 
 use crate::command::{Command, Decision};
 use crate::event::{Event, FirmwareMeta, Stage, UpdateInfo};
@@ -14,6 +16,13 @@ pub trait Client {
     /// The connection is gone; `reason` is for a person.
     fn disconnected(&mut self, reason: &str) {
         let _ = reason;
+    }
+
+    /// Says how long to wait between attempts to connect from now on, asked at every disconnection: the first delay
+    /// after one failure, and so on; the last repeats. `None` (the default) leaves it as it is; an empty list goes
+    /// back to the configuration's.
+    fn reconnect_backoff(&mut self) -> Option<Vec<Duration>> {
+        None
     }
 
     /// Decides about an update, or returns `None` to decide later with
@@ -66,7 +75,11 @@ pub fn deliver(client: &mut dyn Client, running: &FirmwareMeta, event: &Event) -
     client.event(event);
     match event {
         Event::Joined => client.connected(),
-        Event::Disconnected { reason, .. } => client.disconnected(reason),
+        Event::Disconnected { reason, retry_at } => {
+            client.disconnected(reason);
+            retry_at.as_ref()?;
+            return Some(Command::ReconnectAfter { delays: client.reconnect_backoff()? });
+        }
         Event::UpdateOffered { offer, info } => {
             let decision = client.update_available(running, info)?;
             return Some(Command::Decide { offer: *offer, decision });

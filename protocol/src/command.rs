@@ -5,6 +5,7 @@ use alloc::vec::Vec;
 use core::time::Duration;
 
 use crate::ids::{OfferId, ScriptId};
+use crate::limits::MAX_RECONNECT_DELAYS;
 use crate::update_mode::UpdateMode;
 
 /// An order for [`Link::command`](crate::Link::command).
@@ -17,6 +18,13 @@ pub enum Command {
     Disconnect,
     /// Close the connection and dial again, without waiting for the back-off.
     Reconnect,
+    /// Use these delays between attempts to connect, from the present wait on, in place of
+    /// [`Config::backoff`](crate::Config::backoff) and [`Config::reconnect_after`](crate::Config::reconnect_after),
+    /// with the same bounds. Empty goes back to those.
+    ReconnectAfter {
+        /// The first is used after one failure, and so on; the last repeats.
+        delays: Vec<Duration>,
+    },
     /// Answer [`Event::UpdateOffered`](crate::Event::UpdateOffered).
     Decide {
         /// The offer the answer is for.
@@ -101,6 +109,11 @@ pub enum CommandError {
     /// The same question waits for its answer.
     #[error("the same question waits for its answer")]
     AlreadyInProgress,
+    /// The delays are too many, too short or too long.
+    #[error(
+        "delays between attempts to connect must be at most {MAX_RECONNECT_DELAYS}, each from 1 ms to 1 day"
+    )]
+    ReconnectAfter,
     /// An update is under way.
     #[error("an update is under way")]
     Updating,
@@ -128,7 +141,11 @@ impl CommandError {
             | Self::AlreadyInProgress
             | Self::Updating
             | Self::TooEarly { .. } => true,
-            Self::UnknownOffer(_) | Self::UnknownScript(_) | Self::NotPermitted | Self::Unsupported => false,
+            Self::UnknownOffer(_)
+            | Self::UnknownScript(_)
+            | Self::NotPermitted
+            | Self::Unsupported
+            | Self::ReconnectAfter => false,
         }
     }
 }

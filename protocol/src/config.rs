@@ -12,6 +12,7 @@ use crate::http::url::Url;
 use crate::hub::{keys, names};
 use crate::limits::{
     MAX_IDENTIFIER_BYTES, MAX_KEY_ITERATIONS, MAX_KEY_LENGTH, MAX_NAME_CHARS, MAX_PUBLIC_KEYS,
+    MAX_RECONNECT_DELAYS,
 };
 use crate::secret::Secret;
 use crate::text::cut;
@@ -22,6 +23,10 @@ use crate::text::cut;
 pub struct Config {
     /// The server: `host`, `host:port` or a URL (`ws`, `wss`, `http`, `https`). A path is replaced.
     pub host: String,
+    /// The whole address of the socket, in place of [`Config::host`]: path and query are kept as they are, but for
+    /// `vsn`, which the serializer decides. With a shared secret, `/` and the path for certificates become the path
+    /// for shared secrets. Default none.
+    pub socket_url: Option<String>,
     /// Who the device is to the server.
     pub auth: Auth,
     /// How messages are written. Default JSON.
@@ -55,8 +60,15 @@ pub struct Config {
     pub connect_timeout: Duration,
     /// Delays between attempts to connect.
     pub backoff: Backoff,
+    /// Delays between attempts to connect in place of [`Config::backoff`], each longer by up to its jitter; the last
+    /// repeats. Empty, the default, means the back-off. At most
+    /// [`MAX_RECONNECT_DELAYS`](crate::limits::MAX_RECONNECT_DELAYS), each from 1 ms to 1 day.
+    pub reconnect_after: Vec<Duration>,
     /// How many redirects in a row to follow. Default 2.
     pub max_redirects: u8,
+    /// Follow redirects from `wss` to `ws`, and without TLS to other hosts. Credentials and [`Config::headers`] are
+    /// not sent there. Default false.
+    pub allow_redirect_downgrade: bool,
     /// How long the application may think about an offer. Then it is rescheduled. Default 60 s.
     pub decision_timeout: Duration,
     /// The unit of `delay_for` in `rescheduled` reports. Default milliseconds, as servers read it.
@@ -170,6 +182,7 @@ impl Config {
     pub fn new(host: impl Into<String>, auth: Auth, firmware: FirmwareMeta) -> Self {
         Self {
             host: host.into(),
+            socket_url: None,
             auth,
             serializer: Serializer::default(),
             firmware,
@@ -186,7 +199,9 @@ impl Config {
             rejoin: alloc::vec![Duration::from_secs(5)],
             connect_timeout: Duration::from_secs(30),
             backoff: Backoff::default(),
+            reconnect_after: Vec::new(),
             max_redirects: 2,
+            allow_redirect_downgrade: false,
             decision_timeout: Duration::from_secs(60),
             delay_unit: DelayUnit::default(),
             scripts: false,
@@ -196,8 +211,13 @@ impl Config {
 
     /// Checks everything a caller can get wrong. Returns the address of the socket.
     pub(crate) fn validate(&self) -> Result<Url, ConfigError> {
-        let host = self.host.trim();
-        let url = if host.contains("://") { Url::parse(host) } else { Url::parse(&format!("wss://{host}")) };
+        let given = self.socket_url.as_deref();
+        let host = given.unwrap_or(&self.host).trim();
+        let url = if given.is_some() || host.contains("://") {
+            Url::parse(host)
+        } else {
+            Url::parse(&format!("wss://{host}"))
+        };
         let url = url.map_err(ConfigError::Host)?;
         let path = match &self.auth {
             Auth::SharedSecret(secret) => {
@@ -216,6 +236,7 @@ impl Config {
             return Err(ConfigError::Header(cut(name, MAX_NAME_CHARS)));
         }
         self.backoff.validate()?;
+        Backoff::validate_list(&self.reconnect_after)?;
         let times = [
             ("join_timeout", self.join_timeout),
             ("connect_timeout", self.connect_timeout),
@@ -226,7 +247,9 @@ impl Config {
         ];
         match times.iter().find(|(_, time)| time.is_zero()) {
             Some((name, _)) => Err(ConfigError::Zero(name)),
-            None => Ok(url.with_target(path)),
+            None if given.is_none() => Ok(url.with_target(path)),
+            None if matches!(url.path(), "/" | names::CERTIFICATE_PATH) => Ok(url.with_path(path)),
+            None => Ok(url),
         }
     }
 }
@@ -280,6 +303,14 @@ impl SharedSecret {
 }
 
 impl Backoff {
+    /// Checks delays that are to take the place of a back-off.
+    pub(crate) fn validate_list(delays: &[Duration]) -> Result<(), ConfigError> {
+        let sane =
+            |delay: &Duration| (Duration::from_millis(1)..=Duration::from_secs(24 * 3600)).contains(delay);
+        let fits = delays.len() <= MAX_RECONNECT_DELAYS && delays.iter().all(sane);
+        if fits { Ok(()) } else { Err(ConfigError::ReconnectAfter) }
+    }
+
     fn validate(&self) -> Result<(), ConfigError> {
         let times = self.min >= Duration::from_millis(1)
             && self.min <= self.max

@@ -3,6 +3,7 @@
 use alloc::string::String;
 
 use crate::http::url::UrlError;
+use crate::limits::MAX_RECONNECT_DELAYS;
 
 /// Why a [`Config`](crate::Config) is unusable. Trying again with the same one never helps.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -37,6 +38,11 @@ pub enum ConfigError {
     /// The delays between attempts.
     #[error("the back-off needs 1 ms ≤ min ≤ max ≤ 1 day and a jitter from 0 to 10")]
     Backoff,
+    /// Delays in place of the back-off.
+    #[error(
+        "the delays between attempts to connect must be at most {MAX_RECONNECT_DELAYS}, each from 1 ms to 1 day"
+    )]
+    ReconnectAfter,
     /// A time that must not be zero.
     #[error("{0} must not be zero")]
     Zero(&'static str),

@@ -4,6 +4,7 @@ use alloc::string::String;
 use core::time::Duration;
 
 use crate::ids::{OfferId, ScriptId};
+use crate::refusal::Refusal;
 use crate::time::Instant;
 use crate::update_mode::{RejectReason, Request, RequestFailure, UpdateMode};
 
@@ -35,6 +36,11 @@ pub enum Event {
     Refused {
         /// The HTTP status.
         status: u16,
+        /// What that means, for a program.
+        kind: Refusal,
+        /// How long the server asks to wait (`Retry-After`), which is obeyed up to
+        /// [`MAX_RETRY_AFTER`](crate::limits::MAX_RETRY_AFTER).
+        retry_after: Option<Duration>,
         /// What that means and what to do, for a person.
         explanation: String,
     },

@@ -73,6 +73,9 @@ pub const MAX_KEY_LENGTH: u32 = 1024;
 /// Longest `Retry-After` obeyed. A wrong header must not silence a device for days.
 pub const MAX_RETRY_AFTER: Duration = Duration::from_secs(15 * 60);
 
+/// Most delays between attempts to connect that an application may list. The last one repeats.
+pub const MAX_RECONNECT_DELAYS: usize = 64;
+
 /// How long a reboot waits for the last status to reach the wire.
 pub const REBOOT_GRACE: Duration = Duration::from_secs(5);
 
@@ -115,8 +118,16 @@ pub const STABLE_CONNECTION: Duration = Duration::from_secs(30);
 /// (spec §1.12).
 pub const DUPLICATE_WINDOW: Duration = Duration::from_secs(60);
 
-/// Closes with code 1001 shortly after a join that make a duplicate identity likely.
+/// Closes by the server shortly after a join that make a duplicate identity likely.
 pub const DUPLICATE_CLOSES: usize = 3;
+
+/// How long a joined connection must be left in peace until a duplicate identity is no longer suspected. Longer than
+/// the other device waits at first.
+pub const DUPLICATE_PEACE: Duration = Duration::from_secs(10 * 60);
+
+/// Longest wait, before jitter, of a device that another one with its identity keeps kicking. Two such devices then
+/// connect about eight times an hour together; a shorter wait would not get the mistake mended sooner.
+pub const MAX_DUPLICATE_WAIT: Duration = Duration::from_secs(15 * 60);
 
 /// How much longer than [`Dial::timeout`](crate::Dial::timeout) the machine waits for an answer
 /// before it gives the dial up itself.

@@ -8,7 +8,7 @@ use alloc::vec::Vec;
 use serde_json::Value;
 
 use crate::command::{Command, CommandError};
-use crate::config::Config;
+use crate::config::{Backoff, Config};
 use crate::download::Keep;
 use crate::error::ConfigError;
 use crate::event::FirmwareMeta;
@@ -154,6 +154,10 @@ impl Link {
             Command::Disconnect => connection.disconnect(&mut cx),
             Command::Reconnect if connection.is_offline() => return Err(CommandError::Offline),
             Command::Reconnect => connection.reconnect(&mut cx),
+            Command::ReconnectAfter { delays } => {
+                Backoff::validate_list(&delays).map_err(|_| CommandError::ReconnectAfter)?;
+                connection.reconnect_after(&cx, delays);
+            }
             Command::Decide { offer, decision } => updates.decide(&mut cx, offer, &decision)?,
             Command::FirmwareValidated => self.firmware_validated(),
             Command::CheckUpdate => self.managed_with(Managed::check)?,

@@ -20,6 +20,8 @@ pub struct Deadline {
 pub enum Timer {
     /// The next attempt to connect.
     Reconnect,
+    /// No longer suspecting that another device has the same identity.
+    Duplicate,
     /// Giving up a dial the adapter never answered.
     Dial,
     /// The next heartbeat, or giving up the connection because the last went unanswered.

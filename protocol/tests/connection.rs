@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use common::*;
 use nerves_hub_link_protocol::*;
+use serde_json::json;
 
 fn url(host: &str, auth: Auth) -> String {
     let mut device = Device::new(Config::new(host, auth, firmware()));
@@ -152,6 +153,163 @@ fn explanation(out: &[Output]) -> String {
             _ => None,
         })
         .expect("not refused")
+}
+
+fn refusal(out: &[Output]) -> (Refusal, Option<u64>) {
+    events(out)
+        .iter()
+        .find_map(|event| match event {
+            Event::Refused { kind, retry_after, .. } => Some((*kind, retry_after.map(|wait| wait.as_secs()))),
+            _ => None,
+        })
+        .expect("not refused")
+}
+
+#[test]
+fn refusals_are_told_apart() {
+    let said = (
+        "nh-connection-error-reason",
+        "no certificate pair or shared secrets connection settings were provided",
+    );
+    let now = ("date", "Mon, 23 Nov 2026 14:39:17 GMT");
+    let other = ("date", "Mon, 23 Nov 2026 16:39:17 GMT");
+    let after = ("retry-after", "120");
+    for (status, headers, expected) in [
+        (401, &[said][..], (Refusal::NoCredentials, None)),
+        (401, &[now], (Refusal::Credentials, None)),
+        (401, &[], (Refusal::Credentials, None)),
+        (401, &[other], (Refusal::Clock, None)),
+        (403, &[], (Refusal::WrongPath, None)),
+        (404, &[], (Refusal::WrongPath, None)),
+        (200, &[], (Refusal::WrongPath, None)),
+        (407, &[], (Refusal::Proxy, None)),
+        (408, &[], (Refusal::ServerTrouble, None)),
+        (429, &[after], (Refusal::Busy, Some(120))),
+        (429, &[], (Refusal::Busy, None)),
+        (500, &[after], (Refusal::ServerTrouble, None)),
+        (503, &[after], (Refusal::ServerTrouble, Some(120))),
+        (301, &[], (Refusal::Redirect, None)),
+        (400, &[], (Refusal::Other, None)),
+        (600, &[], (Refusal::Other, None)),
+    ] {
+        let mut device = Device::new(config());
+        device.command(Command::Connect);
+        let out = refuse(&mut device, status, headers, b"");
+        assert_eq!(refusal(&out), expected, "HTTP {status}");
+        assert_eq!(
+            expected.0.is_retryable(),
+            matches!(status, 408 | 429 | 500 | 503) || expected.0 == Refusal::Clock
+        );
+    }
+    let mut config = config();
+    config.serializer = Serializer::MsgPack;
+    let mut device = Device::new(config);
+    device.command(Command::Connect);
+    assert_eq!(refusal(&refuse(&mut device, 403, &[], b"")).0, Refusal::Version);
+    device.pass(Duration::from_secs(1));
+    assert_eq!(refusal(&refuse(&mut device, 403, &[], b"")).0, Refusal::WrongPath, "JSON every server knows");
+}
+
+#[test]
+fn a_device_endpoint_s_redirect_to_the_documentation_means_a_wrong_path() {
+    let mut device = Device::new(config());
+    device.command(Command::Connect);
+    assert!(redirect(&mut device, "https://docs.nerves-hub.org/").is_some());
+    let out = refuse(&mut device, 200, &[], b"<html>");
+    assert_eq!(refusal(&out).0, Refusal::WrongPath);
+    assert!(explanation(&out).ends_with("A redirect led to docs.nerves-hub.org."), "{}", explanation(&out));
+    device.pass(Duration::from_secs(1));
+    assert_eq!(device.dial().url, "wss://hub.example/device-socket/websocket?vsn=2.0.0");
+}
+
+#[test]
+fn the_application_s_own_delays_replace_the_back_off() {
+    let delays = |seconds: &[u64]| seconds.iter().copied().map(Duration::from_secs).collect::<Vec<_>>();
+    let mut config = config();
+    config.reconnect_after = delays(&[2, 7]);
+    let mut device = Device::new(config.clone());
+    device.command(Command::Connect);
+    assert_eq!(waits(&mut device, 3), [2000, 7000, 7000]);
+    // From the present wait on.
+    let at = device.now.mono;
+    device.down(None);
+    device.command(Command::ReconnectAfter { delays: delays(&[1, 2, 3, 4]) });
+    assert_eq!(device.link.deadline().unwrap().at - at, Duration::from_secs(4));
+    device.pass(Duration::from_secs(4));
+    assert_eq!(waits(&mut device, 1), [4000]);
+    device.command(Command::ReconnectAfter { delays: Vec::new() });
+    assert_eq!(waits(&mut device, 1), [7000]);
+    // A server's wish to be left alone still counts.
+    refuse(&mut device, 429, &[("retry-after", "60")], b"");
+    device.command(Command::ReconnectAfter { delays: delays(&[1]) });
+    assert_eq!(device.link.deadline().unwrap().at - device.now.mono, Duration::from_secs(60));
+    for bad in [vec![Duration::ZERO], delays(&[86_401]), delays(&[1; 65])] {
+        let refused = device.link.command(device.now, Command::ReconnectAfter { delays: bad.clone() });
+        assert_eq!(refused, Err(CommandError::ReconnectAfter));
+        config.reconnect_after = bad;
+        assert_eq!(Link::new(config.clone(), 0, Now::default()).err(), Some(ConfigError::ReconnectAfter));
+    }
+    config.reconnect_after = delays(&[86_400; 64]);
+    assert!(Link::new(config, 0, Now::default()).is_ok());
+}
+
+#[test]
+fn the_client_is_asked_for_delays_at_every_disconnection() {
+    struct Impatient;
+    impl Client for Impatient {
+        fn reconnect_backoff(&mut self) -> Option<Vec<Duration>> {
+            Some(vec![Duration::from_millis(500)])
+        }
+    }
+    let mut device = Device::new(config());
+    device.command(Command::Connect);
+    let event = events(&device.down(None)).pop().unwrap();
+    let answer = client::deliver(&mut Impatient, device.link.running(), &event).unwrap();
+    device.command(answer);
+    assert_eq!(device.link.deadline().unwrap().at - device.now.mono, Duration::from_millis(500));
+    let offline = Event::Disconnected { reason: String::new(), retry_at: None };
+    assert_eq!(client::deliver(&mut Impatient, device.link.running(), &offline), None);
+}
+
+#[test]
+fn a_socket_url_keeps_its_path_and_query() {
+    let url = |url: &str, auth: Auth| {
+        let mut config = config();
+        (config.socket_url, config.auth) = (Some(url.into()), auth);
+        let mut device = Device::new(config);
+        device.command(Command::Connect);
+        device.dial().url
+    };
+    let secret = || Auth::SharedSecret(SharedSecret::new("nhp_key", "secret", "device-1"));
+    assert_eq!(url("wss://h:1/x/y?a=b&vsn=9", secret()), "wss://h:1/x/y?a=b&vsn=2.0.0");
+    assert_eq!(url("ws://h?a=b", secret()), "ws://h/device-socket/websocket?a=b&vsn=2.0.0");
+    assert_eq!(url("wss://h/socket/websocket", secret()), "wss://h/device-socket/websocket?vsn=2.0.0");
+    assert_eq!(url("wss://h/socket/websocket", Auth::Certificate), "wss://h/socket/websocket?vsn=2.0.0");
+    let mut bad = config();
+    bad.socket_url = Some("mailto:x".into());
+    assert_eq!(Link::new(bad, 0, Now::default()).err(), Some(ConfigError::Host(UrlError::Scheme)));
+}
+
+#[test]
+fn a_downgrade_by_redirect_is_followed_only_if_allowed_and_without_credentials() {
+    let mut config = config();
+    config.allow_redirect_downgrade = true;
+    config.headers = vec![("x-mine".into(), Secret::new("y"))];
+    let mut device = Device::new(config.clone());
+    device.command(Command::Connect);
+    assert_eq!(device.dial().headers.len(), 5);
+    assert_eq!(redirect(&mut device, "http://b.example/x").as_deref(), Some("ws://b.example/x?vsn=2.0.0"));
+    assert_eq!(device.dial().headers, []);
+    // Back on TLS they go along.
+    assert!(redirect(&mut device, "https://b.example/x").is_some());
+    assert_eq!(device.dial().headers.len(), 5);
+    config.host = "ws://hub.example".into();
+    let mut device = Device::new(config);
+    device.command(Command::Connect);
+    assert!(redirect(&mut device, "ws://hub.example:2/x").is_some());
+    assert_eq!(device.dial().headers.len(), 5, "the configured host");
+    assert!(redirect(&mut device, "ws://b.example/x").is_some());
+    assert_eq!(device.dial().headers, []);
 }
 
 fn retry_in(device: &Device, out: &[Output]) -> u64 {
@@ -308,25 +466,94 @@ fn a_dial_nobody_answers_is_given_up() {
     assert_eq!(device.link.status().counters.stale_inputs, 1);
 }
 
+/// Kicks the device off. Returns whether a twin was suspected then, and the seconds until it returns.
+fn kick(device: &mut Device, code: u16) -> (bool, u64) {
+    let out = device.down(Some(code));
+    (events(&out).contains(&Event::DuplicateIdentitySuspected), retry_in(device, &out))
+}
+
+/// Lets a joined device live for a time, with its heartbeats answered.
+fn live(device: &mut Device, seconds: u64) {
+    let end = device.now.mono + Duration::from_secs(seconds);
+    while device.link.deadline().is_some_and(|deadline| deadline.at <= end) {
+        if device.link.deadline().unwrap().why == Timer::Heartbeat {
+            device.beat();
+        } else {
+            let wait = device.link.deadline().unwrap().at - device.now.mono;
+            device.pass(wait);
+        }
+    }
+    device.pass(end - device.now.mono);
+}
+
 #[test]
-fn three_quick_kicks_mean_a_twin() {
-    let mut device = Device::joined(config());
-    let kick = |device: &mut Device| {
-        let out = device.down(Some(1001));
-        (events(&out).contains(&Event::DuplicateIdentitySuspected), retry_in(device, &out))
-    };
-    assert_eq!(kick(&mut device), (false, 1));
-    device.come_back_after(1);
-    assert_eq!(kick(&mut device), (false, 1));
-    device.come_back_after(1);
-    assert_eq!(kick(&mut device), (true, 60));
-    device.come_back_after(60);
-    assert_eq!(kick(&mut device), (false, 60), "still suspected, told once");
-    device.come_back_after(60);
-    device.pass(Duration::from_secs(25));
-    device.beat();
-    device.pass(Duration::from_secs(35));
-    assert_eq!(kick(&mut device), (false, 1), "left in peace for a minute");
+fn three_quick_kicks_mean_a_twin_and_longer_and_longer_waits() {
+    for code in [1001, 1000] {
+        let mut device = Device::joined(config());
+        for _ in 0..2 {
+            assert_eq!(kick(&mut device, code), (false, 1));
+            device.come_back_after(1);
+        }
+        assert_eq!(kick(&mut device, code), (true, 60));
+        device.come_back_after(60);
+        let mut wait = 60;
+        for expected in [120, 240, 480, 900, 900] {
+            // A minute or so of peace is what the twin's own wait gives; it proves nothing.
+            live(&mut device, wait);
+            assert_eq!(kick(&mut device, code), (false, expected), "still suspected, told once");
+            device.come_back_after(expected);
+            wait = expected.min(500);
+        }
+        live(&mut device, 599);
+        assert_eq!(kick(&mut device, code), (false, 900));
+        device.come_back_after(900);
+        live(&mut device, 600);
+        assert_eq!(kick(&mut device, code), (false, 1), "left in peace for ten minutes");
+    }
+}
+
+#[test]
+fn two_devices_with_one_identity_leave_the_server_alone() {
+    let mut twins = [1, 2].map(|seed| {
+        let mut config = config();
+        config.backoff.jitter = 0.5;
+        let mut device = Device::new(config.clone());
+        device.link = Link::new(config, seed, device.now).unwrap();
+        device.command(Command::Connect);
+        device
+    });
+    // A server on which the newest connection wins, for six hours in steps of a second.
+    let (mut dials, mut last_hour) = (0, 0);
+    let mut on: Option<usize> = None;
+    let mut seen = [SocketId(0); 2];
+    for second in 0..6 * 3600 {
+        for at in 0..2 {
+            if on == Some(at) && second % 30 == 0 {
+                let beat = twins[at].sent().iter().rfind(|message| message[3] == "heartbeat").cloned();
+                if let Some(beat) = beat {
+                    twins[at].server(
+                        &json!([null, beat[1], "phoenix", "phx_reply", {"status": "ok", "response": {}}]),
+                    );
+                }
+            }
+            twins[at].pass(Duration::from_secs(1));
+            let socket = twins[at].socket();
+            if socket == seen[at] {
+                continue;
+            }
+            seen[at] = socket;
+            dials += 1;
+            last_hour += u32::from(second >= 5 * 3600);
+            if let Some(other) = on.filter(|other| *other != at) {
+                twins[other].down(Some(1001));
+            }
+            on = Some(at);
+            twins[at].input(Input::SocketUp { socket, interface: None });
+            twins[at].join();
+        }
+    }
+    assert!(dials < 80, "{dials} connections in six hours");
+    assert!(last_hour <= 10, "{last_hour} connections in the last hour");
 }
 
 #[test]

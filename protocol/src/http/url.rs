@@ -102,17 +102,28 @@ impl Url {
         Self { target: String::from(target), ..self.clone() }
     }
 
-    /// Returns the address with `name=value` in its query, unless the query has that name.
+    /// Returns the address with `name=value` in its query, in place of any such name there; the rest is kept.
     pub(crate) fn with_query(mut self, name: &str, value: &str) -> Self {
-        let (_, query) = split_target(&self.target);
+        let (path, query) = split_target(&self.target);
         let query = query.trim_start_matches('?');
-        let present = query.split('&').any(|pair| pair.split('=').next() == Some(name));
-        if !present {
-            let joint =
-                if query.is_empty() { if self.target.ends_with('?') { "" } else { "?" } } else { "&" };
-            self.target = format!("{}{joint}{name}={value}", self.target);
+        let others = query.split('&').filter(|pair| !pair.is_empty() && pair.split('=').next() != Some(name));
+        let mut target = format!("{path}?");
+        for pair in others {
+            target.push_str(pair);
+            target.push('&');
         }
+        self.target = format!("{target}{name}={value}");
         self
+    }
+
+    /// Returns the path, without the query.
+    pub(crate) fn path(&self) -> &str {
+        split_target(&self.target).0
+    }
+
+    /// Returns the address with another path and the same query.
+    pub(crate) fn with_path(&self, path: &str) -> Self {
+        self.with_target(&format!("{path}{}", split_target(&self.target).1))
     }
 
     /// Returns host and port as written; the part that may be shown to anybody.
@@ -265,6 +276,7 @@ mod tests {
         assert_eq!(add("wss://h/x"), "wss://h/x?vsn=2.0.0");
         assert_eq!(add("wss://h/x?"), "wss://h/x?vsn=2.0.0");
         assert_eq!(add("wss://h/x?a=b"), "wss://h/x?a=b&vsn=2.0.0");
-        assert_eq!(add("ws://h/x?vsn=9"), "ws://h/x?vsn=9");
+        assert_eq!(add("ws://h/x?vsn=9"), "ws://h/x?vsn=2.0.0");
+        assert_eq!(add("ws://h/x?a&vsn=9&b=c=d&&vsn"), "ws://h/x?a&b=c=d&vsn=2.0.0");
     }
 }

@@ -19,20 +19,23 @@ use crate::input::HeaderRef;
 use crate::limits::{DIAL_GRACE, MAX_TEXT_CHARS, STABLE_CONNECTION, UNDRAINED_PAUSE};
 use crate::output::{Dial, Output};
 use crate::phoenix::backoff;
+use crate::refusal::Refusal;
 use crate::rng::Rng;
 use crate::text::cut;
 use crate::time::{Instant, UnixTime};
 use crate::timer::{Earliest, Timer};
 
-/// The close code of the "disconnect" broadcast, which also ends a connection whose device
-/// connected again.
-const GOING_AWAY: u16 = 1001;
+/// The close codes of the "disconnect" broadcast, which also ends a connection whose device connected again: of newer
+/// and of older servers (spec §12).
+const KICKED: [u16; 2] = [1001, 1000];
 
 /// The socket and everything that decides about the next one.
 pub(crate) struct Connection {
     state: State,
     /// The configured address, where every attempt begins.
     home: Url,
+    /// The application's own delays; none means those of the configuration.
+    delays: Option<Vec<Duration>>,
     /// Attempts or connections that failed in a row.
     failures: u32,
     clock: Clock,
@@ -43,8 +46,8 @@ pub(crate) struct Connection {
 enum State {
     /// Told to stay offline. Left by `connect`.
     Offline,
-    /// Left by the timer or `reconnect`.
-    Waiting { until: Instant },
+    /// Left by the timer or `reconnect`. The wait began at `since` and is `at_least` that long.
+    Waiting { until: Instant, since: Instant, at_least: Duration },
     /// Left by up, refused, down or the timer.
     Dialing { socket: SocketId, give_up: Instant, url: Url, redirects: u8, signed: Option<UnixTime> },
     /// Left by down or a dead heartbeat.
@@ -56,6 +59,7 @@ impl Connection {
         Self {
             state: State::Offline,
             home,
+            delays: None,
             failures: 0,
             clock: Clock::default(),
             twin: Twin::default(),
@@ -123,6 +127,14 @@ impl Connection {
         self.dial_home(cx);
     }
 
+    /// The application has its own delays, from the present wait on; none means those of the configuration.
+    pub(crate) fn reconnect_after(&mut self, cx: &Context<'_>, delays: Vec<Duration>) {
+        self.delays = (!delays.is_empty()).then_some(delays);
+        if let State::Waiting { since, at_least, .. } = self.state {
+            self.wait_since(cx, since, at_least);
+        }
+    }
+
     /// The upgrade succeeded. Returns whether it was the one waited for.
     pub(crate) fn up(&mut self, cx: &mut Context<'_>, id: SocketId, interface: Option<&str>) -> bool {
         match self.state {
@@ -163,9 +175,10 @@ impl Connection {
             _ => return false,
         };
         let mut explanation = explain::refused(status, headers, body, &cx.config.auth);
+        let mut kind = explain::kind(status, headers, body, redirects > 0);
         if matches!(status, 301 | 302 | 303 | 307 | 308) {
             let followed = if redirects < cx.config.max_redirects {
-                redirect::follow(&url, http::header(headers, "location"), cx.wire.version())
+                redirect::follow(&url, http::header(headers, "location"), cx)
             } else {
                 Err(format!("there were {redirects} redirects in a row already"))
             };
@@ -180,13 +193,18 @@ impl Connection {
         if let Some(offset) = self.learn(cx, status, headers, signed) {
             cx.out.event(Event::ClockCorrected { offset_seconds: offset });
             explanation.push_str(" The device's clock was wrong; the next attempt uses the server's time.");
+            kind = Refusal::Clock;
         }
         if status == 403 && cx.wire.fall_back() {
             explanation.push_str(" It may not speak MessagePack; from now on the device speaks JSON.");
+            kind = Refusal::Version;
         }
-        cx.out.event(Event::Refused { status, explanation });
-        let wait = http::retry_after(headers).filter(|_| matches!(status, 429 | 503));
-        self.wait(cx, format!("the server refused the connection with HTTP {status}"), wait);
+        if redirects > 0 {
+            explanation = format!("{explanation} A redirect led to {}.", url.authority());
+        }
+        let retry_after = http::retry_after(headers).filter(|_| matches!(status, 429 | 503));
+        cx.out.event(Event::Refused { status, kind, retry_after, explanation });
+        self.wait(cx, format!("the server refused the connection with HTTP {status}"), retry_after);
         true
     }
 
@@ -221,7 +239,7 @@ impl Connection {
     /// Lets time pass.
     pub(crate) fn tick(&mut self, cx: &mut Context<'_>) {
         match &mut self.state {
-            State::Waiting { until } if *until <= cx.now => {
+            State::Waiting { until, .. } if *until <= cx.now => {
                 if cx.out.has_room() {
                     self.dial_home(cx);
                 } else {
@@ -231,7 +249,14 @@ impl Connection {
             State::Dialing { give_up, .. } if *give_up <= cx.now => {
                 self.give_up(cx, "the attempt to connect was never answered");
             }
-            State::Up { since, .. } if cx.now >= *since + STABLE_CONNECTION => self.failures = 0,
+            State::Up { since, joined_at, .. } => {
+                if cx.now >= *since + STABLE_CONNECTION {
+                    self.failures = 0;
+                }
+                if let Some(joined) = *joined_at {
+                    self.twin.tick(cx.now, joined);
+                }
+            }
             _ => {}
         }
     }
@@ -239,9 +264,14 @@ impl Connection {
     /// Adds the timers to a deadline.
     pub(crate) fn deadlines(&self, deadline: &mut Earliest) {
         match self.state {
-            State::Waiting { until } => deadline.at(Timer::Reconnect, until),
+            State::Waiting { until, .. } => deadline.at(Timer::Reconnect, until),
             State::Dialing { give_up, .. } => deadline.at(Timer::Dial, give_up),
-            State::Offline | State::Up { .. } => {}
+            State::Up { joined_at: Some(joined), .. } => {
+                if let Some(at) = self.twin.peace(joined) {
+                    deadline.at(Timer::Duplicate, at);
+                }
+            }
+            State::Offline | State::Up { joined_at: None, .. } => {}
         }
     }
 
@@ -253,13 +283,16 @@ impl Connection {
     fn dial(&mut self, cx: &mut Context<'_>, url: Url, redirects: u8) {
         let mut headers = Vec::new();
         let mut signed = None;
-        if let Auth::SharedSecret(secret) = &cx.config.auth {
-            // Signed at the last moment: a signature is good for 90 seconds only.
-            let time = self.clock.time(cx.now, cx.wall);
-            headers = shared_secret::headers(secret, time);
-            signed = Some(time);
+        // What proves the identity goes to the configured server, or where TLS proves who listens.
+        if url.tls || (!self.home.tls && url.same_host(&self.home)) {
+            if let Auth::SharedSecret(secret) = &cx.config.auth {
+                // Signed at the last moment: a signature is good for 90 seconds only.
+                let time = self.clock.time(cx.now, cx.wall);
+                headers = shared_secret::headers(secret, time);
+                signed = Some(time);
+            }
+            headers.extend(cx.config.headers.iter().cloned());
         }
-        headers.extend(cx.config.headers.iter().cloned());
         let socket = cx.ids.socket();
         let timeout = cx.config.connect_timeout;
         cx.out.event(Event::Connecting { attempt: self.failures });
@@ -284,22 +317,35 @@ impl Connection {
             self.failures = 0;
         }
         cx.wire.closed();
-        let delay = backoff::delay(&cx.config.backoff, self.failures, &mut self.rng);
         self.failures = self.failures.saturating_add(1);
-        let until = cx.now + delay.max(at_least.unwrap_or_default());
-        self.state = State::Waiting { until };
+        let until = self.wait_since(cx, cx.now, at_least.unwrap_or_default());
         cx.out.event(Event::Disconnected { reason, retry_at: Some(until) });
+    }
+
+    /// Sets the wait after the last failure. Returns its end.
+    fn wait_since(&mut self, cx: &Context<'_>, since: Instant, at_least: Duration) -> Instant {
+        let before = self.failures.saturating_sub(1);
+        let listed = self.delays.as_ref().unwrap_or(&cx.config.reconnect_after);
+        let delay = match backoff::listed(listed, before) {
+            Some(delay) => backoff::lengthen(delay, cx.config.backoff.jitter, &mut self.rng),
+            None => backoff::delay(&cx.config.backoff, before, &mut self.rng),
+        };
+        let until = since + delay.max(at_least);
+        self.state = State::Waiting { until, since, at_least };
+        until
     }
 
     /// Returns the longest back-off if another device keeps taking this one's place.
     fn kicked(&mut self, cx: &mut Context<'_>, code: Option<u16>) -> Option<Duration> {
         let State::Up { joined_at: Some(joined), .. } = self.state else { return None };
-        match self.twin.closed(cx.now, joined, code == Some(GOING_AWAY)) {
+        let kicked = code.is_some_and(|code| KICKED.contains(&code));
+        match self.twin.closed(cx.now, joined, kicked) {
             Suspicion::None => return None,
             Suspicion::New => cx.out.event(Event::DuplicateIdentitySuspected),
             Suspicion::Old => {}
         }
-        Some(backoff::longest(&cx.config.backoff, &mut self.rng))
+        let wait = self.twin.wait(cx.config.backoff.max);
+        Some(backoff::lengthen(wait, cx.config.backoff.jitter, &mut self.rng))
     }
 
     fn learn(

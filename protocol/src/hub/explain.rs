@@ -8,10 +8,31 @@ use crate::config::Auth;
 use crate::http;
 use crate::input::HeaderRef;
 use crate::limits::MAX_TEXT_CHARS;
+use crate::refusal::Refusal;
 use crate::text::cut;
 
 /// What servers say when a request has no credentials at all.
 const NO_CREDENTIALS: &str = "no certificate pair";
+
+/// Returns what an HTTP status means with which the server answered the upgrade, before anything was learned from it.
+/// A 403 can mean the version or the path; `redirected` says that the address came from another server.
+pub(super) fn kind(status: u16, headers: &[HeaderRef<'_>], body: &[u8], redirected: bool) -> Refusal {
+    match status {
+        401 if said(headers, body).is_some_and(|said| said.contains(NO_CREDENTIALS)) => {
+            Refusal::NoCredentials
+        }
+        401 => Refusal::Credentials,
+        403 | 404 | 410 | 426 => Refusal::WrongPath,
+        407 => Refusal::Proxy,
+        429 => Refusal::Busy,
+        408 | 500..=599 => Refusal::ServerTrouble,
+        300..=399 => Refusal::Redirect,
+        // A device endpoint sends a path it doesn't serve to the documentation (spec §1.13).
+        _ if redirected => Refusal::WrongPath,
+        200..=299 => Refusal::WrongPath,
+        _ => Refusal::Other,
+    }
+}
 
 /// Explains an HTTP status with which the server answered the upgrade (spec §1.13).
 pub(super) fn refused(status: u16, headers: &[HeaderRef<'_>], body: &[u8], auth: &Auth) -> String {

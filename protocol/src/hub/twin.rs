@@ -1,18 +1,22 @@
 //! Two devices with one identity, each of which takes the other's place.
 
 use alloc::collections::VecDeque;
+use core::time::Duration;
 
-use crate::limits::{DUPLICATE_CLOSES, DUPLICATE_WINDOW};
+use crate::limits::{DUPLICATE_CLOSES, DUPLICATE_PEACE, DUPLICATE_WINDOW, MAX_DUPLICATE_WAIT};
 use crate::time::Instant;
 
-/// Watches for another device with the same identity (spec §1.12): each kicks the other.
+/// Watches for another device with the same identity (spec §1.12): the newest connection wins, so each kicks the
+/// other. Both must wait longer and longer, or the server sees nothing but them.
 #[derive(Default)]
 pub(super) struct Twin {
     kicks: VecDeque<Instant>,
-    suspected: bool,
+    /// How often this device was kicked since a twin is suspected; `None` while none is.
+    level: Option<u32>,
 }
 
 /// What a closed connection says about a twin.
+#[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Suspicion {
     /// Nothing.
     None,
@@ -23,25 +27,51 @@ pub(super) enum Suspicion {
 }
 
 impl Twin {
-    /// A joined connection was closed, with the code of the "disconnect" broadcast or another.
-    pub(super) fn closed(&mut self, now: Instant, joined: Instant, going_away: bool) -> Suspicion {
-        let shortly = now.saturating_since(joined) < DUPLICATE_WINDOW;
-        if !shortly {
-            // This connection was left in peace, so there is no twin (any more).
-            *self = Self::default();
+    /// A joined connection was closed, by the server's "disconnect" broadcast or otherwise.
+    pub(super) fn closed(&mut self, now: Instant, joined: Instant, kicked: bool) -> Suspicion {
+        let lived = now.saturating_since(joined);
+        if let Some(level) = &mut self.level {
+            // Whoever waits for long lets the other live for long, so a short peace proves nothing.
+            if !kicked {
+                return Suspicion::None;
+            }
+            *level = level.saturating_add(1);
+            return Suspicion::Old;
         }
-        if !shortly || !going_away {
+        if lived >= DUPLICATE_WINDOW {
+            self.kicks.clear();
+        }
+        if !kicked || lived >= DUPLICATE_WINDOW {
             return Suspicion::None;
         }
         self.kicks.retain(|kick| now.saturating_since(*kick) < DUPLICATE_WINDOW);
-        if self.kicks.len() >= DUPLICATE_CLOSES {
-            self.kicks.pop_front();
-        }
         self.kicks.push_back(now);
-        if self.suspected {
-            return Suspicion::Old;
+        if self.kicks.len() < DUPLICATE_CLOSES {
+            return Suspicion::None;
         }
-        self.suspected = self.kicks.len() >= DUPLICATE_CLOSES;
-        if self.suspected { Suspicion::New } else { Suspicion::None }
+        self.kicks.clear();
+        self.level = Some(0);
+        Suspicion::New
+    }
+
+    /// Returns how long to stay away, at least `longest`, the longest back-off: doubled with every kick.
+    pub(super) fn wait(&self, longest: Duration) -> Duration {
+        let doubled = 1_u32.checked_shl(self.level.unwrap_or_default());
+        let wait = doubled.map_or(MAX_DUPLICATE_WAIT, |factor| longest.saturating_mul(factor));
+        wait.min(MAX_DUPLICATE_WAIT).max(longest)
+    }
+
+    /// Returns when a connection joined at that time was left in peace long enough, if a twin is suspected.
+    pub(super) fn peace(&self, joined: Instant) -> Option<Instant> {
+        self.level.map(|_| joined + DUPLICATE_PEACE)
+    }
+
+    /// Lets time pass on a connection joined at that time. Returns whether the suspicion just ended.
+    pub(super) fn tick(&mut self, now: Instant, joined: Instant) -> bool {
+        let over = self.peace(joined).is_some_and(|at| now >= at);
+        if over {
+            *self = Self::default();
+        }
+        over
     }
 }

@@ -13,9 +13,10 @@ pub(crate) fn delay(backoff: &Backoff, failures: u32, rng: &mut Rng) -> Duration
     lengthen(doubled.min(backoff.max), backoff.jitter, rng)
 }
 
-/// Returns the longest delay, with jitter.
-pub(crate) fn longest(backoff: &Backoff, rng: &mut Rng) -> Duration {
-    lengthen(backoff.max, backoff.jitter, rng)
+/// Returns the delay of a list after `failures` attempts that failed before this one; the last repeats.
+pub(crate) fn listed(delays: &[Duration], failures: u32) -> Option<Duration> {
+    let at = usize::try_from(failures).unwrap_or(usize::MAX);
+    delays.get(at).or_else(|| delays.last()).copied()
 }
 
 /// Returns a delay lengthened by up to `jitter` of itself.
