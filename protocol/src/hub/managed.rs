@@ -138,13 +138,10 @@ impl Managed {
 
     /// The server answered whether there is an update. Returns whether it was asked.
     pub(crate) fn available(&mut self, cx: &mut Context<'_>, payload: Payload<'_>) -> Result<bool, String> {
-        let payload = payload.value()?;
+        let (available, firmware) = payload::update_available(payload)?;
         if self.check.take().is_none() {
             return Ok(false);
         }
-        let available = payload.get("available") == Some(&Value::Bool(true));
-        let meta = payload.get("firmware_meta").filter(|meta| available && meta.is_object());
-        let firmware = meta.map(payload::firmware);
         cx.out.event(Event::UpdateAvailability { available, firmware });
         Ok(true)
     }

@@ -5,6 +5,7 @@ pub(crate) mod connection;
 pub(crate) mod device;
 mod explain;
 pub(crate) mod keys;
+mod lenient;
 pub(crate) mod managed;
 pub(crate) mod names;
 pub(crate) mod payload;

@@ -5,8 +5,10 @@ use alloc::string::String;
 use alloc::vec::Vec;
 use core::time::Duration;
 
+use serde::Deserialize;
 use serde_json::{Value, json};
 
+use super::lenient::{Fields, List, Scalar};
 use crate::config::DelayUnit;
 use crate::event::{FirmwareMeta, Stage, UpdateInfo};
 use crate::http::url::{Url, UrlError};
@@ -22,61 +24,118 @@ pub(crate) enum Update {
     Offer(Box<(UpdateInfo, Result<Url, UrlError>)>),
 }
 
+/// The fields of an `update` that are read.
+#[derive(Deserialize, Default)]
+#[serde(default)]
+struct UpdateFields<'a> {
+    #[serde(borrow)]
+    update_available: Scalar<'a>,
+    #[serde(borrow)]
+    firmware_meta: Fields<MetaFields<'a>>,
+    #[serde(borrow)]
+    firmware_url: Scalar<'a>,
+    #[serde(borrow)]
+    checksum: Scalar<'a>,
+    #[serde(borrow)]
+    size: Scalar<'a>,
+    #[serde(borrow)]
+    deployment_id: Scalar<'a>,
+}
+
+/// The fields of a `firmware_meta`.
+#[derive(Deserialize, Default)]
+#[serde(default)]
+struct MetaFields<'a> {
+    #[serde(borrow)]
+    uuid: Scalar<'a>,
+    #[serde(borrow)]
+    product: Scalar<'a>,
+    #[serde(borrow)]
+    version: Scalar<'a>,
+    #[serde(borrow)]
+    platform: Scalar<'a>,
+    #[serde(borrow)]
+    architecture: Scalar<'a>,
+    #[serde(borrow)]
+    author: Scalar<'a>,
+    #[serde(borrow)]
+    description: Scalar<'a>,
+    #[serde(borrow)]
+    vcs_identifier: Scalar<'a>,
+    #[serde(borrow)]
+    misc: Scalar<'a>,
+}
+
 /// Reads an `update`. Fields that are missing or of another type count as unknown, but without
 /// address or description there is no update.
 pub(crate) fn update(payload: Payload<'_>) -> Result<Update, String> {
-    let payload = payload.value()?;
-    if payload.get("update_available").and_then(Value::as_bool) == Some(false) {
+    let fields: Fields<UpdateFields<'_>> = payload.read()?;
+    let fields = fields.0.unwrap_or_default();
+    if fields.update_available.bool() == Some(false) {
         return Ok(Update::NotAvailable);
     }
-    let Some(meta @ Value::Object(_)) = payload.get("firmware_meta") else {
-        return Err(String::from("an update without firmware_meta"));
-    };
-    let Some(url) = payload.get("firmware_url").and_then(Value::as_str).filter(|url| !url.is_empty()) else {
-        return Err(String::from("an update without firmware_url"));
-    };
-    let checksum = payload.get("checksum").and_then(Value::as_str).filter(|text| is_sha256(text));
+    let meta = fields.firmware_meta.0.ok_or_else(|| String::from("an update without firmware_meta"))?;
+    let url = fields.firmware_url.text().filter(|url| !url.is_empty());
+    let url = url.ok_or_else(|| String::from("an update without firmware_url"))?;
     let info = UpdateInfo {
         firmware: firmware(meta),
-        size: payload.get("size").and_then(Value::as_u64).filter(|size| *size > 0),
-        checksum: checksum.map(str::to_ascii_lowercase),
-        deployment_id: payload.get("deployment_id").and_then(Value::as_i64),
+        size: fields.size.unsigned().filter(|size| *size > 0),
+        checksum: fields.checksum.text().and_then(|text| sha256(&text)),
+        deployment_id: fields.deployment_id.signed(),
         requested: false,
     };
-    Ok(Update::Offer(Box::new((info, Url::parse(url)))))
+    Ok(Update::Offer(Box::new((info, Url::parse(&url)))))
 }
 
-/// Reads a `firmware_meta`.
-pub(crate) fn firmware(meta: &Value) -> FirmwareMeta {
-    let text = |name| meta.get(name).and_then(Value::as_str).map(|text| cut(text, MAX_META_CHARS));
-    let required = |name| text(name).unwrap_or_default();
+/// Returns a firmware's identity.
+fn firmware(meta: MetaFields<'_>) -> FirmwareMeta {
+    let text = |field: Scalar<'_>| field.text().map(|text| cut(&text, MAX_META_CHARS));
+    let required = |field| text(field).unwrap_or_default();
     FirmwareMeta {
-        uuid: required("uuid"),
-        product: required("product"),
-        version: required("version"),
-        platform: required("platform"),
-        architecture: required("architecture"),
-        author: text("author"),
-        description: text("description"),
-        vcs_identifier: text("vcs_identifier"),
-        misc: text("misc"),
+        uuid: required(meta.uuid),
+        product: required(meta.product),
+        version: required(meta.version),
+        platform: required(meta.platform),
+        architecture: required(meta.architecture),
+        author: text(meta.author),
+        description: text(meta.description),
+        vcs_identifier: text(meta.vcs_identifier),
+        misc: text(meta.misc),
     }
+}
+
+/// Reads an `update_available`: whether there is an update, and which.
+pub(crate) fn update_available(payload: Payload<'_>) -> Result<(bool, Option<FirmwareMeta>), String> {
+    #[derive(Deserialize, Default)]
+    #[serde(default)]
+    struct Available<'a> {
+        #[serde(borrow)]
+        available: Scalar<'a>,
+        #[serde(borrow)]
+        firmware_meta: Fields<MetaFields<'a>>,
+    }
+
+    let fields: Fields<Available<'_>> = payload.read()?;
+    let fields = fields.0.unwrap_or_default();
+    let available = fields.available.bool() == Some(true);
+    Ok((available, fields.firmware_meta.0.filter(|_| available).map(firmware)))
 }
 
 /// Reads the keys of `fwup_public_keys`: the strings of the list, and how many entries were none.
 pub(crate) fn public_keys(payload: Payload<'_>) -> Result<(Vec<String>, u64), String> {
-    let mut payload = payload.value()?;
-    let Some(Value::Array(keys)) = payload.get_mut("keys").map(Value::take) else {
-        return Err(String::from("fwup_public_keys without a list of keys"));
-    };
-    let mut texts = Vec::new();
-    let mut others = 0;
-    for key in keys {
-        match key {
-            Value::String(key) => texts.push(key),
-            _ => others += 1,
-        }
+    #[derive(Deserialize, Default)]
+    #[serde(default)]
+    struct Keys<'a> {
+        #[serde(borrow)]
+        keys: List<Scalar<'a>>,
     }
+
+    let fields: Fields<Keys<'_>> = payload.read()?;
+    let keys = fields.0.and_then(|fields| fields.keys.0);
+    let keys = keys.ok_or_else(|| String::from("fwup_public_keys without a list of keys"))?;
+    let total = keys.len();
+    let texts: Vec<String> = keys.into_iter().filter_map(Scalar::string).collect();
+    let others = u64::try_from(total.saturating_sub(texts.len())).unwrap_or(u64::MAX);
     Ok((texts, others))
 }
 
@@ -153,6 +212,8 @@ fn delay_for(delay: Duration, unit: DelayUnit) -> u64 {
     }
 }
 
-fn is_sha256(text: &str) -> bool {
-    text.len() == 64 && text.bytes().all(|byte| byte.is_ascii_hexdigit())
+/// Returns a SHA-256 in lower-case hex, if the text is one.
+fn sha256(text: &str) -> Option<String> {
+    let is = text.len() == 64 && text.bytes().all(|byte| byte.is_ascii_hexdigit());
+    is.then(|| text.to_ascii_lowercase())
 }

@@ -85,11 +85,15 @@ impl Link {
                 self.public_keys(keys, others);
             }
             names::REBOOT => {
+                payload.ignore()?;
                 self.wire.push(names::REBOOTING, payload::empty(), Class::Session);
                 self.out.event(Event::RebootRequested);
                 self.schedule_reboot("an operator asked for it");
             }
-            names::IDENTIFY => self.out.event(Event::Identify),
+            names::IDENTIFY => {
+                payload.ignore()?;
+                self.out.event(Event::Identify);
+            }
             names::SCRIPTS_RUN => self.scripts_with(|scripts, cx| scripts.requested(cx, payload))?,
             names::UPDATE_MODE => self.managed_with(|managed, cx| managed.mode_told(cx, payload))?,
             names::UPDATE_AVAILABLE => {
@@ -100,7 +104,10 @@ impl Link {
                 let asked = self.managed_with(|managed, cx| managed.rejected(cx, payload))?;
                 self.answer(asked);
             }
-            other => self.unknown(names::DEVICE, other),
+            other => {
+                payload.ignore()?;
+                self.unknown(names::DEVICE, other);
+            }
         }
         Ok(())
     }

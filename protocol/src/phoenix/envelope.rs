@@ -1,11 +1,11 @@
 //! The envelope of a Phoenix V2 message: five values, whatever the encoding.
 
 use alloc::borrow::Cow;
-use alloc::string::{String, ToString};
+use alloc::string::ToString;
 use core::fmt;
 
 use serde::Deserialize;
-use serde::de::{Deserializer, Error, IgnoredAny, SeqAccess, Visitor};
+use serde::de::{Deserializer, Error, Visitor};
 
 use super::payload::Payload;
 
@@ -35,11 +35,6 @@ impl Message<'_> {
             Reference::Other => Some(0),
         }
     }
-}
-
-/// Says what is wrong with a part of a message.
-pub(super) fn format_error(what: &str, error: &serde_json::Error) -> String {
-    alloc::format!("{what} is not as Phoenix sends it: {error}")
 }
 
 /// A message number. Servers echo ours; anything else can't match.
@@ -89,34 +84,5 @@ impl<'de> Deserialize<'de> for Reference {
             }
         }
         deserializer.deserialize_any(Wanted)
-    }
-}
-
-#[derive(Deserialize)]
-struct Text<'a>(#[serde(borrow)] Cow<'a, str>);
-
-impl<'de> Deserialize<'de> for Message<'de> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Five;
-        impl<'de> Visitor<'de> for Five {
-            type Value = Message<'de>;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("an array of join_ref, ref, topic, event and payload")
-            }
-
-            fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Message<'de>, A::Error> {
-                let missing = |at| move || A::Error::invalid_length(at, &Five);
-                let join_ref = seq.next_element()?.ok_or_else(missing(0))?;
-                let reference = seq.next_element()?.ok_or_else(missing(1))?;
-                let topic: Text<'de> = seq.next_element()?.ok_or_else(missing(2))?;
-                let event: Text<'de> = seq.next_element()?.ok_or_else(missing(3))?;
-                let payload = Payload::Json(seq.next_element()?.ok_or_else(missing(4))?);
-                // More elements are ignored, as both sides do (spec §1.5).
-                while seq.next_element::<IgnoredAny>()?.is_some() {}
-                Ok(Message { join_ref, reference, topic: topic.0, event: event.0, payload })
-            }
-        }
-        deserializer.deserialize_seq(Five)
     }
 }

@@ -232,7 +232,13 @@ impl Phoenix {
         if message.event == "phx_reply" {
             return self.reply(now, &message);
         }
-        let Some(topic) = self.topics.find(&message.topic) else {
+        let known = self.topics.find(&message.topic);
+        let Some(topic) = known.filter(|topic| self.topics.is_live(*topic)) else {
+            if known.is_some() && message.event == "phx_close" {
+                // The end of a channel that was left.
+                return Ok(Incoming::Stale);
+            }
+            message.payload.ignore().map_err(Malformed)?;
             return Ok(Incoming::Foreign { topic: message.topic, event: message.event });
         };
         if !self.topics.accepts(topic, message.join_ref()) {

@@ -5,12 +5,12 @@ use alloc::format;
 use alloc::string::String;
 
 use serde::Deserialize;
+use serde::de::IgnoredAny;
 use serde_json::Value;
 use serde_json::value::RawValue;
 
 use super::codec::Malformed;
-use super::envelope::format_error;
-use super::msgpack;
+use super::{json, msgpack};
 use crate::limits::{MAX_PAYLOAD_BYTES, MAX_TEXT_CHARS};
 use crate::text::cut;
 
@@ -20,6 +20,8 @@ const LOOK: usize = 4096;
 /// The payload of a message, as the server wrote it.
 #[derive(Clone, Copy)]
 pub(crate) enum Payload<'a> {
+    /// JSON text that ends a message, the end of the message included. Nobody has looked at it yet.
+    Last(&'a str),
     /// JSON text.
     Json(&'a RawValue),
     /// One MessagePack value.
@@ -42,8 +44,8 @@ pub(super) struct Reply<'a> {
 }
 
 impl<'a> Payload<'a> {
-    /// Reads it as a tree, or says why that can't be. Bounded by [`MAX_PAYLOAD_BYTES`].
-    pub(crate) fn value(self) -> Result<Value, String> {
+    /// Reads it, or says why that can't be. Bounded by [`MAX_PAYLOAD_BYTES`].
+    pub(crate) fn read<T: Deserialize<'a>>(self) -> Result<T, String> {
         let length = self.length();
         if length > MAX_PAYLOAD_BYTES {
             return Err(format!(
@@ -51,11 +53,29 @@ impl<'a> Payload<'a> {
             ));
         }
         match self {
+            Self::Last(text) => json::last(text).map_err(|error| format!("{error}")),
             Self::Json(json) => serde_json::from_str(json.get()).map_err(|error| format!("{error}")),
-            Self::MsgPack(data) => msgpack::value(data),
+            Self::MsgPack(data) => msgpack::read(data).map_err(|error| format!("{error}")),
             Self::Data(_) | Self::DataReply { .. } => Err(format!("{length} bytes of data")),
         }
         .map_err(|error| format!("a payload that can't be read: {error}"))
+    }
+
+    /// Reads it as a tree, as [`Payload::read`] does.
+    pub(crate) fn value(self) -> Result<Value, String> {
+        self.read()
+    }
+
+    /// Passes it over, whatever it is, or says what is wrong with it.
+    pub(crate) fn ignore(self) -> Result<(), String> {
+        match self {
+            Self::Last(text) => match json::last::<IgnoredAny>(text) {
+                Ok(_) => Ok(()),
+                Err(error) => Err(format!("a payload that can't be read: {error}")),
+            },
+            // The others were looked at when their message was.
+            Self::Json(_) | Self::MsgPack(_) | Self::Data(_) | Self::DataReply { .. } => Ok(()),
+        }
     }
 
     pub(super) fn reply(self) -> Result<Reply<'a>, Malformed> {
@@ -68,11 +88,12 @@ impl<'a> Payload<'a> {
         }
 
         match self {
-            Self::Json(json) => {
-                let reply: Json<'a> = serde_json::from_str(json.get())
-                    .map_err(|error| Malformed(format_error("a reply", &error)))?;
+            Self::Last(text) => {
+                let reply: Json<'a> = json::last(text)
+                    .map_err(|error| Malformed(format!("a reply is not as Phoenix sends it: {error}")))?;
                 Ok(Reply { status: reply.status, response: reply.response.map(Payload::Json) })
             }
+            Self::Json(_) => Err(Malformed(String::from("a reply inside a reply"))),
             Self::MsgPack(data) => msgpack::reply(data),
             Self::DataReply { status, data } => {
                 Ok(Reply { status: Cow::Borrowed(status), response: Some(Payload::Data(data)) })
@@ -97,6 +118,8 @@ impl<'a> Payload<'a> {
 
     fn length(self) -> usize {
         match self {
+            // Without the bracket that ends the message.
+            Self::Last(text) => text.len().saturating_sub(1),
             Self::Json(json) => json.get().len(),
             Self::MsgPack(data) | Self::Data(data) | Self::DataReply { data, .. } => data.len(),
         }

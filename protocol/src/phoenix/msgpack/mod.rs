@@ -3,6 +3,7 @@
 //! Announced lengths never decide an allocation: texts are borrowed from the message, lists grow as their
 //! values are read, and depth and number of values are bounded.
 
+mod de;
 mod read;
 #[cfg(test)]
 mod tests;
@@ -13,7 +14,7 @@ use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
 
-use serde_json::Value;
+use serde::Deserialize;
 
 use super::codec::{Malformed, Outgoing};
 use super::envelope::{Message, Reference};
@@ -45,10 +46,10 @@ pub(super) fn decode(data: &[u8]) -> Result<Message<'_>, Malformed> {
 }
 
 /// Reads one value with nothing behind it.
-pub(super) fn value(data: &[u8]) -> Result<Value, String> {
-    let mut reader = Reader::new(data);
-    let value = reader.value()?;
-    reader.end()?;
+pub(super) fn read<'de, T: Deserialize<'de>>(data: &'de [u8]) -> Result<T, de::Error> {
+    let mut deserializer = de::Deserializer::new(data);
+    let value = T::deserialize(&mut deserializer)?;
+    deserializer.end()?;
     Ok(value)
 }
 

@@ -1,15 +1,10 @@
 //! Reading MessagePack: a byte at a time, borrowing what can be borrowed.
 
 use alloc::format;
-use alloc::string::{String, ToString};
-use alloc::vec::Vec;
-
-use serde_json::{Map, Value};
-
-use crate::limits::{MAX_PAYLOAD_DEPTH, MAX_PAYLOAD_VALUES};
+use alloc::string::String;
 
 /// The extension type of timestamps.
-const TIMESTAMP: i8 = -1;
+pub(super) const TIMESTAMP: i8 = -1;
 
 /// The beginning of a value; of a text or other bytes, all of it.
 pub(super) enum Head<'a> {
@@ -28,8 +23,6 @@ pub(super) enum Head<'a> {
 /// A message and how far it was read.
 pub(super) struct Reader<'a> {
     rest: &'a [u8],
-    /// Values that may still be read into a tree.
-    values: usize,
 }
 
 impl Head<'_> {
@@ -51,7 +44,7 @@ impl Head<'_> {
 
 impl<'a> Reader<'a> {
     pub(super) const fn new(data: &'a [u8]) -> Self {
-        Self { rest: data, values: MAX_PAYLOAD_VALUES }
+        Self { rest: data }
     }
 
     /// Reads the beginning of the next value.
@@ -117,9 +110,11 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// Reads the next value into a tree.
-    pub(super) fn value(&mut self) -> Result<Value, String> {
-        self.nested(MAX_PAYLOAD_DEPTH)
+    /// Passes a nil, if one is next.
+    pub(super) fn skips_nil(&mut self) -> bool {
+        let rest = self.rest.strip_prefix(&[0xc0]);
+        self.rest = rest.unwrap_or(self.rest);
+        rest.is_some()
     }
 
     /// Returns whether everything was read.
@@ -128,54 +123,6 @@ impl<'a> Reader<'a> {
             0 => Ok(()),
             more => Err(format!("{more} bytes too many")),
         }
-    }
-
-    fn nested(&mut self, depth: usize) -> Result<Value, String> {
-        self.values = self
-            .values
-            .checked_sub(1)
-            .ok_or_else(|| format!("more than the {MAX_PAYLOAD_VALUES} values allowed"))?;
-        let inner = || {
-            depth.checked_sub(1).ok_or_else(|| format!("more than the {MAX_PAYLOAD_DEPTH} levels allowed"))
-        };
-        Ok(match self.head()? {
-            Head::Bool(bool) => Value::Bool(bool),
-            Head::Unsigned(number) => Value::from(number),
-            Head::Signed(number) => Value::from(number),
-            Head::Float(number) => Value::from(number),
-            // Servers take both for the same thing.
-            Head::Text(bytes) | Head::Bytes(bytes) => Value::from(utf8(bytes)?),
-            Head::Array(count) => {
-                let depth = inner()?;
-                let mut items = Vec::new();
-                for _ in 0..count {
-                    items.push(self.nested(depth)?);
-                }
-                Value::Array(items)
-            }
-            Head::Map(count) => {
-                let depth = inner()?;
-                let mut fields = Map::new();
-                for _ in 0..count {
-                    let key = self.key()?;
-                    fields.insert(key, self.nested(depth)?);
-                }
-                Value::Object(fields)
-            }
-            Head::Extension(TIMESTAMP, data) => timestamp(data).map_or(Value::Null, Value::from),
-            // Nobody sends other extensions; a field of an unknown kind is an unknown field, not a lost message.
-            Head::Nil | Head::Extension(..) => Value::Null,
-        })
-    }
-
-    fn key(&mut self) -> Result<String, String> {
-        Ok(match self.head()? {
-            Head::Text(bytes) | Head::Bytes(bytes) => String::from(utf8(bytes)?),
-            // As the server would write them in JSON.
-            Head::Unsigned(number) => number.to_string(),
-            Head::Signed(number) => number.to_string(),
-            other => return Err(format!("{} as a key", other.name())),
-        })
     }
 
     /// Reads a number of 1, 2 or 4 bytes: 2 to the power of `width`.
@@ -212,12 +159,12 @@ fn signed(number: i64) -> Head<'static> {
     u64::try_from(number).map_or(Head::Signed(number), Head::Unsigned)
 }
 
-fn utf8(bytes: &[u8]) -> Result<&str, String> {
+pub(super) fn utf8(bytes: &[u8]) -> Result<&str, String> {
     core::str::from_utf8(bytes).map_err(|_| String::from("a text that is not UTF-8"))
 }
 
 /// Returns a timestamp as JSON has it: ISO 8601, in microseconds if it has any.
-fn timestamp(data: &[u8]) -> Option<String> {
+pub(super) fn timestamp(data: &[u8]) -> Option<String> {
     let (seconds, nanos) = match data.len() {
         4 => (i64::from(u32::from_be_bytes(data.try_into().ok()?)), 0),
         8 => {

@@ -10,6 +10,10 @@ use serde_json::{Value, json};
 use super::*;
 use crate::limits::{MAX_PAYLOAD_DEPTH, MAX_PAYLOAD_VALUES};
 
+fn value(data: &[u8]) -> Result<Value, de::Error> {
+    read(data)
+}
+
 fn hex(text: &str) -> Vec<u8> {
     (0..text.len()).step_by(2).map(|at| u8::from_str_radix(&text[at..at + 2], 16).unwrap()).collect()
 }
