@@ -58,6 +58,9 @@ pub struct Config {
     pub rejoin: Vec<Duration>,
     /// How long connecting may take. Default 30 s.
     pub connect_timeout: Duration,
+    /// Before the first connection, look whether the server can be reached, every three seconds until it can. Default
+    /// true: it saves the errors and the growing waits of a network that comes up after the device.
+    pub wait_for_network: bool,
     /// Delays between attempts to connect.
     pub backoff: Backoff,
     /// Delays between attempts to connect in place of [`Config::backoff`], each longer by up to its jitter; the last
@@ -198,6 +201,7 @@ impl Config {
             join_timeout: Duration::from_secs(10),
             rejoin: alloc::vec![Duration::from_secs(5)],
             connect_timeout: Duration::from_secs(30),
+            wait_for_network: true,
             backoff: Backoff::default(),
             reconnect_after: Vec::new(),
             max_redirects: 2,

@@ -17,6 +17,11 @@ pub enum Event {
         /// How many attempts failed in a row before this one.
         attempt: u32,
     },
+    /// There is no network yet; the server is looked for every three seconds. Told once.
+    WaitingForNetwork {
+        /// Why the server could not be reached, for a person.
+        reason: String,
+    },
     /// The WebSocket is open; the join is on its way.
     Connected,
     /// The server accepted the device.

@@ -19,6 +19,10 @@ id!(
     SocketId
 );
 id!(
+    /// One look whether the network is there.
+    ProbeId
+);
+id!(
     /// One HTTP request for firmware.
     FetchId
 );

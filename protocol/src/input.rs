@@ -1,6 +1,6 @@
 //! What happened: the facts an adapter tells the machine.
 
-use crate::ids::{FetchId, OfferId, SocketId};
+use crate::ids::{FetchId, OfferId, ProbeId, SocketId};
 
 /// A header of an HTTP response: name in any case, value as text.
 pub type HeaderRef<'a> = (&'a str, &'a str);
@@ -11,6 +11,18 @@ pub type HeaderRef<'a> = (&'a str, &'a str);
 pub enum Input<'a> {
     /// Time passed. Spurious ticks are harmless.
     Tick,
+    /// A TCP connection to where a probe pointed could be opened.
+    Reachable {
+        /// The number from [`Output::Probe`](crate::Output::Probe).
+        probe: ProbeId,
+    },
+    /// It could not.
+    Unreachable {
+        /// The number from the probe.
+        probe: ProbeId,
+        /// What happened, for a person.
+        reason: &'a str,
+    },
     /// The WebSocket upgrade succeeded.
     SocketUp {
         /// The number from [`Output::Dial`](crate::Output::Dial).

@@ -41,6 +41,8 @@
 //! let (mut disk, mut rebooted) = (Vec::new(), false);
 //! while let Some(output) = link.poll() {
 //!     match output {
+//!         // Is the network there? A real adapter opens and closes a TCP connection.
+//!         Output::Probe(probe) => link.handle(now, Input::Reachable { probe: probe.probe }),
 //!         // Open a WebSocket; here it is open at once.
 //!         Output::Dial(dial) => {
 //!             link.handle(now, Input::SocketUp { socket: dial.socket, interface: None });
@@ -127,10 +129,10 @@ pub use download::Keep;
 pub use error::ConfigError;
 pub use event::{Event, FirmwareMeta, Stage, UpdateInfo};
 pub use http::url::UrlError;
-pub use ids::{FetchId, OfferId, ScriptId, SocketId};
+pub use ids::{FetchId, OfferId, ProbeId, ScriptId, SocketId};
 pub use input::{HeaderRef, Input};
 pub use link::Link;
-pub use output::{Dial, Fetch, Output, StartApply};
+pub use output::{Dial, Fetch, Output, Probe, StartApply};
 pub use refusal::Refusal;
 pub use secret::Secret;
 pub use status::{ConnectionState, Counters, Status, UpdateState};

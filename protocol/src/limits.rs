@@ -129,6 +129,12 @@ pub const DUPLICATE_PEACE: Duration = Duration::from_secs(10 * 60);
 /// connect about eight times an hour together; a shorter wait would not get the mistake mended sooner.
 pub const MAX_DUPLICATE_WAIT: Duration = Duration::from_secs(15 * 60);
 
+/// How long looking whether the network is there may take, before the first connection (spec §1.15).
+pub const PROBE_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// Time between two such looks.
+pub const PROBE_INTERVAL: Duration = Duration::from_secs(3);
+
 /// How much longer than [`Dial::timeout`](crate::Dial::timeout) the machine waits for an answer
 /// before it gives the dial up itself.
 pub const DIAL_GRACE: Duration = Duration::from_secs(10);

@@ -85,6 +85,14 @@ impl Link {
                 self.tick();
                 true
             }
+            Input::Reachable { probe } => {
+                let (mut cx, connection, _) = self.parts();
+                connection.probed(&mut cx, probe, None)
+            }
+            Input::Unreachable { probe, reason } => {
+                let (mut cx, connection, _) = self.parts();
+                connection.probed(&mut cx, probe, Some(reason))
+            }
             Input::SocketUp { socket, interface } => self.socket_up(socket, interface),
             Input::SocketRefused { socket, status, headers, body } => {
                 let (mut cx, connection, _) = self.parts();

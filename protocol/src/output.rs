@@ -5,7 +5,7 @@ use alloc::vec::Vec;
 use core::time::Duration;
 
 use crate::event::Event;
-use crate::ids::{FetchId, OfferId, SocketId};
+use crate::ids::{FetchId, OfferId, ProbeId, SocketId};
 use crate::secret::Secret;
 
 /// An order or an event. Exhaustive on purpose: a loop that ignores a new order must not compile.
@@ -15,6 +15,9 @@ use crate::secret::Secret;
 )]
 #[derive(Clone, Debug, PartialEq)]
 pub enum Output {
+    /// See whether the network is there; answer with [`Input::Reachable`](crate::Input::Reachable) or
+    /// [`Input::Unreachable`](crate::Input::Unreachable). No input is owed once something was dialled.
+    Probe(Probe),
     /// Open a WebSocket.
     Dial(Dial),
     /// Send a text message; answer with [`Input::SocketSent`](crate::Input::SocketSent).
@@ -68,6 +71,18 @@ pub enum Output {
     },
     /// News for the application.
     Event(Event),
+}
+
+/// A look whether the network is there, before the first connection.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Probe {
+    /// The number of this probe.
+    pub probe: ProbeId,
+    /// The address of the socket: open a TCP connection to its host and port, or to the proxy that would be used for
+    /// it, and close it again. Holds no secret.
+    pub url: String,
+    /// How long looking up the name and connecting may take together.
+    pub timeout: Duration,
 }
 
 /// A WebSocket to open.

@@ -3,7 +3,7 @@
 use alloc::collections::VecDeque;
 
 use crate::event::Event;
-use crate::ids::{FetchId, OfferId, ScriptId, SocketId};
+use crate::ids::{FetchId, OfferId, ProbeId, ScriptId, SocketId};
 use crate::limits::MAX_OUTPUTS;
 use crate::output::Output;
 
@@ -48,6 +48,10 @@ pub(crate) struct Ids {
 impl Ids {
     pub(crate) const fn socket(&mut self) -> SocketId {
         SocketId(self.next())
+    }
+
+    pub(crate) const fn probe(&mut self) -> ProbeId {
+        ProbeId(self.next())
     }
 
     pub(crate) const fn fetch(&mut self) -> FetchId {

@@ -22,6 +22,8 @@ pub enum Timer {
     Reconnect,
     /// No longer suspecting that another device has the same identity.
     Duplicate,
+    /// Looking again whether the network is there, or giving up a look the adapter never answered.
+    Probe,
     /// Giving up a dial the adapter never answered.
     Dial,
     /// The next heartbeat, or giving up the connection because the last went unanswered.

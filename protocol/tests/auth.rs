@@ -9,7 +9,8 @@ use common::*;
 use nerves_hub_link_protocol::*;
 
 fn signed(secret: SharedSecret, at: Option<i64>) -> Vec<(String, String)> {
-    let config = Config::new("hub.example", Auth::SharedSecret(secret), firmware());
+    let mut config = config();
+    config.auth = Auth::SharedSecret(secret);
     let mut device = Device::new(config);
     device.now.wall = at.map(UnixTime);
     device.command(Command::Connect);

@@ -10,7 +10,9 @@ use nerves_hub_link_protocol::*;
 use serde_json::json;
 
 fn url(host: &str, auth: Auth) -> String {
-    let mut device = Device::new(Config::new(host, auth, firmware()));
+    let mut config = Config::new(host, auth, firmware());
+    config.wait_for_network = false;
+    let mut device = Device::new(config);
     device.command(Command::Connect);
     device.dial().url
 }
@@ -597,4 +599,84 @@ fn time_never_goes_back() {
     device.link.handle(earlier, Input::SocketDown { socket, code: None, reason: "" });
     let deadline = device.link.deadline().unwrap();
     assert_eq!((deadline.at, deadline.why), (device.now.mono + Duration::from_secs(1), Timer::Reconnect));
+}
+
+fn probes(out: &[Output]) -> Vec<Probe> {
+    out.iter()
+        .filter_map(|output| if let Output::Probe(probe) = output { Some(probe.clone()) } else { None })
+        .collect()
+}
+
+#[test]
+fn the_network_is_looked_for_before_the_first_connection_alone() {
+    let mut config = config();
+    config.wait_for_network = true;
+    let mut device = Device::new(config);
+    let out = device.command(Command::Connect);
+    let [Output::Probe(probe)] = &out[..] else { panic!("{out:?}") };
+    assert_eq!(
+        (probe.url.as_str(), probe.timeout),
+        ("wss://hub.example/device-socket/websocket", Duration::from_secs(2))
+    );
+    assert_eq!(device.link.status().connection, ConnectionState::Waiting);
+    let first = probe.probe;
+    let out = device.input(Input::Unreachable { probe: first, reason: "no route" });
+    assert_eq!(events(&out), [Event::WaitingForNetwork { reason: "no route".into() }]);
+    assert_eq!(device.link.deadline().unwrap().why, Timer::Probe);
+    // Every three seconds, told once, for ever.
+    for _ in 0..50 {
+        let out = device.pass(Duration::from_secs(3));
+        let [Output::Probe(probe)] = &out[..] else { panic!("{out:?}") };
+        let probe = probe.probe;
+        assert_eq!(device.input(Input::Unreachable { probe, reason: "no route" }), []);
+    }
+    // One that is never answered is given up.
+    let probe = probes(&device.pass(Duration::from_secs(3)))[0].probe;
+    assert_eq!(probes(&device.pass(Duration::from_secs(2 + 10 + 3))).len(), 1);
+    assert_eq!(device.input(Input::Reachable { probe }), [], "its late answer is stale");
+    let probe = probes(&device.out).last().unwrap().probe;
+    let out = device.input(Input::Reachable { probe });
+    assert!(
+        matches!(&out[..], [Output::Event(Event::Connecting { attempt: 0 }), Output::Dial(_)]),
+        "{out:?}"
+    );
+    // Never again.
+    device.down(None);
+    assert_eq!(probes(&device.pass(Duration::from_secs(1))), []);
+    device.command(Command::Disconnect);
+    assert!(matches!(&device.command(Command::Connect)[..], [_, Output::Dial(_)]));
+}
+
+#[test]
+fn going_offline_or_dialling_at_once_ends_the_look_for_the_network() {
+    let mut config = config();
+    config.wait_for_network = true;
+    let mut device = Device::new(config);
+    let probe = probes(&device.command(Command::Connect))[0].probe;
+    device.command(Command::Disconnect);
+    assert_eq!(device.input(Input::Reachable { probe }), []);
+    assert_eq!(device.link.deadline(), None);
+    let probe = probes(&device.command(Command::Connect))[0].probe;
+    assert!(matches!(&device.command(Command::Reconnect)[..], [_, Output::Dial(_)]));
+    assert_eq!(device.input(Input::Unreachable { probe, reason: "x" }), []);
+    assert_eq!(device.link.status().counters.stale_inputs, 2);
+}
+
+#[test]
+fn a_machine_starts_offline_and_everything_fails_cleanly() {
+    let mut device = Device::new(config());
+    assert_eq!(device.link.status().connection, ConnectionState::Offline);
+    device.command(Command::FirmwareValidated);
+    device.command(Command::ConnectionTypes { types: vec!["wifi".into()] });
+    for command in
+        [Command::CheckUpdate, Command::RequestUpdate, Command::SetUpdateMode { mode: UpdateMode::Automatic }]
+    {
+        assert_eq!(device.link.command(device.now, command), Err(CommandError::NotJoined));
+    }
+    assert_eq!(device.drain(), []);
+    assert_eq!(device.link.deadline(), None);
+    device.connect();
+    device.join();
+    assert_eq!(device.last_sent("phx_join")[4]["meta"]["firmware_validated"], true);
+    assert_eq!(device.last_sent("connection_types")[4], json!({"values": ["wifi"]}));
 }

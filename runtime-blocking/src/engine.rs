@@ -7,16 +7,17 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use nerves_hub_link_protocol::{
-    Client, Command, Config, Event, FetchId, FirmwareMeta, Input, Link, OfferId, Output, StartApply, client,
+    Client, Command, Config, Event, FetchId, FirmwareMeta, Input, Link, OfferId, Output, Probe, ProbeId,
+    StartApply, client,
 };
-use nerves_hub_link_transport::Tls;
 use nerves_hub_link_transport::limits::BODY_PIECE_MAX;
+use nerves_hub_link_transport::{Address, Tls};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 
 use crate::applier::{Applier, SharedInstaller, panic_text};
 use crate::clock::Clock;
-use crate::connect::{Connector, Dialled};
+use crate::connect::{Attempt, Connector, Dialled};
 use crate::connection::{Download, Step, Websocket};
 use crate::handle::{Exit, Shared};
 use crate::limits::{FETCHES_MAX, READ_MAX};
@@ -37,6 +38,10 @@ pub(crate) struct Engine {
     commands: Receiver<Command>,
     connector: Connector,
     dialled: Receiver<Dialled>,
+    /// A look for the network under way.
+    probe: Option<(ProbeId, Attempt)>,
+    /// Whether to go online at the start.
+    connect: bool,
     websocket: Option<Websocket>,
     downloads: Vec<Download>,
     applier: Option<Applier>,
@@ -70,6 +75,8 @@ impl Engine {
             shared,
             commands,
             dialled,
+            probe: None,
+            connect: options.connect,
             websocket: None,
             downloads: Vec::new(),
             applier: None,
@@ -85,7 +92,9 @@ impl Engine {
 
     /// Runs until told to stop or to reboot. When it returns, no thread of this device writes any more.
     pub(crate) fn run(mut self) -> Exit {
-        self.order(Command::Connect);
+        if self.connect {
+            self.order(Command::Connect);
+        }
         let exit = loop {
             self.drain();
             self.flush();
@@ -149,6 +158,11 @@ impl Engine {
             self.order(command);
         }
         while let Ok(Dialled { attempt, result }) = self.dialled.try_recv() {
+            if let Some((probe, _)) = self.probe.take_if(|(_, ours)| *ours == attempt) {
+                let reason = result.err();
+                self.probed(probe, reason.as_deref());
+                continue;
+            }
             // A connection nobody waits for any more is closed by being dropped.
             let socket = self.websocket.as_mut().map(|websocket| &mut websocket.wire);
             if let Some(wire) = socket.filter(|wire| wire.awaits(attempt)) {
@@ -284,7 +298,9 @@ impl Engine {
     fn carry_out(&mut self, output: Output) {
         let now = self.clock.now();
         match output {
+            Output::Probe(probe) => self.look_for_network(&probe),
             Output::Dial(dial) => {
+                self.probe = None;
                 match Websocket::dial(&dial, &self.socket_tls, &mut self.connector, now.mono) {
                     Ok(websocket) => self.websocket = Some(websocket),
                     Err(reason) => {
@@ -342,6 +358,23 @@ impl Engine {
             }
             Output::Event(event) => self.tell(&event),
         }
+    }
+
+    fn look_for_network(&mut self, probe: &Probe) {
+        self.probe = None;
+        let started = Address::parse(&probe.url).map_err(|error| error.to_string());
+        match started.and_then(|address| self.connector.start(address, probe.timeout)) {
+            Ok(attempt) => self.probe = Some((probe.probe, attempt)),
+            Err(reason) => self.probed(probe.probe, Some(&reason)),
+        }
+    }
+
+    fn probed(&mut self, probe: ProbeId, error: Option<&str>) {
+        let input = match error {
+            None => Input::Reachable { probe },
+            Some(reason) => Input::Unreachable { probe, reason },
+        };
+        self.link.handle(self.clock.now(), input);
     }
 
     fn start_apply(&mut self, start: StartApply) {

@@ -214,6 +214,7 @@ impl Shared {
             Event::Refused { explanation, .. } => explanation,
             Event::JoinRefused { reason }
             | Event::ChannelLost { reason }
+            | Event::WaitingForNetwork { reason }
             | Event::Disconnected { reason, .. }
             | Event::UpdateFailed { reason, .. } => reason,
             _ => return,

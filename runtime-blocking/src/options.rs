@@ -13,6 +13,7 @@ pub struct Options {
     pub(crate) client: Box<dyn Client + Send>,
     pub(crate) notice: Box<dyn FnMut(&str) + Send>,
     pub(crate) seed: Option<u64>,
+    pub(crate) connect: bool,
 }
 
 impl Options {
@@ -29,6 +30,7 @@ impl Options {
             client: Box::new(client),
             notice: Box::new(|_| {}),
             seed: None,
+            connect: true,
         }
     }
 
@@ -45,6 +47,14 @@ impl Options {
     #[must_use]
     pub fn on_notice(mut self, notice: impl FnMut(&str) + Send + 'static) -> Self {
         self.notice = Box::new(notice);
+        self
+    }
+
+    /// Says whether to connect at once. Default true; otherwise the device stays offline until
+    /// [`Handle::connect`](crate::Handle::connect).
+    #[must_use]
+    pub const fn connect(mut self, connect: bool) -> Self {
+        self.connect = connect;
         self
     }
 

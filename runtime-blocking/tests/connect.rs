@@ -78,6 +78,51 @@ fn a_hub_that_is_away_is_waited_for() {
 }
 
 #[test]
+fn the_network_is_looked_for_before_the_first_connection() {
+    let mut bench = Bench::new();
+    let mut config = bench.config();
+    config.wait_for_network = true;
+    bench.hub.down();
+    let device = bench.start_with(config.clone(), bench.installer());
+    let event = device.until("a look that failed", |event| matches!(event, Event::WaitingForNetwork { .. }));
+    let Event::WaitingForNetwork { reason } = event else { unreachable!() };
+    assert!(reason.contains("localhost") && reason.contains("refused"), "{reason}");
+    device.status_when("told why", |status| status.last_error.as_ref() == Some(&reason));
+    bench.hub.up().unwrap();
+    device.handle.reconnect().unwrap();
+    device.until_joined();
+    device.stop();
+    // Where there is one, the look costs next to nothing.
+    let device = bench.start_with(config.clone(), bench.installer());
+    device.until_joined();
+    device.stop();
+    // A name that can't even be looked at is told like one that can't be reached.
+    config.host = "no-such-host.invalid".to_owned();
+    let device = bench.start_with(config, bench.installer());
+    device.until("a look that failed", |event| matches!(event, Event::WaitingForNetwork { .. }));
+    device.stop();
+}
+
+#[test]
+fn a_device_told_not_to_connect_stays_offline_until_asked() {
+    struct Quiet;
+    impl Client for Quiet {}
+    let bench = Bench::new();
+    let options = Options::new(bench.tls(), bench.installer(), Quiet).connect(false);
+    let handle = Runner::new(bench.config(), options).unwrap().spawn().unwrap();
+    // Everything that needs a server fails cleanly, and the device lives on.
+    handle.firmware_validated().unwrap();
+    handle.reconnect().unwrap();
+    assert!(!handle.connected() && handle.status().exit.is_none());
+    handle.connect().unwrap();
+    let (_, joined) = handle.wait_until(LIMIT, Status::joined);
+    assert!(joined);
+    let connections = bench.hub.log().iter().filter(|e| matches!(e, HubEvent::Connected { .. })).count();
+    assert_eq!(connections, 1);
+    handle.stop();
+}
+
+#[test]
 fn a_restarted_hub_is_joined_again() {
     let mut bench = Bench::new();
     let device = bench.start();

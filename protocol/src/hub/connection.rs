@@ -14,10 +14,12 @@ use crate::config::Auth;
 use crate::event::Event;
 use crate::http;
 use crate::http::url::Url;
-use crate::ids::SocketId;
+use crate::ids::{ProbeId, SocketId};
 use crate::input::HeaderRef;
-use crate::limits::{DIAL_GRACE, MAX_TEXT_CHARS, STABLE_CONNECTION, UNDRAINED_PAUSE};
-use crate::output::{Dial, Output};
+use crate::limits::{
+    DIAL_GRACE, MAX_TEXT_CHARS, PROBE_INTERVAL, PROBE_TIMEOUT, STABLE_CONNECTION, UNDRAINED_PAUSE,
+};
+use crate::output::{Dial, Output, Probe};
 use crate::phoenix::backoff;
 use crate::refusal::Refusal;
 use crate::rng::Rng;
@@ -36,6 +38,7 @@ pub(crate) struct Connection {
     home: Url,
     /// The application's own delays; none means those of the configuration.
     delays: Option<Vec<Duration>>,
+    network: Network,
     /// Attempts or connections that failed in a row.
     failures: u32,
     clock: Clock,
@@ -43,11 +46,26 @@ pub(crate) struct Connection {
     rng: Rng,
 }
 
+/// What is known about the network.
+#[derive(PartialEq, Eq)]
+enum Network {
+    /// Nothing: it is to be looked for before the first connection.
+    Unknown,
+    /// It wasn't there, and the application knows.
+    Missing,
+    /// It was there once; from then on the back-off rules.
+    Found,
+}
+
 enum State {
     /// Told to stay offline. Left by `connect`.
     Offline,
     /// Left by the timer or `reconnect`. The wait began at `since` and is `at_least` that long.
     Waiting { until: Instant, since: Instant, at_least: Duration },
+    /// Looking for the network. Left by the answer, the timer or `reconnect`.
+    Probing { probe: ProbeId, give_up: Instant },
+    /// Between two looks. Left by the timer or `reconnect`.
+    Resting { until: Instant },
     /// Left by up, refused, down or the timer.
     Dialing { socket: SocketId, give_up: Instant, url: Url, redirects: u8, signed: Option<UnixTime> },
     /// Left by down or a dead heartbeat.
@@ -60,6 +78,7 @@ impl Connection {
             state: State::Offline,
             home,
             delays: None,
+            network: Network::Unknown,
             failures: 0,
             clock: Clock::default(),
             twin: Twin::default(),
@@ -87,7 +106,7 @@ impl Connection {
     pub(crate) const fn socket(&self) -> Option<SocketId> {
         match self.state {
             State::Dialing { socket, .. } | State::Up { socket, .. } => Some(socket),
-            State::Offline | State::Waiting { .. } => None,
+            State::Offline | State::Waiting { .. } | State::Probing { .. } | State::Resting { .. } => None,
         }
     }
 
@@ -102,7 +121,7 @@ impl Connection {
     /// Goes online, if offline.
     pub(crate) fn connect(&mut self, cx: &mut Context<'_>) {
         if self.is_offline() {
-            self.dial_home(cx);
+            self.begin(cx);
         }
     }
 
@@ -116,6 +135,19 @@ impl Connection {
         self.failures = 0;
         let reason = String::from("disconnected on request");
         cx.out.event(Event::Disconnected { reason, retry_at: None });
+    }
+
+    /// A look for the network ended, without or with an error. Returns whether it was the one waited for.
+    pub(crate) fn probed(&mut self, cx: &mut Context<'_>, id: ProbeId, error: Option<&str>) -> bool {
+        match self.state {
+            State::Probing { probe, .. } if probe == id => {}
+            _ => return false,
+        }
+        match error {
+            None => self.dial_home(cx),
+            Some(reason) => self.rest(cx, reason),
+        }
+        true
     }
 
     /// Drops what there is and dials at once.
@@ -246,6 +278,16 @@ impl Connection {
                     *until = cx.now + UNDRAINED_PAUSE;
                 }
             }
+            State::Resting { until } if *until <= cx.now => {
+                if cx.out.has_room() {
+                    self.probe(cx);
+                } else {
+                    *until = cx.now + UNDRAINED_PAUSE;
+                }
+            }
+            State::Probing { give_up, .. } if *give_up <= cx.now => {
+                self.rest(cx, "looking for the server was never answered");
+            }
             State::Dialing { give_up, .. } if *give_up <= cx.now => {
                 self.give_up(cx, "the attempt to connect was never answered");
             }
@@ -265,6 +307,9 @@ impl Connection {
     pub(crate) fn deadlines(&self, deadline: &mut Earliest) {
         match self.state {
             State::Waiting { until, .. } => deadline.at(Timer::Reconnect, until),
+            State::Probing { give_up: at, .. } | State::Resting { until: at } => {
+                deadline.at(Timer::Probe, at);
+            }
             State::Dialing { give_up, .. } => deadline.at(Timer::Dial, give_up),
             State::Up { joined_at: Some(joined), .. } => {
                 if let Some(at) = self.twin.peace(joined) {
@@ -275,7 +320,32 @@ impl Connection {
         }
     }
 
+    /// Begins to connect, once the network is there.
+    fn begin(&mut self, cx: &mut Context<'_>) {
+        if cx.config.wait_for_network && self.network != Network::Found {
+            self.probe(cx);
+        } else {
+            self.dial_home(cx);
+        }
+    }
+
+    fn probe(&mut self, cx: &mut Context<'_>) {
+        let (probe, timeout) = (cx.ids.probe(), PROBE_TIMEOUT);
+        let url = self.home.to_websocket();
+        cx.out.push(Output::Probe(Probe { probe, url, timeout }));
+        self.state = State::Probing { probe, give_up: cx.now + timeout.saturating_add(DIAL_GRACE) };
+    }
+
+    fn rest(&mut self, cx: &mut Context<'_>, reason: &str) {
+        self.state = State::Resting { until: cx.now + PROBE_INTERVAL };
+        if self.network == Network::Unknown {
+            self.network = Network::Missing;
+            cx.out.event(Event::WaitingForNetwork { reason: cut(reason, MAX_TEXT_CHARS) });
+        }
+    }
+
     fn dial_home(&mut self, cx: &mut Context<'_>) {
+        self.network = Network::Found;
         let home = self.home.clone().with_query(names::VSN, cx.wire.version());
         self.dial(cx, home, 0);
     }

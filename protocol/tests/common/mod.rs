@@ -33,6 +33,7 @@ pub fn config() -> Config {
     config.fwup_version = "1.16.0".into();
     config.public_keys = vec![KEY.into()];
     config.backoff.jitter = 0.0;
+    config.wait_for_network = false;
     config
 }
 

@@ -80,6 +80,7 @@ impl Bench {
         let secret = SharedSecret::new(&*product.key, &*product.secret, SERIAL);
         let mut config = device_config(self.hub.url(), Auth::SharedSecret(secret), &self.identity());
         config.public_keys = vec![self.key.public_key()];
+        config.wait_for_network = false;
         config.backoff.min = Duration::from_millis(20);
         config.backoff.max = Duration::from_millis(200);
         config.rejoin = vec![Duration::from_millis(20)];

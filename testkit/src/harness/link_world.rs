@@ -32,6 +32,7 @@ pub(super) fn config(bits: u8) -> Config {
     let firmware = FirmwareMeta { uuid: "old".to_owned(), ..FirmwareMeta::default() };
     let mut config = Config::new("hub.example", auth, firmware);
     config.firmware_validated = (!bit(1)).then_some(bit(2));
+    config.wait_for_network = false;
     config.accept_server_keys = !bit(3);
     config.public_keys = if bit(4) { Vec::new() } else { vec![KEY.to_owned()] };
     config.download.allow_http = !bit(5);
@@ -183,6 +184,7 @@ impl World {
             }
             Output::Reboot { .. } => assert!(self.reboot_wanted, "nobody wanted a reboot"),
             Output::Event(event) => self.hear(event),
+            Output::Probe(_) => assert!(self.live.is_empty(), "a look for the network beside a connection"),
             Output::Abort { fetch } => assert!(fetch.0 <= self.fetch, "a request that never was"),
         }
     }
