@@ -4,6 +4,7 @@ use alloc::string::String;
 use alloc::vec::Vec;
 use core::time::Duration;
 
+use crate::alarm::Alarm;
 use crate::command::{Command, Decision};
 use crate::event::{Event, FirmwareMeta, Stage, UpdateInfo};
 use crate::update_mode::UpdateMode;
@@ -56,6 +57,11 @@ pub trait Client {
         let _ = reason;
     }
 
+    /// A condition of the device began (`true`) or ended.
+    fn alarm(&mut self, alarm: Alarm, raised: bool, description: &str) {
+        let _ = (alarm, raised, description);
+    }
+
     /// Shows a person which device this is (a blinking light, say).
     fn identify(&mut self) {}
 
@@ -92,6 +98,8 @@ pub fn deliver(client: &mut dyn Client, running: &FirmwareMeta, event: &Event) -
         }
         Event::UpdateProgress { stage, percent, .. } => client.update_progress(*stage, *percent),
         Event::UpdateFailed { reason, .. } => client.update_failed(reason),
+        Event::AlarmRaised { alarm, description } => client.alarm(*alarm, true, description),
+        Event::AlarmCleared { alarm } => client.alarm(*alarm, false, ""),
         Event::Identify => client.identify(),
         _ => {}
     }

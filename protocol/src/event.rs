@@ -3,6 +3,7 @@
 use alloc::string::String;
 use core::time::Duration;
 
+use crate::alarm::Alarm;
 use crate::ids::{OfferId, ScriptId};
 use crate::refusal::Refusal;
 use crate::time::Instant;
@@ -169,6 +170,18 @@ pub enum Event {
     ScriptTimedOut {
         /// Which.
         id: ScriptId,
+    },
+    /// A condition began. [`Status::alarms`](crate::Status::alarms) holds those that last.
+    AlarmRaised {
+        /// Which.
+        alarm: Alarm,
+        /// What happened, for a person.
+        description: String,
+    },
+    /// A condition ended.
+    AlarmCleared {
+        /// Which.
+        alarm: Alarm,
     },
     /// An operator wants to see which device this is.
     Identify,

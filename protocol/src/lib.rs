@@ -98,6 +98,7 @@
 #![no_std]
 extern crate alloc;
 
+mod alarm;
 pub mod client;
 mod command;
 mod config;
@@ -122,6 +123,7 @@ mod time;
 mod timer;
 mod update_mode;
 
+pub use alarm::{Alarm, RaisedAlarm};
 pub use client::Client;
 pub use command::{Command, CommandError, Decision};
 pub use config::{Auth, Backoff, Config, DelayUnit, DownloadConfig, KeyDigest, Serializer, SharedSecret};

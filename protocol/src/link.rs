@@ -7,11 +7,13 @@ use alloc::vec::Vec;
 
 use serde_json::Value;
 
+use crate::alarm::Alarm;
 use crate::command::{Command, CommandError};
 use crate::config::{Backoff, Config};
 use crate::download::Keep;
 use crate::error::ConfigError;
 use crate::event::FirmwareMeta;
+use crate::hub::alarms::Alarms;
 use crate::hub::connection::Connection;
 use crate::hub::keys::Keys;
 use crate::hub::managed::Managed;
@@ -45,6 +47,7 @@ pub struct Link {
     connection_types: Vec<String>,
     /// A reboot waiting until everything is sent, at most until then.
     reboot: Option<(String, Instant)>,
+    alarms: Alarms,
     counters: Counters,
 }
 
@@ -59,7 +62,7 @@ impl Link {
         let home = config.validate()?;
         // Halves swapped, so that channel and connection draw different numbers.
         let wire = Phoenix::new(&TOPICS, &config, seed.rotate_left(32));
-        Ok(Self {
+        let mut link = Self {
             now: now.mono,
             wall: now.wall,
             out: Outputs::default(),
@@ -72,9 +75,12 @@ impl Link {
             scripts: Scripts::default(),
             connection_types: Vec::new(),
             reboot: None,
+            alarms: Alarms::default(),
             counters: Counters::default(),
             config,
-        })
+        };
+        link.follow_alarms();
+        Ok(link)
     }
 
     /// Takes a fact. Facts about numbers no longer in use are counted and dropped.
@@ -245,6 +251,7 @@ impl Link {
             update: self.updates.state(),
             update_mode: self.managed.mode(),
             currently_downloading_uuid: self.updates.uuid().map(String::from),
+            alarms: self.alarms.raised().to_vec(),
             counters: Counters { dropped_pushes: self.wire.dropped(), ..self.counters },
         }
     }
@@ -330,8 +337,24 @@ impl Link {
         }
     }
 
+    /// Tells which conditions began and ended.
+    fn follow_alarms(&mut self) {
+        let Self { now, config, out, connection, updates, alarms, .. } = self;
+        let reverted = "the device fell back from a firmware that did not prove good";
+        let twin = "another device connects with this one's identity";
+        for (alarm, is) in [
+            (Alarm::Disconnected, connection.away()),
+            (Alarm::UpdateInProgress, updates.in_progress()),
+            (Alarm::FirmwareReverted, config.firmware_auto_revert_detected.then_some(reverted)),
+            (Alarm::DuplicateIdentity, connection.has_twin().then_some(twin)),
+        ] {
+            alarms.follow(out, *now, alarm, is);
+        }
+    }
+
     /// Hands out what may be sent now, and reboots when nothing is left to send.
     fn settle(&mut self) {
+        self.follow_alarms();
         self.managed_with(Managed::settle);
         if let Some(socket) = self.connection.open_socket() {
             loop {

@@ -1,7 +1,9 @@
 //! A snapshot of the machine, for people and logs.
 
 use alloc::string::String;
+use alloc::vec::Vec;
 
+use crate::alarm::RaisedAlarm;
 use crate::ids::OfferId;
 use crate::update_mode::UpdateMode;
 
@@ -17,6 +19,8 @@ pub struct Status {
     pub update_mode: Option<UpdateMode>,
     /// What a join would report as being downloaded.
     pub currently_downloading_uuid: Option<String>,
+    /// The alarms raised now, oldest first.
+    pub alarms: Vec<RaisedAlarm>,
     /// What was dropped or refused so far.
     pub counters: Counters,
 }

@@ -41,6 +41,8 @@ pub(crate) struct Connection {
     network: Network,
     /// Attempts or connections that failed in a row.
     failures: u32,
+    /// Why there is no connection, if there is none.
+    away: String,
     clock: Clock,
     twin: Twin,
     rng: Rng,
@@ -80,6 +82,7 @@ impl Connection {
             delays: None,
             network: Network::Unknown,
             failures: 0,
+            away: String::from("not connected yet"),
             clock: Clock::default(),
             twin: Twin::default(),
             rng: Rng::new(seed),
@@ -118,6 +121,16 @@ impl Connection {
         }
     }
 
+    /// Returns why there is no connection, if there is none.
+    pub(crate) fn away(&self) -> Option<&str> {
+        (!self.is_up()).then_some(self.away.as_str())
+    }
+
+    /// Returns whether another device seems to have the same identity.
+    pub(crate) const fn has_twin(&self) -> bool {
+        self.twin.suspected()
+    }
+
     /// Goes online, if offline.
     pub(crate) fn connect(&mut self, cx: &mut Context<'_>) {
         if self.is_offline() {
@@ -134,6 +147,7 @@ impl Connection {
         self.state = State::Offline;
         self.failures = 0;
         let reason = String::from("disconnected on request");
+        self.away.clone_from(&reason);
         cx.out.event(Event::Disconnected { reason, retry_at: None });
     }
 
@@ -154,6 +168,7 @@ impl Connection {
     pub(crate) fn reconnect(&mut self, cx: &mut Context<'_>) {
         if self.drop_socket(cx, "the device reconnects") {
             let reason = String::from("reconnecting on request");
+            self.away.clone_from(&reason);
             cx.out.event(Event::Disconnected { reason, retry_at: Some(cx.now) });
         }
         self.dial_home(cx);
@@ -340,7 +355,9 @@ impl Connection {
         self.state = State::Resting { until: cx.now + PROBE_INTERVAL };
         if self.network == Network::Unknown {
             self.network = Network::Missing;
-            cx.out.event(Event::WaitingForNetwork { reason: cut(reason, MAX_TEXT_CHARS) });
+            let reason = cut(reason, MAX_TEXT_CHARS);
+            self.away.clone_from(&reason);
+            cx.out.event(Event::WaitingForNetwork { reason });
         }
     }
 
@@ -389,6 +406,7 @@ impl Connection {
         cx.wire.closed();
         self.failures = self.failures.saturating_add(1);
         let until = self.wait_since(cx, cx.now, at_least.unwrap_or_default());
+        self.away.clone_from(&reason);
         cx.out.event(Event::Disconnected { reason, retry_at: Some(until) });
     }
 

@@ -1,5 +1,6 @@
 //! What makes a Phoenix client a NervesHub device.
 
+pub(crate) mod alarms;
 pub(crate) mod auth;
 pub(crate) mod connection;
 pub(crate) mod device;

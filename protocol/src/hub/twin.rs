@@ -54,6 +54,11 @@ impl Twin {
         Suspicion::New
     }
 
+    /// Returns whether a twin is suspected.
+    pub(super) const fn suspected(&self) -> bool {
+        self.level.is_some()
+    }
+
     /// Returns how long to stay away, at least `longest`, the longest back-off: doubled with every kick.
     pub(super) fn wait(&self, longest: Duration) -> Duration {
         let doubled = 1_u32.checked_shl(self.level.unwrap_or_default());

@@ -41,6 +41,8 @@ pub struct Device {
     pub link: Link,
     pub now: Now,
     pub out: Vec<Output>,
+    /// Alarms as they were told; they are left out elsewhere.
+    pub alarms: Vec<Event>,
     /// Whether `Send`s are reported sent at once.
     pub sends: bool,
     /// Whether the device spoke MessagePack last, in which the server answers.
@@ -56,6 +58,7 @@ impl Device {
             link: Link::new(config, 7, now).unwrap(),
             now,
             out: Vec::new(),
+            alarms: Vec::new(),
             sends: true,
             binary: false,
             dial: None,
@@ -86,6 +89,10 @@ impl Device {
                 Output::SendBinary { .. } => self.binary = true,
                 Output::Dial(dial) => self.dial = Some(dial.clone()),
                 Output::Fetch(fetch) => self.fetch = Some(fetch.clone()),
+                Output::Event(event @ (Event::AlarmRaised { .. } | Event::AlarmCleared { .. })) => {
+                    self.alarms.push(event.clone());
+                    continue;
+                }
                 _ => {}
             }
             new.push(output);

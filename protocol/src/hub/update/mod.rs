@@ -73,6 +73,14 @@ impl Updates {
         .filter(|uuid| !uuid.is_empty())
     }
 
+    /// Returns the firmware that is being downloaded or written.
+    pub(crate) fn in_progress(&self) -> Option<&str> {
+        match &self.state {
+            State::Running(running) => Some(&running.uuid),
+            State::Idle | State::Deciding { .. } | State::Written { .. } => None,
+        }
+    }
+
     /// Returns the state for people.
     pub(crate) fn state(&self) -> UpdateState {
         match &self.state {
