@@ -4,6 +4,7 @@ use alloc::string::String;
 use alloc::vec::Vec;
 use core::time::Duration;
 
+use crate::extension::ExtensionCommand;
 use crate::ids::{OfferId, ScriptId};
 use crate::limits::MAX_RECONNECT_DELAYS;
 use crate::update_mode::UpdateMode;
@@ -59,12 +60,20 @@ pub enum Command {
         /// The value it ended with, in words, as bounded as the output; or why it could not run to its end.
         result: Result<String, String>,
     },
+    /// An order about an extension.
+    Extension(ExtensionCommand),
     /// Tell the server how the device is connected, now and after every join.
     ConnectionTypes {
         /// Words such as `ethernet`, `wifi`, `cellular`; at most
         /// [`MAX_CONNECTION_TYPES`](crate::limits::MAX_CONNECTION_TYPES), more are left out.
         types: Vec<String>,
     },
+}
+
+impl From<ExtensionCommand> for Command {
+    fn from(command: ExtensionCommand) -> Self {
+        Self::Extension(command)
+    }
 }
 
 /// What to do with an update.
@@ -103,8 +112,8 @@ pub enum CommandError {
     /// Nobody fetches the machine's outputs.
     #[error("too many outputs wait; call Link::poll until it returns None")]
     Undrained,
-    /// The device channel isn't joined, so the server can't be asked.
-    #[error("the server can't be asked, as the device channel is not joined; wait for Event::Joined")]
+    /// The channel isn't joined, so the server can't be asked.
+    #[error("the server can't be asked, as the channel is not joined; wait for Event::Joined")]
     NotJoined,
     /// The same question waits for its answer.
     #[error("the same question waits for its answer")]
@@ -129,6 +138,18 @@ pub enum CommandError {
     /// The server knows no device-managed updates.
     #[error("the server knows no device-managed updates; it may be too old")]
     Unsupported,
+    /// The configuration has no such extension.
+    #[error("the configuration has no such extension; switch it on or register it there")]
+    UnknownExtension,
+    /// The server hasn't attached the extension, so nothing can be sent.
+    #[error("the extension is not attached; an operator may have to switch it on, or the device is offline")]
+    NotAttached,
+    /// Too much waits to be sent already.
+    #[error("too much waits to be sent already; try again later")]
+    Busy,
+    /// The command holds something that can't be sent.
+    #[error("this can't be sent: {0}")]
+    Unusable(&'static str),
 }
 
 impl CommandError {
@@ -140,9 +161,13 @@ impl CommandError {
             | Self::NotJoined
             | Self::AlreadyInProgress
             | Self::Updating
+            | Self::NotAttached
+            | Self::Busy
             | Self::TooEarly { .. } => true,
             Self::UnknownOffer(_)
             | Self::UnknownScript(_)
+            | Self::UnknownExtension
+            | Self::Unusable(_)
             | Self::NotPermitted
             | Self::Unsupported
             | Self::ReconnectAfter => false,

@@ -8,6 +8,7 @@ use core::time::Duration;
 
 use crate::error::ConfigError;
 use crate::event::FirmwareMeta;
+use crate::extension::ExtensionsConfig;
 use crate::http::url::Url;
 use crate::hub::{keys, names};
 use crate::limits::{
@@ -79,6 +80,8 @@ pub struct Config {
     /// Whether operators may send scripts, for the application to run. Default false: they are answered with a
     /// refusal.
     pub scripts: bool,
+    /// Which extensions to offer to the server.
+    pub extensions: ExtensionsConfig,
     /// The rules of downloads.
     pub download: DownloadConfig,
 }
@@ -209,6 +212,7 @@ impl Config {
             decision_timeout: Duration::from_secs(60),
             delay_unit: DelayUnit::default(),
             scripts: false,
+            extensions: ExtensionsConfig::default(),
             download: DownloadConfig::default(),
         }
     }
@@ -241,6 +245,7 @@ impl Config {
         }
         self.backoff.validate()?;
         Backoff::validate_list(&self.reconnect_after)?;
+        self.extensions.validate()?;
         let times = [
             ("join_timeout", self.join_timeout),
             ("connect_timeout", self.connect_timeout),

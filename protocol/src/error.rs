@@ -43,6 +43,14 @@ pub enum ConfigError {
         "the delays between attempts to connect must be at most {MAX_RECONNECT_DELAYS}, each from 1 ms to 1 day"
     )]
     ReconnectAfter,
+    /// An extension the machine can't offer.
+    #[error("the extension {name:?} can't be used: {why}")]
+    Extension {
+        /// Its name.
+        name: String,
+        /// What is wrong with it.
+        why: &'static str,
+    },
     /// A time that must not be zero.
     #[error("{0} must not be zero")]
     Zero(&'static str),

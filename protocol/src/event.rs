@@ -4,6 +4,7 @@ use alloc::string::String;
 use core::time::Duration;
 
 use crate::alarm::Alarm;
+use crate::extension::ExtensionEvent;
 use crate::ids::{OfferId, ScriptId};
 use crate::refusal::Refusal;
 use crate::time::Instant;
@@ -183,6 +184,8 @@ pub enum Event {
         /// Which.
         alarm: Alarm,
     },
+    /// News about an extension.
+    Extension(ExtensionEvent),
     /// An operator wants to see which device this is.
     Identify,
     /// An operator asked for a reboot; [`Output::Reboot`](crate::Output::Reboot) follows.

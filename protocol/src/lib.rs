@@ -105,6 +105,7 @@ mod config;
 mod download;
 mod error;
 mod event;
+mod extension;
 mod http;
 mod hub;
 mod ids;
@@ -130,6 +131,9 @@ pub use config::{Auth, Backoff, Config, DelayUnit, DownloadConfig, KeyDigest, Se
 pub use download::Keep;
 pub use error::ConfigError;
 pub use event::{Event, FirmwareMeta, Stage, UpdateInfo};
+pub use extension::{
+    ExtensionCommand, ExtensionEvent, ExtensionStatus, ExtensionsConfig, ThirdPartyExtension,
+};
 pub use http::url::UrlError;
 pub use ids::{FetchId, OfferId, ProbeId, ScriptId, SocketId};
 pub use input::{HeaderRef, Input};

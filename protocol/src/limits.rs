@@ -28,6 +28,29 @@ pub const MAX_HELD_PUSHES: usize = 64;
 /// Pushes of extensions whose answer is still told from others. Servers answer at once, if at all.
 pub const MAX_TAGS: usize = 32;
 
+/// Extensions of the application's own.
+pub const MAX_THIRD_PARTY_EXTENSIONS: usize = 16;
+
+/// Versions of one extension.
+pub const MAX_EXTENSION_VERSIONS: usize = 8;
+
+/// Names of extensions read from one message. Servers know about ten.
+pub const MAX_EXTENSION_NAMES: usize = 64;
+
+/// Extensions unknown to the device that are answered for, per message.
+pub const MAX_UNKNOWN_EXTENSIONS: usize = 16;
+
+/// Longest payload of an event of a third-party extension, in bytes of JSON, either way.
+pub const MAX_EXTENSION_PAYLOAD_BYTES: usize = 64 * 1024;
+
+/// Pushes of all extensions that may wait before the application's are refused. Well below
+/// [`MAX_HELD_PUSHES`], so that what the link says itself finds room.
+pub const MAX_EXTENSION_PUSHES: usize = 16;
+
+/// How long after the join of the device a server may take to ask for extensions, where
+/// [`ExtensionsConfig::join_uninvited`](crate::ExtensionsConfig::join_uninvited) allows not to wait (additions A3.2).
+pub const UNINVITED_WAIT: Duration = Duration::from_secs(5);
+
 /// How often one status may be sent: first and twice after lost connections. A status that makes
 /// the server drop the connection must not do so for ever.
 pub const MAX_PUSH_SENDS: u8 = 3;

@@ -1,7 +1,9 @@
 //! The machine's doors.
 
+mod extensions;
 mod receive;
 
+use alloc::boxed::Box;
 use alloc::string::String;
 use alloc::vec::Vec;
 
@@ -15,11 +17,12 @@ use crate::error::ConfigError;
 use crate::event::FirmwareMeta;
 use crate::hub::alarms::Alarms;
 use crate::hub::connection::Connection;
+use crate::hub::extensions::Extensions;
 use crate::hub::keys::Keys;
 use crate::hub::managed::Managed;
 use crate::hub::scripts::Scripts;
 use crate::hub::update::Updates;
-use crate::hub::{Context, DEVICE, TOPICS, device, names, payload};
+use crate::hub::{Context, DEVICE, EXTENSIONS, TOPICS, device, names, payload};
 use crate::ids::{FetchId, SocketId};
 use crate::input::Input;
 use crate::limits::{MAX_CONNECTION_TYPES, MAX_NAME_CHARS, REBOOT_GRACE};
@@ -44,6 +47,7 @@ pub struct Link {
     updates: Updates,
     managed: Managed,
     scripts: Scripts,
+    extensions: Box<Extensions>,
     connection_types: Vec<String>,
     /// A reboot waiting until everything is sent, at most until then.
     reboot: Option<(String, Instant)>,
@@ -73,6 +77,7 @@ impl Link {
             updates: Updates::new(),
             managed: Managed::new(seed.rotate_left(16)),
             scripts: Scripts::default(),
+            extensions: Box::new(Extensions::new(&config)),
             connection_types: Vec::new(),
             reboot: None,
             alarms: Alarms::default(),
@@ -183,6 +188,9 @@ impl Link {
             Command::ScriptFinished { id, output, result } => {
                 self.scripts_with(|scripts, cx| scripts.finished(cx, id, &output, &result))?;
             }
+            Command::Extension(command) => {
+                self.extensions_with(|extensions, cx| extensions.command(cx, command))?;
+            }
             Command::ConnectionTypes { types } => {
                 let types = types.iter().take(MAX_CONNECTION_TYPES);
                 self.connection_types = types.map(|word| cut(word, MAX_NAME_CHARS)).collect();
@@ -231,6 +239,7 @@ impl Link {
         self.updates.deadlines(&self.config, &mut deadline);
         self.managed.deadlines(&mut deadline);
         self.scripts.deadlines(&mut deadline);
+        self.extensions.deadlines(&mut deadline);
         if let Some((_, at)) = &self.reboot {
             deadline.at(Timer::Reboot, *at);
         }
@@ -333,6 +342,7 @@ impl Link {
     fn join_params(&self, topic: TopicId) -> Value {
         match topic {
             DEVICE => device::join_params(&self.config, self.updates.uuid()),
+            EXTENSIONS => self.extensions.join_params(&self.config),
             _ => payload::empty(),
         }
     }
@@ -356,6 +366,7 @@ impl Link {
     fn settle(&mut self) {
         self.follow_alarms();
         self.managed_with(Managed::settle);
+        self.settle_extensions();
         if let Some(socket) = self.connection.open_socket() {
             loop {
                 let frame = if let Some(topic) = self.wire.wants_join(self.now) {

@@ -38,6 +38,8 @@ pub enum Timer {
     Decision,
     /// Giving up a question the server didn't answer.
     Answer,
+    /// Offering extensions to a server that doesn't ask.
+    Extensions,
     /// Ending a script that runs too long.
     Script,
     /// The next attempt to download.

@@ -240,7 +240,7 @@ fn a_download_goes_on_without_the_socket() {
 fn unknown_events_are_named_and_nothing_more() {
     let mut device = Device::joined(config());
     for (topic, event) in
-        [("device", "archive"), ("device", "extensions:get"), ("console", "dn"), ("nonsense", "x")]
+        [("device", "archive"), ("device", "shiny:get"), ("console", "dn"), ("nonsense", "x")]
     {
         let out = device.server(&json!([null, null, topic, event, {"any": [1, 2]}]));
         assert_eq!(events(&out), [Event::Unknown { topic: topic.into(), event: event.into() }]);

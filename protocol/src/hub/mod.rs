@@ -5,6 +5,7 @@ pub(crate) mod auth;
 pub(crate) mod connection;
 pub(crate) mod device;
 mod explain;
+pub(crate) mod extensions;
 pub(crate) mod keys;
 mod lenient;
 pub(crate) mod managed;
@@ -26,6 +27,8 @@ use crate::time::{Instant, UnixTime};
 pub(crate) const TOPICS: [&str; 3] = [names::DEVICE, names::CONSOLE, names::EXTENSIONS];
 /// The device channel, which is always joined.
 pub(crate) const DEVICE: TopicId = TopicId::FIRST;
+/// The extensions channel, which is joined once the server asked what the device can do.
+pub(crate) const EXTENSIONS: TopicId = TopicId(2);
 
 /// What the parts of the hub side share for the length of one call.
 pub(crate) struct Context<'a> {

@@ -36,6 +36,29 @@ pub(crate) const IDENTIFY: &str = "identify";
 pub(crate) const UPDATE_MODE: &str = "update_mode";
 pub(crate) const UPDATE_AVAILABLE: &str = "update_available";
 pub(crate) const UPDATE_REJECTED: &str = "update_rejected";
+pub(crate) const EXTENSIONS_GET: &str = "extensions:get";
+
+// Extensions, server to device.
+pub(crate) const ATTACH: &str = "attach";
+pub(crate) const DETACH: &str = "detach";
+
+// Extensions, device to server, behind the extension's name and a colon.
+pub(crate) const ATTACHED: &str = "attached";
+pub(crate) const DETACHED: &str = "detached";
+pub(crate) const ERROR: &str = "error";
+
+// The names of extensions.
+pub(crate) const HEALTH: &str = "health";
+pub(crate) const GEO: &str = "geo";
+pub(crate) const NETWORK_IDENTITY: &str = "network_identity";
+pub(crate) const LOGGING: &str = "logging";
+pub(crate) const ERROR_REPORTS: &str = "error_reports";
+pub(crate) const METRICS: &str = "metrics";
+pub(crate) const ALARMS: &str = "alarms";
+pub(crate) const LOCAL_SHELL: &str = "local_shell";
+/// The names the application can't use for extensions of its own.
+pub(crate) const BUILT_IN_EXTENSIONS: [&str; 9] =
+    [HEALTH, GEO, NETWORK_IDENTITY, LOGGING, ERROR_REPORTS, METRICS, ALARMS, LOCAL_SHELL, "components"];
 
 // Both ways.
 pub(crate) const SCRIPTS_RUN: &str = "scripts/run";

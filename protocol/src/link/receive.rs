@@ -5,7 +5,8 @@ use alloc::string::String;
 
 use super::{Link, count};
 use crate::event::Event;
-use crate::hub::{Context, DEVICE, names, payload};
+use crate::hub::extensions::Extensions;
+use crate::hub::{Context, DEVICE, EXTENSIONS, names, payload};
 use crate::ids::SocketId;
 use crate::limits::{MAX_NAME_CHARS, MAX_TEXT_CHARS};
 use crate::phoenix::{Class, Incoming, Malformed, Payload, Received};
@@ -45,6 +46,7 @@ impl Link {
                 let interface = self.connection.joined(self.now);
                 self.updates.rejoined();
                 self.managed.joined(self.now);
+                self.extensions_with(|extensions, cx| extensions.device_joined(cx));
                 self.out.event(Event::Joined);
                 if let Some(interface) = interface {
                     let report = payload::network_interface(&interface);
@@ -60,7 +62,20 @@ impl Link {
                     self.malformed(&reason);
                 }
             }
-            // Device pushes are never answered (spec §1.9), and other topics are never joined.
+            Incoming::Joined { topic: EXTENSIONS, response } => self.extensions_joined(response),
+            Incoming::JoinRefused { topic: EXTENSIONS, reason } => {
+                let reason = format!("the server refused the channel: {reason}");
+                self.extensions_with(|_, cx| Extensions::lost(cx, reason));
+            }
+            Incoming::Lost { topic: EXTENSIONS, reason } => {
+                self.extensions_with(|_, cx| Extensions::lost(cx, reason));
+            }
+            Incoming::Push { topic: EXTENSIONS, event, payload } => self.extension_event(&event, payload),
+            Incoming::Rejected { topic: EXTENSIONS, tag, reason } => {
+                let known = self.extensions_with(|extensions, cx| extensions.rejected(cx, tag, &reason));
+                self.answer(known);
+            }
+            // Device pushes are never answered (spec §1.9), and other topics are not joined.
             Incoming::Stale
             | Incoming::Rejected { .. }
             | Incoming::Joined { .. }
@@ -90,6 +105,9 @@ impl Link {
                 self.out.event(Event::RebootRequested);
                 self.schedule_reboot("an operator asked for it");
             }
+            names::EXTENSIONS_GET => {
+                self.extensions_with(|extensions, cx| extensions.invited(cx, payload))?;
+            }
             names::IDENTIFY => {
                 payload.ignore()?;
                 self.out.event(Event::Identify);
@@ -113,7 +131,7 @@ impl Link {
     }
 
     /// An answer to a question that nobody waits for comes too late.
-    fn answer(&mut self, asked: bool) {
+    pub(super) fn answer(&mut self, asked: bool) {
         if !asked {
             count(&mut self.counters.stale_messages);
         }
@@ -134,12 +152,12 @@ impl Link {
         }
     }
 
-    fn malformed(&mut self, reason: &str) {
+    pub(super) fn malformed(&mut self, reason: &str) {
         count(&mut self.counters.malformed_messages);
         self.out.event(Event::Malformed { reason: cut(reason, MAX_TEXT_CHARS) });
     }
 
-    fn unknown(&mut self, topic: &str, event: &str) {
+    pub(super) fn unknown(&mut self, topic: &str, event: &str) {
         count(&mut self.counters.unknown_events);
         let (topic, event) = (cut(topic, MAX_NAME_CHARS), cut(event, MAX_NAME_CHARS));
         self.out.event(Event::Unknown { topic, event });

@@ -42,7 +42,6 @@ use topics::Topics;
 const PHOENIX: &str = "phoenix";
 
 /// What a message from the server means.
-#[expect(dead_code, reason = "for the console and extensions")]
 pub(crate) enum Incoming<'a> {
     /// Nothing the caller must know.
     Nothing,
@@ -154,13 +153,11 @@ impl Phoenix {
 
     /// Wants a topic joined, now and on every connection to come; or, if it is joined already, joined anew
     /// with other parameters.
-    #[expect(dead_code, reason = "for the console and extensions")]
     pub(crate) fn want(&mut self, now: Instant, topic: TopicId) {
         self.topics.want(now, topic, self.open);
     }
 
     /// Wants a topic left and not joined again. What waits to be sent there is dropped.
-    #[expect(dead_code, reason = "for the console and extensions")]
     pub(crate) fn unwant(&mut self, topic: TopicId) {
         self.topics.unwant(topic);
         self.outbox.discard_topic(topic);
@@ -173,7 +170,6 @@ impl Phoenix {
 
     /// Queues an event for a topic, as [`Phoenix::push`] does for the first. The tag comes back should the
     /// server answer with an error. The event's name must need no escaping in JSON.
-    #[expect(dead_code, reason = "for the console and extensions")]
     pub(crate) fn push_to(
         &mut self,
         topic: TopicId,
@@ -186,7 +182,6 @@ impl Phoenix {
     }
 
     /// Returns how many pushes wait to be sent on a topic.
-    #[expect(dead_code, reason = "for the console and extensions")]
     pub(crate) fn held(&self, topic: TopicId) -> usize {
         self.outbox.held(topic)
     }
@@ -197,9 +192,13 @@ impl Phoenix {
     }
 
     /// Drops all pushes that wait to be sent on a topic.
-    #[expect(dead_code, reason = "for the console and extensions")]
     pub(crate) fn discard_topic(&mut self, topic: TopicId) {
         self.outbox.discard_topic(topic);
+    }
+
+    /// Drops the pushes with a tag that wait to be sent on a topic.
+    pub(crate) fn discard_tag(&mut self, topic: TopicId, tag: Tag) {
+        self.outbox.discard_tag(topic, tag);
     }
 
     /// Returns whether everything queued for the first topic was sent.

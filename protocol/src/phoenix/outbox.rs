@@ -96,6 +96,10 @@ impl Outbox {
         self.queue.retain(|push| push.topic != topic);
     }
 
+    pub(super) fn discard_tag(&mut self, topic: TopicId, tag: Tag) {
+        self.queue.retain(|push| push.topic != topic || push.tag != Some(tag));
+    }
+
     /// Returns how many pushes wait for a topic.
     pub(super) fn held(&self, topic: TopicId) -> usize {
         self.queue.iter().filter(|push| push.topic == topic).count()

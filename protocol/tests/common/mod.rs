@@ -177,6 +177,42 @@ impl Device {
         self.server(&json!([null, null, "device", event, payload]))
     }
 
+    /// The server asks for extensions. Returns the parameters of the join that follows.
+    pub fn invite(&mut self, payload: Value) -> Value {
+        let out = self.broadcast("extensions:get", payload);
+        sent(&out).into_iter().find(|message| message[3] == "phx_join").expect("no join")[4].clone()
+    }
+
+    /// The server answers the last join of the extensions.
+    pub fn accept(&mut self, names: Value) -> Vec<Output> {
+        let join = self.last_sent("phx_join");
+        assert_eq!(join[2], "extensions");
+        let reply = json!({"status": "ok", "response": names});
+        self.server(&json!([join[0], join[1], "extensions", "phx_reply", reply]))
+    }
+
+    /// The server pushes an event on the extensions channel.
+    pub fn extension(&mut self, event: &str, payload: Value) -> Vec<Output> {
+        let join = self.sent().into_iter().rev().find(|m| m[3] == "phx_join" && m[2] == "extensions");
+        let reference = join.expect("no join of extensions")[0].clone();
+        self.server(&json!([reference, null, "extensions", event, payload]))
+    }
+
+    /// A device whose server attached these extensions, as an old server does.
+    pub fn attached(config: Config, names: Value) -> Self {
+        let mut device = Self::joined(config);
+        device.invite(json!({}));
+        device.accept(names);
+        device
+    }
+
+    /// A command that is refused and sends nothing.
+    pub fn refusal(&mut self, command: impl Into<Command>) -> CommandError {
+        let error = self.link.command(self.now, command.into()).unwrap_err();
+        assert_eq!(self.drain(), [], "{error}");
+        error
+    }
+
     /// All messages sent so far.
     pub fn sent(&self) -> Vec<Value> {
         sent(&self.out)
@@ -314,6 +350,22 @@ pub fn events(out: &[Output]) -> Vec<Event> {
             _ => None,
         })
         .collect()
+}
+
+/// The messages of extensions in some outputs: event and payload.
+pub fn extension_messages(out: &[Output]) -> Vec<(String, Value)> {
+    let of_extensions = |message: &Value| message[2] == "extensions";
+    let pair = |message: Value| (message[3].as_str().unwrap().to_owned(), message[4].clone());
+    sent(out).into_iter().filter(of_extensions).map(pair).collect()
+}
+
+/// The news about extensions in some outputs.
+pub fn extension_events(out: &[Output]) -> Vec<ExtensionEvent> {
+    let news = |event| match event {
+        Event::Extension(event) => Some(event),
+        _ => None,
+    };
+    events(out).into_iter().filter_map(news).collect()
 }
 
 pub fn header<'a>(headers: &'a [(String, String)], name: &str) -> Option<&'a str> {

@@ -1,0 +1,71 @@
+//! Which extensions a device offers, and how they behave.
+
+use alloc::string::String;
+use alloc::vec::Vec;
+
+use crate::error::ConfigError;
+use crate::hub::names;
+use crate::limits::{MAX_EXTENSION_VERSIONS, MAX_NAME_CHARS, MAX_THIRD_PARTY_EXTENSIONS};
+use crate::text::cut;
+
+/// Which extensions a device offers. The server attaches those that its operators switched on, and none before it
+/// asked for the offer. Part of [`Config`](crate::Config).
+#[derive(Clone, Debug, Default, PartialEq)]
+#[non_exhaustive]
+pub struct ExtensionsConfig {
+    /// Extensions of the application's own. At most
+    /// [`MAX_THIRD_PARTY_EXTENSIONS`](crate::limits::MAX_THIRD_PARTY_EXTENSIONS).
+    pub third_party: Vec<ThirdPartyExtension>,
+    /// Offer extensions, all at their oldest version, to a server that asked for none within five seconds of the
+    /// join. Default false: no invitation, no extensions, as the Elixir client does.
+    pub join_uninvited: bool,
+}
+
+/// An extension of the application's own. Its events arrive as
+/// [`ExtensionEvent::Received`](crate::ExtensionEvent::Received) and leave as
+/// [`ExtensionCommand::Push`](crate::ExtensionCommand::Push).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ThirdPartyExtension {
+    /// Its name on the wire: 1 to 64 letters, digits and `_ . -`.
+    pub name: String,
+    /// The versions the application implements, the preferred (newest) one first: texts like `0.0.1`, at least one.
+    pub versions: Vec<String>,
+}
+
+impl ExtensionsConfig {
+    /// Checks everything a caller can get wrong.
+    pub(crate) fn validate(&self) -> Result<(), ConfigError> {
+        let wrong = |name: &str, why| Err(ConfigError::Extension { name: cut(name, MAX_NAME_CHARS), why });
+        for (place, extension) in self.third_party.iter().enumerate() {
+            let (name, versions) = (extension.name.as_str(), &extension.versions);
+            if place >= MAX_THIRD_PARTY_EXTENSIONS {
+                return wrong(name, "there are more than 16 extensions of the application's own");
+            }
+            if !is_name(name) {
+                return wrong(name, "the name must be 1 to 64 letters, digits and _ . -");
+            }
+            let earlier = self.third_party.iter().take(place).any(|other| other.name == name);
+            if earlier || names::BUILT_IN_EXTENSIONS.contains(&name) {
+                return wrong(name, "the name is taken by another extension");
+            }
+            if versions.is_empty() || versions.len() > MAX_EXTENSION_VERSIONS {
+                return wrong(name, "it needs 1 to 8 versions");
+            }
+            if !versions.iter().all(|version| is_version(version)) {
+                return wrong(name, "versions are texts like 0.0.1");
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Returns whether a text can name an extension: it goes into messages as it is.
+pub(crate) fn is_name(name: &str) -> bool {
+    let letter = |byte: u8| byte.is_ascii_alphanumeric() || b"_.-".contains(&byte);
+    (1..=MAX_NAME_CHARS).contains(&name.len()) && name.bytes().all(letter)
+}
+
+fn is_version(version: &str) -> bool {
+    let letter = |byte: u8| byte.is_ascii_alphanumeric() || b".-+".contains(&byte);
+    (1..=MAX_NAME_CHARS).contains(&version.len()) && version.bytes().all(letter)
+}

@@ -1,0 +1,50 @@
+//! News about extensions.
+
+use alloc::string::String;
+
+/// News about an extension, in [`Event::Extension`](crate::Event::Extension).
+#[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
+pub enum ExtensionEvent {
+    /// The server attached an extension: it may send from now on.
+    Attached {
+        /// Its name.
+        name: String,
+        /// The version agreed on.
+        version: String,
+    },
+    /// An extension was detached: it sends nothing until it is attached again.
+    Detached {
+        /// Its name.
+        name: String,
+        /// Why, for a person.
+        reason: String,
+    },
+    /// The device offered an extension, and the server left it out. It is switched off for the product or the
+    /// device, or the server knows no such version.
+    NotAccepted {
+        /// Its name.
+        name: String,
+    },
+    /// The extensions channel was refused or lost, on a connection that stays; it will be joined again.
+    ChannelLost {
+        /// What happened, for a person.
+        reason: String,
+    },
+    /// An event of an extension of the application's own arrived.
+    Received {
+        /// The extension's name.
+        name: String,
+        /// The event's name, without the extension's.
+        event: String,
+        /// The payload as JSON text, however it came over the wire.
+        payload: String,
+    },
+    /// Something about an extension went wrong and was left out. Nothing else was disturbed.
+    Problem {
+        /// The extension's name.
+        name: String,
+        /// What, for a person.
+        problem: String,
+    },
+}

@@ -1,0 +1,365 @@
+//! The extensions channel (device-protocol §5.1, additions A3): what is offered, attached and detached, and the way
+//! of messages to and from each extension.
+
+mod negotiation;
+mod part;
+mod port;
+mod third_party;
+
+use alloc::borrow::Cow;
+use alloc::format;
+use alloc::string::String;
+use alloc::vec::Vec;
+
+use serde_json::{Map, Value, json};
+
+use super::{Context, EXTENSIONS, names, payload};
+use crate::command::CommandError;
+use crate::config::Config;
+use crate::event::Event;
+use crate::extension::{ExtensionCommand, ExtensionEvent, ExtensionStatus, is_name};
+use crate::ids::SocketId;
+use crate::limits::{MAX_UNKNOWN_EXTENSIONS, UNINVITED_WAIT};
+use crate::phoenix::{Class, Payload, Phoenix, Tag};
+use crate::time::Instant;
+use crate::timer::{Earliest, Timer};
+use negotiation::{Invitation, Names};
+use part::{Entry, Part};
+use port::Port;
+
+/// The server's word for an extension it doesn't want to hear of.
+const DETACH: &str = "detach";
+/// The tag of what is said about extensions the device doesn't know.
+const NOBODY: Tag = Tag::MAX;
+
+/// All extensions of a device.
+pub(crate) struct Extensions {
+    entries: Vec<Entry>,
+    /// The connection that the present offer belongs to.
+    socket: Option<SocketId>,
+    /// Whether the server asked for an offer on this connection.
+    invited: bool,
+    /// When to offer without being asked.
+    fallback: Option<Instant>,
+}
+
+impl Extensions {
+    pub(crate) fn new(config: &Config) -> Self {
+        Self { entries: part::all(config), socket: None, invited: false, fallback: None }
+    }
+
+    /// The device channel was joined.
+    pub(crate) fn device_joined(&mut self, cx: &Context<'_>) {
+        if cx.config.extensions.join_uninvited && !self.invited {
+            self.fallback = Some(cx.now + UNINVITED_WAIT);
+        }
+    }
+
+    /// The server asks what the device can do.
+    pub(crate) fn invited(&mut self, cx: &mut Context<'_>, payload: Payload<'_>) -> Result<(), String> {
+        let invitation = negotiation::read(payload)?;
+        self.offer(cx, &invitation);
+        Ok(())
+    }
+
+    /// Returns the parameters of the join: the version of each extension that is offered.
+    pub(crate) fn join_params(&self, config: &Config) -> Value {
+        let offered = self.entries.iter().filter_map(|entry| {
+            let version = entry.version(config, entry.offered?)?;
+            Some((String::from(entry.name(config)), Value::from(version)))
+        });
+        Value::Object(offered.collect::<Map<_, _>>())
+    }
+
+    /// The server took the offer, or a part of it.
+    pub(crate) fn joined(
+        &mut self,
+        cx: &mut Context<'_>,
+        response: Option<Payload<'_>>,
+    ) -> Result<(), String> {
+        let names = response.map(negotiation::accepted).transpose()?;
+        let Some(names) = names else {
+            return Err(String::from("the answer to the join of extensions is missing"));
+        };
+        for at in 0..self.entries.len() {
+            let Some(entry) = self.entries.get(at).filter(|entry| entry.offered.is_some()) else {
+                self.stop(cx, at, "it is not offered any more");
+                continue;
+            };
+            let name = entry.name(cx.config);
+            if !names.iter().any(|accepted| accepted == name) {
+                let name = String::from(name);
+                self.stop(cx, at, "the server left it out");
+                tell(cx, ExtensionEvent::NotAccepted { name });
+            }
+        }
+        let mut strangers = Strangers::default();
+        for name in &names {
+            match self.find(cx.config, name).filter(|at| self.is_offered(*at)) {
+                Some(at) => self.attach(cx, at),
+                None => strangers.refuse(cx, name),
+            }
+        }
+        strangers.result()
+    }
+
+    /// The channel was refused or lost; it is joined again with the same offer.
+    pub(crate) fn lost(cx: &mut Context<'_>, reason: String) {
+        // What waits was meant for the join that is gone.
+        cx.wire.discard_topic(EXTENSIONS);
+        tell(cx, ExtensionEvent::ChannelLost { reason });
+    }
+
+    /// An event arrived. Returns whether it is known, or what is wrong with it.
+    pub(crate) fn received(
+        &mut self,
+        cx: &mut Context<'_>,
+        event: &str,
+        payload: Payload<'_>,
+    ) -> Result<bool, String> {
+        match event {
+            names::ATTACH => self.attach_named(cx, &negotiation::named(payload)?)?,
+            names::DETACH => self.detach_named(cx, &negotiation::named(payload)?),
+            _ => {
+                // The rest may hold colons of its own.
+                let Some((name, event)) = event.split_once(':') else { return Ok(false) };
+                let Some(at) = self.find(cx.config, name) else { return Ok(false) };
+                let port = self.port(cx.wire, at);
+                // The server may not have heard yet that it is detached.
+                let Some(entry) = self.entries.get_mut(at).filter(|_| port.is_open()) else {
+                    return Ok(false);
+                };
+                return entry.part.received(cx, port, event, payload);
+            }
+        }
+        Ok(true)
+    }
+
+    /// The server answered a push with an error. Returns whether that push is known.
+    pub(crate) fn rejected(&mut self, cx: &mut Context<'_>, tag: Option<Tag>, reason: &str) -> bool {
+        let Some(at) = tag.map(usize::from).filter(|at| *at < self.entries.len()) else { return false };
+        if reason == DETACH {
+            self.stop(cx, at, "the server does not want to hear of it");
+        } else if let Some(entry) = self.entries.get(at) {
+            let name = String::from(entry.name(cx.config));
+            let problem = format!("the server answered with an error: {reason}");
+            tell(cx, ExtensionEvent::Problem { name, problem });
+        }
+        true
+    }
+
+    /// Takes an order.
+    pub(crate) fn command(
+        &mut self,
+        cx: &mut Context<'_>,
+        command: ExtensionCommand,
+    ) -> Result<(), CommandError> {
+        match command {
+            ExtensionCommand::Attach { name } => {
+                let at = self.find(cx.config, &name).ok_or(CommandError::UnknownExtension)?;
+                if !cx.wire.has_joined(EXTENSIONS) {
+                    return Err(CommandError::NotJoined);
+                }
+                if !self.port(cx.wire, at).is_open() {
+                    self.attach(cx, at);
+                }
+            }
+            ExtensionCommand::Detach { name } => {
+                let at = self.find(cx.config, &name).ok_or(CommandError::UnknownExtension)?;
+                if self.stop(cx, at, "the application wants it so") {
+                    self.announce(cx, at, names::DETACHED);
+                }
+            }
+            ExtensionCommand::Push { name, event, payload } => {
+                let at = self.find(cx.config, &name).ok_or(CommandError::UnknownExtension)?;
+                let port = self.port(cx.wire, at);
+                match self.entries.get(at) {
+                    Some(Entry { part: Part::ThirdParty(_), .. }) => {
+                        third_party::push(cx, port, &name, &event, &payload)?;
+                    }
+                    _ => return Err(CommandError::UnknownExtension),
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Lets time pass and sends what is due. `socket` is the connection that is up.
+    pub(crate) fn settle(&mut self, cx: &mut Context<'_>, socket: Option<SocketId>) {
+        if self.socket != socket {
+            // Every connection has its own offer, and none is made before the server asked.
+            self.socket = socket;
+            (self.invited, self.fallback) = (false, None);
+            cx.wire.unwant(EXTENSIONS);
+        }
+        if self.fallback.take_if(|at| *at <= cx.now).is_some() {
+            self.offer(cx, &Invitation::Lowest);
+        }
+    }
+
+    /// Adds the timers to a deadline.
+    pub(crate) fn deadlines(&self, deadline: &mut Earliest) {
+        if let Some(at) = self.fallback {
+            deadline.at(Timer::Extensions, at);
+        }
+    }
+
+    /// Returns what became of each extension.
+    pub(crate) fn status(&self, config: &Config) -> Vec<ExtensionStatus> {
+        let status = |entry: &Entry| ExtensionStatus {
+            name: String::from(entry.name(config)),
+            version: entry
+                .attached
+                .or(entry.offered)
+                .and_then(|which| entry.version(config, which))
+                .map(String::from),
+            attached: entry.attached.is_some(),
+        };
+        self.entries.iter().map(status).collect()
+    }
+
+    /// Chooses the versions and joins with them.
+    fn offer(&mut self, cx: &mut Context<'_>, invitation: &Invitation) {
+        (self.invited, self.fallback) = (true, None);
+        for entry in &mut self.entries {
+            entry.offered = invitation.choose(entry, cx.config);
+        }
+        cx.wire.discard_topic(EXTENSIONS);
+        cx.wire.want(cx.now, EXTENSIONS);
+    }
+
+    fn attach_named(&mut self, cx: &mut Context<'_>, names: &Names) -> Result<(), String> {
+        match names {
+            Names::All => {
+                for at in 0..self.entries.len() {
+                    if self.is_offered(at) {
+                        self.attach(cx, at);
+                    }
+                }
+            }
+            Names::These(names) => {
+                let mut strangers = Strangers::default();
+                for name in names {
+                    match self.find(cx.config, name) {
+                        Some(at) => self.attach(cx, at),
+                        None => strangers.refuse(cx, name),
+                    }
+                }
+                return strangers.result();
+            }
+        }
+        Ok(())
+    }
+
+    fn detach_named(&mut self, cx: &mut Context<'_>, names: &Names) {
+        for at in 0..self.entries.len() {
+            let Some(entry) = self.entries.get(at) else { continue };
+            let attached = entry.attached.is_some();
+            let meant = match names {
+                Names::All => attached,
+                Names::These(names) => names.iter().any(|name| name == entry.name(cx.config)),
+            };
+            if meant {
+                self.stop(cx, at, "the server wants it so");
+                // Also for one that was detached: the server seems not to know.
+                self.announce(cx, at, names::DETACHED);
+            }
+        }
+    }
+
+    /// Starts an extension, or goes on with it, and says so.
+    fn attach(&mut self, cx: &mut Context<'_>, at: usize) {
+        let Some(entry) = self.entries.get(at) else { return };
+        // By hand, and not negotiated: the oldest version, which every server knows.
+        let Some(version) = entry.offered.or_else(|| entry.lowest(cx.config)) else { return };
+        let running = entry.attached;
+        if running.is_some_and(|running| running != version) {
+            self.stop(cx, at, "another version of it was agreed on");
+        }
+        self.announce(cx, at, names::ATTACHED);
+        let Some(entry) = self.entries.get_mut(at) else { return };
+        entry.attached = Some(version);
+        if running != Some(version) {
+            let name = String::from(entry.name(cx.config));
+            let version = String::from(entry.version(cx.config, version).unwrap_or_default());
+            tell(cx, ExtensionEvent::Attached { name, version });
+        }
+    }
+
+    /// Stops an extension without a word to the server. Returns whether it was attached.
+    fn stop(&mut self, cx: &mut Context<'_>, at: usize, reason: &str) -> bool {
+        let Some(entry) = self.entries.get_mut(at) else { return false };
+        let attached = entry.attached.take().is_some();
+        if attached {
+            cx.wire.discard_tag(EXTENSIONS, tag(at));
+            let name = String::from(entry.name(cx.config));
+            tell(cx, ExtensionEvent::Detached { name, reason: String::from(reason) });
+        }
+        attached
+    }
+
+    /// Tells the server what became of an extension.
+    fn announce(&self, cx: &mut Context<'_>, at: usize, what: &str) {
+        if let Some(entry) = self.entries.get(at)
+            && cx.wire.has_joined(EXTENSIONS)
+        {
+            let event = Cow::Owned(format!("{}:{what}", entry.name(cx.config)));
+            cx.wire.push_to(EXTENSIONS, tag(at), event, payload::empty(), Class::Session);
+        }
+    }
+
+    fn port(&self, wire: &Phoenix, at: usize) -> Port {
+        let attached = self.entries.get(at).is_some_and(|entry| entry.attached.is_some());
+        Port::new(tag(at), attached && wire.has_joined(EXTENSIONS))
+    }
+
+    fn is_offered(&self, at: usize) -> bool {
+        self.entries.get(at).is_some_and(|entry| entry.offered.is_some())
+    }
+
+    fn find(&self, config: &Config, name: &str) -> Option<usize> {
+        self.entries.iter().position(|entry| entry.name(config) == name)
+    }
+}
+
+/// Tells the application.
+fn tell(cx: &mut Context<'_>, event: ExtensionEvent) {
+    cx.out.event_if_room(Event::Extension(event));
+}
+
+/// The extensions of one message that the device doesn't know.
+#[derive(Default)]
+struct Strangers {
+    answered: usize,
+    unusable: bool,
+}
+
+impl Strangers {
+    /// Answers for one.
+    fn refuse(&mut self, cx: &mut Context<'_>, name: &str) {
+        // The name goes into a message as it is.
+        if !is_name(name) || self.answered >= MAX_UNKNOWN_EXTENSIONS {
+            self.unusable = true;
+            return;
+        }
+        self.answered += 1;
+        let event = Cow::Owned(format!("{name}:{}", names::ERROR));
+        let reason = json!({"reason": "unknown_extension"});
+        cx.wire.push_to(EXTENSIONS, NOBODY, event, reason, Class::Session);
+    }
+
+    /// Returns what was wrong with those that got no answer.
+    fn result(self) -> Result<(), String> {
+        if self.unusable {
+            return Err(String::from(
+                "extensions with impossible names, or too many the device doesn't know",
+            ));
+        }
+        Ok(())
+    }
+}
+
+/// The tag of an extension's pushes: its place.
+fn tag(at: usize) -> Tag {
+    Tag::try_from(at).unwrap_or(NOBODY)
+}

@@ -1,0 +1,45 @@
+//! The machine's extensions, between the doors and what they lead to.
+
+use alloc::vec::Vec;
+
+use super::Link;
+use crate::extension::ExtensionStatus;
+use crate::hub::extensions::Extensions;
+use crate::hub::{Context, names};
+use crate::phoenix::Payload;
+
+impl Link {
+    /// Returns what became of each extension the configuration allows.
+    pub fn extensions(&self) -> Vec<ExtensionStatus> {
+        self.extensions.status(&self.config)
+    }
+
+    pub(super) fn extensions_with<T>(
+        &mut self,
+        work: impl FnOnce(&mut Extensions, &mut Context<'_>) -> T,
+    ) -> T {
+        let Self { now, wall, config, out, wire, ids, extensions, .. } = self;
+        work(extensions, &mut Context { now: *now, wall: *wall, config, out, wire, ids })
+    }
+
+    pub(super) fn settle_extensions(&mut self) {
+        let socket = self.connection.open_socket();
+        self.extensions_with(|extensions, cx| extensions.settle(cx, socket));
+    }
+
+    /// The extensions channel was joined.
+    pub(super) fn extensions_joined(&mut self, response: Option<Payload<'_>>) {
+        if let Err(reason) = self.extensions_with(|extensions, cx| extensions.joined(cx, response)) {
+            self.malformed(&reason);
+        }
+    }
+
+    /// An event of the extensions channel arrived.
+    pub(super) fn extension_event(&mut self, event: &str, payload: Payload<'_>) {
+        match self.extensions_with(|extensions, cx| extensions.received(cx, event, payload)) {
+            Ok(true) => {}
+            Ok(false) => self.unknown(names::EXTENSIONS, event),
+            Err(reason) => self.malformed(&reason),
+        }
+    }
+}

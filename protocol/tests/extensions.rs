@@ -1,0 +1,537 @@
+//! What the device offers, what the server attaches, and extensions of the application's own (§5.1, A3).
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, missing_docs)]
+
+mod common;
+
+use std::time::Duration;
+
+use common::*;
+use nerves_hub_link_protocol::limits::*;
+use nerves_hub_link_protocol::*;
+use serde_json::{Value, json};
+
+const SECOND: Duration = Duration::from_secs(1);
+
+fn third_party(name: &str, versions: &[&str]) -> ThirdPartyExtension {
+    ThirdPartyExtension { name: name.into(), versions: versions.iter().map(ToString::to_string).collect() }
+}
+
+/// A device with two extensions of its own, and no others.
+fn weather() -> Config {
+    let mut config = config();
+    config.extensions = none();
+    config.extensions.third_party =
+        vec![third_party("weather", &["0.2.0", "0.1.0", "0.0.1"]), third_party("tides", &["1.0.0"])];
+    config
+}
+
+fn none() -> ExtensionsConfig {
+    ExtensionsConfig::default()
+}
+
+fn push(event: &str, payload: &str) -> ExtensionCommand {
+    ExtensionCommand::Push { name: "weather".into(), event: event.into(), payload: payload.into() }
+}
+
+fn attached(name: &str, version: &str) -> ExtensionEvent {
+    ExtensionEvent::Attached { name: name.into(), version: version.into() }
+}
+
+fn names(messages: &[(String, Value)]) -> Vec<&str> {
+    messages.iter().map(|(event, _)| event.as_str()).collect()
+}
+
+fn both() -> [Config; 2] {
+    let mut binary = weather();
+    binary.serializer = Serializer::MsgPack;
+    [weather(), binary]
+}
+
+#[test]
+fn nothing_is_joined_without_an_invitation() {
+    let mut device = Device::joined(weather());
+    device.pass(20 * SECOND);
+    assert!(device.sent().iter().all(|message| message[2] != "extensions"));
+    assert!(device.link.extensions().iter().all(|it| !it.attached && it.version.is_none()));
+}
+
+#[test]
+fn the_best_common_version_of_each_extension_is_offered() {
+    for (payload, params) in [
+        (json!({"extensions": {"weather": ["0.2.0", "0.0.1"]}}), json!({"weather": "0.2.0"})),
+        // The order of ours counts, not the server's.
+        (json!({"extensions": {"weather": ["0.0.1", "0.1.0"]}}), json!({"weather": "0.1.0"})),
+        (json!({"extensions": {"weather": ["0.0.1"], "health": ["0.0.1"]}}), json!({"weather": "0.0.1"})),
+        (
+            json!({"extensions": {"weather": ["0.2.0"], "tides": ["1.0.0"]}}),
+            json!({"weather": "0.2.0", "tides": "1.0.0"}),
+        ),
+        // No version in common, or one that only looks alike.
+        (json!({"extensions": {"weather": ["0.3.0"], "tides": ["1.0"]}}), json!({})),
+        // A value that is no list only costs its own extension.
+        (json!({"extensions": {"weather": "0.2.0", "tides": ["1.0.0", 7]}}), json!({"tides": "1.0.0"})),
+        (json!({"extensions": {"weather": [2, null, {}]}}), json!({})),
+        // Naming nothing is an answer.
+        (json!({"extensions": {}}), json!({})),
+        (json!({"extensions": []}), json!({})),
+        (json!({"extensions": 3}), json!({})),
+        (json!({"extensions": "weather"}), json!({})),
+        // An older server lists nothing: the oldest of everything.
+        (json!({}), json!({"weather": "0.0.1", "tides": "1.0.0"})),
+        (json!({"else": 1}), json!({"weather": "0.0.1", "tides": "1.0.0"})),
+        (json!([]), json!({"weather": "0.0.1", "tides": "1.0.0"})),
+        (json!("get"), json!({"weather": "0.0.1", "tides": "1.0.0"})),
+    ] {
+        for config in both() {
+            let mut device = Device::joined(config);
+            assert_eq!(device.invite(payload.clone()), params, "{payload}");
+        }
+    }
+}
+
+#[test]
+fn what_the_server_takes_is_attached_and_announced() {
+    for config in both() {
+        let mut device = Device::joined(config);
+        device.invite(json!({"extensions": {"weather": ["0.2.0"], "tides": ["1.0.0"]}}));
+        let out = device.accept(json!(["tides", "weather"]));
+        let join = device.last_sent("phx_join")[0].clone();
+        let announced: Vec<Value> = sent(&out);
+        assert_eq!(announced[0], json!([join, "4", "extensions", "tides:attached", {}]));
+        assert_eq!(announced[1], json!([join, "5", "extensions", "weather:attached", {}]));
+        assert_eq!(extension_events(&out), [attached("tides", "1.0.0"), attached("weather", "0.2.0")]);
+        let status = device.link.extensions();
+        assert!(status.iter().all(|it| it.attached), "{status:?}");
+        assert_eq!((status[0].name.as_str(), status[0].version.as_deref()), ("weather", Some("0.2.0")));
+    }
+}
+
+#[test]
+fn what_the_server_leaves_out_is_told() {
+    let mut device = Device::joined(weather());
+    device.invite(json!({}));
+    let out = device.accept(json!(["tides"]));
+    assert_eq!(names(&extension_messages(&out)), ["tides:attached"]);
+    let left_out = ExtensionEvent::NotAccepted { name: "weather".into() };
+    assert_eq!(extension_events(&out), [left_out, attached("tides", "1.0.0")]);
+    assert_eq!(device.refusal(push("report", "{}")), CommandError::NotAttached);
+}
+
+#[test]
+fn an_extension_nobody_offered_is_answered_as_unknown() {
+    let mut device = Device::joined(weather());
+    device.invite(json!({"extensions": {"weather": ["0.2.0"]}}));
+    let out = device.accept(json!(["shiny", "tides", "weather"]));
+    let unknown = json!({"reason": "unknown_extension"});
+    assert_eq!(
+        extension_messages(&out),
+        [
+            ("shiny:error".to_owned(), unknown.clone()),
+            ("tides:error".to_owned(), unknown),
+            ("weather:attached".to_owned(), json!({}))
+        ]
+    );
+    // One refused later detaches nothing.
+    let error = device.last_sent("shiny:error")[1].clone();
+    let join = device.last_sent("phx_join")[0].clone();
+    let reply = json!({"status": "error", "response": "detach"});
+    device.server(&json!([join, error, "extensions", "phx_reply", reply]));
+    assert_eq!(device.link.status().counters.stale_messages, 1);
+    assert!(device.link.extensions()[0].attached);
+}
+
+#[test]
+fn an_answer_that_names_nothing_usable_is_told_and_ignored() {
+    for answer in [json!({}), json!("weather"), json!([1]), json!(["weather", null]), json!(null), json!(7)] {
+        for config in both() {
+            let mut device = Device::joined(config);
+            device.invite(json!({}));
+            let out = device.accept(answer.clone());
+            assert!(matches!(&events(&out)[..], [Event::Malformed { .. }]), "{answer}: {out:?}");
+            assert_eq!(device.link.status().connection, ConnectionState::Joined);
+            assert_eq!(device.refusal(push("report", "{}")), CommandError::NotAttached);
+            // The channel is joined, so an operator can still attach.
+            device.extension("attach", json!({"extensions": ["weather"]}));
+            device.command(push("report", "{}").into());
+        }
+    }
+}
+
+#[test]
+fn names_that_would_break_a_message_are_never_written_into_one() {
+    let mut device = Device::joined(weather());
+    device.invite(json!({}));
+    let bad = ["a\"b", "", "a\\", "a b", "ä", "a:b", "\n"];
+    let long = "x".repeat(MAX_NAME_CHARS + 1);
+    let mut all: Vec<&str> = bad.to_vec();
+    all.extend([long.as_str(), "weather"]);
+    let out = device.accept(json!(all));
+    assert_eq!(names(&extension_messages(&out)), ["weather:attached"]);
+    assert!(events(&out).iter().any(|event| matches!(event, Event::Malformed { .. })));
+    let out = device.extension("attach", json!({"extensions": all}));
+    assert_eq!(names(&extension_messages(&out)), ["weather:attached"]);
+}
+
+#[test]
+fn only_so_many_unknown_names_are_answered() {
+    for (count, complaints) in [(MAX_UNKNOWN_EXTENSIONS, 0), (MAX_UNKNOWN_EXTENSIONS + 1, 1)] {
+        let mut device = Device::joined(weather());
+        device.invite(json!({}));
+        let unknown: Vec<String> = (0..count).map(|number| format!("x{number}")).collect();
+        let out = device.accept(json!(unknown));
+        assert_eq!(extension_messages(&out).len(), MAX_UNKNOWN_EXTENSIONS);
+        assert_eq!(
+            events(&out).iter().filter(|it| matches!(it, Event::Malformed { .. })).count(),
+            complaints
+        );
+    }
+    for (count, attached) in [(MAX_EXTENSION_NAMES, true), (MAX_EXTENSION_NAMES + 1, false)] {
+        let mut device = Device::joined(weather());
+        device.invite(json!({}));
+        device.accept(json!(vec!["weather"; count]));
+        assert_eq!(device.link.extensions()[0].attached, attached);
+    }
+}
+
+#[test]
+fn operators_attach_and_detach_at_any_time() {
+    for config in both() {
+        let mut device = Device::attached(config, json!(["weather"]));
+        let out = device.extension("detach", json!({"extensions": ["weather"]}));
+        assert_eq!(extension_messages(&out), [("weather:detached".to_owned(), json!({}))]);
+        assert!(
+            matches!(&extension_events(&out)[..], [ExtensionEvent::Detached { name, .. }] if name == "weather")
+        );
+        assert_eq!(device.refusal(push("report", "{}")), CommandError::NotAttached);
+
+        let out = device.extension("attach", json!({"extensions": ["weather", 5, "tides"]}));
+        assert_eq!(names(&extension_messages(&out)), ["weather:attached", "tides:attached"]);
+        assert_eq!(extension_events(&out), [attached("weather", "0.0.1"), attached("tides", "1.0.0")]);
+
+        // A single name, and all of them.
+        let out = device.extension("detach", json!({"extensions": "tides"}));
+        assert_eq!(names(&extension_messages(&out)), ["tides:detached"]);
+        let out = device.extension("detach", json!({"extensions": "all"}));
+        assert_eq!(names(&extension_messages(&out)), ["weather:detached"]);
+        let out = device.extension("attach", json!({"extensions": "all"}));
+        assert_eq!(names(&extension_messages(&out)), ["weather:attached", "tides:attached"]);
+        // Attaching again only says so.
+        let out = device.extension("attach", json!({"extensions": "weather"}));
+        assert_eq!(
+            (names(&extension_messages(&out)), extension_events(&out)),
+            (vec!["weather:attached"], vec![])
+        );
+        // One that is not known is answered, and costs the others nothing.
+        let out = device.extension("attach", json!({"extensions": ["shiny", "tides"]}));
+        assert_eq!(names(&extension_messages(&out)), ["shiny:error", "tides:attached"]);
+        assert_eq!(extension_messages(&device.extension("detach", json!({"extensions": ["shiny"]}))), []);
+    }
+}
+
+#[test]
+fn attach_and_detach_without_names_are_warned_of() {
+    let mut device = Device::attached(weather(), json!(["weather"]));
+    for event in ["attach", "detach"] {
+        for payload in
+            [json!({}), json!({"extensions": {}}), json!({"extensions": 1}), json!([]), json!(null)]
+        {
+            let out = device.extension(event, payload);
+            assert!(matches!(&events(&out)[..], [Event::Malformed { .. }]), "{out:?}");
+            assert_eq!(sent(&out), [] as [Value; 0]);
+        }
+    }
+    assert!(device.link.extensions()[0].attached);
+}
+
+#[test]
+fn the_application_attaches_and_detaches_by_hand() {
+    let mut device = Device::joined(weather());
+    let attach = |name: &str| ExtensionCommand::Attach { name: name.into() };
+    let detach = |name: &str| ExtensionCommand::Detach { name: name.into() };
+    assert_eq!(device.refusal(attach("weather")), CommandError::NotJoined);
+    assert_eq!(device.refusal(attach("shiny")), CommandError::UnknownExtension);
+    assert_eq!(device.refusal(detach("shiny")), CommandError::UnknownExtension);
+    device.invite(json!({"extensions": {"tides": ["1.0.0"]}}));
+    device.accept(json!(["tides"]));
+    // Not negotiated: the oldest version.
+    let out = device.command(attach("weather").into());
+    assert_eq!(extension_events(&out), [attached("weather", "0.0.1")]);
+    assert_eq!(device.command(attach("weather").into()), []);
+    let out = device.command(detach("tides").into());
+    assert_eq!(names(&extension_messages(&out)), ["tides:detached"]);
+    assert_eq!(device.command(detach("tides").into()), []);
+}
+
+#[test]
+fn an_error_that_says_detach_detaches_whose_push_it_answers() {
+    for config in both() {
+        let mut device = Device::attached(config, json!(["tides", "weather"]));
+        device.command(push("report", r#"{"rain":true}"#).into());
+        let report = device.last_sent("weather:report");
+        let error = json!({"status": "error", "response": "detach"});
+        let out = device.server(&json!([report[0], report[1], "extensions", "phx_reply", error]));
+        assert!(
+            matches!(&extension_events(&out)[..], [ExtensionEvent::Detached { name, .. }] if name == "weather")
+        );
+        // The server knows.
+        assert_eq!(sent(&out), [] as [Value; 0]);
+        assert_eq!(device.refusal(push("report", "{}")), CommandError::NotAttached);
+        assert!(device.link.extensions()[1].attached);
+
+        // Any other error is only told.
+        let announced = device.last_sent("tides:attached");
+        let error = json!({"status": "error", "response": {"reason": "no"}});
+        let out = device.server(&json!([announced[0], announced[1], "extensions", "phx_reply", error]));
+        assert!(
+            matches!(&extension_events(&out)[..], [ExtensionEvent::Problem { name, problem }] if name == "tides" && problem.ends_with("no"))
+        );
+        assert!(device.link.extensions()[1].attached);
+    }
+}
+
+#[test]
+fn events_pass_through_as_json_text() {
+    for config in both() {
+        let mut device = Device::attached(config, json!(["weather"]));
+        let payload = json!({"at": ["ä\"", null, 1.5, -3], "deep": {"b": true}});
+        let out = device.extension("weather:ask:now", payload.clone());
+        let [ExtensionEvent::Received { name, event, payload: text }] = &extension_events(&out)[..] else {
+            panic!("{out:?}")
+        };
+        assert_eq!((name.as_str(), event.as_str()), ("weather", "ask:now"));
+        assert_eq!(serde_json::from_str::<Value>(text).unwrap(), payload);
+        let out = device.command(push("report:now", r#"{"rain": [1, 2.5, "ä"]}"#).into());
+        assert_eq!(
+            extension_messages(&out),
+            [("weather:report:now".to_owned(), json!({"rain": [1, 2.5, "ä"]}))]
+        );
+    }
+}
+
+#[test]
+fn events_for_nobody_are_unknown() {
+    let mut device = Device::attached(weather(), json!(["weather"]));
+    for event in ["shiny:ask", "tides:ask", "weather", "", ":", "attached"] {
+        let out = device.extension(event, json!({}));
+        assert!(
+            matches!(&events(&out)[..], [Event::Unknown { topic, .. }] if topic == "extensions"),
+            "{out:?}"
+        );
+    }
+    assert_eq!(device.link.status().counters.unknown_events, 6);
+}
+
+#[test]
+fn payloads_of_own_extensions_are_bounded_both_ways() {
+    let text = |length: usize| format!(r#"{{"t":"{}"}}"#, "x".repeat(length - 8));
+    let mut device = Device::attached(weather(), json!(["weather"]));
+    device.command(push("report", &text(MAX_EXTENSION_PAYLOAD_BYTES)).into());
+    let longer = text(MAX_EXTENSION_PAYLOAD_BYTES + 1);
+    assert!(matches!(device.refusal(push("report", &longer)), CommandError::Unusable(_)));
+    for (length, fits) in [(MAX_EXTENSION_PAYLOAD_BYTES, true), (MAX_EXTENSION_PAYLOAD_BYTES + 1, false)] {
+        let payload: Value = serde_json::from_str(&text(length)).unwrap();
+        let out = device.extension("weather:ask", payload);
+        assert_eq!(matches!(&events(&out)[..], [Event::Extension(_)]), fits);
+        assert_eq!(matches!(&events(&out)[..], [Event::Malformed { .. }]), !fits);
+    }
+    for (length, fits) in [(MAX_NAME_CHARS, true), (MAX_NAME_CHARS + 1, false)] {
+        let out = device.extension(&format!("weather:{}", "ä".repeat(length)), json!({}));
+        assert_eq!(matches!(&events(&out)[..], [Event::Extension(_)]), fits);
+        let own = push(&"e".repeat(length), "{}");
+        assert_eq!(device.link.command(device.now, own.into()).is_ok(), fits);
+        device.drain();
+    }
+}
+
+#[test]
+fn pushes_that_can_not_be_sent_are_refused() {
+    let mut device = Device::attached(weather(), json!(["weather"]));
+    for (event, payload) in [
+        ("", "{}"),
+        ("a\"b", "{}"),
+        ("ä", "{}"),
+        ("attached", "{}"),
+        ("detached", "{}"),
+        ("error", "{}"),
+        ("report", ""),
+        ("report", "[]"),
+        ("report", "{"),
+        ("report", "{} {}"),
+    ] {
+        let refusal = device.refusal(push(event, payload));
+        assert!(matches!(refusal, CommandError::Unusable(_)) && !refusal.is_retryable(), "{event} {payload}");
+    }
+    let deep = format!(r#"{{"a":{}{}}}"#, "[".repeat(1000), "]".repeat(1000));
+    assert!(matches!(device.refusal(push("report", &deep)), CommandError::Unusable(_)));
+    let other = ExtensionCommand::Push { name: "shiny".into(), event: "x".into(), payload: "{}".into() };
+    assert_eq!(device.refusal(other), CommandError::UnknownExtension);
+}
+
+#[test]
+fn pushes_past_the_limit_are_refused_while_the_network_is_slow() {
+    let mut device = Device::attached(weather(), json!(["weather"]));
+    device.sends = false;
+    let credit = usize::try_from(SEND_CREDIT).unwrap();
+    for _ in 0..credit + MAX_EXTENSION_PUSHES {
+        device.command(push("report", "{}").into());
+    }
+    let refusal = device.refusal(push("report", "{}"));
+    assert!(refusal == CommandError::Busy && refusal.is_retryable());
+    // What waits is dropped with the extension, and only the last word is said.
+    device.extension("detach", json!({"extensions": "all"}));
+    device.sends = true;
+    let socket = device.socket();
+    let out = device.input(Input::SocketSent { socket, frames: SEND_CREDIT });
+    assert_eq!(names(&extension_messages(&out)), ["weather:detached"]);
+}
+
+#[test]
+fn every_connection_has_its_own_offer() {
+    let mut device = Device::joined(weather());
+    device.invite(json!({"extensions": {"weather": ["0.2.0"], "tides": ["1.0.0"]}}));
+    device.accept(json!(["weather", "tides"]));
+    device.down(None);
+    // They go on, but nothing can be sent.
+    assert!(device.link.extensions()[0].attached);
+    assert_eq!(device.refusal(push("report", "{}")), CommandError::NotAttached);
+    device.out.clear();
+    device.come_back_after(1);
+    device.pass(10 * SECOND);
+    assert!(device.sent().iter().all(|message| message[2] != "extensions"), "joined without invitation");
+
+    // Another version now: the old one stops first.
+    assert_eq!(
+        device.invite(json!({"extensions": {"weather": ["0.1.0"], "tides": ["1.0.0"]}}))["weather"],
+        "0.1.0"
+    );
+    let out = device.accept(json!(["weather", "tides"]));
+    assert_eq!(names(&extension_messages(&out)), ["weather:attached", "tides:attached"]);
+    let news = extension_events(&out);
+    // The one that stayed the same is announced to the server and no news.
+    assert!(
+        matches!(&news[..], [ExtensionEvent::Detached { .. }, ExtensionEvent::Attached { version, .. }] if version == "0.1.0"),
+        "{news:?}"
+    );
+
+    // Left out this time: it stops without a word to the server.
+    device.down(None);
+    device.come_back_after(2);
+    device.invite(json!({"extensions": {"tides": ["1.0.0"]}}));
+    let out = device.accept(json!(["tides"]));
+    assert_eq!(names(&extension_messages(&out)), ["tides:attached"]);
+    assert!(
+        matches!(&extension_events(&out)[..], [ExtensionEvent::Detached { name, .. }] if name == "weather")
+    );
+}
+
+#[test]
+fn a_second_invitation_on_a_connection_joins_anew() {
+    let mut device = Device::attached(weather(), json!(["weather"]));
+    let first = device.last_sent("phx_join")[0].clone();
+    let out = device.broadcast("extensions:get", json!({"extensions": {"weather": ["0.2.0"]}}));
+    let messages = sent(&out);
+    assert_eq!(messages[0][3], "phx_leave");
+    assert_eq!(messages[0][0], first);
+    assert_eq!((&messages[1][3], &messages[1][4]), (&json!("phx_join"), &json!({"weather": "0.2.0"})));
+    assert_eq!(device.refusal(push("report", "{}")), CommandError::NotAttached);
+    let out = device.accept(json!(["weather"]));
+    assert_eq!(names(&extension_messages(&out)), ["weather:attached"]);
+    device.command(push("report", "{}").into());
+}
+
+#[test]
+fn a_lost_channel_is_joined_again_with_the_same_offer() {
+    let mut device = Device::joined(weather());
+    let offered = device.invite(json!({"extensions": {"weather": ["0.1.0"]}}));
+    device.accept(json!(["weather"]));
+    for (event, payload) in [("phx_error", json!({"reason": "channel_crash"})), ("phx_close", json!({}))] {
+        let join = device.last_sent("phx_join")[0].clone();
+        let out = device.server(&json!([join, join, "extensions", event, payload]));
+        assert!(matches!(&extension_events(&out)[..], [ExtensionEvent::ChannelLost { .. }]), "{out:?}");
+        assert_eq!(device.link.status().connection, ConnectionState::Joined);
+        assert_eq!(device.refusal(push("report", "{}")), CommandError::NotAttached);
+        let out = device.pass(5 * SECOND);
+        assert_eq!(extension_messages(&out), [("phx_join".to_owned(), offered.clone())]);
+        let out = device.accept(json!(["weather"]));
+        assert_eq!(
+            (names(&extension_messages(&out)), extension_events(&out)),
+            (vec!["weather:attached"], vec![])
+        );
+        device.command(push("report", "{}").into());
+    }
+}
+
+#[test]
+fn a_refused_join_is_tried_again() {
+    let mut device = Device::joined(weather());
+    device.invite(json!({}));
+    let join = device.last_sent("phx_join");
+    let reply = json!({"status": "error", "response": {"reason": "join crashed"}});
+    let out = device.server(&json!([join[0], join[1], "extensions", "phx_reply", reply]));
+    assert!(
+        matches!(&extension_events(&out)[..], [ExtensionEvent::ChannelLost { reason }] if reason.ends_with("join crashed"))
+    );
+    assert_eq!(names(&extension_messages(&device.pass(5 * SECOND))), ["phx_join"]);
+}
+
+#[test]
+fn an_unanswered_join_is_left_and_tried_again() {
+    let mut device = Device::joined(weather());
+    device.invite(json!({}));
+    let out = device.pass(15 * SECOND);
+    assert_eq!(names(&extension_messages(&out)), ["phx_leave", "phx_join"]);
+}
+
+#[test]
+fn an_uninvited_join_is_an_option() {
+    let mut config = weather();
+    config.extensions.join_uninvited = true;
+    let mut device = Device::joined(config.clone());
+    assert_eq!(extension_messages(&device.pass(Duration::from_millis(4999))), []);
+    assert_eq!(device.link.deadline().unwrap().why, Timer::Extensions);
+    let out = device.pass(Duration::from_millis(1));
+    assert_eq!(
+        extension_messages(&out),
+        [("phx_join".to_owned(), json!({"weather": "0.0.1", "tides": "1.0.0"}))]
+    );
+    // An invitation in time makes it needless, a lost connection pointless.
+    let mut device = Device::joined(config.clone());
+    device.invite(json!({"extensions": {}}));
+    device.accept(json!([]));
+    assert_eq!(extension_messages(&device.pass(10 * SECOND)), []);
+    let mut device = Device::joined(config);
+    device.down(None);
+    assert_eq!(extension_messages(&device.pass(10 * SECOND)), []);
+}
+
+#[test]
+fn impossible_extensions_are_refused_with_their_name() {
+    let link = |extensions: Vec<ThirdPartyExtension>| {
+        let mut config = config();
+        config.extensions.third_party = extensions;
+        Link::new(config, 0, Now::default()).err()
+    };
+    let many = |count: usize| (0..count).map(|number| third_party(&format!("x{number}"), &["1"])).collect();
+    assert_eq!(link(many(MAX_THIRD_PARTY_EXTENSIONS)), None);
+    assert!(link(many(MAX_THIRD_PARTY_EXTENSIONS + 1)).is_some());
+    assert_eq!(link(vec![third_party(&"x".repeat(MAX_NAME_CHARS), &["1"; MAX_EXTENSION_VERSIONS])]), None);
+    let long = "x".repeat(MAX_NAME_CHARS + 1);
+    for bad in [
+        third_party("", &["1"]),
+        third_party("a:b", &["1"]),
+        third_party("a\"b", &["1"]),
+        third_party("ä", &["1"]),
+        third_party("health", &["1"]),
+        third_party("components", &["1"]),
+        third_party(&long, &["1"]),
+        third_party("weather", &[]),
+        third_party("weather", &[""]),
+        third_party("weather", &["1 "]),
+        third_party("weather", &["1"; MAX_EXTENSION_VERSIONS + 1]),
+    ] {
+        let error = link(vec![bad.clone()]);
+        assert!(matches!(&error, Some(ConfigError::Extension { .. })), "{bad:?}: {error:?}");
+    }
+    let twice = vec![third_party("weather", &["1"]), third_party("weather", &["2"])];
+    assert!(link(twice).unwrap().to_string().contains("weather"));
+}
