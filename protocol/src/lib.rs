@@ -99,6 +99,9 @@
 extern crate alloc;
 
 mod alarm;
+#[cfg(feature = "bench")]
+#[doc(hidden)]
+pub mod bench;
 pub mod client;
 mod command;
 mod config;
