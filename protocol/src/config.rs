@@ -17,6 +17,7 @@ use crate::limits::{
 };
 use crate::secret::Secret;
 use crate::text::cut;
+use crate::update_strategy::UpdateStrategy;
 
 /// The settings of a [`Link`](crate::Link). Build with [`Config::new`], then change fields.
 #[derive(Clone, Debug, PartialEq)]
@@ -84,6 +85,8 @@ pub struct Config {
     pub extensions: ExtensionsConfig,
     /// The rules of downloads.
     pub download: DownloadConfig,
+    /// How firmware gets from the server to the applier. Default streaming.
+    pub strategy: UpdateStrategy,
 }
 
 /// How messages are written.
@@ -214,6 +217,7 @@ impl Config {
             scripts: false,
             extensions: ExtensionsConfig::default(),
             download: DownloadConfig::default(),
+            strategy: UpdateStrategy::default(),
         }
     }
 
@@ -246,6 +250,9 @@ impl Config {
         self.backoff.validate()?;
         Backoff::validate_list(&self.reconnect_after)?;
         self.extensions.validate()?;
+        if let UpdateStrategy::Parts(parts) = &self.strategy {
+            parts.validate()?;
+        }
         let times = [
             ("join_timeout", self.join_timeout),
             ("connect_timeout", self.connect_timeout),

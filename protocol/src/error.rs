@@ -51,6 +51,9 @@ pub enum ConfigError {
         /// What is wrong with it.
         why: &'static str,
     },
+    /// The rules of parts.
+    #[error("parts take 1 KiB to 1 GiB each, 1 to 8 requests at a time and at least 1 attempt")]
+    Parts,
     /// A time that must not be zero.
     #[error("{0} must not be zero")]
     Zero(&'static str),

@@ -1,6 +1,7 @@
 //! What the application is told.
 
 use alloc::string::String;
+use alloc::vec::Vec;
 use core::time::Duration;
 
 use crate::alarm::Alarm;
@@ -103,6 +104,13 @@ pub enum Event {
         received: u64,
         /// How long until the next attempt.
         retry_in: Duration,
+    },
+    /// The server's checksums of parts can't be used, so the file is kept as one part.
+    PartsUnavailable {
+        /// The offer.
+        offer: OfferId,
+        /// Why, for a person.
+        reason: String,
     },
     /// The update got further. At most two a second per stage.
     UpdateProgress {
@@ -222,6 +230,8 @@ pub struct UpdateInfo {
     pub size: Option<u64>,
     /// SHA-256 of the file to download, lower-case hex, if the server said.
     pub checksum: Option<String>,
+    /// SHA-256 of each 1 MiB of that file, in order. Empty if the server didn't say, or nothing that makes sense.
+    pub part_checksums: Vec<[u8; 32]>,
     /// The deployment that offers it; `None` for a push by hand.
     pub deployment_id: Option<i64>,
     /// Whether the device asked for it. Ignoring it would then count against the device for a day.

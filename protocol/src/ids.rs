@@ -23,8 +23,12 @@ id!(
     ProbeId
 );
 id!(
-    /// One HTTP request for firmware.
+    /// One stream of a file's bytes: an HTTP request, or a reading of a store.
     FetchId
+);
+id!(
+    /// One use of a folder in which a download is kept.
+    StoreId
 );
 id!(
     /// One update the server offered.

@@ -1,6 +1,6 @@
 //! What happened: the facts an adapter tells the machine.
 
-use crate::ids::{FetchId, OfferId, ProbeId, SocketId};
+use crate::ids::{FetchId, OfferId, ProbeId, SocketId, StoreId};
 
 /// A header of an HTTP response: name in any case, value as text.
 pub type HeaderRef<'a> = (&'a str, &'a str);
@@ -94,6 +94,27 @@ pub enum Input<'a> {
         fetch: FetchId,
         /// What happened, for a person. Must hold no URL.
         reason: &'a str,
+    },
+    /// A store is open, and there is space for what is missing.
+    StoreOpened {
+        /// The number from [`Output::OpenStore`](crate::Output::OpenStore).
+        store: StoreId,
+        /// The parts it holds, in any order: index and length in bytes.
+        parts: &'a [(u32, u64)],
+    },
+    /// A store can't be opened, read, written or brought onto the disk.
+    StoreFailed {
+        /// The store.
+        store: StoreId,
+        /// What failed, on what and why, for a person.
+        reason: &'a str,
+    },
+    /// A part is on the disk for good.
+    PartCommitted {
+        /// The store.
+        store: StoreId,
+        /// The part.
+        part: u32,
     },
     /// The applier got this far.
     ApplyProgress {

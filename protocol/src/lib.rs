@@ -82,6 +82,9 @@
 //!         Output::HangUp { .. } | Output::Abort { .. } | Output::CancelApply { .. } => {}
 //!         // Only with `Serializer::MsgPack`.
 //!         Output::SendBinary { .. } => {}
+//!         // Only with strategies that keep firmware before it is applied.
+//!         Output::OpenStore(_) | Output::ReadStore(_) => {}
+//!         Output::CommitPart { .. } | Output::DropPart { .. } | Output::CloseStore { .. } => {}
 //!     }
 //! }
 //! assert_eq!(disk, b"hello");
@@ -99,9 +102,6 @@
 extern crate alloc;
 
 mod alarm;
-#[cfg(feature = "bench")]
-#[doc(hidden)]
-pub mod bench;
 pub mod client;
 mod command;
 mod config;
@@ -126,6 +126,7 @@ mod text;
 mod time;
 mod timer;
 mod update_mode;
+mod update_strategy;
 
 pub use alarm::{Alarm, RaisedAlarm};
 pub use client::Client;
@@ -138,13 +139,14 @@ pub use extension::{
     ExtensionCommand, ExtensionEvent, ExtensionStatus, ExtensionsConfig, ThirdPartyExtension,
 };
 pub use http::url::UrlError;
-pub use ids::{FetchId, OfferId, ProbeId, ScriptId, SocketId};
+pub use ids::{FetchId, OfferId, ProbeId, ScriptId, SocketId, StoreId};
 pub use input::{HeaderRef, Input};
 pub use link::Link;
-pub use output::{Dial, Fetch, Output, Probe, StartApply};
+pub use output::{Dial, Fetch, OpenStore, Output, Probe, ReadStore, Sink, StartApply, StoreKind};
 pub use refusal::Refusal;
 pub use secret::Secret;
 pub use status::{ConnectionState, Counters, Status, UpdateState};
 pub use time::{Instant, Now, UnixTime};
 pub use timer::{Deadline, Timer};
 pub use update_mode::{RejectReason, Request, RequestFailure, UpdateMode};
+pub use update_strategy::{PartsConfig, UpdateStrategy};

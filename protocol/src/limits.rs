@@ -178,3 +178,32 @@ pub const MIN_SPEED_BUDGET: Duration = Duration::from_secs(300);
 
 /// How long a timer that would add orders waits when nobody polls.
 pub const UNDRAINED_PAUSE: Duration = Duration::from_secs(1);
+
+/// Smallest part of a verified download, in bytes. Each costs a file and a checksum; below this the bookkeeping
+/// outweighs the bytes.
+pub const MIN_PART_SIZE: u32 = 1024;
+
+/// Largest part of a verified download, in bytes. A part that fails costs as much again.
+pub const MAX_PART_SIZE: u32 = 1024 * 1024 * 1024;
+
+/// Most parts of a download. Servers cut the largest file accepted by default, 4 GiB, into 4096. With more
+/// checksums the file is taken as one part.
+pub const MAX_PARTS: usize = 8192;
+
+/// Most requests at a time. Each has a connection with its buffers; storage rarely gives more speed to more of them.
+pub const MAX_CONCURRENT_PARTS: u32 = 8;
+
+/// How often a file without checksums of its parts may be received that doesn't match its checksum: once after what
+/// was left of an earlier attempt, which may have suffered from a power loss, and once afresh.
+pub const WHOLE_FILE_ATTEMPTS: u32 = 2;
+
+/// Parts on their way onto the disk at a time, per store; others wait. Small parts on a slow disk would else fill the
+/// queue of orders.
+pub const MAX_COMMITS: u32 = 8;
+
+/// Longest name of a store's folder, in bytes. File systems take 255.
+pub const MAX_STORE_KEY: usize = 128;
+
+/// Longest time a store may take to open, to read the next bytes or to bring a part onto the disk. Slow flash needs
+/// seconds.
+pub const STORE_STALL: Duration = Duration::from_secs(5 * 60);

@@ -134,6 +134,18 @@ impl Link {
                 let (mut cx, _, updates) = self.parts();
                 updates.broke(&mut cx, fetch, reason)
             }
+            Input::StoreOpened { store, parts } => {
+                let (mut cx, _, updates) = self.parts();
+                updates.store_opened(&mut cx, store, parts)
+            }
+            Input::StoreFailed { store, reason } => {
+                let (mut cx, _, updates) = self.parts();
+                updates.store_failed(&mut cx, store, reason)
+            }
+            Input::PartCommitted { store, part: _ } => {
+                let (mut cx, _, updates) = self.parts();
+                updates.part_committed(&mut cx, store)
+            }
             Input::ApplyProgress { offer, percent } => {
                 let (mut cx, _, updates) = self.parts();
                 updates.applying(&mut cx, offer, percent)

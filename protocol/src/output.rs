@@ -5,7 +5,7 @@ use alloc::vec::Vec;
 use core::time::Duration;
 
 use crate::event::Event;
-use crate::ids::{FetchId, OfferId, ProbeId, SocketId};
+use crate::ids::{FetchId, OfferId, ProbeId, SocketId, StoreId};
 use crate::secret::Secret;
 
 /// An order or an event. Exhaustive on purpose: a loop that ignores a new order must not compile.
@@ -46,7 +46,37 @@ pub enum Output {
     },
     /// Request firmware over HTTP.
     Fetch(Fetch),
-    /// Drop a fetch. No input is owed afterwards.
+    /// Open the folder in which a download is kept; answer with
+    /// [`Input::StoreOpened`](crate::Input::StoreOpened) or [`Input::StoreFailed`](crate::Input::StoreFailed).
+    /// Orders about a store and bytes for it are carried out in the order in which they came.
+    OpenStore(OpenStore),
+    /// Read from a store, and show the bytes to [`Link::body`](crate::Link::body) like those of a fetch. End
+    /// with [`Input::FetchEnd`](crate::Input::FetchEnd) or [`Input::FetchFailed`](crate::Input::FetchFailed).
+    ReadStore(ReadStore),
+    /// A part of a store is complete and verified: bring it onto the disk so that a power loss can't take it, then
+    /// report [`Input::PartCommitted`](crate::Input::PartCommitted), or
+    /// [`Input::StoreFailed`](crate::Input::StoreFailed).
+    CommitPart {
+        /// The store.
+        store: StoreId,
+        /// The part, from 0.
+        part: u32,
+    },
+    /// Delete a part of a store: its bytes are wrong.
+    DropPart {
+        /// The store.
+        store: StoreId,
+        /// The part, from 0.
+        part: u32,
+    },
+    /// Stop using a store. No input is owed afterwards.
+    CloseStore {
+        /// The store.
+        store: StoreId,
+        /// Delete what it holds. Otherwise it stays, to be resumed.
+        clear: bool,
+    },
+    /// Drop a fetch, or the reading of a store. No input is owed afterwards.
     Abort {
         /// The fetch to drop.
         fetch: FetchId,
@@ -103,14 +133,67 @@ pub struct Dial {
 pub struct Fetch {
     /// The number of this request.
     pub fetch: FetchId,
-    /// The offer it belongs to.
-    pub offer: OfferId,
+    /// Where its bytes go.
+    pub into: Sink,
     /// `http://` or `https://`. Secret: its query may hold a signature.
     pub url: Secret,
     /// Headers to send, `Range` among them where needed.
     pub headers: Vec<(String, String)>,
     /// How long connecting and TLS may take together.
     pub timeout: Duration,
+}
+
+/// Where the bytes of a fetch go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Sink {
+    /// To the applier of an offer, as they come.
+    Applier(OfferId),
+    /// Into a store.
+    Store(StoreId),
+}
+
+/// A folder to open in which a download is kept, so that it can be resumed after a restart.
+#[derive(Clone, Debug, PartialEq)]
+pub struct OpenStore {
+    /// The number of this use.
+    pub store: StoreId,
+    /// What is kept in it. What other stores of the same kind hold is to be deleted.
+    pub kind: StoreKind,
+    /// The folder's name: 1 to [`MAX_STORE_KEY`](crate::limits::MAX_STORE_KEY) letters, digits, `_` and `-`.
+    pub key: String,
+    /// One line that says what the folder holds. If it holds something that another line tells of, that is to be
+    /// deleted.
+    pub manifest: String,
+    /// The size of the whole file, if known: opening fails when there is no space for what is missing of it.
+    pub size: Option<u64>,
+    /// Bytes of a part: the byte at an offset of the file belongs to part `offset / part_size`. `u64::MAX` when the
+    /// file is one part. A byte written at the start of a part replaces all that the part held.
+    pub part_size: u64,
+    /// How many parts there are; others are to be deleted.
+    pub parts: u32,
+}
+
+/// What a store holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum StoreKind {
+    /// Firmware.
+    Firmware,
+}
+
+/// Bytes of a store to read.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ReadStore {
+    /// The number of this reading.
+    pub fetch: FetchId,
+    /// The store.
+    pub store: StoreId,
+    /// The offset in the file of the first byte.
+    pub from: u64,
+    /// One past the last byte.
+    pub to: u64,
+    /// The offer whose applier gets what [`Link::body`](crate::Link::body) says to keep; with `None` it keeps
+    /// nothing and only looks.
+    pub into: Option<OfferId>,
 }
 
 /// An applier to open.

@@ -3,12 +3,9 @@
 use alloc::collections::VecDeque;
 
 use crate::event::Event;
-use crate::ids::{FetchId, OfferId, ProbeId, ScriptId, SocketId};
+use crate::ids::{FetchId, OfferId, ProbeId, ScriptId, SocketId, StoreId};
 use crate::limits::MAX_OUTPUTS;
 use crate::output::Output;
-
-/// Room for orders and events that an idle machine keeps. A heartbeat needs one.
-const IDLE_OUTPUTS: usize = 4;
 
 /// Orders and events in the order they arose.
 #[derive(Default)]
@@ -33,12 +30,7 @@ impl Outputs {
     }
 
     pub(crate) fn pop(&mut self) -> Option<Output> {
-        let next = self.queue.pop_front();
-        if next.is_none() && self.queue.capacity() > IDLE_OUTPUTS {
-            // A burst is over; an idle machine gives its memory back.
-            self.queue.shrink_to(0);
-        }
-        next
+        self.queue.pop_front()
     }
 
     /// Returns whether new activity may start. See [`MAX_OUTPUTS`].
@@ -68,6 +60,10 @@ impl Ids {
 
     pub(crate) const fn offer(&mut self) -> OfferId {
         OfferId(self.next())
+    }
+
+    pub(crate) const fn store(&mut self) -> StoreId {
+        StoreId(self.next())
     }
 
     pub(crate) const fn script(&mut self) -> ScriptId {

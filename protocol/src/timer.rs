@@ -50,6 +50,8 @@ pub enum Timer {
     DownloadSpeed,
     /// Giving up a download that takes too long altogether.
     DownloadDuration,
+    /// Giving up a store that doesn't answer.
+    Store,
     /// Giving up an applier that neither takes bytes nor reports progress.
     Apply,
     /// Rebooting although the last messages didn't reach the wire.

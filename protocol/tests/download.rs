@@ -65,7 +65,7 @@ fn a_cut_download_resumes_where_it_stopped() {
     assert_eq!(header(&fetch.headers, "if-range"), Some("\"30CFA03\""));
     assert_eq!(header(&fetch.headers, "x-retry-number"), Some("1"));
     let out = device.head(206, &[("Content-Range", "bytes 400-999/1000"), ("Content-Length", "600"), TAG]);
-    let offer = fetch.offer;
+    let offer = offer_of(&fetch);
     assert_eq!(events(&out), [Event::DownloadStarted { offer, offset: 400, total: Some(1000) }]);
     let started = device.statuses().iter().filter(|status| status["status"] == "started").count();
     assert_eq!(started, 1, "once per update");
@@ -297,7 +297,7 @@ fn a_checksum_is_checked_before_the_applier_may_finish() {
     );
 
     let mut device = started(|_| {}, json!({"checksum": right}));
-    let (offer, fetch) = (device.fetch().offer, device.fetch().fetch);
+    let (offer, fetch) = (offer_of(&device.fetch()), device.fetch().fetch);
     device.head(200, &[]);
     device.chunk(&[0; 999]);
     assert_eq!(device.chunk(&[1; 1]), Keep::default(), "the last bytes never reach the applier");
@@ -330,7 +330,7 @@ fn redirects_are_bounded_and_never_give_up_encryption() {
     }
     assert_eq!(
         device.link.status().update,
-        UpdateState::Downloading { offer: device.fetch().offer, received: 0, percent: Some(0) }
+        UpdateState::Downloading { offer: offer_of(&device.fetch()), received: 0, percent: Some(0) }
     );
     device.head(301, &[("Location", "/5")]);
     let reason = device.failure();

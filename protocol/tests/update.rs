@@ -14,7 +14,7 @@ fn an_update_runs_from_offer_to_reboot() {
     let mut device = Device::joined(config());
     let (offer, fetch) = device.start(json!({}));
     assert_eq!(device.link.status().currently_downloading_uuid.as_deref(), Some(NEW_UUID));
-    assert_eq!(fetch.offer, offer);
+    assert_eq!(offer_of(&fetch), offer);
     assert_eq!(fetch.url.expose(), URL);
     assert_eq!(header(&fetch.headers, "range"), None);
     assert_eq!(header(&fetch.headers, "x-retry-number"), Some("0"));

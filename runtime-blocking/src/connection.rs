@@ -1,9 +1,7 @@
 //! The two kinds of connection: the WebSocket and a download. Each turns events of the transport into
 //! inputs of the machine, one at a time.
 
-use nerves_hub_link_protocol::{
-    Dial, Fetch, FetchId, HeaderRef, Input, Instant, Link, Now, OfferId, SocketId,
-};
+use nerves_hub_link_protocol::{Dial, Fetch, FetchId, HeaderRef, Input, Instant, Link, Now, Sink, SocketId};
 use nerves_hub_link_transport::{
     Exchange, ExchangeEvent, ExchangeRequest, Socket, SocketEvent, SocketRequest, Tls, TransportError,
 };
@@ -35,7 +33,7 @@ pub(crate) struct Websocket {
 /// A request for firmware.
 pub(crate) struct Download {
     pub(crate) id: FetchId,
-    pub(crate) offer: OfferId,
+    pub(crate) into: Sink,
     pub(crate) wire: Wire<Exchange>,
 }
 
@@ -124,7 +122,7 @@ impl Download {
         let request = ExchangeRequest { url: order.url.expose(), headers: &order.headers, tls: Some(tls) };
         let exchange = Exchange::new(&request).map_err(|error| error.to_string())?;
         let wire = Wire::dial(exchange, connector, order.timeout, now)?;
-        Ok(Self { id: order.fetch, offer: order.offer, wire })
+        Ok(Self { id: order.fetch, into: order.into, wire })
     }
 
     /// Tells the machine the next event. Call it only while the applier has room for a piece.

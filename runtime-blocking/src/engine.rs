@@ -7,7 +7,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use nerves_hub_link_protocol::{
-    Client, Command, Config, Event, FetchId, FirmwareMeta, Input, Link, OfferId, Output, Probe, ProbeId,
+    Client, Command, Config, Event, FetchId, FirmwareMeta, Input, Link, Output, Probe, ProbeId, Sink,
     StartApply, client,
 };
 use nerves_hub_link_transport::limits::BODY_PIECE_MAX;
@@ -136,7 +136,7 @@ impl Engine {
         interests.extend(self.websocket.as_mut().and_then(|websocket| websocket.wire.interest(true)));
         let applier = self.applier.as_ref();
         for download in &mut self.downloads {
-            let room = has_room(applier, download.offer);
+            let room = has_room(applier, download.into);
             interests.extend(download.wire.interest(room));
         }
         match poll(&mut interests, timeout.as_ref()) {
@@ -224,7 +224,7 @@ impl Engine {
         for id in served {
             let applier = self.applier.as_ref();
             if let Some(download) = self.downloads.iter_mut().find(|download| download.id == id)
-                && has_room(applier, download.offer)
+                && has_room(applier, download.into)
                 && download.wire.read(&mut self.buffer) > 0
             {
                 // The first bytes mean that TCP and TLS are up; from here the machine's own timer runs.
@@ -238,8 +238,8 @@ impl Engine {
         loop {
             let now = self.clock.now();
             let Some(download) = self.downloads.iter_mut().find(|download| download.id == id) else { return };
-            let offer = download.offer;
-            if !has_room(self.applier.as_ref(), offer) {
+            let into = download.into;
+            if !has_room(self.applier.as_ref(), into) {
                 return;
             }
             match download.step(&mut self.link, now) {
@@ -252,7 +252,8 @@ impl Engine {
                 }
                 Step::Keep(piece) => {
                     self.drain();
-                    let applier = self.applier.as_ref().filter(|applier| applier.offer == offer);
+                    let applier =
+                        self.applier.as_ref().filter(|applier| Sink::Applier(applier.offer) == into);
                     if let Some(applier) = applier.filter(|_| !piece.is_empty()) {
                         applier.push(id, piece);
                     }
@@ -338,6 +339,14 @@ impl Engine {
                     }
                 }
             }
+            Output::OpenStore(open) => {
+                let reason = "no folder for downloads is configured";
+                self.link.handle(now, Input::StoreFailed { store: open.store, reason });
+            }
+            Output::ReadStore(_)
+            | Output::CommitPart { .. }
+            | Output::DropPart { .. }
+            | Output::CloseStore { .. } => {}
             Output::Abort { fetch } => self.downloads.retain(|download| download.id != fetch),
             Output::StartApply(start) => self.start_apply(start),
             Output::FinishApply { offer } => {
@@ -423,8 +432,10 @@ impl Engine {
     }
 }
 
-fn has_room(applier: Option<&Applier>, offer: OfferId) -> bool {
-    applier.filter(|applier| applier.offer == offer).is_none_or(|applier| applier.has_room(BODY_PIECE_MAX))
+fn has_room(applier: Option<&Applier>, into: Sink) -> bool {
+    applier
+        .filter(|applier| Sink::Applier(applier.offer) == into)
+        .is_none_or(|applier| applier.has_room(BODY_PIECE_MAX))
 }
 
 impl std::fmt::Debug for Engine {

@@ -1,36 +1,57 @@
-//! The checksum a server may announce for a file (spec §6.1).
+//! The checksums a server may announce for a file or its parts (spec §6.1).
 
 use alloc::format;
 use alloc::string::String;
 
 use sha2::{Digest as _, Sha256};
 
+/// A SHA-256.
+pub(crate) type Sha = [u8; 32];
+
 /// SHA-256 over the bytes that pass by, and what it should be.
-pub(super) struct Checksum {
+pub(crate) struct Checksum {
     so_far: Sha256,
-    announced: String,
+    announced: Sha,
 }
 
 impl Checksum {
-    /// Builds a checksum from lower-case hex.
-    pub(super) fn new(announced: String) -> Self {
+    pub(crate) fn new(announced: Sha) -> Self {
         Self { so_far: Sha256::new(), announced }
     }
 
     /// Adds the next bytes.
-    pub(super) fn update(&mut self, bytes: &[u8]) {
+    pub(crate) fn update(&mut self, bytes: &[u8]) {
         self.so_far.update(bytes);
     }
 
     /// Returns what is wrong, if the bytes so far are not those announced.
-    pub(super) fn mismatch(&self) -> Option<String> {
-        let actual = hex(&self.so_far.clone().finalize());
-        let announced = &self.announced;
-        (actual != *announced).then(|| format!("SHA-256 is {actual} but the server announced {announced}"))
+    pub(crate) fn mismatch(&self) -> Option<String> {
+        let actual: Sha = self.so_far.clone().finalize().into();
+        (actual != self.announced).then(|| {
+            format!("SHA-256 is {} but the server announced {}", to_hex(&actual), to_hex(&self.announced))
+        })
     }
 }
 
-fn hex(bytes: &[u8]) -> String {
+/// Reads 64 hexadecimal digits of either case.
+pub(crate) fn from_hex(text: &str) -> Option<Sha> {
+    let digits = text.as_bytes();
+    let mut bytes = [0; 32];
+    if digits.len() != 64 {
+        return None;
+    }
+    for (byte, pair) in bytes.iter_mut().zip(digits.chunks_exact(2)) {
+        let mut value = 0;
+        for digit in pair {
+            value = value * 16 + char::from(*digit).to_digit(16)?;
+        }
+        *byte = u8::try_from(value).ok()?;
+    }
+    Some(bytes)
+}
+
+/// Writes lower-case hexadecimal digits.
+pub(crate) fn to_hex(bytes: &[u8]) -> String {
     use core::fmt::Write as _;
     let mut text = String::with_capacity(bytes.len() * 2);
     for byte in bytes {
@@ -38,4 +59,21 @@ fn hex(bytes: &[u8]) -> String {
         let _ = write!(text, "{byte:02x}");
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn hex_is_read_in_either_case_and_only_in_full() {
+        let text = format!("00FFab{}", "1".repeat(58));
+        let bytes = from_hex(&text).unwrap();
+        assert_eq!(to_hex(&bytes), text.to_lowercase());
+        let bad =
+            [text.replacen('1', "", 1), format!("{text}1"), text.replace('a', "g"), text.replace("00", "é")];
+        for bad in bad {
+            assert_eq!(from_hex(&bad), None, "{bad}");
+        }
+    }
 }

@@ -12,10 +12,14 @@ use crate::input::HeaderRef;
 pub(super) struct Known<'a> {
     /// The offset the next byte belongs to; a range was asked for unless it is 0.
     pub(super) received: u64,
+    /// One past the last byte asked for; `None` for all there are.
+    pub(super) until: Option<u64>,
     /// The size of the file, announced or learned.
     pub(super) total: Option<u64>,
     /// The strong tag of earlier responses.
     pub(super) etag: Option<&'a str>,
+    /// Whether the file is received in several pieces that belong together.
+    pub(super) staged: bool,
 }
 
 /// The meaning of a head.
@@ -30,6 +34,8 @@ pub(super) enum Head {
     Retry { reason: String, after: Option<Duration> },
     /// Trying again won't help.
     Fail(String),
+    /// The file, or what was asked for of it, isn't there.
+    Absent(String),
 }
 
 /// The body that follows a head.
@@ -52,6 +58,7 @@ pub(super) fn read(known: &Known<'_>, status: u16, headers: &[HeaderRef<'_>]) ->
         301 | 302 | 303 | 307 | 308 => {
             Head::Redirect { location: http::header(headers, "location").map(String::from) }
         }
+        404 | 410 => Head::Absent(format!("HTTP {status}, {}", meaning(status))),
         416 => outside(known, headers),
         408 | 425 | 429 | 500..=599 => Head::Retry {
             reason: format!("HTTP {status}, {}", meaning(status)),
@@ -86,6 +93,9 @@ fn part(known: &Known<'_>, headers: &[HeaderRef<'_>]) -> Head {
     if start != known.received {
         return retry(format!("the server sent bytes from {start} on instead of {}", known.received));
     }
+    if known.until.is_some_and(|until| end > until) {
+        return retry(String::from("the server sent more than the bytes asked for"));
+    }
     let length = http::header(headers, "content-length").and_then(number);
     if length.is_some_and(|length| length != end - start) {
         return retry(String::from("Content-Range and Content-Length contradict each other"));
@@ -99,10 +109,14 @@ fn part(known: &Known<'_>, headers: &[HeaderRef<'_>]) -> Head {
 
 fn outside(known: &Known<'_>, headers: &[HeaderRef<'_>]) -> Head {
     match http::header(headers, "content-range").and_then(content_range) {
-        Some(ContentRange::Outside { total }) if known.received > 0 && total == known.received => {
+        Some(ContentRange::Outside { total })
+            if known.received > 0
+                && total == known.received
+                && !(known.staged && known.total.is_some_and(|known| known != total)) =>
+        {
             Head::Complete
         }
-        _ => Head::Fail(format!("HTTP 416, {}", meaning(416))),
+        _ => Head::Absent(format!("HTTP 416, {}", meaning(416))),
     }
 }
 
@@ -114,7 +128,7 @@ fn changed(known: &Known<'_>, total: Option<u64>, etag: Option<&str>) -> Option<
         return Some(Head::Fail(format!("the file has {total} bytes instead of the expected {before}")));
     }
     match (known.etag, etag) {
-        (Some(before), Some(etag)) if known.received > 0 && before != etag => {
+        (Some(before), Some(etag)) if (known.received > 0 || known.staged) && before != etag => {
             Some(Head::Fail(String::from("the file changed on the server during the download")))
         }
         _ => None,

@@ -2,8 +2,11 @@
 
 mod digest;
 mod head;
+mod plan;
 mod range;
 mod retry;
+mod runs;
+mod staged;
 mod timers;
 
 use alloc::format;
@@ -14,23 +17,26 @@ use core::time::Duration;
 
 use crate::config::DownloadConfig;
 use crate::http::url::Url;
-use crate::ids::{FetchId, OfferId};
+use crate::ids::FetchId;
 use crate::input::HeaderRef;
 use crate::limits::MAX_TEXT_CHARS;
-use crate::output::Fetch;
+use crate::output::{Fetch, Sink};
 use crate::outputs::Ids;
 use crate::secret::Secret;
 use crate::text::cut;
 use crate::time::Instant;
-use digest::Checksum;
 use head::{Body, Head};
 use retry::Retries;
+
+pub(crate) use digest::{Checksum, Sha, from_hex};
+pub(crate) use plan::{Attempts, Plan};
+pub(crate) use staged::{Desk, Loss, Outcome, Staged};
 
 /// Which part of a chunk to store, and where it belongs in the file.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Keep {
-    /// The part of the chunk to hand to the applier; empty when there is nothing to keep. What is
-    /// kept must reach the applier, even if the fetch fails afterwards.
+    /// The part of the chunk to hand over to where the fetch goes; empty when there is nothing to keep. What is
+    /// kept must arrive there, even if the fetch fails afterwards.
     pub range: Range<usize>,
     /// The offset in the file of the first byte kept.
     pub offset: u64,
@@ -58,27 +64,35 @@ pub(crate) enum Verdict {
 pub(crate) enum Failure {
     /// The fault of the network, the server or the file.
     Download(String),
-    /// The applier doesn't take bytes.
-    Applier,
+    /// The file isn't there, or isn't the one that was begun.
+    Absent(String),
+    /// Whoever the bytes are for doesn't take them.
+    Stalled,
 }
 
 /// A download under way.
 pub(crate) struct Download {
-    offer: OfferId,
+    sink: Sink,
     original: Url,
     current: Url,
     redirects: u8,
     /// The size of the file, once known.
     total: Option<u64>,
     etag: Option<String>,
-    /// Bytes handed to the applier.
+    /// The offset of the next byte to hand over.
     received: u64,
-    /// Bytes the applier took.
+    /// One past the last byte wanted; `None` for all there are.
+    until: Option<u64>,
+    /// The offset of the next byte that the applier, or the store, has yet to take.
     stored: u64,
+    /// Bytes that were handed over, and will be taken, for nothing.
+    wasted: u64,
     checksum: Option<Checksum>,
     retries: Retries,
     /// The oldest request of this download: bytes of it may be stored late.
     first: Option<FetchId>,
+    /// The newest request of this download, even if it is over.
+    newest: Option<FetchId>,
     fetch: Option<FetchId>,
     stage: Stage,
     began: Instant,
@@ -102,36 +116,45 @@ enum Stage {
         /// Network time left until the download counts as too slow.
         budget: Option<Duration>,
     },
-    /// All bytes passed by; the applier has yet to take the last. Left by `stored` or the timer.
+    /// All bytes passed by; the last may have yet to be taken. Left by `stored` or the timer.
     Received,
 }
 
 impl Download {
     /// Builds a download of a file. `size` and `checksum` are what the server announced.
-    pub(crate) fn new(
-        offer: OfferId,
-        url: Url,
-        size: Option<u64>,
-        checksum: Option<String>,
-        now: Instant,
-    ) -> Self {
+    pub(crate) fn new(sink: Sink, url: Url, size: Option<u64>, checksum: Option<Sha>, now: Instant) -> Self {
         Self {
-            offer,
+            sink,
             current: url.clone(),
             original: url,
             redirects: 0,
             total: size,
             etag: None,
             received: 0,
+            until: None,
             stored: 0,
+            wasted: 0,
             checksum: checksum.map(Checksum::new),
             retries: Retries::default(),
             first: None,
+            newest: None,
             fetch: None,
             stage: Stage::Waiting { until: now },
             began: now,
             moved: now,
         }
+    }
+
+    /// Builds a download of a range of a file for a store. The bytes are judged elsewhere.
+    fn of_range(
+        sink: Sink,
+        url: Url,
+        size: Option<u64>,
+        from: u64,
+        until: Option<u64>,
+        now: Instant,
+    ) -> Self {
+        Self { received: from, stored: from, until, ..Self::new(sink, url, size, None, now) }
     }
 
     /// Returns the bytes handed to the applier.
@@ -170,6 +193,7 @@ impl Download {
     pub(crate) fn request(&mut self, now: Instant, config: &DownloadConfig, ids: &mut Ids) -> Fetch {
         let fetch = ids.fetch();
         self.first.get_or_insert(fetch);
+        self.newest = Some(fetch);
         self.fetch = Some(fetch);
         self.stage = Stage::Requested { since: now };
         let mut headers = vec![
@@ -178,14 +202,15 @@ impl Download {
             (String::from("Accept-Encoding"), String::from("identity")),
             (String::from("X-Retry-Number"), self.retries.attempt.to_string()),
         ];
-        if self.received > 0 {
-            headers.push((String::from("Range"), format!("bytes={}-", self.received)));
+        if self.received > 0 || self.until.is_some() {
+            let last = self.until.map_or_else(String::new, |until| until.saturating_sub(1).to_string());
+            headers.push((String::from("Range"), format!("bytes={}-{last}", self.received)));
             if let Some(etag) = &self.etag {
                 headers.push((String::from("If-Range"), etag.clone()));
             }
         }
         let url = Secret::new(self.current.to_http());
-        Fetch { fetch, offer: self.offer, url, headers, timeout: config.connect_timeout }
+        Fetch { fetch, into: self.sink, url, headers, timeout: config.connect_timeout }
     }
 
     /// The head of the response arrived.
@@ -200,7 +225,13 @@ impl Download {
         if !matches!(self.stage, Stage::Requested { .. }) {
             return Verdict::Continue;
         }
-        let known = head::Known { received: self.received, total: self.total, etag: self.etag.as_deref() };
+        let known = head::Known {
+            received: self.received,
+            until: self.until,
+            total: self.total,
+            etag: self.etag.as_deref(),
+            staged: self.is_staged(),
+        };
         match head::read(&known, status, headers) {
             Head::Body(body) => self.begin(now, config, body),
             Head::Complete => {
@@ -219,18 +250,45 @@ impl Download {
             },
             Head::Retry { reason, after } => self.interrupted(now, config, reason, after),
             Head::Fail(reason) => self.fail(reason),
+            Head::Absent(reason) => {
+                Verdict::Fail { failure: Failure::Absent(reason), abort: self.fetch.take() }
+            }
         }
     }
 
     /// A chunk passes by.
     pub(crate) fn body(&mut self, now: Instant, config: &DownloadConfig, chunk: &[u8]) -> (Keep, Verdict) {
+        let new = match self.admit(now, config, chunk) {
+            Ok(new) if !new.is_empty() => new,
+            Ok(_) => return (Keep::default(), Verdict::Continue),
+            Err(verdict) => return (Keep::default(), verdict),
+        };
+        let bytes = chunk.get(new.clone()).unwrap_or_default();
+        if let Some(checksum) = &mut self.checksum {
+            checksum.update(bytes);
+        }
+        // Judged before the applier gets the last bytes, with which it might finish by itself.
+        if self.total == Some(self.received.saturating_add(as_u64(bytes.len())))
+            && let Some(reason) = self.mismatch()
+        {
+            return (Keep::default(), self.fail(reason));
+        }
+        (self.accept(now, new), Verdict::Continue)
+    }
+
+    /// Measures a chunk. Returns which part of it is new, or how it ends the download.
+    fn admit(
+        &mut self,
+        now: Instant,
+        config: &DownloadConfig,
+        chunk: &[u8],
+    ) -> Result<Range<usize>, Verdict> {
         let storing = self.is_storing();
-        let Stage::Receiving { since, skip, budget, .. } = &mut self.stage else {
-            let verdict = match self.stage {
-                Stage::Received if !chunk.is_empty() => self.fail(self.excess()),
-                _ => Verdict::Continue,
+        let Stage::Receiving { since, skip, to_end, budget } = &mut self.stage else {
+            return match self.stage {
+                Stage::Received if !chunk.is_empty() => Err(self.fail(self.excess())),
+                _ => Ok(0..0),
             };
-            return (Keep::default(), verdict);
         };
         if !storing {
             let waited = now.saturating_since(*since);
@@ -239,32 +297,34 @@ impl Download {
         *since = now;
         let skipped = usize::try_from(*skip).unwrap_or(usize::MAX).min(chunk.len());
         *skip = skip.saturating_sub(as_u64(skipped));
-        let bytes = chunk.get(skipped..).unwrap_or_default();
-        if bytes.is_empty() {
-            return (Keep::default(), Verdict::Continue);
+        let mut end = chunk.len();
+        // A server that ignores ranges goes on past what was asked for; any other has no business to.
+        if let (true, Some(until)) = (*to_end, self.until) {
+            let wanted = usize::try_from(until.saturating_sub(self.received)).unwrap_or(usize::MAX);
+            end = end.min(skipped.saturating_add(wanted));
         }
-        let received = self.received.saturating_add(as_u64(bytes.len()));
-        if self.total.is_some_and(|total| received > total) {
-            return (Keep::default(), self.fail(self.excess()));
+        let received = self.received.saturating_add(as_u64(end.saturating_sub(skipped)));
+        if self.until.or(self.total).is_some_and(|last| received > last) {
+            return Err(self.fail(self.excess()));
         }
         if received > config.max_size {
-            return (Keep::default(), self.fail(too_big(config.max_size)));
+            return Err(self.fail(too_big(config.max_size)));
         }
-        if let Some(checksum) = &mut self.checksum {
-            checksum.update(bytes);
-        }
-        if self.total == Some(received) {
-            // Judged before the applier gets the last bytes, with which it might finish by itself.
-            if let Some(reason) = self.mismatch() {
-                return (Keep::default(), self.fail(reason));
+        Ok(skipped..end)
+    }
+
+    /// Takes a part of a chunk that was measured before.
+    fn accept(&mut self, now: Instant, new: Range<usize>) -> Keep {
+        let keep = Keep { offset: self.received, range: new };
+        if !keep.range.is_empty() {
+            self.received = self.received.saturating_add(as_u64(keep.range.len()));
+            self.moved = now;
+            self.retries.progressed();
+            if self.until.or(self.total) == Some(self.received) {
+                self.stage = Stage::Received;
             }
-            self.stage = Stage::Received;
         }
-        let keep = Keep { range: skipped..chunk.len(), offset: self.received };
-        self.received = received;
-        self.moved = now;
-        self.retries.progressed();
-        (keep, Verdict::Continue)
+        keep
     }
 
     /// The applier took bytes.
@@ -272,7 +332,11 @@ impl Download {
         if !self.is_storing() {
             return Verdict::Continue;
         }
-        self.stored = self.stored.saturating_add(as_u64(len)).min(self.received);
+        let len = as_u64(len);
+        let taken = len.min(self.received.saturating_sub(self.stored));
+        self.stored = self.stored.saturating_add(taken);
+        // What is wasted was handed over last.
+        self.wasted = self.wasted.saturating_sub(len.saturating_sub(taken));
         self.moved = now;
         if let (false, Stage::Receiving { since, .. }) = (self.is_storing(), &mut self.stage) {
             *since = now;
@@ -307,9 +371,30 @@ impl Download {
         self.interrupted(now, config, cut(reason, MAX_TEXT_CHARS), None)
     }
 
-    /// Whether the applier still has bytes to take. The network isn't to blame meanwhile.
+    /// Whether there are bytes yet to be taken. The network isn't to blame meanwhile.
     const fn is_storing(&self) -> bool {
-        self.received > self.stored
+        self.received > self.stored || self.wasted > 0
+    }
+
+    /// Whether the bytes go into a store.
+    const fn is_staged(&self) -> bool {
+        matches!(self.sink, Sink::Store(_))
+    }
+
+    /// Whether all bytes wanted passed by.
+    const fn is_received(&self) -> bool {
+        matches!(self.stage, Stage::Received)
+    }
+
+    /// Goes back to an offset: what came from there on is wrong. Returns the request to abort.
+    fn rewind(&mut self, now: Instant, to: u64) -> Option<FetchId> {
+        let to = to.min(self.received);
+        self.wasted = self.wasted.saturating_add(self.received.saturating_sub(to.max(self.stored)));
+        self.received = to;
+        self.stored = self.stored.min(to);
+        self.retries.again();
+        self.stage = Stage::Waiting { until: now };
+        self.fetch.take()
     }
 
     fn begin(&mut self, now: Instant, config: &DownloadConfig, body: Body) -> Verdict {
@@ -319,7 +404,8 @@ impl Download {
             return self.fail(too_big(config.max_size));
         }
         self.etag = etag.or_else(|| self.etag.take());
-        let rest = self.total.map(|total| total.saturating_sub(self.received).saturating_add(skip));
+        let last = self.until.or(self.total);
+        let rest = last.map(|last| last.saturating_sub(self.received).saturating_add(skip));
         let budget = rest.and_then(|rest| retry::speed_budget(rest, config.min_bits_per_second));
         self.stage = Stage::Receiving { since: now, skip, to_end, budget };
         Verdict::Started { offset: self.received, total: self.total }
@@ -383,6 +469,9 @@ impl Download {
     }
 
     fn excess(&self) -> String {
+        if let Some(until) = self.until {
+            return format!("the server sent more than the bytes up to {until} that were asked for");
+        }
         format!("the server sent more than the {} bytes of the file", self.total.unwrap_or(self.received))
     }
 }

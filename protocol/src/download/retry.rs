@@ -22,6 +22,11 @@ impl Retries {
         self.failures = 0;
     }
 
+    /// The same is asked for again, through no fault of the connection.
+    pub(super) const fn again(&mut self) {
+        self.attempt = self.attempt.saturating_add(1);
+    }
+
     /// An attempt failed. With `limit` failures in a row it was the last.
     pub(super) fn failed(&mut self, limit: u32) -> Result<(), String> {
         self.failures = self.failures.saturating_add(1);

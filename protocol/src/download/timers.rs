@@ -6,7 +6,7 @@ use core::time::Duration;
 
 use super::{Download, Failure, Stage, Verdict};
 use crate::config::DownloadConfig;
-use crate::limits::{APPLY_STALL, UNDRAINED_PAUSE};
+use crate::limits::{APPLY_STALL, STORE_STALL, UNDRAINED_PAUSE};
 use crate::outputs::Ids;
 use crate::time::Instant;
 use crate::timer::{Earliest, Timer};
@@ -24,11 +24,13 @@ impl Download {
             let limit = config.max_duration.as_secs();
             return self.fail(format!("not complete after {limit} seconds, the longest a download may take"));
         }
-        let storing = self.is_storing();
-        if storing && now >= self.moved + APPLY_STALL {
-            return Verdict::Fail { failure: Failure::Applier, abort: self.fetch.take() };
+        let (storing, staged) = (self.is_storing(), self.is_staged());
+        if storing && now >= self.moved + self.stall() {
+            return Verdict::Fail { failure: Failure::Stalled, abort: self.fetch.take() };
         }
         match &mut self.stage {
+            // A store takes bytes in order: it must have those of the last request before those of the next.
+            Stage::Waiting { .. } if storing && staged => {}
             Stage::Waiting { until } if now >= *until => {
                 if room {
                     // Signed redirect targets expire: begin where the server said.
@@ -62,9 +64,11 @@ impl Download {
         deadline.after(Timer::DownloadDuration, self.began, config.max_duration);
         let storing = self.is_storing();
         if storing {
-            deadline.after(Timer::Apply, self.moved, APPLY_STALL);
+            let why = if self.is_staged() { Timer::Store } else { Timer::Apply };
+            deadline.after(why, self.moved, self.stall());
         }
         match self.stage {
+            Stage::Waiting { .. } if storing && self.is_staged() => {}
             Stage::Waiting { until } => deadline.at(Timer::DownloadRetry, until),
             Stage::Requested { since } => deadline.after(Timer::DownloadIdle, since, head_timeout(config)),
             Stage::Receiving { since, budget, .. } if !storing => {
@@ -75,6 +79,11 @@ impl Download {
             }
             Stage::Receiving { .. } | Stage::Received => {}
         }
+    }
+
+    /// How long whoever takes the bytes may stand still.
+    const fn stall(&self) -> Duration {
+        if self.is_staged() { STORE_STALL } else { APPLY_STALL }
     }
 }
 

@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 
 use super::lenient::{Fields, List, Scalar};
 use crate::config::DelayUnit;
+use crate::download::{Sha, from_hex};
 use crate::event::{FirmwareMeta, Stage, UpdateInfo};
 use crate::http::url::{Url, UrlError};
 use crate::limits::{MAX_META_CHARS, MAX_NAME_CHARS, MAX_REASON_CHARS};
@@ -36,10 +37,22 @@ struct UpdateFields<'a> {
     firmware_url: Scalar<'a>,
     #[serde(borrow)]
     checksum: Scalar<'a>,
+    partials_checksums: List<Sum>,
     #[serde(borrow)]
     size: Scalar<'a>,
     #[serde(borrow)]
     deployment_id: Scalar<'a>,
+}
+
+/// A SHA-256 in hex, or anything else.
+#[derive(Deserialize)]
+#[serde(from = "Scalar<'_>")]
+struct Sum(Option<Sha>);
+
+impl From<Scalar<'_>> for Sum {
+    fn from(field: Scalar<'_>) -> Self {
+        Self(field.text().and_then(|text| from_hex(&text)))
+    }
 }
 
 /// The fields of a `firmware_meta`.
@@ -81,10 +94,17 @@ pub(crate) fn update(payload: Payload<'_>) -> Result<Update, String> {
         firmware: firmware(meta),
         size: fields.size.unsigned().filter(|size| *size > 0),
         checksum: fields.checksum.text().and_then(|text| sha256(&text)),
+        part_checksums: part_checksums(fields.partials_checksums),
         deployment_id: fields.deployment_id.signed(),
         requested: false,
     };
     Ok(Update::Offer(Box::new((info, Url::parse(&url)))))
+}
+
+/// Returns the checksums of parts. If one of them is none, all are of no use.
+fn part_checksums(list: List<Sum>) -> Vec<Sha> {
+    let sums = list.0.unwrap_or_default().into_iter().map(|Sum(sum)| sum);
+    sums.collect::<Option<_>>().unwrap_or_default()
 }
 
 /// Returns a firmware's identity.
@@ -214,6 +234,5 @@ fn delay_for(delay: Duration, unit: DelayUnit) -> u64 {
 
 /// Returns a SHA-256 in lower-case hex, if the text is one.
 fn sha256(text: &str) -> Option<String> {
-    let is = text.len() == 64 && text.bytes().all(|byte| byte.is_ascii_hexdigit());
-    is.then(|| text.to_ascii_lowercase())
+    from_hex(text).map(|_| text.to_ascii_lowercase())
 }

@@ -106,6 +106,11 @@ impl Device {
         self.drain()
     }
 
+    /// Takes a fact, and leaves what follows in the machine.
+    pub fn input_quietly(&mut self, input: Input<'_>) {
+        self.link.handle(self.now, input);
+    }
+
     pub fn command(&mut self, command: Command) -> Vec<Output> {
         self.link.command(self.now, command).unwrap();
         self.drain()
@@ -370,4 +375,12 @@ pub fn extension_events(out: &[Output]) -> Vec<ExtensionEvent> {
 
 pub fn header<'a>(headers: &'a [(String, String)], name: &str) -> Option<&'a str> {
     headers.iter().find(|(key, _)| key.eq_ignore_ascii_case(name)).map(|(_, value)| value.as_str())
+}
+
+/// The offer whose applier gets what a request brings.
+pub fn offer_of(fetch: &Fetch) -> OfferId {
+    match fetch.into {
+        Sink::Applier(offer) => offer,
+        Sink::Store(store) => panic!("for store {store}"),
+    }
 }

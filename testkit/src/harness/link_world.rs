@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use nerves_hub_link_protocol::limits::{MAX_OUTPUTS, MAX_REASON_CHARS, SEND_CREDIT};
 use nerves_hub_link_protocol::{
-    Auth, Config, Event, FirmwareMeta, Instant, Link, Now, OfferId, Output, SharedSecret, SocketId, UnixTime,
+    Auth, Config, Event, FirmwareMeta, Instant, Link, Now, OfferId, Output, SharedSecret, Sink, SocketId,
+    UnixTime,
 };
 
 /// A public key that firmware could be signed with.
@@ -163,7 +164,8 @@ impl World {
             Output::HangUp { socket, .. } => self.went(*socket),
             Output::Fetch(fetch) => {
                 assert!(fetch.fetch.0 > self.fetch, "a number is used twice");
-                assert!(self.applying == Some(fetch.offer), "a request for no applier");
+                let wanted = self.applying.map(Sink::Applier);
+                assert!(wanted == Some(fetch.into), "a request for no applier");
                 self.fetch = fetch.fetch.0;
             }
             Output::StartApply(start) => {
@@ -185,6 +187,11 @@ impl World {
             Output::Reboot { .. } => assert!(self.reboot_wanted, "nobody wanted a reboot"),
             Output::Event(event) => self.hear(event),
             Output::Probe(_) => assert!(self.live.is_empty(), "a look for the network beside a connection"),
+            Output::OpenStore(_)
+            | Output::ReadStore(_)
+            | Output::CommitPart { .. }
+            | Output::DropPart { .. }
+            | Output::CloseStore { .. } => assert!(self.applying.is_none(), "a store for streaming"),
             Output::Abort { fetch } => assert!(fetch.0 <= self.fetch, "a request that never was"),
         }
     }

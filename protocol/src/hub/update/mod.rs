@@ -1,12 +1,13 @@
 //! The update manager: offer, decision, download, apply, report (spec §6.2).
 
 mod offer;
+mod staging;
 
 use alloc::boxed::Box;
 use alloc::format;
 use alloc::string::String;
 
-use crate::download::{Download, Failure, Keep, Verdict};
+use crate::download::{Download, Failure, Keep, Staged, Verdict};
 use crate::event::{Event, Stage};
 use crate::hub::payload::{self, Status};
 use crate::hub::progress::Progress;
@@ -22,6 +23,7 @@ use crate::time::Instant;
 use crate::timer::{Earliest, Timer};
 
 use offer::{Hold, Offer};
+use staging::{Feed, Held, Staging};
 
 /// The one update at a time.
 pub(crate) struct Updates {
@@ -47,12 +49,18 @@ struct Running {
     phase: Phase,
     progress: Progress,
     started: bool,
+    /// The store that holds the file, with a strategy that has one.
+    held: Option<Held>,
 }
 
 #[expect(clippy::large_enum_variant, reason = "only one exists, and it is boxed already")]
 enum Phase {
     /// Left when all bytes are stored, or by failure.
     Downloading(Download),
+    /// The file comes into a store. Left when all of it is there, or by failure.
+    Staging(Staging),
+    /// The file goes from the store to the applier. Left when all of it went, by failure or the timer.
+    Feeding(Feed),
     /// The applier has all bytes. Left by its answer or the timer.
     Finishing { since: Instant },
 }
@@ -92,7 +100,8 @@ impl Updates {
                     received: download.received(),
                     percent: download.percent(),
                 },
-                Phase::Finishing { .. } => UpdateState::Finishing { offer: running.id },
+                Phase::Staging(staging) => staging.state(running.id),
+                Phase::Feeding(_) | Phase::Finishing { .. } => UpdateState::Finishing { offer: running.id },
             },
             State::Written { .. } => UpdateState::Written,
         }
@@ -107,6 +116,10 @@ impl Updates {
         headers: &[HeaderRef<'_>],
         interface: Option<&str>,
     ) -> bool {
+        if self.is_staging(fetch) {
+            self.stage_with(cx, interface, |staged, desk| staged.head(desk, fetch, code, headers));
+            return true;
+        }
         let Some(download) = self.current(fetch) else { return false };
         let verdict = download.head(cx.now, &cx.config.download, cx.ids, code, headers);
         self.follow(cx, verdict, interface);
@@ -115,6 +128,12 @@ impl Updates {
 
     /// A chunk passes by.
     pub(crate) fn body(&mut self, cx: &mut Context<'_>, fetch: FetchId, chunk: &[u8]) -> Option<Keep> {
+        if self.is_staging(fetch) {
+            return self.stage_with(cx, None, |staged, desk| staged.body(desk, fetch, chunk));
+        }
+        if self.is_feeding(fetch) {
+            return Some(self.feed(cx, chunk));
+        }
         let download = self.current(fetch)?;
         let (keep, verdict) = download.body(cx.now, &cx.config.download, chunk);
         if let Some(percent) = download.percent() {
@@ -126,6 +145,13 @@ impl Updates {
 
     /// The applier took bytes.
     pub(crate) fn stored(&mut self, cx: &mut Context<'_>, fetch: FetchId, len: usize) -> bool {
+        if let Some(ours) = self.stage_with(cx, None, |staged, desk| staged.stored(desk, fetch, len)) {
+            return ours;
+        }
+        if self.is_feeding(fetch) {
+            self.fed(cx, len);
+            return true;
+        }
         let Some(download) = self.download().filter(|download| download.is_ours(fetch)) else { return false };
         let verdict = download.stored(cx.now, len);
         self.follow(cx, verdict, None);
@@ -134,6 +160,14 @@ impl Updates {
 
     /// A body ended.
     pub(crate) fn ended(&mut self, cx: &mut Context<'_>, fetch: FetchId) -> bool {
+        if self.is_staging(fetch) {
+            self.stage_with(cx, None, |staged, desk| staged.ended(desk, fetch));
+            return true;
+        }
+        if self.is_feeding(fetch) {
+            self.feed_ended(cx, "there is less than there was");
+            return true;
+        }
         let Some(download) = self.current(fetch) else { return false };
         let verdict = download.ended(cx.now, &cx.config.download);
         self.follow(cx, verdict, None);
@@ -142,6 +176,14 @@ impl Updates {
 
     /// A request failed.
     pub(crate) fn broke(&mut self, cx: &mut Context<'_>, fetch: FetchId, reason: &str) -> bool {
+        if self.is_staging(fetch) {
+            self.stage_with(cx, None, |staged, desk| staged.broke(desk, fetch, reason));
+            return true;
+        }
+        if self.is_feeding(fetch) {
+            self.feed_ended(cx, reason);
+            return true;
+        }
         let Some(download) = self.current(fetch) else { return false };
         let verdict = download.broke(cx.now, &cx.config.download, reason);
         self.follow(cx, verdict, None);
@@ -151,9 +193,11 @@ impl Updates {
     /// The applier got further.
     pub(crate) fn applying(&mut self, cx: &mut Context<'_>, id: OfferId, percent: u8) -> bool {
         let now = cx.now;
-        let Some(running) = self.running(id) else { return false };
-        if let Phase::Finishing { since } = &mut running.phase {
-            *since = now;
+        let Some(running) = self.applier_of(id) else { return false };
+        match &mut running.phase {
+            Phase::Finishing { since } => *since = now,
+            Phase::Feeding(feed) => feed.moved(now),
+            Phase::Downloading(_) | Phase::Staging(_) => {}
         }
         self.report(cx, Stage::Updating, percent.min(100), false);
         true
@@ -161,15 +205,12 @@ impl Updates {
 
     /// The applier finished. Returns whether anybody waited for it.
     pub(crate) fn applied(&mut self, cx: &mut Context<'_>, id: OfferId) -> bool {
-        if self.running(id).is_none() {
+        if self.applier_of(id).is_none() {
             return false;
         }
         // An applier may finish before the file's last bytes, which hold only the directory of the
         // archive. What it wrote is verified, and the next boot runs it.
-        let abort = self.download().and_then(Download::take_fetch);
-        if let Some(fetch) = abort {
-            cx.out.push(Output::Abort { fetch });
-        }
+        self.stop(cx, false);
         self.report(cx, Stage::Updating, 100, true);
         if let State::Running(running) = core::mem::replace(&mut self.state, State::Idle) {
             self.state = State::Written { uuid: running.uuid };
@@ -181,12 +222,10 @@ impl Updates {
 
     /// The applier gave up.
     pub(crate) fn apply_failed(&mut self, cx: &mut Context<'_>, id: OfferId, reason: &str) -> bool {
-        if self.running(id).is_none() {
+        if self.applier_of(id).is_none() {
             return false;
         }
-        if let Some(fetch) = self.download().and_then(Download::take_fetch) {
-            cx.out.push(Output::Abort { fetch });
-        }
+        self.stop(cx, true);
         self.state = State::Idle;
         failed(cx, id, &format!("{} : {reason}", names::FWUP_ERROR));
         true
@@ -220,8 +259,10 @@ impl Updates {
                     let verdict = download.tick(now, &cx.config.download, cx.ids, room);
                     self.follow(cx, verdict, None);
                 }
+                Phase::Staging(_) => drop(self.stage_with(cx, None, Staged::tick)),
+                Phase::Feeding(feed) if feed.stands_still(now) => self.stalled(cx, None),
                 Phase::Finishing { since } if now >= *since + APPLY_STALL => self.stalled(cx, None),
-                Phase::Finishing { .. } => {}
+                Phase::Feeding(_) | Phase::Finishing { .. } => {}
             },
             State::Deciding { .. } | State::Idle | State::Written { .. } => {}
         }
@@ -234,6 +275,8 @@ impl Updates {
             State::Deciding { until, .. } => deadline.at(Timer::Decision, *until),
             State::Running(running) => match &running.phase {
                 Phase::Downloading(download) => download.deadlines(&config.download, deadline),
+                Phase::Staging(staging) => staging.deadlines(&config.download, deadline),
+                Phase::Feeding(feed) => feed.deadlines(deadline),
                 Phase::Finishing { since } => deadline.after(Timer::Apply, *since, APPLY_STALL),
             },
         }
@@ -246,11 +289,7 @@ impl Updates {
         match verdict {
             Verdict::Continue => {}
             Verdict::Started { offset, total } => {
-                if !running.started {
-                    running.started = true;
-                    let interface = payload::interface_name(interface);
-                    status(cx, &Status::Started { interface: interface.as_deref() });
-                }
+                running.start(cx, interface);
                 cx.out.event(Event::DownloadStarted { offer, offset, total });
             }
             Verdict::Request { fetch, abort } => {
@@ -267,8 +306,8 @@ impl Updates {
                 self.report(cx, Stage::Downloading, 100, true);
                 cx.out.push(Output::FinishApply { offer });
             }
-            Verdict::Fail { failure: Failure::Applier, abort } => self.stalled(cx, abort),
-            Verdict::Fail { failure: Failure::Download(reason), abort } => {
+            Verdict::Fail { failure: Failure::Stalled, abort } => self.stalled(cx, abort),
+            Verdict::Fail { failure: Failure::Download(reason) | Failure::Absent(reason), abort } => {
                 self.cancel(cx, abort, &format!("{} : {reason}", names::DOWNLOAD_FAILED));
             }
         }
@@ -282,9 +321,12 @@ impl Updates {
 
     /// Ends a running update from our side.
     fn cancel(&mut self, cx: &mut Context<'_>, abort: Option<FetchId>, reason: &str) {
-        let State::Running(running) = core::mem::replace(&mut self.state, State::Idle) else { return };
         drop_fetch(cx, abort);
-        cx.out.push(Output::CancelApply { offer: running.id });
+        self.stop(cx, false);
+        let State::Running(running) = core::mem::replace(&mut self.state, State::Idle) else { return };
+        if !matches!(running.phase, Phase::Staging(_)) {
+            cx.out.push(Output::CancelApply { offer: running.id });
+        }
         failed(cx, running.id, reason);
     }
 
@@ -309,11 +351,16 @@ impl Updates {
         }
     }
 
+    /// Returns the update with that number if its applier was ordered.
+    fn applier_of(&mut self, id: OfferId) -> Option<&mut Running> {
+        self.running(id).filter(|running| !matches!(running.phase, Phase::Staging(_)))
+    }
+
     fn download(&mut self) -> Option<&mut Download> {
         match &mut self.state {
             State::Running(running) => match &mut running.phase {
                 Phase::Downloading(download) => Some(download),
-                Phase::Finishing { .. } => None,
+                Phase::Staging(_) | Phase::Feeding(_) | Phase::Finishing { .. } => None,
             },
             _ => None,
         }

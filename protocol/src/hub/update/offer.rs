@@ -6,9 +6,10 @@ use alloc::string::String;
 use alloc::vec::Vec;
 use core::time::Duration;
 
+use super::staging::stage;
 use super::{Phase, Running, State, Updates};
 use crate::command::{CommandError, Decision};
-use crate::download::Download;
+use crate::download::{Download, from_hex};
 use crate::event::{Event, UpdateInfo};
 use crate::http::url::Url;
 use crate::hub::keys::Keys;
@@ -18,9 +19,10 @@ use crate::hub::report::{refuse, reschedule, status, usable};
 use crate::hub::{Context, names};
 use crate::ids::OfferId;
 use crate::limits::{MAX_RESCHEDULE, MIN_RESCHEDULE};
-use crate::output::{Output, StartApply};
+use crate::output::{Output, Sink, StartApply};
 use crate::phoenix::Payload;
 use crate::time::Instant;
+use crate::update_strategy::UpdateStrategy;
 
 /// An update the application is asked about.
 pub(super) struct Offer {
@@ -121,14 +123,14 @@ impl Updates {
 
     fn apply(&mut self, cx: &mut Context<'_>, offer: Offer) {
         self.hold = None;
-        let Offer { id, info, url, keys } = offer;
-        cx.out.push(Output::StartApply(StartApply { offer: id, public_keys: keys }));
-        let mut download = Download::new(id, url, info.size, info.checksum, cx.now);
-        cx.out.push(Output::Fetch(download.request(cx.now, &cx.config.download, cx.ids)));
-        let phase = Phase::Downloading(download);
-        let uuid = info.firmware.uuid;
+        let (id, uuid) = (offer.id, offer.info.firmware.uuid.clone());
+        let (phase, held) = match cx.config.strategy {
+            UpdateStrategy::Streaming => (stream(cx, offer), None),
+            UpdateStrategy::Caching => stage(cx, offer, None),
+            UpdateStrategy::Parts(parts) => stage(cx, offer, Some(&parts)),
+        };
         let progress = Progress::default();
-        self.state = State::Running(Box::new(Running { id, uuid, phase, progress, started: false }));
+        self.state = State::Running(Box::new(Running { id, uuid, phase, progress, started: false, held }));
     }
 
     pub(super) fn postpone(
@@ -148,4 +150,14 @@ impl Updates {
         let hold = self.hold.as_ref().filter(|hold| hold.uuid == uuid)?;
         Some(hold.until.saturating_since(now)).filter(|left| !left.is_zero())
     }
+}
+
+/// Opens the applier and the download that feeds it.
+fn stream(cx: &mut Context<'_>, offer: Offer) -> Phase {
+    let Offer { id, info, url, keys } = offer;
+    cx.out.push(Output::StartApply(StartApply { offer: id, public_keys: keys }));
+    let checksum = info.checksum.as_deref().and_then(from_hex);
+    let mut download = Download::new(Sink::Applier(id), url, info.size, checksum, cx.now);
+    cx.out.push(Output::Fetch(download.request(cx.now, &cx.config.download, cx.ids)));
+    Phase::Downloading(download)
 }

@@ -1,0 +1,653 @@
+//! A download that is kept in a store until all of it is there and verified (spec §6.5). Parts that are there
+//! already are checked and kept; missing ones are requested in runs, several at a time if so configured.
+
+use alloc::collections::{BTreeMap, VecDeque};
+use alloc::format;
+use alloc::string::String;
+use alloc::vec;
+use alloc::vec::Vec;
+
+use sha2::{Digest as _, Sha256};
+
+use super::digest::Sha;
+use super::plan::{Attempts, Plan};
+use super::{Download, Failure, Keep, Verdict, as_u64, runs};
+use crate::config::DownloadConfig;
+use crate::http::url::Url;
+use crate::ids::{FetchId, StoreId};
+use crate::input::HeaderRef;
+use crate::limits::{MAX_COMMITS, MAX_TEXT_CHARS, STORE_STALL};
+use crate::output::{OpenStore, Output, ReadStore, Sink, StoreKind};
+use crate::outputs::{Ids, Outputs};
+use crate::text::cut;
+use crate::time::Instant;
+use crate::timer::{Earliest, Timer};
+
+/// What the parts of a download share for the length of one call.
+pub(crate) struct Desk<'a> {
+    pub(crate) now: Instant,
+    pub(crate) config: &'a DownloadConfig,
+    pub(crate) out: &'a mut Outputs,
+    pub(crate) ids: &'a mut Ids,
+}
+
+/// What whoever wants the file should know.
+#[derive(Debug)]
+pub(crate) enum Outcome {
+    /// Bytes are coming, from this offset of a file of that size.
+    Started { offset: u64, total: Option<u64> },
+    /// An attempt failed; another follows.
+    Interrupted { reason: String, delay: core::time::Duration },
+    /// Everything is there, verified and on the disk.
+    Complete { size: u64 },
+    /// It is over. Nothing is under way any more.
+    Failed { failure: Loss },
+}
+
+/// Why a staged download ended.
+#[derive(Debug)]
+pub(crate) enum Loss {
+    /// The fault of the network or the server.
+    Download(String),
+    /// The file isn't there any more, so that what is kept of it is of no use.
+    Absent(String),
+    /// The fault of the store or of the bytes.
+    Bytes(String),
+}
+
+/// A download under way.
+pub(crate) struct Staged {
+    store: StoreId,
+    url: Url,
+    plan: Plan,
+    attempts: Attempts,
+    stage: Stage,
+    verified: Vec<bool>,
+    missing: u32,
+    /// Lengths of unfinished parts in the store, until their run begins.
+    leftovers: BTreeMap<u32, u64>,
+    /// How often parts were wrong.
+    failures: BTreeMap<u32, u32>,
+    runs: VecDeque<Run>,
+    read: Option<Read>,
+    /// Parts on their way onto the disk.
+    committing: u32,
+    /// Bytes of parts that no run deals with any more.
+    settled: u64,
+    news: VecDeque<Outcome>,
+    began: Instant,
+    /// When the store last did something.
+    moved: Instant,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Stage {
+    /// Left by the store's answer or the timer.
+    Opening,
+    /// Parts from `next` on are still to be checked. Left after the last, or by the timer.
+    Checking { next: u32 },
+    /// Left when nothing is missing and everything is on the disk, or by failure.
+    Fetching,
+    /// The owner knows, or will be told.
+    Over,
+}
+
+/// Contiguous parts that are received one after the other.
+struct Run {
+    first: u32,
+    /// The part that is being received.
+    part: u32,
+    /// The next part to be brought onto the disk.
+    commit: u32,
+    end: u32,
+    /// Over what is there of the part being received.
+    hash: Sha256,
+    /// Whether what was there of it before has been read.
+    seeded: bool,
+    transfer: Download,
+}
+
+/// A part being read back.
+struct Read {
+    fetch: FetchId,
+    part: u32,
+    left: u64,
+    hash: Sha256,
+}
+
+impl Staged {
+    /// Orders the store for a file to be opened.
+    pub(crate) fn open(
+        desk: &mut Desk<'_>,
+        kind: StoreKind,
+        uuid: &str,
+        url: Url,
+        plan: Plan,
+        attempts: Attempts,
+    ) -> Self {
+        let store = desk.ids.store();
+        let parts = plan.count();
+        desk.out.push(Output::OpenStore(OpenStore {
+            store,
+            kind,
+            key: plan.key(uuid),
+            manifest: plan.manifest(),
+            size: plan.size,
+            part_size: plan.part_size,
+            parts,
+        }));
+        Self {
+            store,
+            url,
+            attempts,
+            stage: Stage::Opening,
+            verified: vec![false; usize::try_from(parts).unwrap_or_default()],
+            missing: parts,
+            leftovers: BTreeMap::new(),
+            failures: BTreeMap::new(),
+            runs: VecDeque::new(),
+            read: None,
+            committing: 0,
+            settled: 0,
+            news: VecDeque::new(),
+            began: desk.now,
+            moved: desk.now,
+            plan,
+        }
+    }
+
+    /// Returns the store.
+    pub(crate) const fn store(&self) -> StoreId {
+        self.store
+    }
+
+    /// Returns the plan.
+    pub(crate) const fn plan(&self) -> &Plan {
+        &self.plan
+    }
+
+    /// Returns the next news. Ask after every call until there are none.
+    pub(crate) fn news(&mut self) -> Option<Outcome> {
+        self.news.pop_front()
+    }
+
+    /// Returns how many bytes are there, on their way into the store included.
+    pub(crate) fn received(&self) -> u64 {
+        self.sum(|run| run.transfer.received)
+    }
+
+    /// Returns how many bytes the store took.
+    pub(crate) fn safe(&self) -> u64 {
+        self.sum(|run| run.transfer.stored)
+    }
+
+    fn sum(&self, at: impl Fn(&Run) -> u64) -> u64 {
+        let run = |run| at(run).saturating_sub(self.plan.start(run.first));
+        self.runs.iter().map(run).fold(self.settled, u64::saturating_add)
+    }
+
+    /// Returns how much of the file is there, if its size is known.
+    pub(crate) fn percent(&self) -> Option<u8> {
+        let size = self.plan.size.filter(|size| *size > 0)?;
+        let percent = u128::from(self.received()) * 100 / u128::from(size);
+        Some(u8::try_from(percent).unwrap_or(100).min(100))
+    }
+
+    /// Returns whether a number is one of a request or reading under way.
+    pub(crate) fn is_current(&self, fetch: FetchId) -> bool {
+        self.is_reading(fetch) || self.run_of(fetch).is_some()
+    }
+
+    fn is_reading(&self, fetch: FetchId) -> bool {
+        self.read.as_ref().is_some_and(|read| read.fetch == fetch)
+    }
+
+    fn run_of(&self, fetch: FetchId) -> Option<usize> {
+        self.runs.iter().position(|run| run.transfer.is_current(fetch))
+    }
+
+    /// The store is open and holds these parts.
+    pub(crate) fn opened(&mut self, desk: &mut Desk<'_>, parts: &[(u32, u64)]) {
+        if self.stage != Stage::Opening {
+            return;
+        }
+        self.moved = desk.now;
+        for (part, length) in parts {
+            let fits = self.plan.len(*part).is_none_or(|full| *length <= full);
+            if *part < self.plan.count() && *length > 0 && fits {
+                self.leftovers.insert(*part, *length);
+            }
+        }
+        self.check(desk, 0);
+        self.go_on(desk);
+    }
+
+    /// The store failed.
+    pub(crate) fn store_failed(&mut self, desk: &mut Desk<'_>, reason: &str) {
+        self.fail(desk, Loss::Bytes(cut(reason, MAX_TEXT_CHARS)));
+    }
+
+    /// A part is on the disk for good.
+    pub(crate) fn committed(&mut self, desk: &mut Desk<'_>) {
+        self.committing = self.committing.saturating_sub(1);
+        self.moved = desk.now;
+        self.go_on(desk);
+    }
+
+    /// The head of a response arrived.
+    pub(crate) fn head(
+        &mut self,
+        desk: &mut Desk<'_>,
+        fetch: FetchId,
+        status: u16,
+        headers: &[HeaderRef<'_>],
+    ) {
+        let Some(run) = self.run_of(fetch).and_then(|at| self.runs.get_mut(at)) else { return };
+        let verdict = run.transfer.head(desk.now, desk.config, desk.ids, status, headers);
+        self.follow(desk, fetch, verdict);
+        self.go_on(desk);
+    }
+
+    /// A chunk passes by: of a response, or of what is read back.
+    pub(crate) fn body(&mut self, desk: &mut Desk<'_>, fetch: FetchId, chunk: &[u8]) -> Keep {
+        if let Some(read) = self.read.as_mut().filter(|read| read.fetch == fetch) {
+            read.hash.update(chunk);
+            // More than asked for is as wrong as less.
+            read.left = read.left.checked_sub(as_u64(chunk.len())).unwrap_or(u64::MAX);
+            self.moved = desk.now;
+            return Keep::default();
+        }
+        let Some(at) = self.run_of(fetch) else { return Keep::default() };
+        let Self { plan, runs, .. } = self;
+        let Some(run) = runs.get_mut(at) else { return Keep::default() };
+        let goes_on = matches!(run.transfer.stage, super::Stage::Receiving { to_end: true, .. });
+        let new = match run.transfer.admit(desk.now, desk.config, chunk) {
+            Ok(new) => new,
+            Err(verdict) => {
+                self.follow(desk, fetch, verdict);
+                return Keep::default();
+            }
+        };
+        let (good, bad) = run.judge(plan, chunk.get(new.clone()).unwrap_or_default());
+        let keep = run.transfer.accept(desk.now, new.start..new.start + good);
+        let (first, last) = (run.commit, run.part);
+        for part in first..last {
+            self.have(part);
+        }
+        if let Some(part) = bad {
+            self.wrong(desk, at, part);
+        } else if let Some(run) = self.runs.get_mut(at)
+            && goes_on
+            && run.transfer.is_received()
+            && run.transfer.until.is_some()
+        {
+            // A server that ignores ranges sends the rest of the file too.
+            drop_fetch(desk, run.transfer.take_fetch());
+        }
+        self.go_on(desk);
+        keep
+    }
+
+    /// The store took bytes. Returns whether they were ours.
+    pub(crate) fn stored(&mut self, desk: &mut Desk<'_>, fetch: FetchId, len: usize) -> bool {
+        let Some(run) = self.runs.iter_mut().find(|run| run.transfer.newest == Some(fetch)) else {
+            return false;
+        };
+        let _ = run.transfer.stored(desk.now, len);
+        self.go_on(desk);
+        true
+    }
+
+    /// A response, or what was read back, ended.
+    pub(crate) fn ended(&mut self, desk: &mut Desk<'_>, fetch: FetchId) {
+        if self.is_reading(fetch) {
+            self.read_back(desk, true);
+        } else if let Some(run) = self.run_of(fetch).and_then(|at| self.runs.get_mut(at)) {
+            let verdict = run.transfer.ended(desk.now, desk.config);
+            self.follow(desk, fetch, verdict);
+        }
+        self.go_on(desk);
+    }
+
+    /// A request, or the reading back, failed.
+    pub(crate) fn broke(&mut self, desk: &mut Desk<'_>, fetch: FetchId, reason: &str) {
+        if self.is_reading(fetch) {
+            self.read_back(desk, false);
+        } else if let Some(run) = self.run_of(fetch).and_then(|at| self.runs.get_mut(at)) {
+            let verdict = run.transfer.broke(desk.now, desk.config, reason);
+            self.follow(desk, fetch, verdict);
+        }
+        self.go_on(desk);
+    }
+
+    /// Lets time pass.
+    pub(crate) fn tick(&mut self, desk: &mut Desk<'_>) {
+        if self.stage == Stage::Over {
+            return;
+        }
+        if desk.now >= self.began + desk.config.max_duration {
+            let limit = desk.config.max_duration.as_secs();
+            let reason = format!("not complete after {limit} seconds, the longest a download may take");
+            return self.fail(desk, Loss::Download(reason));
+        }
+        if self.waits_for_store() && desk.now >= self.moved + STORE_STALL {
+            return self.stalled(desk);
+        }
+        self.go_on(desk);
+    }
+
+    /// Adds the timers to a deadline.
+    pub(crate) fn deadlines(&self, config: &DownloadConfig, deadline: &mut Earliest) {
+        if self.stage == Stage::Over {
+            return;
+        }
+        deadline.after(Timer::DownloadDuration, self.began, config.max_duration);
+        if self.waits_for_store() {
+            deadline.after(Timer::Store, self.moved, STORE_STALL);
+        }
+        for run in self.active().filter(|run| run.seeded) {
+            run.transfer.deadlines(config, deadline);
+        }
+    }
+
+    /// Drops what is under way. The store stays open.
+    pub(crate) fn stop(&mut self, out: &mut Outputs) {
+        let read = self.read.take().map(|read| read.fetch);
+        let fetches = self.runs.iter_mut().filter_map(|run| run.transfer.take_fetch());
+        for fetch in fetches.chain(read) {
+            out.push(Output::Abort { fetch });
+        }
+        self.runs.clear();
+        self.stage = Stage::Over;
+    }
+
+    fn waits_for_store(&self) -> bool {
+        self.stage == Stage::Opening || self.read.is_some() || self.committing > 0
+    }
+
+    fn active(&self) -> impl Iterator<Item = &Run> {
+        self.runs.iter().take(self.attempts.at_once)
+    }
+
+    /// A part is verified.
+    fn have(&mut self, part: u32) {
+        if let Some(verified) = usize::try_from(part).ok().and_then(|at| self.verified.get_mut(at))
+            && !core::mem::replace(verified, true)
+        {
+            self.missing = self.missing.saturating_sub(1);
+        }
+    }
+
+    /// Checks the complete parts from `next` on, one after the other; then plans for those that are missing.
+    fn check(&mut self, desk: &mut Desk<'_>, mut next: u32) {
+        while let Some((part, length)) =
+            self.leftovers.range(next..).next().map(|(part, length)| (*part, *length))
+        {
+            next = part.saturating_add(1);
+            if self.plan.len(part) != Some(length) {
+                continue;
+            }
+            if self.plan.checksum(part).is_some() {
+                self.stage = Stage::Checking { next };
+                self.read(desk, part, length);
+                return;
+            }
+            self.leftovers.remove(&part);
+            self.have(part);
+            self.settled = self.settled.saturating_add(length);
+        }
+        self.stage = Stage::Fetching;
+        let missing = (0_u32..).zip(&self.verified).filter(|(_, there)| !**there).map(|(part, _)| part);
+        for run in runs::split(missing, self.attempts.at_once) {
+            let left = self.leftovers.remove(&run.start).unwrap_or(0);
+            let until = (run.end < self.plan.count()).then(|| self.plan.start(run.end));
+            let from = self.plan.start(run.start).saturating_add(left);
+            let sink = Sink::Store(self.store);
+            let mut transfer =
+                Download::of_range(sink, self.url.clone(), self.plan.size, from, until, desk.now);
+            transfer.began = self.began;
+            self.runs.push_back(Run {
+                first: run.start,
+                part: run.start,
+                commit: run.start,
+                end: run.end,
+                hash: Sha256::new(),
+                seeded: left == 0 || self.plan.checksum(run.start).is_none(),
+                transfer,
+            });
+        }
+        self.leftovers.clear();
+    }
+
+    fn read(&mut self, desk: &mut Desk<'_>, part: u32, length: u64) {
+        let fetch = desk.ids.fetch();
+        let from = self.plan.start(part);
+        let to = from.saturating_add(length);
+        desk.out.push(Output::ReadStore(ReadStore { fetch, store: self.store, from, to, into: None }));
+        self.read = Some(Read { fetch, part, left: length, hash: Sha256::new() });
+        self.moved = desk.now;
+    }
+
+    /// A part was read back, or what there is of it.
+    fn read_back(&mut self, desk: &mut Desk<'_>, whole: bool) {
+        let Some(Read { part, left, hash, .. }) = self.read.take() else { return };
+        self.moved = desk.now;
+        let whole = whole && left == 0;
+        let Stage::Checking { next } = self.stage else {
+            let start = self.plan.start(part);
+            if let Some(run) = self.runs.iter_mut().find(|run| run.part == part && !run.seeded) {
+                run.seeded = true;
+                if whole {
+                    run.hash = hash;
+                } else {
+                    (run.transfer.received, run.transfer.stored) = (start, start);
+                }
+            }
+            return;
+        };
+        let length = self.leftovers.remove(&part).unwrap_or(0);
+        let found: Sha = hash.finalize().into();
+        if whole && self.plan.checksum(part) == Some(found) {
+            self.have(part);
+            self.settled = self.settled.saturating_add(length);
+        } else {
+            desk.out.push(Output::DropPart { store: self.store, part });
+        }
+        self.check(desk, next);
+    }
+
+    /// A part turned out wrong.
+    fn wrong(&mut self, desk: &mut Desk<'_>, at: usize, part: u32) {
+        desk.out.push(Output::DropPart { store: self.store, part });
+        let failures = self.failures.entry(part).or_insert(0);
+        *failures = failures.saturating_add(1);
+        let failures = *failures;
+        let what = match self.plan.count() {
+            1 => String::from("the file"),
+            parts => format!("part {part} of {parts}, counted from 0,"),
+        };
+        if failures >= self.attempts.per_part {
+            let times = crate::text::count(failures.into(), "time");
+            let reason = format!("{what} did not match the announced checksum, {times} in a row");
+            return self.fail(desk, Loss::Bytes(reason));
+        }
+        let start = self.plan.start(part);
+        let Some(run) = self.runs.get_mut(at) else { return };
+        run.hash = Sha256::new();
+        drop_fetch(desk, run.transfer.rewind(desk.now, start));
+        let reason = format!("{what} does not match the announced checksum");
+        self.news.push_back(Outcome::Interrupted { reason, delay: core::time::Duration::ZERO });
+    }
+
+    /// Carries out what a transfer wants.
+    fn follow(&mut self, desk: &mut Desk<'_>, fetch: FetchId, verdict: Verdict) {
+        match verdict {
+            Verdict::Continue | Verdict::Complete => self.learn(desk, fetch),
+            Verdict::Started { offset, total } => {
+                self.share(fetch);
+                self.news.push_back(Outcome::Started { offset, total });
+            }
+            Verdict::Request { fetch, abort } => {
+                drop_fetch(desk, abort);
+                desk.out.push(Output::Fetch(fetch));
+            }
+            Verdict::Retry { reason, delay, abort } => {
+                drop_fetch(desk, abort);
+                self.news.push_back(Outcome::Interrupted { reason, delay });
+            }
+            Verdict::Fail { failure, abort } => {
+                drop_fetch(desk, abort);
+                match failure {
+                    Failure::Download(reason) => self.fail(desk, Loss::Download(reason)),
+                    Failure::Absent(reason) => self.fail(desk, Loss::Absent(reason)),
+                    Failure::Stalled => self.stalled(desk),
+                }
+            }
+        }
+    }
+
+    /// What one request learns about the file binds the others.
+    fn share(&mut self, fetch: FetchId) {
+        let Some(run) = self.run_of(fetch).and_then(|at| self.runs.get(at)) else { return };
+        let (total, etag) = (run.transfer.total, run.transfer.etag.clone());
+        self.plan.size = self.plan.size.or(total);
+        for run in &mut self.runs {
+            run.transfer.total = run.transfer.total.or(total);
+            if run.transfer.etag.is_none() {
+                run.transfer.etag.clone_from(&etag);
+            }
+        }
+    }
+
+    /// A file whose size nobody announced may have come to its end.
+    fn learn(&mut self, desk: &mut Desk<'_>, fetch: FetchId) {
+        let newest = |run: &Run| run.transfer.newest == Some(fetch);
+        let Some(at) = self.runs.iter().position(newest) else { return };
+        let Some(run) = self.runs.get_mut(at) else { return };
+        if run.part >= run.end || !run.transfer.is_received() {
+            return;
+        }
+        self.plan.size = run.transfer.total;
+        let part = run.part;
+        if run.matches(&self.plan) {
+            run.part = run.part.saturating_add(1);
+            self.have(part);
+        } else {
+            self.wrong(desk, at, part);
+        }
+    }
+
+    /// Orders everything that can be ordered now.
+    fn go_on(&mut self, desk: &mut Desk<'_>) {
+        if self.stage != Stage::Fetching {
+            return;
+        }
+        self.sweep(desk);
+        for at in 0..self.runs.len().min(self.attempts.at_once) {
+            let Some(run) = self.runs.get_mut(at) else { break };
+            if !run.seeded {
+                if self.read.is_none() {
+                    let (part, length) = (run.part, run.transfer.received);
+                    let length = length.saturating_sub(self.plan.start(part));
+                    self.read(desk, part, length);
+                }
+                continue;
+            }
+            let room = desk.out.has_room();
+            let verdict = run.transfer.tick(desk.now, desk.config, desk.ids, room);
+            if let (Some(fetch), false) = (run.transfer.newest, matches!(verdict, Verdict::Continue)) {
+                self.follow(desk, fetch, verdict);
+            }
+        }
+        if self.stage == Stage::Fetching && self.runs.is_empty() && self.committing == 0 {
+            match (self.missing, self.plan.size) {
+                (0, Some(size)) => {
+                    self.stage = Stage::Over;
+                    self.news.push_back(Outcome::Complete { size });
+                }
+                _ => self.fail(desk, Loss::Download(String::from("the download is incomplete"))),
+            }
+        }
+    }
+
+    /// Brings verified parts onto the disk and removes runs that are done.
+    fn sweep(&mut self, desk: &mut Desk<'_>) {
+        let Self { store, plan, runs, committing, settled, moved, .. } = self;
+        for run in runs.iter_mut() {
+            while *committing < MAX_COMMITS
+                && run.commit < run.part
+                && plan.end(run.commit).is_some_and(|end| end <= run.transfer.stored)
+            {
+                desk.out.push(Output::CommitPart { store: *store, part: run.commit });
+                if *committing == 0 {
+                    *moved = desk.now;
+                }
+                *committing += 1;
+                run.commit = run.commit.saturating_add(1);
+            }
+        }
+        runs.retain_mut(|run| {
+            let done = run.commit == run.end && !run.transfer.is_storing();
+            if done {
+                // What it still has to say is of no use.
+                drop_fetch(desk, run.transfer.take_fetch());
+                *settled = settled.saturating_add(run.transfer.stored.saturating_sub(plan.start(run.first)));
+            }
+            !done
+        });
+    }
+
+    fn stalled(&mut self, desk: &mut Desk<'_>) {
+        let minutes = STORE_STALL.as_secs() / 60;
+        self.fail(desk, Loss::Bytes(format!("the disk for downloads stood still for {minutes} minutes")));
+    }
+
+    fn fail(&mut self, desk: &mut Desk<'_>, failure: Loss) {
+        if self.stage != Stage::Over {
+            self.stop(desk.out);
+            self.news.push_back(Outcome::Failed { failure });
+        }
+    }
+}
+
+fn drop_fetch(desk: &mut Desk<'_>, abort: Option<FetchId>) {
+    if let Some(fetch) = abort {
+        desk.out.push(Output::Abort { fetch });
+    }
+}
+
+impl Run {
+    /// Hashes new bytes. Returns how many of them belong to parts that are right so far, and the part that turned
+    /// out wrong.
+    fn judge(&mut self, plan: &Plan, bytes: &[u8]) -> (usize, Option<u32>) {
+        let from = self.transfer.received;
+        let (mut at, mut rest) = (from, bytes);
+        while !rest.is_empty() {
+            let room = plan.end(self.part).map_or(u64::MAX, |end| end.saturating_sub(at));
+            let room = usize::try_from(room).unwrap_or(usize::MAX).min(rest.len());
+            let (now, later) = rest.split_at(room);
+            if now.is_empty() {
+                break;
+            }
+            if plan.checksum(self.part).is_some() {
+                self.hash.update(now);
+            }
+            (at, rest) = (at.saturating_add(as_u64(now.len())), later);
+            if plan.end(self.part) == Some(at) {
+                if !self.matches(plan) {
+                    let good = plan.start(self.part).saturating_sub(from);
+                    return (usize::try_from(good).unwrap_or(0), Some(self.part));
+                }
+                self.part = self.part.saturating_add(1);
+                self.hash = Sha256::new();
+            }
+        }
+        (bytes.len(), None)
+    }
+
+    /// Whether the part that was received is the one announced, as far as one was.
+    fn matches(&self, plan: &Plan) -> bool {
+        let found: Sha = self.hash.clone().finalize().into();
+        plan.checksum(self.part).is_none_or(|announced| announced == found)
+    }
+}
