@@ -38,7 +38,7 @@ impl Message<'_> {
 }
 
 /// A message number. Servers echo ours; anything else can't match.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Reference {
     None,
     Number(u64),

@@ -1,5 +1,8 @@
 //! The codec of Phoenix V2 JSON text (`vsn=2.0.0`).
 
+#[cfg(test)]
+mod tests;
+
 use alloc::borrow::Cow;
 use alloc::format;
 use alloc::string::String;
@@ -12,6 +15,9 @@ use serde_json::Error;
 use super::codec::{Malformed, Outgoing};
 use super::envelope::Message;
 use super::payload::Payload;
+
+/// What JSON has for white space (RFC 8259 §2).
+const BLANK: [char; 4] = [' ', '\t', '\n', '\r'];
 
 /// Writes a message.
 pub(super) fn encode(message: &Outgoing<'_>) -> String {
@@ -27,7 +33,7 @@ pub(super) fn decode(text: &str) -> Result<Message<'_>, Malformed> {
 /// Reads a payload that stands at the end of a message, together with what ends the message.
 pub(super) fn last<'a, T: Deserialize<'a>>(text: &'a str) -> Result<T, Error> {
     let (value, rest) = next(text)?;
-    match rest.trim_ascii() {
+    match rest.trim_matches(BLANK) {
         "]" => Ok(value),
         // More elements are ignored, as both sides do (spec §1.5).
         more if more.starts_with(',') => {
@@ -41,7 +47,7 @@ pub(super) fn last<'a, T: Deserialize<'a>>(text: &'a str) -> Result<T, Error> {
 struct Text<'a>(#[serde(borrow)] Cow<'a, str>);
 
 fn head(text: &str) -> Result<Message<'_>, Error> {
-    let rest = text.trim_ascii_start().strip_prefix('[');
+    let rest = text.trim_start_matches(BLANK).strip_prefix('[');
     let rest = rest.ok_or_else(|| Error::custom("no list of join_ref, ref, topic, event and payload"))?;
     let (join_ref, rest) = part(rest)?;
     let (reference, rest) = part(rest)?;
@@ -53,7 +59,7 @@ fn head(text: &str) -> Result<Message<'_>, Error> {
 /// Reads a part that others follow.
 fn part<'a, T: Deserialize<'a>>(text: &'a str) -> Result<(T, &'a str), Error> {
     let (part, rest) = next(text)?;
-    let rest = rest.trim_ascii_start().strip_prefix(',');
+    let rest = rest.trim_start_matches(BLANK).strip_prefix(',');
     Ok((part, rest.ok_or_else(|| Error::custom("fewer than five parts"))?))
 }
 
