@@ -5,8 +5,12 @@ use alloc::vec::Vec;
 use core::time::Duration;
 
 use crate::alarm::Alarm;
+use crate::chunk::Chunk;
 use crate::command::{Command, Decision};
 use crate::event::{Event, FirmwareMeta, Stage, UpdateInfo};
+use crate::file::{FileCommand, FileEvent, UploadCommand, UploadEvent};
+use crate::ids::{FileId, ShellId, UploadId};
+use crate::shell::{ShellCommand, ShellEnd, ShellEvent, ShellKind, ShellStop, WindowSize};
 use crate::update_mode::UpdateMode;
 
 /// An application's wishes. Every method has a default; both adapters call them the same way.
@@ -62,6 +66,89 @@ pub trait Client {
         let _ = (alarm, raised, description);
     }
 
+    /// Starts a shell in a terminal, or says why not, which operators see. `room` bytes of its output may be handed in
+    /// with [`ShellCommand::Output`](crate::ShellCommand::Output) before [`Client::shell_ready`] allows more. The default has none.
+    ///
+    /// An adapter that was given a shell of its own asks nobody about shells.
+    ///
+    /// # Errors
+    ///
+    /// Why there is no shell.
+    fn shell_wanted(
+        &mut self,
+        shell: ShellId,
+        kind: ShellKind,
+        size: WindowSize,
+        room: usize,
+    ) -> Result<(), String> {
+        let _ = (shell, kind, size, room);
+        Err(String::from("this device has no shell for operators"))
+    }
+
+    /// Somebody typed something.
+    fn shell_input(&mut self, shell: ShellId, data: &str) {
+        let _ = (shell, data);
+    }
+
+    /// The window of a shell's terminal has another size.
+    fn shell_resized(&mut self, shell: ShellId, size: WindowSize) {
+        let _ = (shell, size);
+    }
+
+    /// So many more bytes of a shell's output may be handed in.
+    fn shell_ready(&mut self, shell: ShellId, bytes: usize) {
+        let _ = (shell, bytes);
+    }
+
+    /// A shell is to be stopped; its number is no longer in use.
+    fn shell_stopped(&mut self, shell: ShellId, why: ShellStop) {
+        let _ = (shell, why);
+    }
+
+    /// An operator sends a file. The default takes none.
+    ///
+    /// An adapter that was given a folder for files asks nobody about files.
+    ///
+    /// # Errors
+    ///
+    /// Why it isn't taken; the operator is told.
+    fn file_started(&mut self, file: FileId, name: &str) -> Result<(), String> {
+        let _ = (file, name);
+        Err(String::from("this device takes no files"))
+    }
+
+    /// Stores the next piece of a file.
+    ///
+    /// # Errors
+    ///
+    /// Why it can't be stored; the operator is told.
+    fn file_chunk(&mut self, file: FileId, data: &[u8]) -> Result<(), String> {
+        let _ = (file, data);
+        Ok(())
+    }
+
+    /// A file is complete.
+    ///
+    /// # Errors
+    ///
+    /// Why it can't be stored; the operator is told.
+    fn file_finished(&mut self, file: FileId) -> Result<(), String> {
+        let _ = file;
+        Ok(())
+    }
+
+    /// The rest of a file won't come, or is not wanted.
+    fn file_discarded(&mut self, file: FileId, reason: &str) {
+        let _ = (file, reason);
+    }
+
+    /// Returns the next bytes of the file that [`UploadCommand::Send`](crate::UploadCommand::Send) announced, `bytes` at most; or `None` to hand them
+    /// in later with [`UploadCommand::Data`](crate::UploadCommand::Data).
+    fn upload_ready(&mut self, upload: UploadId, bytes: usize) -> Option<Vec<u8>> {
+        let _ = (upload, bytes);
+        None
+    }
+
     /// Shows a person which device this is (a blinking light, say).
     fn identify(&mut self) {}
 
@@ -101,7 +188,40 @@ pub fn deliver(client: &mut dyn Client, running: &FirmwareMeta, event: &Event) -
         Event::AlarmRaised { alarm, description } => client.alarm(*alarm, true, description),
         Event::AlarmCleared { alarm } => client.alarm(*alarm, false, ""),
         Event::Identify => client.identify(),
+        Event::Shell(ShellEvent::Wanted { shell, kind, size, room }) => {
+            return Some(match client.shell_wanted(*shell, *kind, *size, *room) {
+                Ok(()) => Command::Shell(ShellCommand::Started { shell: *shell }),
+                Err(reason) => {
+                    Command::Shell(ShellCommand::Ended { shell: *shell, end: ShellEnd::Failed(reason) })
+                }
+            });
+        }
+        Event::Shell(ShellEvent::Input { shell, data }) => client.shell_input(*shell, data.expose()),
+        Event::Shell(ShellEvent::Resized { shell, size }) => client.shell_resized(*shell, *size),
+        Event::Shell(ShellEvent::Ready { shell, bytes }) => client.shell_ready(*shell, *bytes),
+        Event::Shell(ShellEvent::Stopped { shell, why }) => client.shell_stopped(*shell, *why),
+        Event::File(FileEvent::Started { file, name }) => {
+            return stored(*file, 0, client.file_started(*file, name));
+        }
+        Event::File(FileEvent::Chunk { file, data }) => {
+            return stored(*file, data.0.len(), client.file_chunk(*file, &data.0));
+        }
+        Event::File(FileEvent::Finished { file }) => return stored(*file, 0, client.file_finished(*file)),
+        Event::File(FileEvent::Discarded { file, reason }) => client.file_discarded(*file, reason),
+        Event::Upload(UploadEvent::Ready { upload, bytes }) => {
+            let data = Chunk(client.upload_ready(*upload, *bytes)?);
+            return Some(Command::Upload(UploadCommand::Data { upload: *upload, data }));
+        }
         _ => {}
     }
     None
+}
+
+/// Returns what to say about a file after a step of its way.
+fn stored(file: FileId, bytes: usize, result: Result<(), String>) -> Option<Command> {
+    match result {
+        Ok(()) if bytes == 0 => None,
+        Ok(()) => Some(Command::File(FileCommand::Stored { file, bytes })),
+        Err(reason) => Some(Command::File(FileCommand::Failed { file, reason })),
+    }
 }

@@ -5,8 +5,10 @@ use alloc::vec::Vec;
 use core::time::Duration;
 
 use crate::extension::ExtensionCommand;
-use crate::ids::{OfferId, ScriptId};
-use crate::limits::MAX_RECONNECT_DELAYS;
+use crate::file::{FileCommand, UploadCommand};
+use crate::ids::{FileId, OfferId, ScriptId, ShellId, UploadId};
+use crate::limits::{MAX_FILE_NAME_BYTES, MAX_RECONNECT_DELAYS, MAX_UPLOAD_BYTES};
+use crate::shell::ShellCommand;
 use crate::update_mode::UpdateMode;
 
 /// An order for [`Link::command`](crate::Link::command).
@@ -62,6 +64,12 @@ pub enum Command {
     },
     /// An order about an extension.
     Extension(ExtensionCommand),
+    /// What became of a shell.
+    Shell(ShellCommand),
+    /// What became of a file from an operator.
+    File(FileCommand),
+    /// An order about a file for operators.
+    Upload(UploadCommand),
     /// Tell the server how the device is connected, now and after every join.
     ConnectionTypes {
         /// Words such as `ethernet`, `wifi`, `cellular`; at most
@@ -106,6 +114,33 @@ pub enum CommandError {
     /// The script isn't running, or timed out.
     #[error("script {0} is not running, or ran too long and was answered already")]
     UnknownScript(ScriptId),
+    /// The shell doesn't run, or is to be stopped.
+    #[error("shell {0} does not run, or was told to stop")]
+    UnknownShell(ShellId),
+    /// The file isn't being received, or was discarded.
+    #[error("file {0} is not being received, or was discarded")]
+    UnknownFile(FileId),
+    /// The file isn't being sent, or was aborted.
+    #[error("file {0} is not being sent, or was aborted")]
+    UnknownUpload(UploadId),
+    /// More bytes than the machine said it takes.
+    #[error("only {room} more bytes are taken now; wait for the event that says when it is more")]
+    NoRoom {
+        /// How many it takes.
+        room: usize,
+    },
+    /// Nobody can be reached by the console.
+    #[error("the console is not joined; wait for Event::ConsoleJoined, and see Config::console")]
+    ConsoleNotJoined,
+    /// The name of a file holds a path or control characters, is empty or too long.
+    #[error("the name of the file is no plain file name of 1 to {MAX_FILE_NAME_BYTES} bytes")]
+    FileName,
+    /// The file is too large to be sent.
+    #[error("the file has {size} bytes; it must have fewer than {MAX_UPLOAD_BYTES}")]
+    FileTooLarge {
+        /// Its size.
+        size: u64,
+    },
     /// The machine was told to stay offline.
     #[error("the link is offline; send Command::Connect first")]
     Offline,
@@ -123,6 +158,9 @@ pub enum CommandError {
         "delays between attempts to connect must be at most {MAX_RECONNECT_DELAYS}, each from 1 ms to 1 day"
     )]
     ReconnectAfter,
+    /// Another file is being sent.
+    #[error("another file is being sent; wait for its end or cancel it")]
+    UploadInProgress,
     /// An update is under way.
     #[error("an update is under way")]
     Updating,
@@ -159,7 +197,10 @@ impl CommandError {
             Self::Offline
             | Self::Undrained
             | Self::NotJoined
+            | Self::ConsoleNotJoined
+            | Self::NoRoom { .. }
             | Self::AlreadyInProgress
+            | Self::UploadInProgress
             | Self::Updating
             | Self::NotAttached
             | Self::Busy
@@ -168,6 +209,11 @@ impl CommandError {
             | Self::UnknownScript(_)
             | Self::UnknownExtension
             | Self::Unusable(_)
+            | Self::UnknownShell(_)
+            | Self::UnknownFile(_)
+            | Self::UnknownUpload(_)
+            | Self::FileName
+            | Self::FileTooLarge { .. }
             | Self::NotPermitted
             | Self::Unsupported
             | Self::ReconnectAfter => false,

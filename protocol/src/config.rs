@@ -83,10 +83,22 @@ pub struct Config {
     pub scripts: bool,
     /// Which extensions to offer to the server.
     pub extensions: ExtensionsConfig,
+    /// Whether operators may work with a shell on the device and send files there, and how. Default `None`: they may
+    /// not. The shell is the application's, see [`ShellEvent::Wanted`](crate::ShellEvent::Wanted).
+    pub console: Option<ConsoleConfig>,
     /// The rules of downloads.
     pub download: DownloadConfig,
     /// How firmware gets from the server to the applier. Default streaming.
     pub strategy: UpdateStrategy,
+}
+
+/// The rules of the console (device-protocol §4).
+#[derive(Clone, Debug, PartialEq)]
+pub struct ConsoleConfig {
+    /// How long a shell may neither write nor be written to before it is stopped; zero is for ever. Default 300 s.
+    pub timeout: Duration,
+    /// Largest file that is received, in bytes. Default 10 MiB.
+    pub max_file_size: u64,
 }
 
 /// How messages are written.
@@ -216,6 +228,7 @@ impl Config {
             delay_unit: DelayUnit::default(),
             scripts: false,
             extensions: ExtensionsConfig::default(),
+            console: None,
             download: DownloadConfig::default(),
             strategy: UpdateStrategy::default(),
         }
@@ -339,6 +352,12 @@ impl Backoff {
 impl Default for Backoff {
     fn default() -> Self {
         Self { min: Duration::from_secs(1), max: Duration::from_secs(60), jitter: 0.5 }
+    }
+}
+
+impl Default for ConsoleConfig {
+    fn default() -> Self {
+        Self { timeout: Duration::from_secs(300), max_file_size: 10 * 1024 * 1024 }
     }
 }
 

@@ -6,8 +6,10 @@ use core::time::Duration;
 
 use crate::alarm::Alarm;
 use crate::extension::ExtensionEvent;
+use crate::file::{FileEvent, UploadEvent};
 use crate::ids::{OfferId, ScriptId};
 use crate::refusal::Refusal;
+use crate::shell::ShellEvent;
 use crate::time::Instant;
 use crate::update_mode::{RejectReason, Request, RequestFailure, UpdateMode};
 
@@ -194,6 +196,19 @@ pub enum Event {
     },
     /// News about an extension.
     Extension(ExtensionEvent),
+    /// Operators can work with the console now.
+    ConsoleJoined,
+    /// Operators can't work with the console, on a connection that stays; it will be joined again.
+    ConsoleLost {
+        /// What happened, for a person.
+        reason: String,
+    },
+    /// A shell for an operator is wanted, or what becomes of one.
+    Shell(ShellEvent),
+    /// A file on its way from an operator.
+    File(FileEvent),
+    /// A file on its way to operators.
+    Upload(UploadEvent),
     /// An operator wants to see which device this is.
     Identify,
     /// An operator asked for a reboot; [`Output::Reboot`](crate::Output::Reboot) follows.

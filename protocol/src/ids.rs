@@ -38,3 +38,15 @@ id!(
     /// One run of a support script.
     ScriptId
 );
+id!(
+    /// One run of a shell.
+    ShellId
+);
+id!(
+    /// One file on its way from an operator to the device.
+    FileId
+);
+id!(
+    /// One file on its way from the device to an operator.
+    UploadId
+);

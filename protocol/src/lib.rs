@@ -102,6 +102,7 @@
 extern crate alloc;
 
 mod alarm;
+mod chunk;
 pub mod client;
 mod command;
 mod config;
@@ -109,6 +110,7 @@ mod download;
 mod error;
 mod event;
 mod extension;
+mod file;
 mod http;
 mod hub;
 mod ids;
@@ -121,6 +123,7 @@ mod phoenix;
 mod refusal;
 mod rng;
 mod secret;
+mod shell;
 mod status;
 mod text;
 mod time;
@@ -129,22 +132,27 @@ mod update_mode;
 mod update_strategy;
 
 pub use alarm::{Alarm, RaisedAlarm};
+pub use chunk::Chunk;
 pub use client::Client;
 pub use command::{Command, CommandError, Decision};
-pub use config::{Auth, Backoff, Config, DelayUnit, DownloadConfig, KeyDigest, Serializer, SharedSecret};
+pub use config::{
+    Auth, Backoff, Config, ConsoleConfig, DelayUnit, DownloadConfig, KeyDigest, Serializer, SharedSecret,
+};
 pub use download::Keep;
 pub use error::ConfigError;
 pub use event::{Event, FirmwareMeta, Stage, UpdateInfo};
 pub use extension::{
     ExtensionCommand, ExtensionEvent, ExtensionStatus, ExtensionsConfig, ThirdPartyExtension,
 };
+pub use file::{FileCommand, FileEvent, UploadCommand, UploadEvent};
 pub use http::url::UrlError;
-pub use ids::{FetchId, OfferId, ProbeId, ScriptId, SocketId, StoreId};
+pub use ids::{FetchId, FileId, OfferId, ProbeId, ScriptId, ShellId, SocketId, StoreId, UploadId};
 pub use input::{HeaderRef, Input};
 pub use link::Link;
 pub use output::{Dial, Fetch, OpenStore, Output, Probe, ReadStore, Sink, StartApply, StoreKind};
 pub use refusal::Refusal;
 pub use secret::Secret;
+pub use shell::{ShellCommand, ShellEnd, ShellEvent, ShellKind, ShellStop, WindowSize};
 pub use status::{ConnectionState, Counters, Status, UpdateState};
 pub use time::{Instant, Now, UnixTime};
 pub use timer::{Deadline, Timer};

@@ -59,6 +59,10 @@ pub const MAX_PUSH_SENDS: u8 = 3;
 /// a join; few enough that progress merges while a slow network catches up.
 pub const SEND_CREDIT: u32 = 8;
 
+/// Messages with the adapter from which on no more output of shells and no more of a file is handed to it. One is on
+/// its way while the next waits; what matters more then never waits behind more than two.
+pub const BULK_CREDIT: u32 = 2;
+
 /// Longest time the adapter may hold messages without one being sent. As long as two heartbeats, after which the
 /// connection would be given up anyway.
 pub const SEND_TIMEOUT: Duration = Duration::from_secs(60);
@@ -121,6 +125,46 @@ pub const MAX_SCRIPT_BYTES: usize = 256 * 1024;
 /// Longest output, and longest value, of a script that is sent, in bytes. It is shown on a web page, and several may
 /// wait for a slow network.
 pub const MAX_SCRIPT_OUTPUT_BYTES: usize = 64 * 1024;
+
+/// Output of a shell that waits to be sent, in bytes as the shell wrote them. Invalid bytes grow to three, so that the
+/// text may be three times as long. A few screens full; with more, what a person stops would go on for long.
+pub const MAX_SHELL_BUFFER: usize = 32 * 1024;
+
+/// Longest text of a shell in one message, in bytes of UTF-8.
+pub const MAX_SHELL_MESSAGE_BYTES: usize = 16 * 1024;
+
+/// Shortest time between two messages with output of a shell, unless they are full. Shorter than anybody sees, and
+/// long enough that a program that writes in small pieces makes 50 messages a second at most.
+pub const SHELL_OUTPUT_PAUSE: Duration = Duration::from_millis(20);
+
+/// A shell that ended by itself after less time than this is started again only when somebody presses a key: it would
+/// end at once for ever.
+pub const SHELL_RESTART_MIN: Duration = Duration::from_secs(1);
+
+/// Files on their way to the device at a time. People drop one or a few.
+pub const MAX_FILES: usize = 4;
+
+/// Longest name of a file, in bytes: what Linux file systems take.
+pub const MAX_FILE_NAME_BYTES: usize = 255;
+
+/// Longest piece of a file on its way to the device, in bytes. Browsers send 1024.
+pub const MAX_FILE_CHUNK_BYTES: usize = 64 * 1024;
+
+/// Bytes of a file handed to the application that it has not reported stored. A server sends files as fast as it can
+/// and has no way to wait.
+pub const MAX_FILE_UNSTORED: usize = 1024 * 1024;
+
+/// Longest time without the next piece of a file, either way.
+pub const FILE_IDLE: Duration = Duration::from_secs(60);
+
+/// A file sent from the device must have fewer bytes (spec §4).
+pub const MAX_UPLOAD_BYTES: u64 = 10_485_760;
+
+/// Bytes of a file sent from the device in one message, before base64 (spec §4).
+pub const UPLOAD_CHUNK_BYTES: usize = 1024;
+
+/// Bytes of a file sent from the device that the machine asks for in advance.
+pub const MAX_UPLOAD_BUFFER: usize = 16 * 1024;
 
 /// How long the server may take to answer a question about updates.
 pub const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);

@@ -1,5 +1,6 @@
 //! The machine's doors.
 
+mod console;
 mod extensions;
 mod receive;
 
@@ -15,20 +16,23 @@ use crate::config::{Backoff, Config};
 use crate::download::Keep;
 use crate::error::ConfigError;
 use crate::event::FirmwareMeta;
+use crate::file::{FileCommand, UploadCommand};
 use crate::hub::alarms::Alarms;
 use crate::hub::connection::Connection;
+use crate::hub::console::Console;
 use crate::hub::extensions::Extensions;
 use crate::hub::keys::Keys;
 use crate::hub::managed::Managed;
 use crate::hub::scripts::Scripts;
 use crate::hub::update::Updates;
-use crate::hub::{Context, DEVICE, EXTENSIONS, TOPICS, device, names, payload};
+use crate::hub::{CONSOLE, Context, DEVICE, EXTENSIONS, TOPICS, device, names, payload};
 use crate::ids::{FetchId, SocketId};
 use crate::input::Input;
 use crate::limits::{MAX_CONNECTION_TYPES, MAX_NAME_CHARS, REBOOT_GRACE};
 use crate::output::Output;
 use crate::outputs::{Ids, Outputs};
 use crate::phoenix::{Class, Frame, Phoenix, Received, TopicId};
+use crate::shell::ShellCommand;
 use crate::status::{ConnectionState, Counters, Status, UpdateState};
 use crate::text::cut;
 use crate::time::{Instant, Now, UnixTime};
@@ -48,6 +52,7 @@ pub struct Link {
     managed: Managed,
     scripts: Scripts,
     extensions: Box<Extensions>,
+    console: Console,
     connection_types: Vec<String>,
     /// A reboot waiting until everything is sent, at most until then.
     reboot: Option<(String, Instant)>,
@@ -78,6 +83,7 @@ impl Link {
             managed: Managed::new(seed.rotate_left(16)),
             scripts: Scripts::default(),
             extensions: Box::new(Extensions::new(&config)),
+            console: Console::new(),
             connection_types: Vec::new(),
             reboot: None,
             alarms: Alarms::default(),
@@ -203,6 +209,18 @@ impl Link {
             Command::Extension(command) => {
                 self.extensions_with(|extensions, cx| extensions.command(cx, command))?;
             }
+            Command::Shell(ShellCommand::Started { shell }) => self.shell_started(shell)?,
+            Command::Shell(ShellCommand::Output { shell, data }) => self.shell_output(shell, &data)?,
+            Command::Shell(ShellCommand::Ended { shell, end }) => self.shell_ended(shell, &end)?,
+            Command::File(FileCommand::Stored { file, bytes }) => self.console.stored(file, bytes)?,
+            Command::File(FileCommand::Failed { file, reason }) => self.console.file_failed(file, &reason)?,
+            Command::Upload(UploadCommand::Send { name, size }) => {
+                self.console_with(|console, cx| console.upload.send(cx, name, size))?;
+            }
+            Command::Upload(UploadCommand::Data { upload, data }) => {
+                self.console_with(|console, cx| console.upload.data(cx, upload, &data.0))?;
+            }
+            Command::Upload(UploadCommand::Cancel { upload }) => self.console.upload.cancel(upload)?,
             Command::ConnectionTypes { types } => {
                 let types = types.iter().take(MAX_CONNECTION_TYPES);
                 self.connection_types = types.map(|word| cut(word, MAX_NAME_CHARS)).collect();
@@ -252,6 +270,7 @@ impl Link {
         self.managed.deadlines(&mut deadline);
         self.scripts.deadlines(&mut deadline);
         self.extensions.deadlines(&mut deadline);
+        self.console.deadlines(&self.wire, &mut deadline);
         if let Some((_, at)) = &self.reboot {
             deadline.at(Timer::Reboot, *at);
         }
@@ -271,6 +290,8 @@ impl Link {
             connection,
             update: self.updates.state(),
             update_mode: self.managed.mode(),
+            console_joined: self.wire.has_joined(CONSOLE),
+            console_active: self.console.is_active(),
             currently_downloading_uuid: self.updates.uuid().map(String::from),
             alarms: self.alarms.raised().to_vec(),
             counters: Counters { dropped_pushes: self.wire.dropped(), ..self.counters },
@@ -319,6 +340,7 @@ impl Link {
         updates.tick(&mut cx);
         self.managed_with(Managed::tick);
         self.scripts_with(Scripts::tick);
+        self.console_with(Console::tick);
     }
 
     fn socket_up(&mut self, socket: SocketId, interface: Option<&str>) -> bool {
@@ -355,6 +377,7 @@ impl Link {
         match topic {
             DEVICE => device::join_params(&self.config, self.updates.uuid()),
             EXTENSIONS => self.extensions.join_params(&self.config),
+            CONSOLE => Console::join_params(),
             _ => payload::empty(),
         }
     }
@@ -381,6 +404,7 @@ impl Link {
         self.settle_extensions();
         if let Some(socket) = self.connection.open_socket() {
             loop {
+                self.console_with(Console::fill);
                 let frame = if let Some(topic) = self.wire.wants_join(self.now) {
                     let params = self.join_params(topic);
                     Some(self.wire.join(self.now, topic, &params))
@@ -393,6 +417,8 @@ impl Link {
                     Frame::Binary(data) => Output::SendBinary { socket, data },
                 });
             }
+        } else {
+            self.console_with(Console::offline);
         }
         let ready = |at: Instant| self.wire.is_drained() || self.now >= at;
         if let Some((reason, _)) = self.reboot.take_if(|(_, at)| ready(*at)) {

@@ -3,7 +3,7 @@
 use alloc::collections::VecDeque;
 
 use crate::event::Event;
-use crate::ids::{FetchId, OfferId, ProbeId, ScriptId, SocketId, StoreId};
+use crate::ids::{FetchId, FileId, OfferId, ProbeId, ScriptId, ShellId, SocketId, StoreId, UploadId};
 use crate::limits::MAX_OUTPUTS;
 use crate::output::Output;
 
@@ -68,6 +68,18 @@ impl Ids {
 
     pub(crate) const fn script(&mut self) -> ScriptId {
         ScriptId(self.next())
+    }
+
+    pub(crate) const fn shell(&mut self) -> ShellId {
+        ShellId(self.next())
+    }
+
+    pub(crate) const fn file(&mut self) -> FileId {
+        FileId(self.next())
+    }
+
+    pub(crate) const fn upload(&mut self) -> UploadId {
+        UploadId(self.next())
     }
 
     const fn next(&mut self) -> u64 {

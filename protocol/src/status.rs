@@ -17,6 +17,10 @@ pub struct Status {
     pub update: UpdateState,
     /// Who decides about updates, as the server told last; `None` if it hasn't, or in words this version doesn't know.
     pub update_mode: Option<UpdateMode>,
+    /// Whether operators can reach the console.
+    pub console_joined: bool,
+    /// Whether the console's shell runs.
+    pub console_active: bool,
     /// What a join would report as being downloaded.
     pub currently_downloading_uuid: Option<String>,
     /// The alarms raised now, oldest first.

@@ -14,6 +14,14 @@ pub(crate) fn cut(text: &str, chars: usize) -> String {
     cut
 }
 
+/// Returns the last place at or before a byte where a text can be cut.
+pub(crate) fn boundary(text: &str, at: usize) -> usize {
+    if at >= text.len() {
+        return text.len();
+    }
+    (0..=at).rev().find(|at| text.is_char_boundary(*at)).unwrap_or_default()
+}
+
 /// Appends the decimal digits of small counts with a singular or plural noun.
 pub(crate) fn count(number: u64, noun: &str) -> String {
     alloc::format!("{number} {noun}{}", if number == 1 { "" } else { "s" })

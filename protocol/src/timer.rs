@@ -42,6 +42,12 @@ pub enum Timer {
     Extensions,
     /// Ending a script that runs too long.
     Script,
+    /// Sending what a shell has written since the last message.
+    ShellOutput,
+    /// Ending a console that nobody uses.
+    ConsoleIdle,
+    /// Giving up a file whose next piece doesn't come.
+    FileIdle,
     /// The next attempt to download.
     DownloadRetry,
     /// Giving up a request that stays silent.

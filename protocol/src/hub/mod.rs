@@ -3,6 +3,7 @@
 pub(crate) mod alarms;
 pub(crate) mod auth;
 pub(crate) mod connection;
+pub(crate) mod console;
 pub(crate) mod device;
 mod explain;
 pub(crate) mod extensions;
@@ -15,6 +16,7 @@ mod progress;
 mod redirect;
 mod report;
 pub(crate) mod scripts;
+pub(crate) mod shell;
 mod twin;
 pub(crate) mod update;
 
@@ -29,6 +31,8 @@ pub(crate) const TOPICS: [&str; 3] = [names::DEVICE, names::CONSOLE, names::EXTE
 pub(crate) const DEVICE: TopicId = TopicId::FIRST;
 /// The extensions channel, which is joined once the server asked what the device can do.
 pub(crate) const EXTENSIONS: TopicId = TopicId(2);
+/// The console, joined while the configuration allows it.
+pub(crate) const CONSOLE: TopicId = TopicId(1);
 
 /// What the parts of the hub side share for the length of one call.
 pub(crate) struct Context<'a> {

@@ -74,6 +74,15 @@ pub(crate) const REBOOTING: &str = "rebooting";
 pub(crate) const STATUS_UPDATE: &str = "status_update";
 pub(crate) const FWUP_PROGRESS: &str = "fwup_progress";
 
+// The console. Any other event from the device crashes the server's channel (spec §4).
+pub(crate) const DN: &str = "dn";
+pub(crate) const UP: &str = "up";
+pub(crate) const WINDOW_SIZE: &str = "window_size";
+pub(crate) const RESTART: &str = "restart";
+pub(crate) const FILE_START: &str = "file-data/start";
+pub(crate) const FILE_DATA: &str = "file-data";
+pub(crate) const FILE_STOP: &str = "file-data/stop";
+
 // Phrases a reason begins with; people and dashboards look for them (spec §3.5).
 pub(crate) const NO_KEYS: &str = "Refusing unverified firmware : no public keys available";
 pub(crate) const DOWNLOAD_FAILED: &str = "Download failed";

@@ -16,7 +16,7 @@ use crate::limits::{
     MAX_SCRIPTS, SCRIPT_TIMEOUT,
 };
 use crate::phoenix::{Class, Payload};
-use crate::text::cut;
+use crate::text::{boundary, cut};
 use crate::time::Instant;
 use crate::timer::{Earliest, Timer};
 
@@ -147,7 +147,6 @@ fn bounded(text: &str) -> String {
     if text.len() <= MAX_SCRIPT_OUTPUT_BYTES {
         return String::from(text);
     }
-    let end = (0..=MAX_SCRIPT_OUTPUT_BYTES).rev().find(|at| text.is_char_boundary(*at)).unwrap_or_default();
-    let kept = text.get(..end).unwrap_or_default();
+    let kept = text.get(..boundary(text, MAX_SCRIPT_OUTPUT_BYTES)).unwrap_or_default();
     format!("{kept}\n[{} more bytes]", text.len() - kept.len())
 }

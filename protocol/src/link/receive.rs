@@ -5,8 +5,9 @@ use alloc::string::String;
 
 use super::{Link, count};
 use crate::event::Event;
+use crate::hub::console::Console;
 use crate::hub::extensions::Extensions;
-use crate::hub::{Context, DEVICE, EXTENSIONS, names, payload};
+use crate::hub::{CONSOLE, Context, DEVICE, EXTENSIONS, names, payload};
 use crate::ids::SocketId;
 use crate::limits::{MAX_NAME_CHARS, MAX_TEXT_CHARS};
 use crate::phoenix::{Class, Incoming, Malformed, Payload, Received};
@@ -53,7 +54,13 @@ impl Link {
                     self.wire.push(names::REPORT_NETWORK_INTERFACE, report, Class::Session);
                 }
                 self.report_connection_types();
+                self.console_with(Console::device_joined);
             }
+            Incoming::Joined { topic: CONSOLE, .. } => self.out.event(Event::ConsoleJoined),
+            Incoming::JoinRefused { topic: CONSOLE, reason } | Incoming::Lost { topic: CONSOLE, reason } => {
+                self.console_with(|console, cx| console.lost(cx, reason));
+            }
+            Incoming::Push { topic: CONSOLE, event, payload } => self.console_heard(&event, payload),
             Incoming::JoinRefused { topic: DEVICE, reason } => self.out.event(Event::JoinRefused { reason }),
             Incoming::Lost { topic: DEVICE, reason } => self.out.event(Event::ChannelLost { reason }),
             Incoming::Foreign { topic, event } => self.unknown(&topic, &event),

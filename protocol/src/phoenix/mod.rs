@@ -186,6 +186,11 @@ impl Phoenix {
         self.outbox.held(topic)
     }
 
+    /// Returns whether a push with that tag waits to be sent on a topic.
+    pub(crate) fn waits(&self, topic: TopicId, tag: Tag) -> bool {
+        self.outbox.waits(topic, tag)
+    }
+
     /// Drops pushes of a class that still wait: they are out of date.
     pub(crate) fn discard(&mut self, class: Class) {
         self.outbox.discard(class);

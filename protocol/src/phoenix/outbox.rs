@@ -6,7 +6,7 @@ use alloc::collections::VecDeque;
 use serde_json::Value;
 
 use super::{Tag, TopicId};
-use crate::limits::{MAX_HELD_PUSHES, MAX_PUSH_SENDS, MAX_TAGS, SEND_CREDIT};
+use crate::limits::{BULK_CREDIT, MAX_HELD_PUSHES, MAX_PUSH_SENDS, MAX_TAGS, SEND_CREDIT};
 use crate::time::Instant;
 
 /// What becomes of a push that can't be sent at once.
@@ -18,6 +18,9 @@ pub(crate) enum Class {
     Keep,
     /// Replaced by the next one with the same name; dropped when the connection ends.
     Latest(&'static str),
+    /// Dropped when the connection ends, and sent only while the adapter has less than [`BULK_CREDIT`] messages, so
+    /// that nothing else waits long behind it.
+    Bulk,
 }
 
 /// An event for a topic.
@@ -105,6 +108,11 @@ impl Outbox {
         self.queue.iter().filter(|push| push.topic == topic).count()
     }
 
+    /// Returns whether a push with that tag waits for a topic.
+    pub(super) fn waits(&self, topic: TopicId, tag: Tag) -> bool {
+        self.queue.iter().any(|push| push.topic == topic && push.tag == Some(tag))
+    }
+
     pub(super) const fn has_credit(&self) -> bool {
         self.flying < SEND_CREDIT
     }
@@ -120,7 +128,9 @@ impl Outbox {
         let first = joined(TopicId::FIRST)
             .then(|| self.queue.iter().position(|push| push.topic == TopicId::FIRST))
             .flatten();
-        let next = first.or_else(|| self.queue.iter().position(|push| joined(push.topic)));
+        let bulk = self.flying < BULK_CREDIT;
+        let may = |push: &Push| joined(push.topic) && (bulk || push.class != Class::Bulk);
+        let next = first.or_else(|| self.queue.iter().position(may));
         self.queue.remove(next?)
     }
 

@@ -1,6 +1,8 @@
 //! A device under test: a `Link`, a clock, and shorthands for what adapters do.
 #![allow(dead_code, clippy::needless_pass_by_value)]
 
+pub mod recordings;
+
 use std::time::Duration;
 
 use nerves_hub_link_protocol::*;
@@ -73,6 +75,44 @@ impl Device {
         device.join();
         device.out.clear();
         device
+    }
+
+    /// A device whose console is joined too.
+    pub fn with_console(config: Config) -> Self {
+        let mut device = Self::new(config);
+        device.connect();
+        device.join();
+        device.join_console();
+        device.out.clear();
+        device
+    }
+
+    /// Accepts the join of the console.
+    pub fn join_console(&mut self) -> Vec<Output> {
+        let join = self.last_sent("phx_join");
+        assert_eq!(join[2], "console");
+        self.server(&json!([join[0], join[1], "console", "phx_reply", {"status": "ok", "response": {}}]))
+    }
+
+    /// The server says something on the console.
+    pub fn console(&mut self, event: &str, payload: Value) -> Vec<Output> {
+        self.server(&json!([null, null, "console", event, payload]))
+    }
+
+    /// The number of the last shell asked for.
+    pub fn shell(&self) -> ShellId {
+        let shells = self.events().into_iter().rev();
+        let mut shells = shells.filter_map(|event| match event {
+            Event::Shell(ShellEvent::Wanted { shell, .. }) => Some(shell),
+            _ => None,
+        });
+        shells.next().expect("no shell asked for")
+    }
+
+    /// A shell writes something.
+    pub fn output(&mut self, shell: ShellId, bytes: &[u8]) -> Result<Vec<Output>, CommandError> {
+        self.link.command(self.now, Command::Shell(ShellCommand::Output { shell, data: bytes.into() }))?;
+        Ok(self.drain())
     }
 
     /// Drains the machine; answers sends if told so. Returns what came out now.
@@ -371,6 +411,12 @@ pub fn extension_events(out: &[Output]) -> Vec<ExtensionEvent> {
         _ => None,
     };
     events(out).into_iter().filter_map(news).collect()
+}
+
+/// The texts that were sent to the console.
+pub fn shown(out: &[Output]) -> Vec<String> {
+    let ups = sent(out).into_iter().filter(|message| message[2] == "console" && message[3] == "up");
+    ups.map(|message| message[4]["data"].as_str().unwrap().to_owned()).collect()
 }
 
 pub fn header<'a>(headers: &'a [(String, String)], name: &str) -> Option<&'a str> {

@@ -1,0 +1,59 @@
+//! What the server says about shells and files, on whichever channel.
+
+use alloc::borrow::Cow;
+use alloc::format;
+use alloc::string::String;
+
+use serde::Deserialize;
+
+use super::super::lenient::{Fields, Scalar};
+use crate::phoenix::Payload;
+use crate::shell::WindowSize;
+
+/// The fields of all these messages; each has a few of them.
+#[derive(Deserialize, Default)]
+#[serde(default)]
+pub(crate) struct Message<'a> {
+    #[serde(borrow)]
+    data: Scalar<'a>,
+    #[serde(borrow)]
+    filename: Scalar<'a>,
+    #[serde(borrow)]
+    height: Scalar<'a>,
+    #[serde(borrow)]
+    width: Scalar<'a>,
+}
+
+impl<'a> Message<'a> {
+    pub(crate) fn read(payload: Payload<'a>) -> Result<Self, String> {
+        let fields: Fields<Self> = payload.read()?;
+        Ok(fields.0.unwrap_or_default())
+    }
+
+    /// Returns what was typed, or a piece of a file.
+    pub(crate) fn data(self, event: &str) -> Result<Cow<'a, str>, String> {
+        self.data.text().ok_or_else(|| format!("{event} without a text in data"))
+    }
+
+    /// Returns the name of a file, and a piece of it.
+    pub(crate) fn file(self, event: &str) -> Result<(Cow<'a, str>, Option<Cow<'a, str>>), String> {
+        let name = self.filename.text().ok_or_else(|| format!("{event} without a text in filename"))?;
+        Ok((name, self.data.text()))
+    }
+
+    /// Returns the size of a window, as the console writes it.
+    pub(crate) fn console_size(&self) -> Result<WindowSize, String> {
+        window_size(&self.height, &self.width)
+    }
+}
+
+fn window_size(rows: &Scalar<'_>, cols: &Scalar<'_>) -> Result<WindowSize, String> {
+    let number = |field: &Scalar<'_>| {
+        let number = field.unsigned().and_then(|number| u16::try_from(number).ok());
+        number.filter(|number| *number > 0)
+    };
+    match (number(rows), number(cols)) {
+        (Some(rows), Some(cols)) => Ok(WindowSize { rows, cols }),
+        _ => Err(String::from("a window whose lines or columns are not a number from 1 to 65535")),
+    }
+}
