@@ -102,6 +102,9 @@
 extern crate alloc;
 
 mod alarm;
+#[cfg(feature = "bench")]
+#[doc(hidden)]
+pub mod bench;
 mod chunk;
 pub mod client;
 mod command;

@@ -7,6 +7,9 @@ use crate::ids::{FetchId, FileId, OfferId, ProbeId, ScriptId, ShellId, SocketId,
 use crate::limits::MAX_OUTPUTS;
 use crate::output::Output;
 
+/// Room for orders and events that an idle machine keeps. A heartbeat needs one.
+const IDLE_OUTPUTS: usize = 4;
+
 /// Orders and events in the order they arose.
 #[derive(Default)]
 pub(crate) struct Outputs {
@@ -30,7 +33,12 @@ impl Outputs {
     }
 
     pub(crate) fn pop(&mut self) -> Option<Output> {
-        self.queue.pop_front()
+        let next = self.queue.pop_front();
+        if next.is_none() && self.queue.capacity() > IDLE_OUTPUTS {
+            // A burst is over; an idle machine gives its memory back.
+            self.queue.shrink_to(0);
+        }
+        next
     }
 
     /// Returns whether new activity may start. See [`MAX_OUTPUTS`].

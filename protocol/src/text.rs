@@ -4,6 +4,10 @@ use alloc::string::String;
 
 /// Returns at most `chars` characters of `text`, the last one an ellipsis if something was cut.
 pub(crate) fn cut(text: &str, chars: usize) -> String {
+    // No text has more characters than bytes.
+    if text.len() <= chars {
+        return String::from(text);
+    }
     let mut ends = text.char_indices().map(|(at, _)| at);
     let Some(last) = ends.nth(chars.saturating_sub(1)) else { return String::from(text) };
     if ends.next().is_none() {

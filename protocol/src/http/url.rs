@@ -52,13 +52,13 @@ impl Url {
             return Err(UrlError::Character);
         }
         let (scheme, rest) = text.split_once("://").ok_or(UrlError::Scheme)?;
-        let tls = match scheme.to_ascii_lowercase().as_str() {
-            "wss" | "https" => true,
-            "ws" | "http" => false,
-            _ => return Err(UrlError::Scheme),
-        };
-        let rest = rest.split('#').next().unwrap_or_default();
-        let end = rest.find(['/', '?']).unwrap_or(rest.len());
+        let is = |names: [&str; 2]| names.iter().any(|name| scheme.eq_ignore_ascii_case(name));
+        let tls = is(["https", "wss"]);
+        if !tls && !is(["http", "ws"]) {
+            return Err(UrlError::Scheme);
+        }
+        let rest = rest.split_once('#').map_or(rest, |(address, _)| address);
+        let end = rest.bytes().position(|byte| matches!(byte, b'/' | b'?')).unwrap_or(rest.len());
         let (authority, target) = rest.split_at(end);
         let (host, port) = split_authority(authority)?;
         let target = match target {

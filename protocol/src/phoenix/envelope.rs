@@ -1,7 +1,6 @@
 //! The envelope of a Phoenix V2 message: five values, whatever the encoding.
 
 use alloc::borrow::Cow;
-use alloc::string::ToString;
 use core::fmt;
 
 use serde::Deserialize;
@@ -48,8 +47,8 @@ pub(super) enum Reference {
 impl Reference {
     pub(super) fn from_text(text: &str) -> Self {
         // Only the form we write ourselves: no sign, no leading zero.
-        let number = text.parse().ok().filter(|number: &u64| number.to_string() == text);
-        number.map_or(Self::Other, Self::Number)
+        let ours = text == "0" || text.starts_with(|first| matches!(first, '1'..='9'));
+        text.parse().ok().filter(|_| ours).map_or(Self::Other, Self::Number)
     }
 }
 

@@ -385,6 +385,22 @@ impl Phoenix {
     }
 }
 
+/// The codec by itself.
+#[cfg(feature = "bench")]
+pub(crate) struct Bench;
+
+#[cfg(feature = "bench")]
+impl Bench {
+    pub(crate) fn read(serializer: Serializer, received: Received<'_>) -> Result<Payload<'_>, String> {
+        codec::decode(serializer, received).map(|message| message.payload).map_err(|error| error.0)
+    }
+
+    pub(crate) fn write(serializer: Serializer, topic: &str, event: &str, payload: &Value) -> Frame {
+        let (join_ref, reference) = (Some(1), 12);
+        codec::encode(serializer, &Outgoing { join_ref, reference, topic, event, payload })
+    }
+}
+
 /// Returns the payload of an event that says everything by its name.
 fn empty() -> Value {
     Value::Object(Map::new())
