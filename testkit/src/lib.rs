@@ -7,7 +7,8 @@
 //! | [`firmware`] | real signed archives in fwup's form, built, signed anew, or spoilt on purpose |
 //! | [`disk`] | A/B disk images: which firmware boots, or why none does; targets that lose power |
 //! | [`harness`] | the bodies of the fuzz targets, which `cargo test` runs too |
-//! | [`meta`], [`limits`] | what a firmware says about itself; every limit with its reason |
+//! | [`replay`] | recorded traffic fed to the device's machine, whose own side is compared with the recorded device's |
+//! | [`meta`], [`msgpack`], [`limits`] | what a firmware says about itself; MessagePack; every limit with its reason |
 //!
 //! Never a dependency of a shipped library: it is for tests and for the agent's `demo`.
 //!
@@ -53,4 +54,6 @@ pub mod harness;
 pub mod hub;
 pub mod limits;
 pub mod meta;
+pub mod msgpack;
+pub mod replay;
 pub mod server;

@@ -47,3 +47,9 @@ pub const ZIP32: u64 = 0xFFFF_FFFE;
 
 /// Bytes of a U-Boot environment block: fwup's largest block count times the block size.
 pub const ENVIRONMENT: usize = 65_534 * 512;
+
+/// Deepest nesting of a MessagePack value the test kit reads. Real messages have four levels.
+pub const MSGPACK_DEPTH: usize = 64;
+
+/// Bytes of a made-up body that a replay hands over at a time.
+pub const REPLAY_BODY: u64 = 16 * 1024 * 1024;

@@ -23,3 +23,4 @@ pub use auth::sign;
 pub use config::{HubConfig, KeyPair, Refusal, Release, UpdateFields};
 pub use event::{ConnId, DeviceId, HubEvent, HubOutput};
 pub use machine::Hub;
+pub(crate) use term::decode as token_payload;

@@ -24,7 +24,7 @@ pub(super) fn encode(identifier: &str, signed_at_ms: u64) -> Vec<u8> {
 
 /// Reads the tuple: the identifier and the time of signing in milliseconds. `None` for anything that
 /// is not exactly such a tuple.
-pub(super) fn decode(bytes: &[u8]) -> Option<(String, i128)> {
+pub(crate) fn decode(bytes: &[u8]) -> Option<(String, i128)> {
     let rest = bytes.strip_prefix(&[131, 104, 3, 109])?;
     let (length, rest) = rest.split_first_chunk::<4>()?;
     let length = usize::try_from(u32::from_be_bytes(*length)).ok()?;

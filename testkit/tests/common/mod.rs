@@ -4,11 +4,12 @@
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-/// The folder of golden data, from beside the workspace or from the copy in this crate.
+/// The folder of golden data: the one in the variable `GOLDEN`, the one beside the workspace, or the copy in this crate.
 pub fn golden(part: &str) -> Option<PathBuf> {
     let here = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let named = std::env::var_os("GOLDEN").map(PathBuf::from);
     let places = [here.join("../../shared/golden"), here.join("golden")];
-    let found = places.into_iter().map(|place| place.join(part)).find(|path| path.exists());
+    let found = named.into_iter().chain(places).map(|place| place.join(part)).find(|path| path.exists());
     match &found {
         Some(path) => println!("golden data: {}", path.display()),
         None => drop(std::io::Write::write_fmt(

@@ -1,0 +1,30 @@
+//! Arguments and which command they ask for.
+
+mod replay;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+#[derive(Parser)]
+#[command(
+    name = "nerves-hub-link-testkit",
+    about = "Tests of NervesHubLink that are worth a command of their own"
+)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Replay recorded traffic against the device's machine and compare
+    Replay(replay::Arguments),
+}
+
+/// Runs what the arguments ask for.
+pub fn run() -> ExitCode {
+    match Cli::parse().command {
+        Command::Replay(arguments) => replay::run(&arguments),
+    }
+}

@@ -1,0 +1,238 @@
+//! The machine's side against the recorded device's.
+
+use std::collections::BTreeMap;
+
+use serde_json::Value;
+
+use super::connections;
+use super::difference::{Difference, Kind};
+use super::drive::{Sent, Transcript};
+use super::plot::{Credentials, Plot, said};
+use super::recording::{Envelope, Kind as Line};
+use super::refs::key;
+
+/// What was compared, and what differs.
+#[derive(Default)]
+pub struct Comparison {
+    /// Connections on both sides.
+    pub sockets: usize,
+    /// Messages on both sides.
+    pub messages: usize,
+    /// Requests on both sides.
+    pub fetches: usize,
+    /// What differs.
+    pub differences: Vec<Difference>,
+}
+
+/// Compares one life.
+pub fn compare(plot: &Plot<'_>, transcript: &Transcript, credentials: Option<&Credentials>) -> Comparison {
+    let mut result = Comparison::default();
+    for broken in &transcript.broken {
+        result.differences.push(Difference::new(Kind::Broken, "machine").ours(broken));
+    }
+    connections::dials(plot, transcript, credentials, &mut result);
+    connections::fetches(plot, transcript, &mut result);
+    for conn in &plot.life.sockets {
+        if transcript.undialled.contains(conn) {
+            continue;
+        }
+        let sent: Vec<&Sent> = transcript.frames.iter().filter(|sent| sent.conn == *conn).collect();
+        let ours: Vec<&Envelope> = sent.iter().map(|sent| &sent.envelope).collect();
+        let theirs: Vec<&Envelope> =
+            plot.lines(0).filter(|line| line.conn == Some(*conn)).filter_map(said).collect();
+        let mut found = Vec::new();
+        result.messages += socket(&ours, &theirs, &mut found);
+        at_the_end(plot, *conn, &sent, &mut found);
+        result.differences.extend(found.into_iter().map(|difference| difference.on(*conn)));
+    }
+    result
+}
+
+/// Marks a message that only came because the machine lives until the recording ends: a device that is stopped
+/// takes up to a second to go, and says nothing more.
+fn at_the_end(plot: &Plot<'_>, conn: u64, sent: &[&Sent], found: &mut [Difference]) {
+    let ended = plot.lines(0).find(|line| line.conn == Some(conn) && matches!(line.kind, Line::Eof(_)));
+    let Some((last, ended)) = sent.last().zip(ended) else { return };
+    if plot.life.sockets.last() == Some(&conn) && last.at.saturating_add(1_000_000) >= ended.at {
+        let name = key(&last.envelope);
+        for extra in found.iter_mut().filter(|d| d.is(Kind::Extra, &name, "") && d.times == 1) {
+            "at the end".clone_into(&mut extra.path);
+        }
+    }
+}
+
+/// Compares the messages of a connection. Returns how many were compared.
+fn socket(ours: &[&Envelope], theirs: &[&Envelope], found: &mut Vec<Difference>) -> usize {
+    let mut messages = 0;
+    let (mine, other) = (by_key(ours), by_key(theirs));
+    let mut pairs: Vec<(usize, usize)> = Vec::new();
+    let keys: std::collections::BTreeSet<&String> = mine.keys().chain(other.keys()).collect();
+    for name in keys {
+        let a = mine.get(name).map(Vec::as_slice).unwrap_or_default();
+        let b = other.get(name).map(Vec::as_slice).unwrap_or_default();
+        if name.contains("_progress") {
+            found.extend(progress(name, a, b));
+            messages += a.len().min(b.len());
+            // The order of the first and the last still counts.
+            pairs.extend(
+                [a.first().zip(b.first()), a.last().zip(b.last())].into_iter().flatten().map(indexes),
+            );
+            continue;
+        }
+        for (x, y) in a.iter().zip(b) {
+            pairs.push((x.0, y.0));
+            payload(name, "", &x.1.payload, &y.1.payload, found);
+            if x.1.join_ref.is_some() != y.1.join_ref.is_some() {
+                let show = |envelope: &Envelope| format!("join_ref {:?}", envelope.join_ref);
+                found.push(Difference::new(Kind::Numbers, name).ours(show(x.1)).theirs(show(y.1)));
+            }
+        }
+        messages += a.len().min(b.len());
+        if b.len() > a.len() {
+            let sent = format!("{} of {}", a.len(), b.len());
+            found.push(Difference::new(Kind::Missing, name).times(b.len() - a.len()).ours(sent));
+        }
+        if a.len() > b.len() {
+            let extra = a.get(b.len()).map_or(&Value::Null, |(_, envelope)| &envelope.payload);
+            found.push(Difference::new(Kind::Extra, name).times(a.len() - b.len()).ours(short(extra)));
+        }
+    }
+    pairs.sort_unstable();
+    pairs.dedup();
+    order(&pairs, ours, found);
+    numbers(ours, found);
+    messages
+}
+
+type Indexed<'e> = (usize, &'e Envelope);
+
+fn indexes((a, b): (&Indexed<'_>, &Indexed<'_>)) -> (usize, usize) {
+    (a.0, b.0)
+}
+
+fn by_key<'e>(frames: &[&'e Envelope]) -> BTreeMap<String, Vec<Indexed<'e>>> {
+    let mut map: BTreeMap<String, Vec<Indexed<'e>>> = BTreeMap::new();
+    for (index, envelope) in frames.iter().enumerate() {
+        map.entry(key(envelope)).or_default().push((index, envelope));
+    }
+    map
+}
+
+/// Progress is compared as a series: what each device reports depends on when its bytes came.
+fn progress(name: &str, ours: &[Indexed<'_>], theirs: &[Indexed<'_>]) -> Vec<Difference> {
+    let values = |list: &[Indexed<'_>]| -> Vec<Option<u64>> {
+        list.iter().map(|(_, m)| m.payload.get("value").and_then(Value::as_u64)).collect()
+    };
+    let (a, b) = (values(ours), values(theirs));
+    let mut found = Vec::new();
+    let sane = a.iter().all(|v| v.is_some_and(|v| v <= 100)) && a.is_sorted();
+    if !sane {
+        found.push(Difference::new(Kind::Broken, name).ours(format!("{a:?}")));
+    }
+    if a == b {
+        return found;
+    }
+    let show = |list: &[Option<u64>]| {
+        list.iter().map(|v| v.map_or("?".to_owned(), |v| v.to_string())).collect::<Vec<_>>().join(" ")
+    };
+    // Ending elsewhere is more than another rhythm.
+    let kind = match (a.last(), b.last()) {
+        (None, _) => Kind::Missing,
+        (_, None) => Kind::Extra,
+        (x, y) if x == y => Kind::Rhythm,
+        _ => Kind::Payload,
+    };
+    found.push(Difference::new(kind, name).at("value").ours(show(&a)).theirs(show(&b)));
+    found
+}
+
+/// Compares two payloads in depth.
+fn payload(name: &str, path: &str, ours: &Value, theirs: &Value, found: &mut Vec<Difference>) {
+    match (ours, theirs) {
+        (Value::Object(a), Value::Object(b)) => {
+            let names: std::collections::BTreeSet<&String> = a.keys().chain(b.keys()).collect();
+            for field in names {
+                let path = format!("{path}/{field}");
+                match (a.get(field), b.get(field)) {
+                    (Some(x), Some(y)) => payload(name, &path, x, y, found),
+                    (x, y) => {
+                        let show = |value: Option<&Value>| value.map_or("absent".to_owned(), short);
+                        let difference = Difference::new(Kind::Payload, name).at(&path);
+                        found.push(difference.ours(show(x)).theirs(show(y)));
+                    }
+                }
+            }
+        }
+        (Value::Array(a), Value::Array(b)) if a.len() == b.len() => {
+            for (index, (x, y)) in a.iter().zip(b).enumerate() {
+                payload(name, &format!("{path}/{index}"), x, y, found);
+            }
+        }
+        // 12 and 12.0 are one number.
+        (Value::Number(a), Value::Number(b)) if a.as_f64() == b.as_f64() => {}
+        (a, b) if a == b => {}
+        (a, b) => {
+            found.push(Difference::new(Kind::Payload, name).at(path).ours(short(a)).theirs(short(b)));
+        }
+    }
+}
+
+/// Compares the order: within each topic, and across topics as a whole.
+fn order(pairs: &[(usize, usize)], ours: &[&Envelope], found: &mut Vec<Difference>) {
+    let mut last_of_topic: BTreeMap<&str, (usize, String)> = BTreeMap::new();
+    let mut last: Option<(usize, String)> = None;
+    let mut across = Vec::new();
+    for (mine, theirs) in pairs {
+        let Some(envelope) = ours.get(*mine) else { continue };
+        let name = key(envelope);
+        let topic = envelope.topic.as_str();
+        if let Some((before, other)) = last_of_topic.get(topic)
+            && before > theirs
+        {
+            found
+                .push(Difference::new(Kind::Order, &name).ours(format!("after {other}")).theirs("before it"));
+        } else if let Some((before, other)) = &last
+            && before > theirs
+        {
+            across.push(format!("{name} after {other}"));
+        }
+        let further = last_of_topic.get(topic).is_none_or(|(before, _)| before < theirs);
+        if further {
+            last_of_topic.insert(topic, (*theirs, name.clone()));
+        }
+        if last.as_ref().is_none_or(|(before, _)| before < theirs) {
+            last = Some((*theirs, name));
+        }
+    }
+    if !across.is_empty() {
+        found.push(Difference::new(Kind::OrderAcross, "topics").ours(across.join(", ")));
+    }
+}
+
+/// Checks the machine's numbers: each message its own, one after the other; each topic its join's.
+fn numbers(ours: &[&Envelope], found: &mut Vec<Difference>) {
+    let mut joins: BTreeMap<&str, &Option<String>> = BTreeMap::new();
+    for (expected, envelope) in (1_u64..).zip(ours) {
+        if envelope.reference != Some(expected.to_string()) {
+            let have = format!("{:?} instead of {expected}", envelope.reference);
+            found.push(Difference::new(Kind::Broken, &key(envelope)).at("ref").ours(have));
+        }
+        if envelope.event == "phx_join" {
+            joins.insert(&envelope.topic, &envelope.reference);
+        }
+        let wanted = joins.get(envelope.topic.as_str()).copied().unwrap_or(&None);
+        if envelope.join_ref != *wanted {
+            let have = format!("{:?} instead of {wanted:?}", envelope.join_ref);
+            found.push(Difference::new(Kind::Broken, &key(envelope)).at("join_ref").ours(have));
+        }
+    }
+}
+
+/// A value as short text.
+pub fn short(value: &Value) -> String {
+    let text = value.to_string();
+    if text.chars().count() <= 80 {
+        return text;
+    }
+    text.chars().take(77).chain("...".chars()).collect()
+}

@@ -1,0 +1,201 @@
+//! Recordings of the real server and its devices, replayed against the device's machine.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, missing_docs)]
+
+mod common;
+
+use std::collections::BTreeSet;
+use std::path::PathBuf;
+
+use nerves_hub_link_testkit::replay::{Credentials, Kind, RULES, Report, Verdict, replay};
+use serde_json::Value;
+
+fn recordings() -> Vec<PathBuf> {
+    let Some(folder) = common::golden("wire") else { return Vec::new() };
+    let entries = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+    let mut files: Vec<PathBuf> =
+        entries.filter(|path| path.extension().is_some_and(|extension| extension == "jsonl")).collect();
+    files.sort();
+    files
+}
+
+fn credentials() -> Option<Credentials> {
+    let text = std::fs::read_to_string(common::golden("wire/credentials.json")?).unwrap();
+    let value: Value = serde_json::from_str(&text).unwrap();
+    let field = |name: &str| value[name].as_str().unwrap().to_owned();
+    Some(Credentials { key: field("product_key"), secret: field("product_secret") })
+}
+
+fn text(name: &str) -> Option<String> {
+    Some(std::fs::read_to_string(common::golden(&format!("wire/{name}.jsonl"))?).unwrap())
+}
+
+fn run(text: &str) -> Report {
+    replay(text, credentials().as_ref())
+}
+
+/// Replays a recording after something in it was changed.
+fn changed(name: &str, change: impl Fn(&mut Vec<Value>)) -> Option<Report> {
+    let mut lines: Vec<Value> = text(name)?.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    change(&mut lines);
+    let text: Vec<String> = lines.iter().map(Value::to_string).collect();
+    Some(run(&text.join("\n")))
+}
+
+fn said(line: &Value, event: &str) -> bool {
+    line["dir"] == "client_to_server" && line["event"] == event
+}
+
+#[test]
+fn every_recording_is_the_same_or_differs_as_meant() {
+    let mut failed = Vec::new();
+    let (mut messages, mut sockets, mut fetches, mut probes) = (0, 0, 0, 0);
+    for file in recordings() {
+        let report = run(&std::fs::read_to_string(&file).unwrap());
+        let name = file.file_name().unwrap().to_string_lossy().into_owned();
+        println!("{name}: {report}");
+        if report.verdict() == Verdict::Fails {
+            failed.push(name);
+        }
+        messages += report.messages;
+        sockets += report.sockets;
+        fetches += report.fetches;
+        probes += report.probes;
+    }
+    println!(
+        "{sockets} connections, {messages} messages, {fetches} requests, {probes} connections of scripts"
+    );
+    assert!(failed.is_empty(), "{failed:?}");
+}
+
+#[test]
+fn every_rule_explains_something() {
+    let files = recordings();
+    // The selection in the tree has not every kind of recording.
+    if files.len() < 40 {
+        return;
+    }
+    let mut used = BTreeSet::new();
+    for file in files {
+        let report = run(&std::fs::read_to_string(&file).unwrap());
+        used.extend(report.differences.iter().filter_map(|(_, rule)| rule.map(|rule| rule.name)));
+    }
+    let idle: Vec<_> = RULES.iter().map(|rule| rule.name).filter(|name| !used.contains(name)).collect();
+    assert!(idle.is_empty(), "rules without use: {idle:?}");
+}
+
+#[test]
+fn a_message_the_device_did_not_send_is_found() {
+    let drop = |lines: &mut Vec<Value>| {
+        lines.retain(|line| !(said(line, "status_update") && line["payload"]["status"] == "received"));
+    };
+    let Some(report) = changed("update_deployment", drop) else { return };
+    assert_eq!(report.verdict(), Verdict::Fails);
+    assert!(report.unexplained().any(|d| d.kind == Kind::Extra && d.what == "device status_update received"));
+}
+
+#[test]
+fn a_message_the_machine_does_not_send_is_found() {
+    let add = |lines: &mut Vec<Value>| {
+        let at = lines.iter().position(|line| said(line, "report_network_interface")).unwrap();
+        let mut line = lines[at].clone();
+        line["event"] = "rebooting".into();
+        line["ref"] = "900".into();
+        lines.insert(at + 1, line);
+    };
+    let Some(report) = changed("heartbeat", add) else { return };
+    assert!(report.unexplained().any(|d| d.kind == Kind::Missing && d.what == "device rebooting"));
+}
+
+#[test]
+fn another_value_and_another_form_are_found() {
+    let change = |lines: &mut Vec<Value>| {
+        for line in lines.iter_mut().filter(|line| said(line, "report_network_interface")) {
+            line["payload"] = serde_json::json!({"name": "lo", "interface": "lo"});
+        }
+        for line in lines.iter_mut().filter(|line| said(line, "heartbeat")) {
+            line["join_ref"] = "1".into();
+        }
+    };
+    let Some(report) = changed("heartbeat", change) else { return };
+    assert!(report.unexplained().any(|d| d.is(Kind::Payload, "device report_network_interface", "/name")));
+    assert!(report.unexplained().any(|d| d.kind == Kind::Numbers && d.what == "phoenix heartbeat"));
+}
+
+#[test]
+fn another_order_is_found() {
+    let swap = |lines: &mut Vec<Value>| {
+        let status = |name: &str| {
+            lines
+                .iter()
+                .position(|line| said(line, "status_update") && line["payload"]["status"] == name)
+                .unwrap()
+        };
+        let (received, completed) = (status("received"), status("completed"));
+        let payload = lines[received]["payload"].clone();
+        lines[received]["payload"] = lines[completed]["payload"].clone();
+        lines[completed]["payload"] = payload;
+    };
+    let Some(report) = changed("update_deployment", swap) else { return };
+    assert!(report.unexplained().any(|d| d.kind == Kind::Order), "{report}");
+}
+
+#[test]
+fn another_address_range_and_header_are_found() {
+    let change = |lines: &mut Vec<Value>| {
+        for line in lines.iter_mut().filter(|line| line["kind"] == "http_request") {
+            let text = line["line"].as_str().unwrap().replace("vsn=2.0.0", "vsn=2.0.0&x=1");
+            line["line"] = text.into();
+            for pair in line["headers"].as_array_mut().unwrap() {
+                if pair[0] == "range" {
+                    pair[1] = "bytes=1048000-2098493".into();
+                }
+                if pair[0] == "x-retry-number" {
+                    pair[1] = "7".into();
+                }
+            }
+        }
+    };
+    let Some(report) = changed("update_download_resumed", change) else { return };
+    assert!(report.unexplained().any(|d| d.is(Kind::Payload, "dial", "target")));
+    assert!(report.unexplained().any(|d| d.is(Kind::Payload, "fetch", "x-retry-number")));
+}
+
+#[test]
+fn a_connection_the_machine_does_not_open_is_found() {
+    // The server refuses with a page that asks for a day of patience.
+    let change = |lines: &mut Vec<Value>| {
+        for line in lines.iter_mut().filter(|line| line["kind"] == "http_response") {
+            line["line"] = "HTTP/1.1 503 Service Unavailable".into();
+            line["headers"] = serde_json::json!([["retry-after", "86400"]]);
+        }
+    };
+    let Some(report) = changed("bad_secret_client_retries", change) else { return };
+    assert!(report.unexplained().any(|d| d.kind == Kind::Missing && d.what == "dial"), "{report}");
+}
+
+#[test]
+fn unknown_lines_are_named_and_do_not_matter() {
+    let add = |lines: &mut Vec<Value>| {
+        let mut line = lines[0].clone();
+        line["kind"] = "weather".into();
+        lines.insert(3, line);
+    };
+    let Some(report) = changed("heartbeat", add) else { return };
+    assert_ne!(report.verdict(), Verdict::Fails, "{report}");
+    assert!(report.to_string().contains("line 4 passed over: the kind \"weather\" is unknown"), "{report}");
+}
+
+#[test]
+fn what_is_no_recording_fails() {
+    for text in ["", "not json", "{\"t\":0,\"kind\":\"note\",\"text\":\"nothing happens\"}"] {
+        assert_eq!(run(text).verdict(), Verdict::Fails, "{text}");
+    }
+}
+
+#[test]
+fn a_replay_gives_the_same_result_twice() {
+    for name in ["update_download_resumed", "protocol_oddities_msgpack", "redirect"] {
+        let Some(text) = text(name) else { continue };
+        assert_eq!(run(&text).to_string(), run(&text).to_string(), "{name}");
+    }
+}
