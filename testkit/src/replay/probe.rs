@@ -256,6 +256,7 @@ impl Probe {
                     self.socket = None;
                     self.up = false;
                 }
+                Output::Probe(probe) => self.rig.handle(Input::Reachable { probe: probe.probe }),
                 Output::Event(Event::Joined) => self.joined = true,
                 Output::Reboot { .. } => self.failures.push("it wants to reboot".to_owned()),
                 _ => {}

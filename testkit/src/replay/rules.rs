@@ -41,6 +41,12 @@ pub const RULES: &[Rule] = &[
         reason: "we speak 2.4.0, which adds device-managed updates; the recorded client speaks 2.3.0",
     },
     Rule {
+        name: "topics-in-any-order",
+        explains: |d| d.kind == Kind::OrderAcross,
+        only_with: None,
+        reason: "topics are independent; the recorded client's order across them differs between its recordings",
+    },
+    Rule {
         name: "stale-time",
         explains: |d| d.is(Kind::Payload, "dial", "x-nh-time") && matches!(seconds(&d.ours), Some(-2..=2)),
         only_with: None,
@@ -155,8 +161,10 @@ pub const RULES: &[Rule] = &[
         name: "not-built-yet",
         explains: |d| {
             let foreign = d.what.starts_with("console ") || d.what.starts_with("extensions ");
+            let refused = d.kind == Kind::Extra && d.ours.contains("unknown_extension");
+            let offered = d.what == "extensions phx_join" && d.ours == "absent";
             let archive = d.path == "/archive_public_keys" || d.theirs.contains("/uploads/archives/");
-            (d.kind == Kind::Missing && foreign) || archive
+            (foreign && (d.kind == Kind::Missing || refused || offered)) || archive
         },
         only_with: None,
         reason: "console, extensions and archives are being built",
