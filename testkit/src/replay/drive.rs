@@ -420,6 +420,13 @@ impl<'r> Drive<'r> {
             Output::CancelApply { .. } => self.offer = None,
             // The recorded network is there; whoever looks for it leaves no trace.
             Output::Probe(probe) => self.handle(Input::Reachable { probe: probe.probe }),
+            Output::OpenStore(_)
+            | Output::ReadStore(_)
+            | Output::CommitPart { .. }
+            | Output::DropPart { .. }
+            | Output::CloseStore { .. } => {
+                self.transcript.broken.push("it ordered a store, though it streams".to_owned());
+            }
             Output::Reboot { .. } => {}
             Output::Event(event) => self.event(&event),
         }
