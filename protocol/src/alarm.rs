@@ -16,6 +16,8 @@ pub enum Alarm {
     FirmwareReverted,
     /// Another device uses this one's identity: each takes the other's connection away.
     DuplicateIdentity,
+    /// The application could not make the last health report.
+    HealthCheckFailed,
 }
 
 /// An alarm that is raised.
@@ -37,6 +39,7 @@ impl Alarm {
             Self::UpdateInProgress => "NervesHubLink.UpdateInProgress",
             Self::FirmwareReverted => "NervesHubLink.FirmwareReverted",
             Self::DuplicateIdentity => "NervesHubLink.DuplicateIdentity",
+            Self::HealthCheckFailed => "NervesHubLink.Extensions.Health.CheckFailed",
         }
     }
 }

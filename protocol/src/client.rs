@@ -1,5 +1,6 @@
 //! The callbacks of an application, and the one place that maps events to them.
 
+use alloc::boxed::Box;
 use alloc::string::String;
 use alloc::vec::Vec;
 use core::time::Duration;
@@ -8,6 +9,9 @@ use crate::alarm::Alarm;
 use crate::chunk::Chunk;
 use crate::command::{Command, Decision};
 use crate::event::{Event, FirmwareMeta, Stage, UpdateInfo};
+use crate::extension::{
+    ExtensionCommand, ExtensionEvent, HealthReport, Location, LocationError, NetworkIdentity,
+};
 use crate::file::{FileCommand, FileEvent, UploadCommand, UploadEvent};
 use crate::ids::{FileId, ShellId, UploadId};
 use crate::shell::{ShellCommand, ShellEnd, ShellEvent, ShellKind, ShellStop, WindowSize};
@@ -157,6 +161,29 @@ pub trait Client {
         let _ = reason;
     }
 
+    /// Tells how the device is doing, or `None` (the default) to do so later with
+    /// [`ExtensionCommand::HealthReport`].
+    fn health_report(&mut self) -> Option<HealthReport> {
+        None
+    }
+
+    /// Tells where the device is or why that can't be said, or `None` (the default) to do so later with
+    /// [`ExtensionCommand::Location`].
+    fn location(&mut self) -> Option<Result<Location, LocationError>> {
+        None
+    }
+
+    /// Lists all network identities, or `None` (the default) to do so later with
+    /// [`ExtensionCommand::NetworkIdentities`].
+    fn network_identities(&mut self) -> Option<Vec<NetworkIdentity>> {
+        None
+    }
+
+    /// An event of an extension of the application's own arrived; `payload` is JSON text.
+    fn extension_event(&mut self, name: &str, event: &str, payload: &str) {
+        let _ = (name, event, payload);
+    }
+
     /// Every event, before the callbacks above. For logs and screens.
     fn event(&mut self, event: &Event) {
         let _ = event;
@@ -212,6 +239,7 @@ pub fn deliver(client: &mut dyn Client, running: &FirmwareMeta, event: &Event) -
             let data = Chunk(client.upload_ready(*upload, *bytes)?);
             return Some(Command::Upload(UploadCommand::Data { upload: *upload, data }));
         }
+        Event::Extension(event) => return deliver_extension(client, event).map(Command::Extension),
         _ => {}
     }
     None
@@ -223,5 +251,23 @@ fn stored(file: FileId, bytes: usize, result: Result<(), String>) -> Option<Comm
         Ok(()) if bytes == 0 => None,
         Ok(()) => Some(Command::File(FileCommand::Stored { file, bytes })),
         Err(reason) => Some(Command::File(FileCommand::Failed { file, reason })),
+    }
+}
+
+fn deliver_extension(client: &mut dyn Client, event: &ExtensionEvent) -> Option<ExtensionCommand> {
+    match event {
+        ExtensionEvent::HealthRequested => {
+            let report = client.health_report()?;
+            Some(ExtensionCommand::HealthReport(Box::new(report)))
+        }
+        ExtensionEvent::LocationRequested => client.location().map(ExtensionCommand::Location),
+        ExtensionEvent::NetworkIdentitiesRequested => {
+            client.network_identities().map(ExtensionCommand::NetworkIdentities)
+        }
+        ExtensionEvent::Received { name, event, payload } => {
+            client.extension_event(name, event, payload);
+            None
+        }
+        _ => None,
     }
 }

@@ -145,7 +145,9 @@ pub use download::Keep;
 pub use error::ConfigError;
 pub use event::{Event, FirmwareMeta, Stage, UpdateInfo};
 pub use extension::{
-    ExtensionCommand, ExtensionEvent, ExtensionStatus, ExtensionsConfig, ThirdPartyExtension,
+    Connectivity, ExtensionCommand, ExtensionEvent, ExtensionStatus, ExtensionsConfig, HealthCheck,
+    HealthConfig, HealthReport, InterfaceKind, Location, LocationError, NetworkIdentity,
+    NetworkIdentityConfig, Reach, ThirdPartyExtension,
 };
 pub use file::{FileCommand, FileEvent, UploadCommand, UploadEvent};
 pub use http::url::UrlError;
@@ -157,7 +159,7 @@ pub use refusal::Refusal;
 pub use secret::Secret;
 pub use shell::{ShellCommand, ShellEnd, ShellEvent, ShellKind, ShellStop, WindowSize};
 pub use status::{ConnectionState, Counters, Status, UpdateState};
-pub use time::{Instant, Now, UnixTime};
+pub use time::{Instant, Now, UnixMicros, UnixTime};
 pub use timer::{Deadline, Timer};
 pub use update_mode::{RejectReason, Request, RequestFailure, UpdateMode};
 pub use update_strategy::{PartsConfig, UpdateStrategy};

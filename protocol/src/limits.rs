@@ -43,6 +43,46 @@ pub const MAX_UNKNOWN_EXTENSIONS: usize = 16;
 /// Longest payload of an event of a third-party extension, in bytes of JSON, either way.
 pub const MAX_EXTENSION_PAYLOAD_BYTES: usize = 64 * 1024;
 
+/// How long the application may take to answer a question of an extension. The server asks again in its own time.
+pub const EXTENSION_ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// Shortest interval at which an extension does something by itself; shorter ones are raised to it (additions A4).
+pub const MIN_EXTENSION_INTERVAL: Duration = Duration::from_secs(60);
+
+/// A wall clock that shows less, in seconds since 1970, is not believed: 1 January 2025, before this code was written.
+/// Devices whose clock has no battery wake up in 1970 or at the date of their firmware.
+pub const EARLIEST_CLOCK: i64 = 1_735_689_600;
+
+/// Entries of each map of a health report. Servers show them on one page.
+pub const MAX_HEALTH_ENTRIES: usize = 64;
+
+/// Longest text in a health report or description of an alarm, in characters.
+pub const MAX_HEALTH_TEXT_CHARS: usize = 1000;
+
+/// Metrics in a report; servers keep the first in sorted order (additions A6).
+pub const MAX_METRICS: usize = 20;
+
+/// Longest name of a metric, in bytes; servers drop longer ones (additions A6).
+pub const MAX_METRIC_NAME_BYTES: usize = 64;
+
+/// Alarms of the application that are raised at a time.
+pub const MAX_ALARMS: usize = 64;
+
+/// Longest name of an alarm, in characters; servers ignore longer ones (additions A8).
+pub const MAX_ALARM_NAME_CHARS: usize = 255;
+
+/// Network identities of a device.
+pub const MAX_IDENTITIES: usize = 32;
+
+/// Network identities in one message; servers look no further (spec §5.5).
+pub const MAX_IDENTITIES_PER_MESSAGE: usize = 10;
+
+/// Longest service, identifier and instance of a network identity, in characters (spec §5.5).
+pub const MAX_IDENTITY_CHARS: usize = 255;
+
+/// Longest details of a network identity, in bytes of JSON (spec §5.5).
+pub const MAX_DETAILS_BYTES: usize = 4096;
+
 /// Pushes of all extensions that may wait before the application's are refused. Well below
 /// [`MAX_HELD_PUSHES`], so that what the link says itself finds room.
 pub const MAX_EXTENSION_PUSHES: usize = 16;

@@ -206,9 +206,6 @@ impl Link {
             Command::ScriptFinished { id, output, result } => {
                 self.scripts_with(|scripts, cx| scripts.finished(cx, id, &output, &result))?;
             }
-            Command::Extension(command) => {
-                self.extensions_with(|extensions, cx| extensions.command(cx, command))?;
-            }
             Command::Shell(ShellCommand::Started { shell }) => self.shell_started(shell)?,
             Command::Shell(ShellCommand::Output { shell, data }) => self.shell_output(shell, &data)?,
             Command::Shell(ShellCommand::Ended { shell, end }) => self.shell_ended(shell, &end)?,
@@ -221,6 +218,7 @@ impl Link {
                 self.console_with(|console, cx| console.upload.data(cx, upload, &data.0))?;
             }
             Command::Upload(UploadCommand::Cancel { upload }) => self.console.upload.cancel(upload)?,
+            Command::Extension(command) => self.extension_command(command)?,
             Command::ConnectionTypes { types } => {
                 let types = types.iter().take(MAX_CONNECTION_TYPES);
                 self.connection_types = types.map(|word| cut(word, MAX_NAME_CHARS)).collect();
@@ -384,7 +382,7 @@ impl Link {
 
     /// Tells which conditions began and ended.
     fn follow_alarms(&mut self) {
-        let Self { now, config, out, connection, updates, alarms, .. } = self;
+        let Self { now, config, out, connection, updates, alarms, extensions, .. } = self;
         let reverted = "the device fell back from a firmware that did not prove good";
         let twin = "another device connects with this one's identity";
         for (alarm, is) in [
@@ -392,6 +390,7 @@ impl Link {
             (Alarm::UpdateInProgress, updates.in_progress()),
             (Alarm::FirmwareReverted, config.firmware_auto_revert_detected.then_some(reverted)),
             (Alarm::DuplicateIdentity, connection.has_twin().then_some(twin)),
+            (Alarm::HealthCheckFailed, extensions.health_failure()),
         ] {
             alarms.follow(out, *now, alarm, is);
         }

@@ -40,6 +40,12 @@ pub enum Timer {
     Answer,
     /// Offering extensions to a server that doesn't ask.
     Extensions,
+    /// Giving up an answer of the application to an extension's question.
+    ExtensionAnswer,
+    /// The next health report that nobody asked for.
+    Health,
+    /// Looking for changed network identities.
+    NetworkIdentity,
     /// Ending a script that runs too long.
     Script,
     /// Sending what a shell has written since the last message.

@@ -19,14 +19,10 @@ fn third_party(name: &str, versions: &[&str]) -> ThirdPartyExtension {
 /// A device with two extensions of its own, and no others.
 fn weather() -> Config {
     let mut config = config();
-    config.extensions = none();
+    config.extensions = no_extensions();
     config.extensions.third_party =
         vec![third_party("weather", &["0.2.0", "0.1.0", "0.0.1"]), third_party("tides", &["1.0.0"])];
     config
-}
-
-fn none() -> ExtensionsConfig {
-    ExtensionsConfig::default()
 }
 
 fn push(event: &str, payload: &str) -> ExtensionCommand {
@@ -42,9 +38,7 @@ fn names(messages: &[(String, Value)]) -> Vec<&str> {
 }
 
 fn both() -> [Config; 2] {
-    let mut binary = weather();
-    binary.serializer = Serializer::MsgPack;
-    [weather(), binary]
+    in_both(weather())
 }
 
 #[test]

@@ -1,6 +1,10 @@
 //! Orders about extensions.
 
+use alloc::boxed::Box;
 use alloc::string::String;
+use alloc::vec::Vec;
+
+use super::{HealthReport, Location, LocationError, NetworkIdentity};
 
 /// An order about an extension, for [`Command::Extension`](crate::Command::Extension).
 #[derive(Clone, Debug, PartialEq)]
@@ -13,6 +17,37 @@ pub enum ExtensionCommand {
     },
     /// Detach an extension by hand: it sends nothing until it is attached again.
     Detach {
+        /// Its name.
+        name: String,
+    },
+    /// Tell how the device is doing: the answer to
+    /// [`ExtensionEvent::HealthRequested`](crate::ExtensionEvent::HealthRequested), or unasked.
+    HealthReport(Box<HealthReport>),
+    /// Tell that it can't be said how the device is doing. The server gets a report with an alarm.
+    HealthFailed {
+        /// Why, for a person.
+        reason: String,
+    },
+    /// Tell where the device is, or why it can't say: the answer to
+    /// [`ExtensionEvent::LocationRequested`](crate::ExtensionEvent::LocationRequested), or unasked.
+    Location(Result<Location, LocationError>),
+    /// List all network identities: the answer to
+    /// [`ExtensionEvent::NetworkIdentitiesRequested`](crate::ExtensionEvent::NetworkIdentitiesRequested), or unasked.
+    /// If it was the device that wanted to look for changes, only those are sent. One that isn't listed is forgotten
+    /// and sent again when it returns; the server keeps it. Leave out those that can't be told now.
+    NetworkIdentities(Vec<NetworkIdentity>),
+    /// Tell one network identity now.
+    NetworkIdentity(NetworkIdentity),
+    /// Raise an alarm of the application's own, or describe it anew. It is told to the server with health reports,
+    /// attached or not at this moment.
+    RaiseAlarm {
+        /// Its name, 1 to 255 characters; not one of the link's own, which begin with `NervesHubLink.`.
+        name: String,
+        /// What is wrong, for a person; at most 1,000 characters are kept.
+        description: String,
+    },
+    /// Clear an alarm of the application's own. Does nothing to one that isn't raised.
+    ClearAlarm {
         /// Its name.
         name: String,
     },

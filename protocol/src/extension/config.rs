@@ -2,6 +2,7 @@
 
 use alloc::string::String;
 use alloc::vec::Vec;
+use core::time::Duration;
 
 use crate::error::ConfigError;
 use crate::hub::names;
@@ -10,9 +11,15 @@ use crate::text::cut;
 
 /// Which extensions a device offers. The server attaches those that its operators switched on, and none before it
 /// asked for the offer. Part of [`Config`](crate::Config).
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct ExtensionsConfig {
+    /// Tell how the device is doing. Default on.
+    pub health: Option<HealthConfig>,
+    /// Tell where the device is, if the application knows. Default true; nothing is looked up without it.
+    pub geo: bool,
+    /// Tell who the device is in overlay networks, if the application knows. Default on.
+    pub network_identity: Option<NetworkIdentityConfig>,
     /// Extensions of the application's own. At most
     /// [`MAX_THIRD_PARTY_EXTENSIONS`](crate::limits::MAX_THIRD_PARTY_EXTENSIONS).
     pub third_party: Vec<ThirdPartyExtension>,
@@ -30,6 +37,38 @@ pub struct ThirdPartyExtension {
     pub name: String,
     /// The versions the application implements, the preferred (newest) one first: texts like `0.0.1`, at least one.
     pub versions: Vec<String>,
+}
+
+/// How health is told.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct HealthConfig {
+    /// How often to report unasked; at least every 60 s. Default `None`: the server asks, once an hour by default.
+    pub interval: Option<Duration>,
+}
+
+/// How network identities are told.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NetworkIdentityConfig {
+    /// How often to look whether they changed; at least every 60 s, zero for never. Default five minutes.
+    pub interval: Duration,
+}
+
+impl Default for NetworkIdentityConfig {
+    fn default() -> Self {
+        Self { interval: Duration::from_secs(300) }
+    }
+}
+
+impl Default for ExtensionsConfig {
+    fn default() -> Self {
+        Self {
+            health: Some(HealthConfig::default()),
+            geo: true,
+            network_identity: Some(NetworkIdentityConfig::default()),
+            third_party: Vec::new(),
+            join_uninvited: false,
+        }
+    }
 }
 
 impl ExtensionsConfig {

@@ -40,6 +40,22 @@ pub enum ExtensionEvent {
         /// The payload as JSON text, however it came over the wire.
         payload: String,
     },
+    /// The server wants to know how the device is doing, or the interval is over: answer with
+    /// [`ExtensionCommand::HealthReport`](crate::ExtensionCommand::HealthReport) or
+    /// [`ExtensionCommand::HealthFailed`](crate::ExtensionCommand::HealthFailed).
+    HealthRequested,
+    /// The server wants to know where the device is: answer with
+    /// [`ExtensionCommand::Location`](crate::ExtensionCommand::Location).
+    LocationRequested,
+    /// The server wants to know the device's network identities, or it is time to look whether they changed: answer
+    /// with [`ExtensionCommand::NetworkIdentities`](crate::ExtensionCommand::NetworkIdentities).
+    NetworkIdentitiesRequested,
+    /// The application didn't answer a question of an extension within
+    /// [`EXTENSION_ANSWER_TIMEOUT`](crate::limits::EXTENSION_ANSWER_TIMEOUT). Nothing was sent.
+    Unanswered {
+        /// The extension's name.
+        name: String,
+    },
     /// Something about an extension went wrong and was left out. Nothing else was disturbed.
     Problem {
         /// The extension's name.

@@ -4,10 +4,16 @@
 mod command;
 mod config;
 mod event;
+mod geo;
+mod health;
+mod network_identity;
 
 pub use command::ExtensionCommand;
-pub use config::{ExtensionsConfig, ThirdPartyExtension};
+pub use config::{ExtensionsConfig, HealthConfig, NetworkIdentityConfig, ThirdPartyExtension};
 pub use event::ExtensionEvent;
+pub use geo::{Location, LocationError};
+pub use health::{Connectivity, HealthCheck, HealthReport, InterfaceKind, Reach};
+pub use network_identity::NetworkIdentity;
 
 pub(crate) use config::is_name;
 

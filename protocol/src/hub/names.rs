@@ -47,6 +47,14 @@ pub(crate) const ATTACHED: &str = "attached";
 pub(crate) const DETACHED: &str = "detached";
 pub(crate) const ERROR: &str = "error";
 
+// Events of extensions.
+pub(crate) const CHECK: &str = "check";
+pub(crate) const REQUEST: &str = "request";
+pub(crate) const LOCATION_REQUEST: &str = "location:request";
+pub(crate) const HEALTH_REPORT: &str = "health:report";
+pub(crate) const LOCATION_UPDATE: &str = "geo:location:update";
+pub(crate) const NETWORK_IDENTITY_REPORT: &str = "network_identity:report";
+
 // The names of extensions.
 pub(crate) const HEALTH: &str = "health";
 pub(crate) const GEO: &str = "geo";

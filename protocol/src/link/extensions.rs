@@ -3,7 +3,8 @@
 use alloc::vec::Vec;
 
 use super::Link;
-use crate::extension::ExtensionStatus;
+use crate::command::CommandError;
+use crate::extension::{ExtensionCommand, ExtensionStatus};
 use crate::hub::extensions::Extensions;
 use crate::hub::{Context, names};
 use crate::phoenix::Payload;
@@ -20,6 +21,12 @@ impl Link {
     ) -> T {
         let Self { now, wall, config, out, wire, ids, extensions, .. } = self;
         work(extensions, &mut Context { now: *now, wall: *wall, config, out, wire, ids })
+    }
+
+    pub(super) fn extension_command(&mut self, command: ExtensionCommand) -> Result<(), CommandError> {
+        let Self { now, wall, config, out, wire, ids, extensions, alarms, .. } = self;
+        let mut cx = Context { now: *now, wall: *wall, config, out, wire, ids };
+        extensions.command(&mut cx, command, alarms.raised())
     }
 
     pub(super) fn settle_extensions(&mut self) {

@@ -397,6 +397,20 @@ pub fn events(out: &[Output]) -> Vec<Event> {
         .collect()
 }
 
+/// No extensions at all.
+pub fn no_extensions() -> ExtensionsConfig {
+    let mut none = ExtensionsConfig::default();
+    (none.health, none.geo, none.network_identity) = (None, false, None);
+    none
+}
+
+/// The configuration, speaking JSON and MessagePack.
+pub fn in_both(config: Config) -> [Config; 2] {
+    let mut binary = config.clone();
+    binary.serializer = Serializer::MsgPack;
+    [config, binary]
+}
+
 /// The messages of extensions in some outputs: event and payload.
 pub fn extension_messages(out: &[Output]) -> Vec<(String, Value)> {
     let of_extensions = |message: &Value| message[2] == "extensions";

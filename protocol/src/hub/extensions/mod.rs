@@ -1,10 +1,18 @@
 //! The extensions channel (device-protocol §5.1, additions A3): what is offered, attached and detached, and the way
 //! of messages to and from each extension.
 
+mod alarms;
+mod commands;
+mod geo;
+mod health;
+mod measure;
 mod negotiation;
+mod network_identity;
 mod part;
 mod port;
+mod question;
 mod third_party;
+mod times;
 
 use alloc::borrow::Cow;
 use alloc::format;
@@ -14,18 +22,19 @@ use alloc::vec::Vec;
 use serde_json::{Map, Value, json};
 
 use super::{Context, EXTENSIONS, names, payload};
-use crate::command::CommandError;
 use crate::config::Config;
 use crate::event::Event;
-use crate::extension::{ExtensionCommand, ExtensionEvent, ExtensionStatus, is_name};
+use crate::extension::{ExtensionEvent, ExtensionStatus, is_name};
 use crate::ids::SocketId;
 use crate::limits::{MAX_UNKNOWN_EXTENSIONS, UNINVITED_WAIT};
 use crate::phoenix::{Class, Payload, Phoenix, Tag};
 use crate::time::Instant;
 use crate::timer::{Earliest, Timer};
+use alarms::OwnAlarms;
 use negotiation::{Invitation, Names};
 use part::{Entry, Part};
 use port::Port;
+use times::Times;
 
 /// The server's word for an extension it doesn't want to hear of.
 const DETACH: &str = "detach";
@@ -41,11 +50,20 @@ pub(crate) struct Extensions {
     invited: bool,
     /// When to offer without being asked.
     fallback: Option<Instant>,
+    times: Times,
+    own_alarms: OwnAlarms,
 }
 
 impl Extensions {
     pub(crate) fn new(config: &Config) -> Self {
-        Self { entries: part::all(config), socket: None, invited: false, fallback: None }
+        Self {
+            entries: part::all(config),
+            socket: None,
+            invited: false,
+            fallback: None,
+            times: Times::default(),
+            own_alarms: OwnAlarms::default(),
+        }
     }
 
     /// The device channel was joined.
@@ -129,7 +147,7 @@ impl Extensions {
                 let Some(entry) = self.entries.get_mut(at).filter(|_| port.is_open()) else {
                     return Ok(false);
                 };
-                return entry.part.received(cx, port, event, payload);
+                return entry.part.received(cx, event, payload);
             }
         }
         Ok(true)
@@ -141,47 +159,18 @@ impl Extensions {
         if reason == DETACH {
             self.stop(cx, at, "the server does not want to hear of it");
         } else if let Some(entry) = self.entries.get(at) {
-            let name = String::from(entry.name(cx.config));
-            let problem = format!("the server answered with an error: {reason}");
-            tell(cx, ExtensionEvent::Problem { name, problem });
+            let name = entry.name(cx.config);
+            problem(cx, name, format!("the server answered with an error: {reason}"));
         }
         true
     }
 
-    /// Takes an order.
-    pub(crate) fn command(
-        &mut self,
-        cx: &mut Context<'_>,
-        command: ExtensionCommand,
-    ) -> Result<(), CommandError> {
-        match command {
-            ExtensionCommand::Attach { name } => {
-                let at = self.find(cx.config, &name).ok_or(CommandError::UnknownExtension)?;
-                if !cx.wire.has_joined(EXTENSIONS) {
-                    return Err(CommandError::NotJoined);
-                }
-                if !self.port(cx.wire, at).is_open() {
-                    self.attach(cx, at);
-                }
-            }
-            ExtensionCommand::Detach { name } => {
-                let at = self.find(cx.config, &name).ok_or(CommandError::UnknownExtension)?;
-                if self.stop(cx, at, "the application wants it so") {
-                    self.announce(cx, at, names::DETACHED);
-                }
-            }
-            ExtensionCommand::Push { name, event, payload } => {
-                let at = self.find(cx.config, &name).ok_or(CommandError::UnknownExtension)?;
-                let port = self.port(cx.wire, at);
-                match self.entries.get(at) {
-                    Some(Entry { part: Part::ThirdParty(_), .. }) => {
-                        third_party::push(cx, port, &name, &event, &payload)?;
-                    }
-                    _ => return Err(CommandError::UnknownExtension),
-                }
-            }
-        }
-        Ok(())
+    /// Returns why the last health report failed, if it did.
+    pub(crate) fn health_failure(&self) -> Option<&str> {
+        self.entries.iter().find_map(|entry| match &entry.part {
+            Part::Health(health) => health.failure(),
+            _ => None,
+        })
     }
 
     /// Lets time pass and sends what is due. `socket` is the connection that is up.
@@ -192,8 +181,13 @@ impl Extensions {
             (self.invited, self.fallback) = (false, None);
             cx.wire.unwant(EXTENSIONS);
         }
+        self.times.look(cx.now, cx.wall);
         if self.fallback.take_if(|at| *at <= cx.now).is_some() {
             self.offer(cx, &Invitation::Lowest);
+        }
+        for (at, entry) in self.entries.iter_mut().enumerate() {
+            let port = entry.port(cx.wire, at);
+            entry.part.settle(cx, port);
         }
     }
 
@@ -201,6 +195,9 @@ impl Extensions {
     pub(crate) fn deadlines(&self, deadline: &mut Earliest) {
         if let Some(at) = self.fallback {
             deadline.at(Timer::Extensions, at);
+        }
+        for entry in &self.entries {
+            entry.part.deadlines(deadline);
         }
     }
 
@@ -280,6 +277,7 @@ impl Extensions {
         let Some(entry) = self.entries.get_mut(at) else { return };
         entry.attached = Some(version);
         if running != Some(version) {
+            entry.part.started(cx);
             let name = String::from(entry.name(cx.config));
             let version = String::from(entry.version(cx.config, version).unwrap_or_default());
             tell(cx, ExtensionEvent::Attached { name, version });
@@ -291,6 +289,7 @@ impl Extensions {
         let Some(entry) = self.entries.get_mut(at) else { return false };
         let attached = entry.attached.take().is_some();
         if attached {
+            entry.part.stopped();
             cx.wire.discard_tag(EXTENSIONS, tag(at));
             let name = String::from(entry.name(cx.config));
             tell(cx, ExtensionEvent::Detached { name, reason: String::from(reason) });
@@ -309,8 +308,7 @@ impl Extensions {
     }
 
     fn port(&self, wire: &Phoenix, at: usize) -> Port {
-        let attached = self.entries.get(at).is_some_and(|entry| entry.attached.is_some());
-        Port::new(tag(at), attached && wire.has_joined(EXTENSIONS))
+        self.entries.get(at).map_or(Port::new(NOBODY, false), |entry| entry.port(wire, at))
     }
 
     fn is_offered(&self, at: usize) -> bool {
@@ -325,6 +323,11 @@ impl Extensions {
 /// Tells the application.
 fn tell(cx: &mut Context<'_>, event: ExtensionEvent) {
     cx.out.event_if_room(Event::Extension(event));
+}
+
+/// Tells the application what went wrong.
+fn problem(cx: &mut Context<'_>, name: &str, problem: impl Into<String>) {
+    tell(cx, ExtensionEvent::Problem { name: String::from(name), problem: problem.into() });
 }
 
 /// The extensions of one message that the device doesn't know.
