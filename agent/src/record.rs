@@ -71,6 +71,9 @@ fn describe(event: &Event) -> (&'static str, String, Option<u8>, Option<u64>) {
     match event {
         Event::Connecting { attempt: 0 } => plain("connecting", "connecting".into()),
         Event::Connecting { attempt } => plain("connecting", format!("connecting again, attempt {attempt}")),
+        Event::WaitingForNetwork { reason } => {
+            plain("no-network", format!("waiting for the network: {reason}"))
+        }
         Event::Connected => plain("connected", "connected; joining".into()),
         Event::Joined => plain("joined", "the server accepted this device".into()),
         Event::JoinRefused { reason } => {
@@ -98,6 +101,10 @@ fn describe(event: &Event) -> (&'static str, String, Option<u8>, Option<u64>) {
             "another connection keeps taking this device's place: do two devices share its identifier?"
                 .into(),
         ),
+        Event::AlarmRaised { alarm, description } => {
+            plain("alarm", format!("alarm {} raised: {description}", alarm.name()))
+        }
+        Event::AlarmCleared { alarm } => plain("alarm", format!("alarm {} cleared", alarm.name())),
         Event::UpdateOffered { info, .. } => {
             let size = info.size.map(|size| format!(", {}", bytes(size))).unwrap_or_default();
             let text = format!("offered firmware {} ({}{size})", info.firmware.version, info.firmware.uuid);

@@ -13,7 +13,8 @@ use crate::extension::{
     ExtensionCommand, ExtensionEvent, HealthReport, Location, LocationError, NetworkIdentity,
 };
 use crate::file::{FileCommand, FileEvent, UploadCommand, UploadEvent};
-use crate::ids::{FileId, ShellId, UploadId};
+use crate::ids::{FileId, OfferId, ShellId, UploadId};
+use crate::secret::Secret;
 use crate::shell::{ShellCommand, ShellEnd, ShellEvent, ShellKind, ShellStop, WindowSize};
 use crate::update_mode::UpdateMode;
 
@@ -53,6 +54,25 @@ pub trait Client {
     fn update_mode(&mut self, mode: Option<UpdateMode>, managed_updates_allowed: bool) -> Option<UpdateMode> {
         let _ = (mode, managed_updates_allowed);
         None
+    }
+
+    /// Has the running firmware proved good? Asked every ten seconds while it hadn't. `None` (the default) and
+    /// `Some(false)` mean not yet; the machine can also be told with
+    /// [`Command::FirmwareValidated`].
+    fn firmware_validated(&mut self) -> Option<bool> {
+        None
+    }
+
+    /// An update the application took over ([`Decision::TakeOver`]) is its own from here on; it reports with
+    /// [`Command::ReportUpdate`].
+    fn update_handed_over(
+        &mut self,
+        offer: OfferId,
+        info: &UpdateInfo,
+        url: &Secret,
+        public_keys: &[String],
+    ) {
+        let _ = (offer, info, url, public_keys);
     }
 
     /// An update got further.
@@ -209,6 +229,12 @@ pub fn deliver(client: &mut dyn Client, running: &FirmwareMeta, event: &Event) -
             // What is so already is not asked for, and what operators decide is left to them.
             let asked = *mode != Some(wanted) && *mode != Some(UpdateMode::Off) && wanted != UpdateMode::Off;
             return asked.then_some(Command::SetUpdateMode { mode: wanted });
+        }
+        Event::ValidationWanted => {
+            return (client.firmware_validated() == Some(true)).then_some(Command::FirmwareValidated);
+        }
+        Event::UpdateHandedOver { offer, info, url, public_keys } => {
+            client.update_handed_over(*offer, info, url, public_keys);
         }
         Event::UpdateProgress { stage, percent, .. } => client.update_progress(*stage, *percent),
         Event::UpdateFailed { reason, .. } => client.update_failed(reason),

@@ -4,6 +4,7 @@ use alloc::string::String;
 use alloc::vec::Vec;
 use core::time::Duration;
 
+use crate::event::Stage;
 use crate::extension::ExtensionCommand;
 use crate::file::{FileCommand, UploadCommand};
 use crate::ids::{FileId, OfferId, ScriptId, ShellId, UploadId};
@@ -34,6 +35,14 @@ pub enum Command {
         offer: OfferId,
         /// The answer.
         decision: Decision,
+    },
+    /// Tell how far an update is that the application took over. After
+    /// [`APPLY_STALL`](crate::limits::APPLY_STALL) without a report it counts as failed.
+    ReportUpdate {
+        /// The offer that was taken over.
+        offer: OfferId,
+        /// How far it is.
+        report: UpdateReport,
     },
     /// Tell the server that the running firmware proved good.
     FirmwareValidated,
@@ -70,6 +79,12 @@ pub enum Command {
     File(FileCommand),
     /// An order about a file for operators.
     Upload(UploadCommand),
+    /// Tell the server over which interface this connection runs, where the adapter doesn't know or names it
+    /// otherwise.
+    NetworkInterface {
+        /// Its name. Servers know the kinds `wlan…`, `eth…`, `en…` and `wwan…` by their beginning.
+        name: String,
+    },
     /// Tell the server how the device is connected, now and after every join.
     ConnectionTypes {
         /// Words such as `ethernet`, `wifi`, `cellular`; at most
@@ -90,6 +105,9 @@ impl From<ExtensionCommand> for Command {
 pub enum Decision {
     /// Download and apply it now.
     Apply,
+    /// The application downloads and installs it itself, and reports with [`Command::ReportUpdate`].
+    /// [`Event::UpdateHandedOver`](crate::Event::UpdateHandedOver) tells it where the file is.
+    TakeOver,
     /// Refuse it. The server counts this as a failure and may not offer again for a day.
     Ignore {
         /// Why, for the operator; may be empty.
@@ -101,6 +119,31 @@ pub enum Decision {
         delay: Duration,
         /// Why, for the operator.
         reason: Option<String>,
+    },
+}
+
+/// How far an update is that the application carries out.
+#[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
+pub enum UpdateReport {
+    /// Bytes are coming. Told to the server once per update.
+    Started {
+        /// The name of the interface they come over, if known.
+        interface: Option<String>,
+    },
+    /// It got further. Reports may come as often as they like; the server gets two a second at most.
+    Progress {
+        /// What is under way.
+        stage: Stage,
+        /// 0 to 100; more is taken as 100.
+        percent: u8,
+    },
+    /// The firmware is installed; the device reboots into it.
+    Completed,
+    /// It failed; the running firmware is untouched.
+    Failed {
+        /// What failed, on what and why, for a person.
+        reason: String,
     },
 }
 

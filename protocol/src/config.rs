@@ -12,12 +12,13 @@ use crate::extension::ExtensionsConfig;
 use crate::http::url::Url;
 use crate::hub::{keys, names};
 use crate::limits::{
-    MAX_IDENTIFIER_BYTES, MAX_KEY_ITERATIONS, MAX_KEY_LENGTH, MAX_NAME_CHARS, MAX_PUBLIC_KEYS,
-    MAX_RECONNECT_DELAYS,
+    MAX_IDENTIFIER_BYTES, MAX_INTERFACE_NAMES, MAX_KEY_ITERATIONS, MAX_KEY_LENGTH, MAX_NAME_CHARS,
+    MAX_PUBLIC_KEYS, MAX_RECONNECT_DELAYS,
 };
 use crate::secret::Secret;
 use crate::text::cut;
 use crate::update_strategy::UpdateStrategy;
+use crate::update_tool::{ProgressEvent, UpdateTool};
 
 /// The settings of a [`Link`](crate::Link). Build with [`Config::new`], then change fields.
 #[derive(Clone, Debug, PartialEq)]
@@ -41,6 +42,14 @@ pub struct Config {
     pub firmware_auto_revert_detected: bool,
     /// The `fwup` version to claim, which decides whether the server sends deltas.
     pub fwup_version: String,
+    /// What applies updates. Default `fwup`.
+    pub update_tool: UpdateTool,
+    /// The event by which progress is reported. Default by the tool.
+    pub progress_event: ProgressEvent,
+    /// Names of interfaces as the server is to know them. Servers tell Wi-Fi, Ethernet and cellular connections apart
+    /// by the beginnings `wlan`, `eth`, `en` and `wwan`, and know no `wlp2s0`. At most
+    /// [`MAX_INTERFACE_NAMES`](crate::limits::MAX_INTERFACE_NAMES). Default none.
+    pub interface_names: BTreeMap<String, String>,
     /// Further join parameters, sent as they are. A name the machine sends itself is ignored.
     pub extra_join_params: BTreeMap<String, String>,
     /// Ed25519 public keys (base64) firmware must be signed with.
@@ -210,6 +219,9 @@ impl Config {
             firmware_validated: None,
             firmware_auto_revert_detected: false,
             fwup_version: String::from("1.0.0"),
+            update_tool: UpdateTool::default(),
+            progress_event: ProgressEvent::default(),
+            interface_names: BTreeMap::new(),
             extra_join_params: BTreeMap::new(),
             public_keys: Vec::new(),
             request_public_keys: false,
@@ -251,6 +263,9 @@ impl Config {
             }
             Auth::Certificate => names::CERTIFICATE_PATH,
         };
+        if self.interface_names.len() > MAX_INTERFACE_NAMES {
+            return Err(ConfigError::TooManyInterfaces(MAX_INTERFACE_NAMES));
+        }
         if self.public_keys.len() > MAX_PUBLIC_KEYS {
             return Err(ConfigError::TooManyKeys(MAX_PUBLIC_KEYS));
         }

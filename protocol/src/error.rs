@@ -32,6 +32,9 @@ pub enum ConfigError {
     /// More public keys than the machine holds.
     #[error("there are more public keys than the {0} allowed")]
     TooManyKeys(usize),
+    /// More renamed interfaces than the machine holds.
+    #[error("there are more renamed interfaces than the {0} allowed")]
+    TooManyInterfaces(usize),
     /// A header with an impossible name or value.
     #[error("the header {0:?} can't be sent: its name or value has forbidden characters")]
     Header(String),

@@ -9,6 +9,7 @@ use crate::extension::ExtensionEvent;
 use crate::file::{FileEvent, UploadEvent};
 use crate::ids::{OfferId, ScriptId};
 use crate::refusal::Refusal;
+use crate::secret::Secret;
 use crate::shell::ShellEvent;
 use crate::time::Instant;
 use crate::update_mode::{RejectReason, Request, RequestFailure, UpdateMode};
@@ -86,6 +87,18 @@ pub enum Event {
         info: UpdateInfo,
         /// Why, as reported to the server.
         reason: String,
+    },
+    /// The application takes an update over, as decided; its reports come with
+    /// [`Command::ReportUpdate`](crate::Command::ReportUpdate).
+    UpdateHandedOver {
+        /// The number to report with.
+        offer: OfferId,
+        /// What to install.
+        info: UpdateInfo,
+        /// Where the file is. Secret: the query may hold a signature.
+        url: Secret,
+        /// The Ed25519 public keys to trust, base64. Never empty.
+        public_keys: Vec<String>,
     },
     /// The download of an accepted update began, or resumed.
     DownloadStarted {
@@ -209,6 +222,10 @@ pub enum Event {
     File(FileEvent),
     /// A file on its way to operators.
     Upload(UploadEvent),
+    /// Has the running firmware proved good? Asked every ten seconds until
+    /// [`Command::FirmwareValidated`](crate::Command::FirmwareValidated), if it hadn't at the start
+    /// ([`Config::firmware_validated`](crate::Config::firmware_validated)).
+    ValidationWanted,
     /// An operator wants to see which device this is.
     Identify,
     /// An operator asked for a reboot; [`Output::Reboot`](crate::Output::Reboot) follows.

@@ -133,11 +133,12 @@ mod time;
 mod timer;
 mod update_mode;
 mod update_strategy;
+mod update_tool;
 
 pub use alarm::{Alarm, RaisedAlarm};
 pub use chunk::Chunk;
 pub use client::Client;
-pub use command::{Command, CommandError, Decision};
+pub use command::{Command, CommandError, Decision, UpdateReport};
 pub use config::{
     Auth, Backoff, Config, ConsoleConfig, DelayUnit, DownloadConfig, KeyDigest, Serializer, SharedSecret,
 };
@@ -163,3 +164,4 @@ pub use time::{Instant, Now, UnixMicros, UnixTime};
 pub use timer::{Deadline, Timer};
 pub use update_mode::{RejectReason, Request, RequestFailure, UpdateMode};
 pub use update_strategy::{PartsConfig, UpdateStrategy};
+pub use update_tool::{JoinValue, ProgressEvent, UpdateTool};

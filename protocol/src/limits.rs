@@ -249,6 +249,16 @@ pub const DIAL_GRACE: Duration = Duration::from_secs(10);
 /// Shortest time between two progress reports of a stage (spec §6.2).
 pub const PROGRESS_INTERVAL: Duration = Duration::from_millis(500);
 
+/// Longest time the server hears nothing of an update, however slow it is. Servers forget updates they heard nothing of
+/// for 30 minutes (spec §9.3).
+pub const PROGRESS_KEEPALIVE: Duration = Duration::from_secs(10 * 60);
+
+/// Time between two questions whether the running firmware proved good (spec §7.4).
+pub const VALIDATION_INTERVAL: Duration = Duration::from_secs(10);
+
+/// Most interface names that can be renamed.
+pub const MAX_INTERFACE_NAMES: usize = 32;
+
 /// Longest time the applier may neither take bytes nor report progress. Slow flash needs seconds
 /// per chunk; a hung `fwup` would otherwise hold the update for ever.
 pub const APPLY_STALL: Duration = Duration::from_secs(15 * 60);

@@ -3,6 +3,7 @@
 mod console;
 mod extensions;
 mod receive;
+mod report;
 
 use alloc::boxed::Box;
 use alloc::string::String;
@@ -25,22 +26,21 @@ use crate::hub::keys::Keys;
 use crate::hub::managed::Managed;
 use crate::hub::scripts::Scripts;
 use crate::hub::update::Updates;
-use crate::hub::{CONSOLE, Context, DEVICE, EXTENSIONS, TOPICS, device, names, payload};
+use crate::hub::{CONSOLE, Context, DEVICE, EXTENSIONS, TOPICS, device, payload};
 use crate::ids::{FetchId, SocketId};
 use crate::input::Input;
-use crate::limits::{MAX_CONNECTION_TYPES, MAX_NAME_CHARS, REBOOT_GRACE};
+use crate::limits::REBOOT_GRACE;
 use crate::output::Output;
 use crate::outputs::{Ids, Outputs};
-use crate::phoenix::{Class, Frame, Phoenix, Received, TopicId};
+use crate::phoenix::{Frame, Phoenix, Received, TopicId};
 use crate::shell::ShellCommand;
 use crate::status::{ConnectionState, Counters, Status, UpdateState};
-use crate::text::cut;
 use crate::time::{Instant, Now, UnixTime};
 use crate::timer::{Deadline, Earliest, Timer};
 
 /// One NervesHub device: facts in, orders out. See the [crate documentation](crate) for the loop.
 pub struct Link {
-    config: Config,
+    config: Box<Config>,
     now: Instant,
     wall: Option<UnixTime>,
     out: Outputs,
@@ -54,6 +54,8 @@ pub struct Link {
     extensions: Box<Extensions>,
     console: Console,
     connection_types: Vec<String>,
+    /// When to ask whether the running firmware proved good.
+    ask_validated: Option<Instant>,
     /// A reboot waiting until everything is sent, at most until then.
     reboot: Option<(String, Instant)>,
     alarms: Alarms,
@@ -85,10 +87,11 @@ impl Link {
             extensions: Box::new(Extensions::new(&config)),
             console: Console::new(),
             connection_types: Vec::new(),
+            ask_validated: None,
             reboot: None,
             alarms: Alarms::default(),
             counters: Counters::default(),
-            config,
+            config: Box::new(config),
         };
         link.follow_alarms();
         Ok(link)
@@ -219,10 +222,12 @@ impl Link {
             }
             Command::Upload(UploadCommand::Cancel { upload }) => self.console.upload.cancel(upload)?,
             Command::Extension(command) => self.extension_command(command)?,
-            Command::ConnectionTypes { types } => {
-                let types = types.iter().take(MAX_CONNECTION_TYPES);
-                self.connection_types = types.map(|word| cut(word, MAX_NAME_CHARS)).collect();
-                self.report_connection_types();
+            Command::ConnectionTypes { types } => self.connection_types(&types),
+            Command::NetworkInterface { name } => self.network_interface(&name),
+            Command::ReportUpdate { offer, report } => {
+                if updates.reported(&mut cx, offer, &report)? {
+                    self.schedule_reboot("new firmware was installed");
+                }
             }
         }
         self.settle();
@@ -269,6 +274,9 @@ impl Link {
         self.scripts.deadlines(&mut deadline);
         self.extensions.deadlines(&mut deadline);
         self.console.deadlines(&self.wire, &mut deadline);
+        if let Some(at) = self.ask_validated {
+            deadline.at(Timer::Validation, at);
+        }
         if let Some((_, at)) = &self.reboot {
             deadline.at(Timer::Reboot, *at);
         }
@@ -336,6 +344,7 @@ impl Link {
             connection.give_up(&mut cx, dead);
         }
         updates.tick(&mut cx);
+        self.tick_validation();
         self.managed_with(Managed::tick);
         self.scripts_with(Scripts::tick);
         self.console_with(Console::tick);
@@ -348,20 +357,6 @@ impl Link {
             self.wire.opened(self.now);
         }
         up
-    }
-
-    fn firmware_validated(&mut self) {
-        if self.config.firmware_validated.replace(true) != Some(true) && self.connection.is_up() {
-            self.wire.push(names::FIRMWARE_VALIDATED, payload::empty(), Class::Session);
-        }
-    }
-
-    /// Reports how the device is connected, if that was said and somebody listens.
-    fn report_connection_types(&mut self) {
-        if self.wire.is_joined() && !self.connection_types.is_empty() {
-            let report = payload::connection_types(&self.connection_types);
-            self.wire.push(names::CONNECTION_TYPES, report, Class::Latest(names::CONNECTION_TYPES));
-        }
     }
 
     fn schedule_reboot(&mut self, reason: &str) {
@@ -399,6 +394,7 @@ impl Link {
     /// Hands out what may be sent now, and reboots when nothing is left to send.
     fn settle(&mut self) {
         self.follow_alarms();
+        self.follow_validation();
         self.managed_with(Managed::settle);
         self.settle_extensions();
         if let Some(socket) = self.connection.open_socket() {

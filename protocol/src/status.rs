@@ -70,6 +70,11 @@ pub enum UpdateState {
         /// The offer.
         offer: OfferId,
     },
+    /// The application carries the update out.
+    HandedOver {
+        /// The offer.
+        offer: OfferId,
+    },
     /// Done; the next boot runs the new firmware.
     Written,
 }

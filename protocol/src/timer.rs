@@ -66,6 +66,10 @@ pub enum Timer {
     Store,
     /// Giving up an applier that neither takes bytes nor reports progress.
     Apply,
+    /// Telling the server that a slow update lives.
+    Progress,
+    /// Asking whether the running firmware proved good.
+    Validation,
     /// Rebooting although the last messages didn't reach the wire.
     Reboot,
 }

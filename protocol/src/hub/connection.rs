@@ -188,7 +188,7 @@ impl Connection {
             State::Dialing { socket, .. } if socket == id => {}
             _ => return false,
         }
-        let interface = interface_name(interface);
+        let interface = interface_name(cx.config, interface);
         self.state = State::Up { socket: id, since: cx.now, joined_at: None, interface };
         cx.out.event(Event::Connected);
         true
@@ -203,6 +203,17 @@ impl Connection {
                 interface.clone()
             }
             _ => None,
+        }
+    }
+
+    /// The interface is another than the adapter said. Returns whether there is a connection and this is news.
+    pub(crate) fn set_interface(&mut self, name: Option<String>) -> bool {
+        match &mut self.state {
+            State::Up { interface, .. } if *interface != name => {
+                *interface = name;
+                true
+            }
+            _ => false,
         }
     }
 

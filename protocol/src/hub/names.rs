@@ -28,6 +28,11 @@ pub(crate) const ON_CONNECT: &str = "on_connect";
 /// The header in which servers explain a refusal.
 pub(crate) const ERROR_REASON_HEADER: &str = "nh-connection-error-reason";
 
+/// The join parameter with the firmware being downloaded.
+pub(crate) const CURRENTLY_DOWNLOADING: &str = "currently_downloading_uuid";
+/// The join parameter with the name of the tool that applies updates.
+pub(crate) const UPDATE_TOOL: &str = "update_tool";
+
 // Server to device.
 pub(crate) const UPDATE: &str = "update";
 pub(crate) const FWUP_PUBLIC_KEYS: &str = "fwup_public_keys";
@@ -81,6 +86,7 @@ pub(crate) const SET_UPDATE_MODE: &str = "set_update_mode";
 pub(crate) const REBOOTING: &str = "rebooting";
 pub(crate) const STATUS_UPDATE: &str = "status_update";
 pub(crate) const FWUP_PROGRESS: &str = "fwup_progress";
+pub(crate) const UPDATE_PROGRESS: &str = "update_progress";
 
 // The console. Any other event from the device crashes the server's channel (spec §4).
 pub(crate) const DN: &str = "dn";

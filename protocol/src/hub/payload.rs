@@ -9,13 +9,15 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::lenient::{Fields, List, Scalar};
-use crate::config::DelayUnit;
+use super::names;
+use crate::config::{Config, DelayUnit};
 use crate::download::{Sha, from_hex};
 use crate::event::{FirmwareMeta, Stage, UpdateInfo};
 use crate::http::url::{Url, UrlError};
 use crate::limits::{MAX_META_CHARS, MAX_NAME_CHARS, MAX_REASON_CHARS};
 use crate::phoenix::Payload;
 use crate::text::cut;
+use crate::update_tool::ProgressEvent;
 
 /// An `update` message (spec §6.1).
 pub(crate) enum Update {
@@ -211,9 +213,20 @@ pub(crate) fn connection_types(types: &[String]) -> Value {
     json!({"values": types})
 }
 
-/// Returns the name of an interface, if it is one worth sending.
-pub(crate) fn interface_name(interface: Option<&str>) -> Option<String> {
-    interface.filter(|name| !name.is_empty()).map(|name| cut(name, MAX_NAME_CHARS))
+/// Returns the name of an interface as the server is to know it, if it is one worth sending.
+pub(crate) fn interface_name(config: &Config, interface: Option<&str>) -> Option<String> {
+    let name = interface.filter(|name| !name.is_empty())?;
+    let known = config.interface_names.get(name).map_or(name, String::as_str);
+    Some(cut(known, MAX_NAME_CHARS))
+}
+
+/// Returns the name of the event that reports progress.
+pub(crate) const fn progress_event(config: &Config) -> &'static str {
+    match config.progress_event {
+        ProgressEvent::ByTool if config.update_tool.speaks_fwup() => names::FWUP_PROGRESS,
+        ProgressEvent::FwupProgress => names::FWUP_PROGRESS,
+        ProgressEvent::ByTool | ProgressEvent::UpdateProgress => names::UPDATE_PROGRESS,
+    }
 }
 
 const fn stage_name(stage: Stage) -> &'static str {

@@ -1,14 +1,16 @@
-//! Progress: at most two reports a second per stage, and only when it grew (spec §6.2).
+//! Progress: at most two reports a second per stage, and only when it grew (spec §6.2); but never so seldom that the
+//! server takes the update for dead (spec §9.3).
 
 use crate::event::Stage;
-use crate::limits::PROGRESS_INTERVAL;
+use crate::limits::{PROGRESS_INTERVAL, PROGRESS_KEEPALIVE};
 use crate::time::Instant;
 
 /// Remembers what was reported.
-#[derive(Default)]
 pub(super) struct Progress {
     downloading: Throttle,
     updating: Throttle,
+    /// When the server heard of the update last.
+    heard: Instant,
 }
 
 #[derive(Default)]
@@ -18,6 +20,10 @@ struct Throttle {
 }
 
 impl Progress {
+    pub(super) fn new(now: Instant) -> Self {
+        Self { downloading: Throttle::default(), updating: Throttle::default(), heard: now }
+    }
+
     /// Returns whether to report this percentage. With `last`, time doesn't matter.
     pub(super) fn passes(&mut self, now: Instant, stage: Stage, percent: u8, last: bool) -> bool {
         let throttle = match stage {
@@ -29,6 +35,7 @@ impl Progress {
         if greater && rested {
             throttle.percent = Some(percent);
             throttle.at = Some(now);
+            self.heard = now;
         }
         greater && rested
     }
@@ -44,6 +51,20 @@ impl Progress {
         // Zero keeps the phase: a server must not see an update fall back to downloading.
         if self.updating.percent.is_some() {
             self.updating.percent = Some(0);
+        }
+    }
+
+    /// Returns when the server must hear of the update again, if nothing happens before.
+    pub(super) fn due(&self) -> Instant {
+        self.heard + PROGRESS_KEEPALIVE
+    }
+
+    /// The server is told that the update lives. Returns how far it is.
+    pub(super) fn alive(&mut self, now: Instant) -> (Stage, u8) {
+        self.heard = now;
+        match self.updating.percent {
+            Some(percent) => (Stage::Updating, percent),
+            None => (Stage::Downloading, self.downloading.percent.unwrap_or_default()),
         }
     }
 }

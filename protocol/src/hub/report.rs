@@ -4,9 +4,9 @@ use alloc::format;
 use alloc::string::{String, ToString};
 use core::time::Duration;
 
-use super::payload::Status;
+use super::payload::{self, Status};
 use super::{Context, names};
-use crate::event::{Event, UpdateInfo};
+use crate::event::{Event, Stage, UpdateInfo};
 use crate::http::url::{Url, UrlError};
 use crate::ids::{FetchId, OfferId};
 use crate::limits::MAX_REASON_CHARS;
@@ -54,6 +54,12 @@ pub(super) fn failed(cx: &mut Context<'_>, offer: OfferId, reason: &str) {
     cx.wire.discard(Class::Latest(names::FWUP_PROGRESS));
     status(cx, &Status::Failed { reason: &reason });
     cx.out.event(Event::UpdateFailed { offer, reason });
+}
+
+/// Reports progress to the server.
+pub(super) fn push_progress(cx: &mut Context<'_>, stage: Stage, percent: u8) {
+    let report = payload::progress(stage, percent);
+    cx.wire.push(payload::progress_event(cx.config), report, Class::Latest(names::FWUP_PROGRESS));
 }
 
 /// Sends a status. Those that end an update survive reconnects.

@@ -49,10 +49,7 @@ impl Link {
                 self.managed.joined(self.now);
                 self.extensions_with(|extensions, cx| extensions.device_joined(cx));
                 self.out.event(Event::Joined);
-                if let Some(interface) = interface {
-                    let report = payload::network_interface(&interface);
-                    self.wire.push(names::REPORT_NETWORK_INTERFACE, report, Class::Session);
-                }
+                self.report_network_interface(interface);
                 self.report_connection_types();
                 self.console_with(Console::device_joined);
             }

@@ -1,5 +1,6 @@
 //! The update manager: offer, decision, download, apply, report (spec §6.2).
 
+mod foreign;
 mod offer;
 mod staging;
 
@@ -9,15 +10,14 @@ use alloc::string::String;
 
 use crate::download::{Download, Failure, Keep, Staged, Verdict};
 use crate::event::{Event, Stage};
-use crate::hub::payload::{self, Status};
+use crate::hub::payload::Status;
 use crate::hub::progress::Progress;
-use crate::hub::report::{drop_fetch, failed, status};
+use crate::hub::report::{drop_fetch, failed, push_progress, status};
 use crate::hub::{Context, names};
 use crate::ids::{FetchId, OfferId};
 use crate::input::HeaderRef;
 use crate::limits::{APPLY_STALL, MIN_RESCHEDULE};
 use crate::output::Output;
-use crate::phoenix::Class;
 use crate::status::UpdateState;
 use crate::time::Instant;
 use crate::timer::{Earliest, Timer};
@@ -63,6 +63,8 @@ enum Phase {
     Feeding(Feed),
     /// The applier has all bytes. Left by its answer or the timer.
     Finishing { since: Instant },
+    /// The application does it all. Left by its report or the timer.
+    HandedOver { since: Instant },
 }
 
 impl Updates {
@@ -73,7 +75,9 @@ impl Updates {
     /// Returns what to report as being downloaded.
     pub(crate) fn uuid(&self) -> Option<&str> {
         match &self.state {
-            State::Idle | State::Deciding { .. } => None,
+            State::Idle => None,
+            // A rejoin without it would end the offer, and be held against the device (additions A14).
+            State::Deciding { offer, .. } => Some(&offer.info.firmware.uuid),
             State::Running(running) => Some(&running.uuid),
             State::Written { uuid } => Some(uuid),
         }
@@ -102,6 +106,7 @@ impl Updates {
                 },
                 Phase::Staging(staging) => staging.state(running.id),
                 Phase::Feeding(_) | Phase::Finishing { .. } => UpdateState::Finishing { offer: running.id },
+                Phase::HandedOver { .. } => UpdateState::HandedOver { offer: running.id },
             },
             State::Written { .. } => UpdateState::Written,
         }
@@ -197,7 +202,7 @@ impl Updates {
         match &mut running.phase {
             Phase::Finishing { since } => *since = now,
             Phase::Feeding(feed) => feed.moved(now),
-            Phase::Downloading(_) | Phase::Staging(_) => {}
+            Phase::Downloading(_) | Phase::Staging(_) | Phase::HandedOver { .. } => {}
         }
         self.report(cx, Stage::Updating, percent.min(100), false);
         true
@@ -205,9 +210,14 @@ impl Updates {
 
     /// The applier finished. Returns whether anybody waited for it.
     pub(crate) fn applied(&mut self, cx: &mut Context<'_>, id: OfferId) -> bool {
-        if self.applier_of(id).is_none() {
-            return false;
+        let known = self.applier_of(id).is_some();
+        if known {
+            self.complete(cx, id);
         }
+        known
+    }
+
+    fn complete(&mut self, cx: &mut Context<'_>, id: OfferId) {
         // An applier may finish before the file's last bytes, which hold only the directory of the
         // archive. What it wrote is verified, and the next boot runs it.
         self.stop(cx, false);
@@ -217,7 +227,6 @@ impl Updates {
         }
         status(cx, &Status::Completed);
         cx.out.event(Event::UpdateCompleted { offer: id });
-        true
     }
 
     /// The applier gave up.
@@ -262,9 +271,23 @@ impl Updates {
                 Phase::Staging(_) => drop(self.stage_with(cx, None, Staged::tick)),
                 Phase::Feeding(feed) if feed.stands_still(now) => self.stalled(cx, None),
                 Phase::Finishing { since } if now >= *since + APPLY_STALL => self.stalled(cx, None),
-                Phase::Feeding(_) | Phase::Finishing { .. } => {}
+                Phase::HandedOver { since } if now >= *since + APPLY_STALL => {
+                    let id = running.id;
+                    self.forsaken(cx, id);
+                }
+                Phase::Feeding(_) | Phase::Finishing { .. } | Phase::HandedOver { .. } => {}
             },
             State::Deciding { .. } | State::Idle | State::Written { .. } => {}
+        }
+        self.keep_alive(cx);
+    }
+
+    /// Tells the server that an update lives, if it didn't hear of it for long.
+    fn keep_alive(&mut self, cx: &mut Context<'_>) {
+        let State::Running(running) = &mut self.state else { return };
+        if cx.now >= running.progress.due() {
+            let (stage, percent) = running.progress.alive(cx.now);
+            push_progress(cx, stage, percent);
         }
     }
 
@@ -273,12 +296,17 @@ impl Updates {
         match &self.state {
             State::Idle | State::Written { .. } => {}
             State::Deciding { until, .. } => deadline.at(Timer::Decision, *until),
-            State::Running(running) => match &running.phase {
-                Phase::Downloading(download) => download.deadlines(&config.download, deadline),
-                Phase::Staging(staging) => staging.deadlines(&config.download, deadline),
-                Phase::Feeding(feed) => feed.deadlines(deadline),
-                Phase::Finishing { since } => deadline.after(Timer::Apply, *since, APPLY_STALL),
-            },
+            State::Running(running) => {
+                deadline.at(Timer::Progress, running.progress.due());
+                match &running.phase {
+                    Phase::Downloading(download) => download.deadlines(&config.download, deadline),
+                    Phase::Staging(staging) => staging.deadlines(&config.download, deadline),
+                    Phase::Feeding(feed) => feed.deadlines(deadline),
+                    Phase::Finishing { since } | Phase::HandedOver { since } => {
+                        deadline.after(Timer::Apply, *since, APPLY_STALL);
+                    }
+                }
+            }
         }
     }
 
@@ -339,8 +367,7 @@ impl Updates {
         // The server knows one stage at a time. Once the applier reports, that is the one, as with
         // the reference client's streaming updater.
         if stage == Stage::Updating || !running.progress.is_updating() {
-            let report = payload::progress(stage, percent);
-            cx.wire.push(names::FWUP_PROGRESS, report, Class::Latest(names::FWUP_PROGRESS));
+            push_progress(cx, stage, percent);
         }
     }
 
@@ -353,14 +380,18 @@ impl Updates {
 
     /// Returns the update with that number if its applier was ordered.
     fn applier_of(&mut self, id: OfferId) -> Option<&mut Running> {
-        self.running(id).filter(|running| !matches!(running.phase, Phase::Staging(_)))
+        self.running(id)
+            .filter(|running| !matches!(running.phase, Phase::Staging(_) | Phase::HandedOver { .. }))
     }
 
     fn download(&mut self) -> Option<&mut Download> {
         match &mut self.state {
             State::Running(running) => match &mut running.phase {
                 Phase::Downloading(download) => Some(download),
-                Phase::Staging(_) | Phase::Feeding(_) | Phase::Finishing { .. } => None,
+                Phase::Staging(_)
+                | Phase::Feeding(_)
+                | Phase::Finishing { .. }
+                | Phase::HandedOver { .. } => None,
             },
             _ => None,
         }

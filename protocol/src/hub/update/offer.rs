@@ -113,6 +113,7 @@ impl Updates {
         };
         match decision {
             Decision::Apply => self.apply(cx, *offer),
+            Decision::TakeOver => self.hand_over(cx, *offer),
             Decision::Ignore { reason } => status(cx, &Status::Ignored { reason }),
             Decision::Reschedule { delay, reason } => {
                 self.postpone(cx, &offer, *delay, reason.as_deref());
@@ -129,7 +130,7 @@ impl Updates {
             UpdateStrategy::Caching => stage(cx, offer, None),
             UpdateStrategy::Parts(parts) => stage(cx, offer, Some(&parts)),
         };
-        let progress = Progress::default();
+        let progress = Progress::new(cx.now);
         self.state = State::Running(Box::new(Running { id, uuid, phase, progress, started: false, held }));
     }
 

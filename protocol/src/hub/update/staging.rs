@@ -105,7 +105,7 @@ impl Running {
     /// Tells the server, once, that bytes are coming.
     pub(super) fn start(&mut self, cx: &mut Context<'_>, interface: Option<&str>) {
         if !core::mem::replace(&mut self.started, true) {
-            let interface = payload::interface_name(interface);
+            let interface = payload::interface_name(cx.config, interface);
             status(cx, &Status::Started { interface: interface.as_deref() });
         }
     }
@@ -290,7 +290,7 @@ impl Updates {
             Phase::Downloading(download) => drop_fetch(cx, download.take_fetch()),
             Phase::Staging(staging) => staging.staged.stop(cx.out),
             Phase::Feeding(feed) => drop_fetch(cx, Some(feed.fetch)),
-            Phase::Finishing { .. } => {}
+            Phase::Finishing { .. } | Phase::HandedOver { .. } => {}
         }
         let clear = refused && running.held.is_some_and(|held| !held.verified);
         self.close(cx, clear);

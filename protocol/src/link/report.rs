@@ -1,0 +1,64 @@
+//! What the device tells about itself beside updates: validation, interface, kinds of connection.
+
+use alloc::string::String;
+
+use super::Link;
+use crate::event::Event;
+use crate::hub::{names, payload};
+use crate::limits::{MAX_CONNECTION_TYPES, MAX_NAME_CHARS, VALIDATION_INTERVAL};
+use crate::phoenix::Class;
+use crate::text::cut;
+
+impl Link {
+    /// The running firmware proved good.
+    pub(super) fn firmware_validated(&mut self) {
+        if self.config.firmware_validated.replace(true) != Some(true) && self.connection.is_up() {
+            self.wire.push(names::FIRMWARE_VALIDATED, payload::empty(), Class::Session);
+        }
+    }
+
+    /// Asks the application from time to time whether the running firmware proved good, while it hasn't.
+    pub(super) fn follow_validation(&mut self) {
+        let wanted = self.config.firmware_validated == Some(false) && !self.connection.is_offline();
+        let next = self.ask_validated.unwrap_or(self.now + VALIDATION_INTERVAL);
+        self.ask_validated = wanted.then_some(next);
+    }
+
+    pub(super) fn tick_validation(&mut self) {
+        if self.ask_validated.take_if(|at| *at <= self.now).is_some() {
+            self.ask_validated = Some(self.now + VALIDATION_INTERVAL);
+            self.out.event_if_room(Event::ValidationWanted);
+        }
+    }
+
+    /// The application knows which interface the connection runs over.
+    pub(super) fn network_interface(&mut self, name: &str) {
+        let name = payload::interface_name(&self.config, Some(name));
+        if self.connection.set_interface(name.clone()) && self.wire.is_joined() {
+            self.report_network_interface(name);
+        }
+    }
+
+    pub(super) fn report_network_interface(&mut self, name: Option<String>) {
+        if let Some(name) = name {
+            let report = payload::network_interface(&name);
+            let class = Class::Latest(names::REPORT_NETWORK_INTERFACE);
+            self.wire.push(names::REPORT_NETWORK_INTERFACE, report, class);
+        }
+    }
+
+    /// The application knows how the device is connected.
+    pub(super) fn connection_types(&mut self, types: &[String]) {
+        let types = types.iter().take(MAX_CONNECTION_TYPES);
+        self.connection_types = types.map(|word| cut(word, MAX_NAME_CHARS)).collect();
+        self.report_connection_types();
+    }
+
+    /// Reports how the device is connected, if that was said and somebody listens.
+    pub(super) fn report_connection_types(&mut self) {
+        if self.wire.is_joined() && !self.connection_types.is_empty() {
+            let report = payload::connection_types(&self.connection_types);
+            self.wire.push(names::CONNECTION_TYPES, report, Class::Latest(names::CONNECTION_TYPES));
+        }
+    }
+}
