@@ -74,11 +74,30 @@ fn calls_are_checked() {
 }
 
 #[test]
-fn unknown_sections_are_passed_over() {
-    let text = "future \"x\" { a = 1 inner { b = { 1, 2 } call(3) } } other { }\ntask t { later { } }\nmeta-product=p";
-    let manifest = Manifest::parse(text.as_bytes(), &none).unwrap();
-    assert_eq!(manifest.string("meta-product"), Some("p"));
-    assert_eq!(manifest.tasks.len(), 1);
+fn unknown_sections_that_fwup_manages_are_passed_over() {
+    for section in [
+        "future { list = { 1, 2 } }",
+        "future \"x\" { call(3) a = 1 }",
+        "future x { inner { deeper y { list = {} } } }",
+    ] {
+        let text = format!("{section}\ntask t {{ {section} }}\nmeta-product=p");
+        let manifest = Manifest::parse(text.as_bytes(), &none).unwrap();
+        assert_eq!((manifest.string("meta-product"), manifest.tasks.len()), (Some("p"), 1), "{section}");
+    }
+}
+
+#[test]
+fn unknown_sections_in_which_fwup_loses_its_way_are_refused() {
+    assert_eq!(detail("future { }\nmeta-product=p"), "[buf]:2: unexpected token '='");
+    assert_eq!(detail("future { a=1\n}\ntask t { }"), "[buf]:3: unexpected token 't'");
+    // A byte order mark makes the first word unknown.
+    assert_eq!(detail("\u{feff}task \"t\" { }\ntask \"u\" { }"), "[buf]:2: unexpected token 'u'");
+    // Where fwup would go on without a word, a requirement would be gone.
+    let swallowing =
+        "task t {\nfuture { a=1 }\non-init { funlist={2,info,hi} }\nreqlist={2,\"require-execute\",false}\n}";
+    assert!(detail(swallowing).contains("unknown section 'future' on line 2 cannot be passed over"));
+    let deep = format!("{}{}", "a{".repeat(20_000), "}".repeat(20_000));
+    assert!(Manifest::parse(deep.as_bytes(), &none).is_err());
 }
 
 #[test]
@@ -130,7 +149,7 @@ fn lengths_are_floating_point_numbers() {
 
 #[test]
 fn text_that_is_not_utf8_may_stand_where_it_is_not_used() {
-    let text = b"# \xff\nmeta-product=\"J\xf6rg\"\nfuture=\xff\n\xff { a=\xff }\n\xff = 1\nmeta-misc=x\n";
+    let text = b"# \xff\nmeta-product=\"J\xf6rg\"\nfuture=\xff\n\xff { a={\xff} }\n\xff = 1\nmeta-misc=x\n";
     let manifest = Manifest::parse(text, &none).unwrap();
     assert_eq!(manifest.string("meta-product"), Some("J\u{fffd}rg"));
     assert_eq!(manifest.string("meta-misc"), Some("x"));

@@ -15,6 +15,7 @@ mod parser;
 mod print;
 mod schema;
 mod section;
+mod unknown;
 mod variables;
 mod version;
 

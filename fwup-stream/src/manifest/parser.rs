@@ -13,14 +13,14 @@ use super::variables::Variables;
 use super::{build, version};
 
 /// What is wrong, without its line.
-type Wrong = String;
+pub(super) type Wrong = String;
 
 impl Manifest {
     /// Reads a manifest as it stands in an archive. `variables` answers `${NAME}`; `FWUP_META_UUID` and
     /// `FWUP_META_NICKNAME` are answered from the text itself.
     ///
-    /// Unknown options, sections and calls are passed over. `include` is refused: an archive has no business
-    /// in the files of the device.
+    /// Unknown options and calls are passed over, and those unknown sections that fwup can pass over; others are
+    /// an error. `include` is refused: an archive has no business in the files of the device.
     pub fn parse(text: &[u8], variables: &dyn Fn(&str) -> Option<String>) -> Result<Self, ManifestError> {
         let identity = Identity::of(text);
         let mut own = Variables::new(variables);
@@ -28,7 +28,7 @@ impl Manifest {
         let mut parser = Parser::new(Lexer::new(text, own), None);
         let mut top = Section::default();
         let outcome = parser.top(&mut top);
-        if let Err(wrong) = outcome {
+        if let Err(wrong) = outcome.and(parser.swallowed.take().map_or(Ok(()), Err)) {
             return Err(ManifestError::Syntax { detail: format!("[buf]:{}: {wrong}", parser.lexer.line()) });
         }
         let manifest = build::manifest(&top);
@@ -44,6 +44,9 @@ pub(super) struct Parser<'t, 'v> {
     pub(super) lexer: Lexer<'t, 'v>,
     /// What is only known, checked and allowed while an archive is made.
     pub(super) creation: Option<Creation>,
+    /// What is wrong with an unknown section that took what stands behind it with it. Told when nothing else is
+    /// wrong.
+    pub(super) swallowed: Option<Wrong>,
 }
 
 /// Where a statement stands.
@@ -58,7 +61,7 @@ struct Place {
 
 impl<'t, 'v> Parser<'t, 'v> {
     pub(super) fn new(lexer: Lexer<'t, 'v>, creation: Option<Creation>) -> Self {
-        Self { lexer, creation }
+        Self { lexer, creation, swallowed: None }
     }
 
     /// Reads the whole text.
@@ -102,7 +105,7 @@ impl<'t, 'v> Parser<'t, 'v> {
         let variables = std::mem::replace(&mut self.lexer.variables, Variables::new(&super::variables::none));
         let mut inner = Parser::new(Lexer::new(&text, variables), Some(creation));
         let outcome = inner.section(Place { outermost: true, ..place }, section);
-        let Parser { lexer, creation } = inner;
+        let Parser { lexer, creation, .. } = inner;
         self.creation = creation.map(|mut creation| {
             creation.leave(lexer.line(), outcome.is_err());
             creation
@@ -267,56 +270,6 @@ impl<'t, 'v> Parser<'t, 'v> {
         }
     }
 
-    /// Passes over an unknown option, call or section, whose name was read. Making an archive, it is an error.
-    fn unknown(&mut self, name: &str) -> Result<(), Wrong> {
-        if self.creation.is_some() {
-            return Err(format!("no such option '{name}'"));
-        }
-        match self.token()? {
-            Token::Mark(b'=') => self.unknown_value(),
-            // The reference goes on at the next equal sign, wherever that is.
-            Token::Mark(b'+') => {
-                self.pass(b'=')?;
-                self.unknown_value()
-            }
-            Token::Mark(b'(') => self.pass(b')'),
-            Token::Mark(b'{') => self.unknown_section(),
-            Token::Text(_) | Token::Damaged(_) => match self.token()? {
-                Token::Mark(b'{') => self.unknown_section(),
-                other => Err(unexpected(&other)),
-            },
-            other => Err(unexpected(&other)),
-        }
-    }
-
-    fn unknown_value(&mut self) -> Result<(), Wrong> {
-        match self.token()? {
-            Token::Mark(b'{') => self.pass(b'}'),
-            Token::Text(_) | Token::Damaged(_) => Ok(()),
-            other => Err(unexpected(&other)),
-        }
-    }
-
-    /// Passes over an unknown section with balanced braces. The reference manages only some of them.
-    fn unknown_section(&mut self) -> Result<(), Wrong> {
-        let mut depth = 1_usize;
-        while depth > 0 {
-            match self.lexer.next()? {
-                Token::End => return Ok(()),
-                Token::Mark(b'{') => depth += 1,
-                Token::Mark(b'}') => depth -= 1,
-                _ => {}
-            }
-        }
-        Ok(())
-    }
-
-    /// Passes over everything up to a mark.
-    fn pass(&mut self, mark: u8) -> Result<(), Wrong> {
-        while self.token()? != Token::Mark(mark) {}
-        Ok(())
-    }
-
     fn opening_brace(&mut self, name: &str) -> Result<(), Wrong> {
         match self.token()? {
             Token::Mark(b'{') => Ok(()),
@@ -325,7 +278,7 @@ impl<'t, 'v> Parser<'t, 'v> {
     }
 
     /// Returns the next token inside a statement, where the text may not end.
-    fn token(&mut self) -> Result<Token, Wrong> {
+    pub(super) fn token(&mut self) -> Result<Token, Wrong> {
         match self.lexer.next()? {
             Token::End => Err("premature end of file".to_owned()),
             token => Ok(token),
@@ -333,7 +286,7 @@ impl<'t, 'v> Parser<'t, 'v> {
     }
 }
 
-fn unexpected(token: &Token) -> Wrong {
+pub(super) fn unexpected(token: &Token) -> Wrong {
     match token {
         Token::Damaged(_) => NOT_UTF8.to_owned(),
         token => format!("unexpected token '{}'", token.shown()),

@@ -33,7 +33,7 @@ pub(crate) struct Getopt<'a, T> {
     operands_only: bool,
 }
 
-impl<'a, T: Copy + PartialEq> Getopt<'a, T> {
+impl<'a, T: Copy> Getopt<'a, T> {
     pub(crate) fn new(specs: &'a [Spec<T>], arguments: &[OsString]) -> Self {
         Self { specs, rest: arguments.iter().cloned().collect(), cluster: Vec::new(), operands_only: false }
     }
@@ -110,9 +110,6 @@ impl<'a, T: Copy + PartialEq> Getopt<'a, T> {
         match matching.as_slice() {
             [] => Err(format!("unrecognized option '--{shown}'")),
             [one] => Ok(*one),
-            [(first, _), rest @ ..] if rest.iter().all(|(spec, _)| spec.meaning == first.meaning) => {
-                Err(format!("option '--{shown}' is ambiguous"))
-            }
             several => {
                 let names: Vec<_> = several.iter().map(|(_, long)| format!("'--{long}'")).collect();
                 Err(format!("option '--{shown}' is ambiguous; possibilities: {}", names.join(" ")))

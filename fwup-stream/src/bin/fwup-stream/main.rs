@@ -21,9 +21,11 @@ use options::{Command, Parsed};
 use output::Output;
 
 fn main() -> ExitCode {
-    let arguments: Vec<OsString> = std::env::args_os().skip(1).collect();
+    let mut arguments = std::env::args_os();
+    let name = arguments.next().unwrap_or_default().to_string_lossy().into_owned();
+    let arguments: Vec<OsString> = arguments.collect();
     let mut output = Output::default();
-    let failed = match run(&arguments, &mut output) {
+    let failed = match run(&name, &arguments, &mut output) {
         Ok(()) => false,
         Err(Failure { text, line_before }) => {
             if let Some(text) = text {
@@ -62,12 +64,12 @@ impl Failure {
     }
 }
 
-fn run(arguments: &[OsString], output: &mut Output) -> Result<(), Failure> {
+fn run(name: &str, arguments: &[OsString], output: &mut Output) -> Result<(), Failure> {
     if arguments.is_empty() {
         output.at_exit(usage::TEXT);
         return Err(Failure::told());
     }
-    let options = match options::parse(arguments, output)? {
+    let options = match options::parse(name, arguments, output)? {
         Parsed::Run(options) => *options,
         Parsed::Done => return Ok(()),
     };

@@ -187,8 +187,9 @@ pub(crate) fn environment() -> Variables {
     Arc::new(|name| std::env::var_os(name).map(|value| value.to_string_lossy().into_owned()))
 }
 
-/// Reads the command line. Keys are loaded, and what acts at once is done, in the order given.
-pub(crate) fn parse(arguments: &[OsString], output: &mut Output) -> Result<Parsed, Failure> {
+/// Reads the command line. Keys are loaded, and what acts at once is done, in the order given. `name` is what the
+/// command was called by, which stands in front of what the C library's `getopt` says.
+pub(crate) fn parse(name: &str, arguments: &[OsString], output: &mut Output) -> Result<Parsed, Failure> {
     let mut reading = Reading::default();
     let mut getopt = Getopt::new(SPECS, arguments);
     while let Some(item) = getopt.next() {
@@ -212,7 +213,7 @@ pub(crate) fn parse(arguments: &[OsString], output: &mut Output) -> Result<Parse
             }
             Ok(Item::Option(meaning, value)) => reading.take(meaning, value, output)?,
             Err(text) => {
-                eprintln!("fwup: {text}");
+                eprintln!("{name}: {text}");
                 output.at_exit(usage::TEXT);
                 return Err(Failure::told());
             }
@@ -393,7 +394,8 @@ mod tests {
     #[test]
     fn the_help_text_names_every_option() {
         let words: Vec<_> = usage::TEXT.split(|c: char| c.is_whitespace() || c == ',').collect();
-        for spec in SPECS {
+        // Who reads it knows how to ask for it.
+        for spec in SPECS.iter().filter(|spec| spec.meaning != Meaning::Help) {
             // The levels between the lowest and the highest go without saying.
             let short = spec.short.filter(|letter| !(b'2'..=b'8').contains(letter));
             let names = [

@@ -1,65 +1,93 @@
 //! The help text.
 
-/// What `-h` prints.
+/// What `-h` prints: fwup's own text (Apache-2.0, like this), since scripts compare it.
 pub(crate) const TEXT: &str = "\
-fwup-stream makes, signs, checks and applies firmware archives (.fw). Applying one writes it to a disk,
-a partition or an image file as it streams in. Options, output and exit codes are those of fwup.
+fwup is a self-contained utility for creating and applying firmware update files.
+Firmware update (.fw) files are nothing more than zip archives containing metadata,
+a limited set of instructions, and data. On an embedded device or on a host PC, fwup
+is used to write nonvolatile memory (eMMC, SDCards, etc.) in such a way as to upgrade
+the firmware on the device or to completely initialize it.
 
 Usage: fwup [OPTION]...
 
-Commands:
-  -a, --apply                 write firmware to the destination (-d), running a task (-t)
-  -c, --create                make firmware from a configuration (-f)
-  -S, --sign                  sign firmware (-i) with a key (-s) and write it anew (-o)
-  -V, --verify                check signature, sizes and digests without writing (needs -i)
-  -l, --list                  print the names of the tasks
-  -m, --metadata              print what the firmware says about itself
-  -g, --gen-keys              make a pair of keys: fwup-key.pub and fwup-key.priv, or as -o says
-  -D, --detect                print the memory cards that are there, with their sizes in bytes
-  -z                          print the memory card that would be written to without -d
-      --sparse-check FILE     find out with a test file whether its file system makes holes
-      --version               print the version of fwup this one behaves like
-  -h, --help                  print this text
+Options:
+  -a, --apply   Apply the firmware update
+  -c, --create  Create the firmware update
+  -d <file> Device file for the memory card
+  -D, --detect List attached SDCards or MMC devices and their sizes
+  -E, --eject Eject removable media after successfully writing firmware.
+  --no-eject Do not eject media after writing firmware
+  --enable-trim Enable use of the hardware TRIM command
+  --exit-handshake Send a Ctrl+Z on exit and wait for stdin to close (Erlang)
+  -f <fwup.conf> Specify the firmware update configuration file
+  -F, --framing Apply framing on stdin/stdout
+  -g, --gen-keys Generate firmware signing keys (fwup-key.pub and fwup-key.priv, or specify with -o)
+  -i <input.fw> Specify the input firmware update file (Use - for stdin)
+  -l, --list   List the available tasks in a firmware update
+  --max-size <blocks> Max size of the destination in 512-byte blocks (usually automatic)
+  -m, --metadata   Print metadata in the firmware update
+  --metadata-key <key> Only output the specified key's value when printing metadata
+  --minimize-writes Skip write if contents match destination
+  --no-minimize-writes Don't try to minimize writes when applying firmware updates (default)
+  -n   Report numeric progress
+  -o <output.fw> Specify the output file when creating an update (Use - for stdout)
+  -p, --public-key-file <keyfile> A public key file for verifying firmware updates (can specify multiple times)
+  --private-key <key> A private key for signing firmware updates
+  --progress-low <number> When displaying progress, this is the lowest number (normally 0 for 0%)
+  --progress-high <number> When displaying progress, this is the highest number (normally 100 for 100%)
+  --public-key <key> A public key for verifying firmware updates (can specify multiple times)
+  -q, --quiet   Quiet
+  --reboot-param-path Path to write reboot parameters (defaults to systemd and Nerves locations)
+  -s, --private-key-file <keyfile> A private key file for signing firmware updates
+  -S, --sign Sign an existing firmware file (specify -i and -o)
+  --sparse-check <path> Check if the OS and file system supports sparse files at path
+  --sparse-check-size <bytes> Hole size to check for --sparse-check
+  -t, --task <task> Task to apply within the firmware update
+  -u, --unmount Unmount all partitions on device first
+  -U, --no-unmount Do not try to unmount partitions on device
+  --unsafe Allow unsafe commands (consider applying only signed archives)
+  -v, --verbose   Verbose
+  -V, --verify  Verify an existing firmware file (specify -i)
+  --verify-writes Verify writes when applying firmware updates to detect corruption (default for writing to device files)
+  --no-verify-writes Do not verify writes when applying firmware updates (default for regular files)
+  --version Print out the version
+  -y   Accept automatically found memory card when applying a firmware update
+  -z   Print the memory card that would be automatically detected and exit
+  -1   Fast compression (for create)
+  -9   Best compression (default)
 
-Files and keys:
-  -i FILE                     the archive; standard input when missing or -
-  -d FILE                     the destination: a block device or a file; without it, a memory card
-  -f FILE                     the configuration (fwupdate.conf); - for standard input
-  -o FILE                     the archive to make, - for standard output; the beginning of key names
-  -p, --public-key-file FILE  a key that may have signed the firmware; may be repeated
-      --public-key KEY        the same, the key itself in base64
-  -s, --private-key-file FILE the key to sign with
-      --private-key KEY       the same, the key itself in base64
+Examples:
 
-Applying:
-  -t, --task PREFIX           the task: the first that begins so and applies here
-  -y                          write to the memory card that was found without asking
-  -u, --unmount               unmount what is mounted from the destination first (default)
-  -U, --no-unmount            do not
-  -E, --eject, --no-eject     accepted for compatibility; Linux needs no ejecting
-      --max-size BLOCKS       the destination ends after so many blocks of 512 bytes
-      --enable-trim           pass trims on to the device
-      --verify-writes, --no-verify-writes
-                              read back what was written (default for devices), or do not
-      --minimize-writes, --no-minimize-writes
-                              do not write what is there already, or do (default)
-      --reboot-param-path FILE
-                              where reboot_param writes
-      --unsafe                allow firmware to run commands and to write files of this system
+Initialize an attached SDCard using all of the default options:
 
-Output:
-  -n                          print progress as numbers
-  -q, --quiet                 print no progress
-      --progress-low N        the progress at the start (0)
-      --progress-high N       the progress at the end (100)
-  -F, --framing               framed messages on standard output, framed archive on standard input
-      --exit-handshake        at the end print Ctrl+Z and the exit code, then wait for the end of input
-  -v, --verbose               say more
-      --metadata-key NAME     with -m: print only this value
-      --sparse-check-size N   bytes of the hole that --sparse-check tries (4096)
-  -1 ... -9                   compression of -c, from fast to small (-9)
+  $ fwup myfirmware.fw
 
-A single file without a command is applied with the task \"complete\":
+Create a firmware update archive:
 
-  fwup -d image.img firmware.fw
+  $ fwup -c -f fwup.conf -o myfirmware.fw
+
+Apply the firmware to an attached SDCard. This would normally be run on the host
+where it would auto-detect an SDCard and initialize it using the 'complete' task:
+
+  $ fwup -a -i myfirmware.fw -t complete
+
+Apply the firmware update to /dev/sdc and specify the 'upgrade' task:
+
+  $ fwup -a -d /dev/sdc -i myfirmware.fw -t upgrade
+
+Create an image file from a .fw file for use with dd(1):
+
+  $ fwup -a -d myimage.img -i myfirmware.fw -t complete
+
+Generate a public/private key pair:
+
+  $ fwup -g
+
+Store fwup-key.priv in a safe place and fwup-key.pub on the target. To sign
+an existing archive run:
+
+  $ fwup -S -s fwup-key.priv -i myfirmware.fw -o signedfirmware.fw
+
+Also see the unit tests that come with fwup source code for more examples.
+Obtain source code and report bugs at https://github.com/fwup-home/fwup.
 ";
