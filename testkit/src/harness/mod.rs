@@ -9,9 +9,12 @@
 //! | [`archive_reader`] | an archive | cuts don't matter, events are in order, pieces are bounded; so for verifying |
 //! | [`manifest`] | a `meta.conf` | it is read or refused; lists of calls and metadata hold together |
 //! | [`apply`] | an archive, a spoilt one, or a manifest to make one of | cuts don't matter; nothing unsigned is written |
+//! | [`configuration`] | a `fwup.conf` | it is refused, or what is made of it can be read; twice the same |
+//! | [`signer`] | an archive, or a spoilt one | what was signed has the same manifest and data, and verifies |
 //! | [`delta`] | a delta | cuts don't matter, neither of it nor of its source |
 //! | [`fat`] | a FAT image and a list of operations | every operation ends |
 //! | [`environment`] | a U-Boot environment or a partition table | both readers of the project agree |
+//! | [`tables`] | a partition table to write or to look through | both kinds are sound; file systems are found |
 //! | [`keys`] | a public key | what is taken is a key, in every form of it |
 //! | [`frames`] | framed input | cuts don't matter |
 //! | [`link`] | what happens to a device | see the function |
@@ -30,6 +33,7 @@
 mod apply;
 mod archive;
 mod container;
+mod create;
 mod delta;
 mod environment;
 mod fat;
@@ -38,17 +42,20 @@ mod link;
 mod link_world;
 mod manifest;
 mod small;
+mod tables;
 mod transport;
 mod wire;
 
 pub use apply::apply;
 pub use archive::archive_reader;
+pub use create::{configuration, signer};
 pub use delta::delta;
 pub use environment::environment;
 pub use fat::fat;
 pub use link::link;
 pub use manifest::manifest;
 pub use small::{frames, keys};
+pub use tables::tables;
 pub use transport::{exchange, socket};
 pub use wire::{wire_json, wire_msgpack};
 
@@ -56,13 +63,16 @@ pub use wire::{wire_json, wire_msgpack};
 pub type Target = fn(&[u8]);
 
 /// Every target with its name.
-pub const TARGETS: [(&str, Target); 13] = [
+pub const TARGETS: [(&str, Target); 16] = [
     ("archive_reader", archive_reader),
     ("manifest", manifest),
     ("apply", apply),
+    ("configuration", configuration),
+    ("signer", signer),
     ("delta", delta),
     ("fat", fat),
     ("environment", environment),
+    ("tables", tables),
     ("keys", keys),
     ("frames", frames),
     ("link", link),

@@ -30,9 +30,12 @@ fn of(target: &str) -> Inputs {
         "archive_reader" => in_front(&[0x21, 0x98, 0], archives()),
         "manifest" => in_front(&[0], manifests()),
         "apply" => apply(),
+        "configuration" => in_front(&[0], configurations()),
+        "signer" => signer(),
         "delta" => delta(),
         "fat" => fat(),
         "environment" => environment(),
+        "tables" => tables(),
         "keys" => keys(),
         "frames" => vec![named(
             "two",
@@ -100,6 +103,70 @@ fn manifests() -> Inputs {
         }
     }
     inputs
+}
+
+/// Configurations of the golden cases, with contents in place of files; of those made to try the grammar, some.
+fn configurations() -> Inputs {
+    let mut inputs = vec![named(
+        "all-kinds",
+        "define(A, 1)\ndefine-eval(B, \"${A} + 2 * 3K\")\nmeta-product = \"${A}\"\nfile-resource a { contents = \
+         \"\\x41\\n\" }\nmbr m { partition 0 { block-offset = ${B} block-count = 1 type = 0x83 } }\ntask t { \
+         require-partition-offset(0, 1) on-resource a { raw_write(${B}) } on-finish { mbr_write(m) } }\n",
+    )];
+    let Some(golden) = common::golden("fw") else { return inputs };
+    let mut add = |title: String, text: &str| {
+        let text = text.replace("bootstrap-code-host-path", "signature").replace("host-path", "contents");
+        if !text.contains("include") && text.len() <= MANIFEST_MAX {
+            inputs.push((title, text.into_bytes()));
+        }
+    };
+    for case in folders(&golden) {
+        for path in files(&case).iter().filter(|path| path.extension().is_some_and(|end| end == "conf")) {
+            add(title(path), &std::fs::read_to_string(path).unwrap_or_default());
+        }
+        let Ok(text) = std::fs::read_to_string(case.join("expected.json")) else { continue };
+        let expected: Value = serde_json::from_str(&text).unwrap();
+        let tried = expected["runs"].as_array().unwrap().iter().step_by(7);
+        for run in tried.filter(|run| run["try.conf"].is_string()) {
+            let name = run["name"].as_str().unwrap().replace([' ', '/'], "-");
+            add(format!("{}-{name}", case.file_name().unwrap().display()), run["try.conf"].as_str().unwrap());
+        }
+    }
+    inputs
+}
+
+fn signer() -> Inputs {
+    let small = archives().into_iter().filter(|(_, bytes)| bytes.len() <= ARCHIVE_MAX);
+    let mut inputs = in_front(&[0], small.step_by(2).collect());
+    inputs.push(named("good", [1]));
+    inputs.push(named("changed-flags", [1, 6, 0, 1, 0]));
+    inputs
+}
+
+fn tables() -> Inputs {
+    let partition = |number: u8, kind: u8, flags: u8, offset: u16, count: u16| {
+        [&[number, kind, flags][..], &offset.to_le_bytes(), &count.to_le_bytes()].concat()
+    };
+    let primary =
+        [partition(0, 0x0c, 2, 63, 77), partition(1, 0x83, 0, 1024, 2048), partition(2, 0x83, 1, 4096, 9)];
+    let logical = [
+        partition(0, 0x0c, 2, 63, 77),
+        partition(3, 0x0f, 0, 1024, 4096),
+        partition(4, 0x83, 0, 2048, 100),
+        partition(5, 0x83, 0, 3072, 100),
+    ];
+    let table = |kind: u8, partitions: &[Vec<u8>]| {
+        let count = u8::try_from(partitions.len()).unwrap();
+        [&[kind, 0, 0x1f, count][..], &partitions.concat()].concat()
+    };
+    vec![
+        named("mbr", table(1, &primary)),
+        named("mbr-logical", table(1, &logical)),
+        named("gpt", table(2, &primary)),
+        named("gpt-small-disk", [&[2, 3, 0, 1][..], &primary[0]].concat()),
+        named("lookup", [0, 2]),
+        named("lookup-nothing", [0, 200]),
+    ]
 }
 
 fn apply() -> Inputs {
