@@ -274,6 +274,19 @@ fn absurd_partition_tables_are_refused_or_written_within_block_0() {
 }
 
 #[test]
+fn boot_records_never_replace_the_table() {
+    let table = |start: u32, with: &str| {
+        let extended =
+            format!("partition \"3\" {{\nblock-offset={start}\nblock-count=100\ntype=0x0f\n}}\n{with}");
+        run(&task_that_writes(&format!("mbr \"s\" {{\n{extended}}}\n"), "mbr_write"))
+    };
+    let logical = "partition \"4\" {\nblock-offset=50\nblock-count=10\ntype=0x83\n}\n";
+    assert!(table(1, logical).is_ok());
+    assert!(table(0, "").is_ok());
+    assert!(table(0, logical).unwrap_err().to_string().contains("would replace the MBR"));
+}
+
+#[test]
 fn absurd_osip_numbers_are_refused() {
     for (image, good) in
         [("0", true), ("14", true), ("15", false), ("255", false), ("4294967295", false), ("x", false)]
@@ -393,7 +406,7 @@ fn entries_nobody_wants_are_passed_over_however_many() {
 #[test]
 fn sections_nest_as_deep_as_a_manifest_is_long() {
     let depth = 9_000;
-    let text = format!("{}{}task \"t\" {{\n}}\n", "a{b=1\n".repeat(depth / 2), "}".repeat(depth / 2));
+    let text = format!("{}b={{}}{}\ntask \"t\" {{\n}}\n", "a{".repeat(depth), "}".repeat(depth));
     run(&text).unwrap();
 }
 

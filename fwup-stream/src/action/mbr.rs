@@ -75,6 +75,11 @@ pub enum MbrError {
     /// A boot record of a logical partition inside a partition.
     #[error("partition {0} overlaps the EBR for partition {1}")]
     RecordInside(u32, u32),
+    /// Boot records of logical partitions in the place of the table itself.
+    #[error(
+        "partition 3, the extended partition, can't begin at block 0, where its first EBR would replace the MBR"
+    )]
+    RecordOnTable,
     /// The boot code is not 440 bytes in hex digits.
     #[error("bootstrap-code should be exactly 440 bytes")]
     Bootstrap,

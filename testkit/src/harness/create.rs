@@ -4,7 +4,7 @@ use std::io::Cursor;
 use std::sync::{Arc, OnceLock};
 
 use fwup_stream::Verifier;
-use fwup_stream::archive::{ArchiveEvent, ArchiveReader, ArchiveStart, Purpose, StartProgress};
+use fwup_stream::archive::{ArchiveEvent, ArchiveReader};
 use fwup_stream::create::{Builder, CreateError, KeyPair, Signer};
 use fwup_stream::manifest::{Configuration, Manifest};
 
@@ -125,13 +125,18 @@ fn changed(source: &mut Source<'_>) -> Vec<u8> {
     archive
 }
 
-/// The manifest of an archive, if it can be read.
+/// The text of an archive's manifest, if it can be read.
 fn manifest(archive: &[u8]) -> Option<Vec<u8>> {
-    let mut start = ArchiveStart::new(Vec::new(), None, Purpose::Inspect);
     let (mut reader, mut input) = (ArchiveReader::new(), archive);
-    match start.step(&mut reader, &mut input, &|_| None) {
-        Ok(StartProgress::Opened(opened)) => Some(opened.text),
-        _ => None,
+    let (mut text, mut wanted) = (Vec::new(), false);
+    loop {
+        match reader.next(&mut input).ok()? {
+            ArchiveEvent::Entry(info) => wanted = info.name == "meta.conf",
+            ArchiveEvent::Data(data) if wanted => text.extend_from_slice(data),
+            ArchiveEvent::EntryEnd if wanted => return Some(text),
+            ArchiveEvent::Data(_) | ArchiveEvent::EntryEnd => {}
+            ArchiveEvent::End | ArchiveEvent::NeedInput => return None,
+        }
     }
 }
 

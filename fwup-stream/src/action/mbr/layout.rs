@@ -66,6 +66,9 @@ impl Layout {
             return Ok(());
         }
         let extended = self.extended().ok_or(MbrError::NoExtended)?;
+        if extended.start() == 0 {
+            return Err(MbrError::RecordOnTable);
+        }
         check_overlaps(&logical)?;
         for (slot, index) in logical.iter().zip(0_u32..) {
             if slot.start() < extended.start() || slot.end() > extended.end() {
