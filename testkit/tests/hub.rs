@@ -1,98 +1,12 @@
 //! The pure hub: authentication, offers, penalties, limits.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, missing_docs)]
 
-use nerves_hub_link_testkit::hub::{
-    ConnId, Hub, HubConfig, HubEvent, HubOutput, KeyPair, Release, UpdateFields, sign,
-};
+mod common;
+
+use common::world::*;
+use nerves_hub_link_testkit::hub::{ConnId, Hub, HubConfig, HubEvent, KeyPair, UpdateFields, sign};
 use nerves_hub_link_testkit::limits::{AUTH_ITERATIONS, AUTH_KEY_LENGTH, DEVICES, IDLE_MS, IN_FLIGHT_MS};
-use nerves_hub_link_testkit::meta::FirmwareMeta;
 use serde_json::{Value, json};
-
-const KEY: &str = "nhp_key";
-const SECRET: &str = "secret";
-const ALG: &str = "NH1-HMAC-sha256-1000-32";
-const PATH: &str = "/device-socket/websocket";
-const VSN: Option<&str> = Some("vsn=2.0.0");
-const OLD: &str = "00000000-0000-5000-0000-000000000001";
-const NEW: &str = "00000000-0000-5000-0000-000000000002";
-const DAY_MS: u64 = 24 * 60 * 60 * 1000;
-
-struct World {
-    hub: Hub,
-    conns: u64,
-}
-
-impl World {
-    fn new(config: HubConfig) -> Self {
-        Self { hub: Hub::new(config, KeyPair::new(KEY, SECRET)), conns: 0 }
-    }
-
-    fn connect(&mut self, now: u64, identifier: &str) -> ConnId {
-        self.conns += 1;
-        let conn = ConnId(self.conns);
-        let headers = sign(ALG, KEY, SECRET, identifier, 1000).unwrap();
-        let device = self.hub.authenticate(1_000_000, PATH, VSN, &headers).unwrap();
-        self.hub.connected(now, conn, device);
-        conn
-    }
-
-    fn join(&mut self, now: u64, conn: ConnId, uuid: &str, more: &Value) {
-        let mut params = json!({
-            "nerves_fw_uuid": uuid, "nerves_fw_product": "gadget", "nerves_fw_version": "1.0.0",
-            "nerves_fw_platform": "testkit", "nerves_fw_architecture": "generic",
-            "device_api_version": "2.1.0", "meta": {"firmware_validated": true},
-        });
-        for (name, value) in more.as_object().unwrap() {
-            params[name] = value.clone();
-        }
-        self.say(now, conn, &json!(["1", "1", "device", "phx_join", params]));
-    }
-
-    fn status(&mut self, now: u64, conn: ConnId, payload: &Value) {
-        self.say(now, conn, &json!(["1", "9", "device", "status_update", payload]));
-    }
-
-    fn say(&mut self, now: u64, conn: ConnId, frame: &Value) {
-        self.hub.text(now, conn, &frame.to_string());
-    }
-
-    /// What the hub sent to anyone, closes as `{"close": code}`.
-    fn heard(&mut self) -> Vec<Value> {
-        let mut heard = Vec::new();
-        while let Some(output) = self.hub.poll() {
-            heard.push(match output {
-                HubOutput::Send { text, .. } => serde_json::from_str(&text).unwrap(),
-                HubOutput::Close { code, .. } => json!({"close": code}),
-            });
-        }
-        heard
-    }
-
-    fn offers(&mut self) -> usize {
-        self.heard().iter().filter(|frame| frame[3] == "update").count()
-    }
-
-    fn has(&self, wanted: impl Fn(&HubEvent) -> bool) -> bool {
-        self.hub.events().any(wanted)
-    }
-}
-
-fn release() -> Release {
-    Release {
-        meta: FirmwareMeta {
-            version: "1.1.0".to_owned(),
-            product: "gadget".to_owned(),
-            uuid: NEW.to_owned(),
-            platform: "testkit".to_owned(),
-            architecture: "generic".to_owned(),
-            ..FirmwareMeta::default()
-        },
-        url: "https://localhost/firmware/1/x.fw".to_owned(),
-        size: 3,
-        checksum: "AB".to_owned(),
-        partials: vec!["AB".to_owned()],
-    }
-}
 
 /// A device with an offer on its way, at time 0.
 fn offered() -> (World, ConnId) {
@@ -364,7 +278,7 @@ fn crashes_over_what_the_real_server_crashes_over() {
         ("status_update", json!({"status": "rescheduled", "delay_for": 1.5}), true),
         ("check_update", json!({}), false),
     ] {
-        let mut world = World::new(HubConfig::default());
+        let mut world = World::new(HubConfig::recorded());
         let conn = world.connect(0, "d1");
         world.join(0, conn, OLD, &json!({}));
         world.heard();

@@ -93,6 +93,7 @@ proptest! {
                     prop_assert_eq!(frame.as_array().unwrap().len(), 5);
                     prop_assert_eq!(closed, 0, "sent after the close");
                 }
+                HubOutput::SendBinary { .. } => panic!("no connection speaks MessagePack"),
                 HubOutput::Close { .. } => closed += 1,
             }
         }

@@ -4,14 +4,32 @@ use std::fmt;
 
 use crate::meta::FirmwareMeta;
 
-/// Settings of the hub. The defaults are the real server's, but for `offer_interval_ms`.
+/// Settings of the hub. The defaults are today's real server's, but for `offer_interval_ms` and
+/// `concurrent_updates`.
 #[derive(Debug, Clone)]
 pub struct HubConfig {
     /// Milliseconds between two rounds of offers; the real server takes 3000. 0 (the default) makes
     /// tests quick: an offer follows its cause at once.
     pub offer_interval_ms: u64,
-    /// Extensions the product allows; each attaches when the device lists a version `~> 0.0.1`.
+    /// Extensions the product allows; each attaches when the device lists a version that the server implements. A name
+    /// that NervesHub doesn't know counts as one with the version 0.0.1.
     pub extensions: Vec<String>,
+    /// Names the versions of extensions in `extensions:get` (additions A3). Servers until August 2026 did not.
+    pub advertise_extensions: bool,
+    /// Has the analytics database that `logging`, `error_reports` and `metrics` need.
+    pub analytics: bool,
+    /// Milliseconds between two `health:check`; the real server takes an hour.
+    pub health_interval_ms: u64,
+    /// Milliseconds between two `metrics:check`; the real server takes a quarter of an hour.
+    pub metrics_interval_ms: u64,
+    /// Speaks MessagePack (`vsn=3.0.0`).
+    pub msgpack: bool,
+    /// Lets devices ask for their updates (additions A2). Servers until August 2026 ignore them.
+    pub managed_updates: bool,
+    /// What a request for an update gets while one is in flight.
+    pub already_updating: AlreadyUpdating,
+    /// Updates of the deployment group in flight at a time; 0 (the default) is no limit, the real server takes 10.
+    pub concurrent_updates: usize,
     /// Which fields newer than server 2.4.0 an `update` carries.
     pub update_fields: UpdateFields,
     /// Attempts after which a device is blocked.
@@ -33,6 +51,14 @@ impl Default for HubConfig {
         Self {
             offer_interval_ms: 0,
             extensions: ["geo", "health", "local_shell", "network_identity"].map(str::to_owned).to_vec(),
+            advertise_extensions: true,
+            analytics: true,
+            health_interval_ms: 3_600_000,
+            metrics_interval_ms: 900_000,
+            msgpack: true,
+            managed_updates: true,
+            already_updating: AlreadyUpdating::default(),
+            concurrent_updates: 0,
             update_fields: UpdateFields::default(),
             failure_threshold: 3,
             failure_rate_amount: 5,
@@ -42,6 +68,44 @@ impl Default for HubConfig {
             idle_ms: crate::limits::IDLE_MS,
         }
     }
+}
+
+impl HubConfig {
+    /// The server that the recordings were made with: 22 August 2026, without analytics.
+    pub fn recorded() -> Self {
+        Self { advertise_extensions: false, analytics: false, managed_updates: false, ..Self::default() }
+    }
+}
+
+/// What a request for an update gets while one is in flight.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum AlreadyUpdating {
+    /// `update_rejected` with the reason `already_updating`.
+    #[default]
+    Rejected,
+    /// The device channel crashes, as in the first server with device-managed updates.
+    Crash,
+}
+
+/// An archive as the hub offers it.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
+pub struct Archive {
+    /// Bytes of the file.
+    pub size: u64,
+    /// The archive's UUID.
+    pub uuid: String,
+    /// Its version.
+    pub version: String,
+    /// What it is.
+    pub description: Option<String>,
+    /// The platform it is for.
+    pub platform: Option<String>,
+    /// The architecture it is for.
+    pub architecture: Option<String>,
+    /// When it was uploaded: ISO 8601 without zone.
+    pub uploaded_at: String,
+    /// Where to download it; absolute.
+    pub url: String,
 }
 
 /// Fields of `update` that older servers leave out (device-protocol §6.1).

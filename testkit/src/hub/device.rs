@@ -43,14 +43,26 @@ impl Hub {
                 self.send(conn, &Value::Null, &Value::Null, "device", event, &json!({"keys": keys}));
             }
         }
-        if facts.api_version >= (2, 2, 0) {
-            self.send(conn, &Value::Null, &Value::Null, "device", "extensions:get", &json!({}));
+        let api_version = facts.api_version;
+        if let Some(connection) = self.conns.get_mut(&conn) {
+            connection.api_version = api_version;
+        }
+        self.send_archive(conn);
+        if api_version >= (2, 2, 0) {
+            let payload = self.advertisement();
+            self.send(conn, &Value::Null, &Value::Null, "device", "extensions:get", &payload);
         }
         self.record_join(now_ms, conn, facts);
+        let code = self.device_of(conn).and_then(|device| device.connecting_code.clone());
+        if let Some(code) = code.filter(|_| api_version >= (2, 1, 0)) {
+            let payload = json!({"ref": "connecting_code", "text": code});
+            self.send(conn, &frame.join_ref, &Value::Null, "device", "scripts/run", &payload);
+        }
+        self.tell_mode_on_join(now_ms, conn, &frame.join_ref);
         true
     }
 
-    /// Handles a push on the joined device channel. None is ever answered.
+    /// Handles a push on the joined device channel. None gets a reply.
     pub(super) fn device_message(&mut self, now_ms: u64, conn: ConnId, identifier: &str, frame: &Frame) {
         let event = frame.event.as_str().unwrap_or_default();
         let payload = &frame.payload;
@@ -71,7 +83,19 @@ impl Hub {
                 let interface = payload.get("interface").and_then(Value::as_str).map(str::to_owned);
                 self.log.push(HubEvent::NetworkInterface { identifier: identifier_owned, interface });
             }
-            _ => self.ignored(identifier, "device", event),
+            "scripts/run" => {
+                let payload = payload.clone();
+                self.log.push(HubEvent::ScriptAnswered { identifier: identifier_owned, payload });
+            }
+            "connection_types" => {
+                let values = payload.get("values").cloned().unwrap_or_default();
+                self.log.push(HubEvent::ConnectionTypes { identifier: identifier_owned, values });
+            }
+            _ => {
+                if !self.managed_message(now_ms, conn, event, payload) {
+                    self.ignored(identifier, "device", event);
+                }
+            }
         }
     }
 

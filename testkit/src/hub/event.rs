@@ -22,6 +22,13 @@ pub enum HubOutput {
         /// The message.
         text: String,
     },
+    /// Send this binary message, to a connection that speaks MessagePack.
+    SendBinary {
+        /// Where to.
+        conn: ConnId,
+        /// The message.
+        data: Vec<u8>,
+    },
     /// Send a close frame and end the connection at once. The hub has forgotten it already.
     Close {
         /// Which one.
@@ -97,6 +104,54 @@ pub enum HubEvent {
         event: String,
         /// What came with it.
         payload: serde_json::Value,
+    },
+    /// What an extension sent was dropped, in whole or in part.
+    ExtensionDropped {
+        /// Which device.
+        identifier: String,
+        /// The event, for example `logging:send`.
+        event: String,
+        /// Entries dropped; 0 for the whole message.
+        entries: usize,
+        /// Why.
+        why: &'static str,
+    },
+    /// The device's console said something: `up`, or a part of a file.
+    Console {
+        /// Which device.
+        identifier: String,
+        /// The event.
+        event: String,
+        /// What came with it.
+        payload: serde_json::Value,
+    },
+    /// The answer to a script.
+    ScriptAnswered {
+        /// Which device.
+        identifier: String,
+        /// The answer: `ref`, `result`, `output`, `return` or `reason`.
+        payload: serde_json::Value,
+    },
+    /// The device named the kinds of its connection.
+    ConnectionTypes {
+        /// Which device.
+        identifier: String,
+        /// The kinds, as they came.
+        values: serde_json::Value,
+    },
+    /// Who decides about a device's updates changed.
+    UpdateMode {
+        /// Which device.
+        identifier: String,
+        /// The mode now.
+        mode: super::UpdateMode,
+    },
+    /// A device asked for an update and got none.
+    UpdateRejected {
+        /// Which device.
+        identifier: String,
+        /// The reason it was given.
+        reason: &'static str,
     },
     /// An update was offered.
     Offered {

@@ -1,6 +1,25 @@
-//! Phoenix V2 JSON envelopes, as the server reads and writes them (device-protocol §1.5).
+//! Envelopes as the server reads and writes them: Phoenix V2 JSON and MessagePack (device-protocol §1.5, §1.6).
 
-use serde_json::Value;
+use base64::{Engine as _, engine::general_purpose::STANDARD};
+use serde_json::{Value, json};
+
+use crate::msgpack;
+
+/// What a connection speaks, by the `vsn` it was opened with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Serializer {
+    /// `vsn=2.0.0`.
+    #[default]
+    Json,
+    /// `vsn=3.0.0`.
+    MsgPack,
+}
+
+/// A message on its way out.
+pub(super) enum Encoded {
+    Text(String),
+    Binary(Vec<u8>),
+}
 
 /// One message. References and topic stay JSON values because the server echoes what it was given.
 #[derive(Debug, Clone, PartialEq)]
@@ -27,6 +46,19 @@ impl Frame {
         })
     }
 
+    /// Reads a MessagePack frame: an array of exactly five, or the socket crashes.
+    pub fn parse_msgpack(bytes: &[u8]) -> Option<Self> {
+        let Value::Array(items) = msgpack::decode(bytes)? else { return None };
+        let [join_ref, reference, topic, event, payload] = <[Value; 5]>::try_from(items).ok()?;
+        Some(Self {
+            join_ref: plain(join_ref),
+            reference: plain(reference),
+            topic: plain(topic),
+            event: plain(event),
+            payload,
+        })
+    }
+
     /// Reads a binary frame in the layout of a client push; the payload is raw bytes and becomes null.
     pub fn parse_binary(bytes: &[u8]) -> Option<Self> {
         let (&[kind, join_len, ref_len, topic_len, event_len], rest) = bytes.split_first_chunk::<5>()?;
@@ -49,8 +81,43 @@ impl Frame {
     }
 }
 
+impl Serializer {
+    /// Writes a message.
+    pub(super) fn encode(
+        self,
+        join_ref: &Value,
+        reference: &Value,
+        topic: &Value,
+        event: &str,
+        payload: &impl serde::Serialize,
+    ) -> Encoded {
+        match self {
+            Self::Json => Encoded::Text(encode(join_ref, reference, topic, event, payload)),
+            Self::MsgPack => {
+                let message = json!([join_ref, reference, topic, event, payload]);
+                Encoded::Binary(msgpack::encode(&message))
+            }
+        }
+    }
+}
+
+/// A text of an envelope: MessagePack may have it as bytes, and references as numbers.
+fn plain(value: Value) -> Value {
+    match &value {
+        Value::Number(number) => Value::from(number.to_string()),
+        Value::Object(_) => {
+            let bytes = value.get("$bytes_base64").and_then(Value::as_str).map(|text| STANDARD.decode(text));
+            match bytes.and_then(Result::ok).and_then(|bytes| String::from_utf8(bytes).ok()) {
+                Some(text) => Value::from(text),
+                None => value,
+            }
+        }
+        _ => value,
+    }
+}
+
 /// Writes a message as the server does.
-pub(super) fn encode(
+fn encode(
     join_ref: &Value,
     reference: &Value,
     topic: &Value,

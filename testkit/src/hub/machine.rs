@@ -4,9 +4,10 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use serde_json::{Value, json};
 
-use super::config::{HubConfig, KeyPair};
+use super::config::{Archive, HubConfig, KeyPair};
 use super::event::{ConnId, DeviceId, EventLog, HubEvent, HubOutput};
-use super::frame::{Frame, encode};
+use super::extension_rules::Bucket;
+use super::frame::{Encoded, Frame, Serializer};
 use super::update::{Device, Fleet};
 
 /// A NervesHub server without I/O and without a clock (device-protocol §9).
@@ -21,6 +22,7 @@ pub struct Hub {
     pub(super) device_keys: Vec<(KeyPair, String)>,
     pub(super) public_keys: Vec<String>,
     pub(super) fleet: Fleet,
+    pub(super) archive: Option<Archive>,
     pub(super) conns: BTreeMap<ConnId, Connection>,
     pub(super) out: VecDeque<HubOutput>,
     pub(super) log: EventLog,
@@ -34,8 +36,16 @@ pub(super) struct Connection {
     pub heard_ms: u64,
     /// Joined topics and their join references.
     pub topics: BTreeMap<String, Value>,
-    pub attachable: BTreeSet<String>,
+    pub serializer: Serializer,
+    pub api_version: (u64, u64, u64),
+    /// What the device offered on this connection: name and version.
+    pub offered: BTreeMap<String, String>,
+    /// What of it the server agreed to.
+    pub agreed: BTreeSet<String>,
     pub attached: BTreeSet<String>,
+    pub buckets: BTreeMap<String, Bucket>,
+    /// When to send which request of an extension again.
+    pub due: BTreeMap<&'static str, u64>,
 }
 
 impl Hub {
@@ -47,6 +57,7 @@ impl Hub {
             device_keys: Vec::new(),
             public_keys: Vec::new(),
             fleet: Fleet::default(),
+            archive: None,
             conns: BTreeMap::new(),
             out: VecDeque::new(),
             log: EventLog::default(),
@@ -93,6 +104,17 @@ impl Hub {
 
     /// The device's socket is open. An older one of the same device is closed with 1001.
     pub fn connected(&mut self, now_ms: u64, conn: ConnId, device: DeviceId) {
+        self.connected_speaking(now_ms, conn, device, Serializer::Json);
+    }
+
+    /// As [`Hub::connected`], with what the connection speaks ([`Hub::serializer`]).
+    pub fn connected_speaking(
+        &mut self,
+        now_ms: u64,
+        conn: ConnId,
+        device: DeviceId,
+        serializer: Serializer,
+    ) {
         let Some(identifier) = self.fleet.identifier(device) else { return };
         let older: Vec<ConnId> =
             self.conns.iter().filter(|(_, c)| c.device == device).map(|(id, _)| *id).collect();
@@ -105,8 +127,13 @@ impl Hub {
             identifier,
             heard_ms: now_ms,
             topics: BTreeMap::new(),
-            attachable: BTreeSet::new(),
+            serializer,
+            api_version: (1, 0, 0),
+            offered: BTreeMap::new(),
+            agreed: BTreeSet::new(),
             attached: BTreeSet::new(),
+            buckets: BTreeMap::new(),
+            due: BTreeMap::new(),
         };
         self.conns.insert(conn, connection);
     }
@@ -118,12 +145,20 @@ impl Hub {
 
     /// A text message arrived.
     pub fn text(&mut self, now_ms: u64, conn: ConnId, text: &str) {
-        self.message(now_ms, conn, Frame::parse(text));
+        let frame = match self.speaks(conn) {
+            Serializer::Json => Frame::parse(text),
+            Serializer::MsgPack => None,
+        };
+        self.message(now_ms, conn, frame);
     }
 
     /// A binary message arrived.
     pub fn binary(&mut self, now_ms: u64, conn: ConnId, bytes: &[u8]) {
-        self.message(now_ms, conn, Frame::parse_binary(bytes));
+        let frame = match self.speaks(conn) {
+            Serializer::Json => Frame::parse_binary(bytes),
+            Serializer::MsgPack => Frame::parse_msgpack(bytes),
+        };
+        self.message(now_ms, conn, frame);
     }
 
     /// A control frame arrived: the device is alive.
@@ -146,6 +181,7 @@ impl Hub {
             self.close(conn, 1002, "");
         }
         self.expire(now_ms);
+        self.ask_extensions(now_ms);
         self.offer(now_ms);
     }
 
@@ -209,14 +245,31 @@ impl Hub {
         event: &str,
         payload: &impl serde::Serialize,
     ) {
-        let text = encode(join_ref, reference, &Value::from(topic), event, payload);
-        self.out.push_back(HubOutput::Send { conn, text });
+        self.push_out(conn, join_ref, reference, &Value::from(topic), event, payload);
     }
 
     pub(super) fn reply(&mut self, conn: ConnId, frame: &Frame, status: &str, response: &Value) {
         let payload = json!({"status": status, "response": response});
-        let text = encode(&frame.join_ref, &frame.reference, &frame.topic, "phx_reply", &payload);
-        self.out.push_back(HubOutput::Send { conn, text });
+        self.push_out(conn, &frame.join_ref, &frame.reference, &frame.topic, "phx_reply", &payload);
+    }
+
+    fn push_out(
+        &mut self,
+        conn: ConnId,
+        join_ref: &Value,
+        reference: &Value,
+        topic: &Value,
+        event: &str,
+        payload: &impl serde::Serialize,
+    ) {
+        self.out.push_back(match self.speaks(conn).encode(join_ref, reference, topic, event, payload) {
+            Encoded::Text(text) => HubOutput::Send { conn, text },
+            Encoded::Binary(data) => HubOutput::SendBinary { conn, data },
+        });
+    }
+
+    fn speaks(&self, conn: ConnId) -> Serializer {
+        self.conns.get(&conn).map(|connection| connection.serializer).unwrap_or_default()
     }
 
     /// `phx_error` with both references those of the join; the topic must be joined again.
@@ -270,7 +323,7 @@ impl Hub {
             // A reference of an earlier join: dropped without a word. Null is let through.
             (_, _, Some(current)) if !frame.join_ref.is_null() && frame.join_ref != *current => {}
             ("device", _, _) => self.device_message(now_ms, conn, &identifier, &frame),
-            ("extensions", _, _) => self.extensions_message(conn, &identifier, &frame),
+            ("extensions", _, _) => self.extensions_message(now_ms, conn, &identifier, &frame),
             ("console", _, _) => self.console_message(conn, &identifier, &frame),
             (topic, event, _) => self.ignored(&identifier, topic, event),
         }
@@ -321,21 +374,6 @@ impl Hub {
         let left = self.conns.get_mut(&conn).and_then(|c| c.topics.remove(topic));
         if let Some(join_ref) = left {
             self.send(conn, &join_ref, &join_ref, topic, "phx_close", &json!({}));
-        }
-    }
-
-    /// The console takes output and files, and crashes over everything else (device-protocol §4).
-    fn console_message(&mut self, conn: ConnId, identifier: &str, frame: &Frame) {
-        let event = frame.event.as_str().unwrap_or_default();
-        let fine = match event {
-            "up" => frame.payload.get("data").is_some_and(Value::is_string),
-            "file-data/start" | "file-data" | "file-data/stop" => true,
-            _ => false,
-        };
-        if fine {
-            self.ignored(identifier, "console", event);
-        } else {
-            self.crash(conn, "console", &format!("console event {event}"));
         }
     }
 

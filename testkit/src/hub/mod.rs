@@ -4,23 +4,31 @@
 //! | --- | --- |
 //! | `machine` | connections, joins, topics, references |
 //! | `upgrade`, `auth`, `term` | who may connect; NH1 shared-secret signatures |
-//! | `device`, `extensions` | what is said on those channels |
-//! | `update` | deployments, offers, attempts, penalties |
+//! | `device`, `extensions`, `console` | what is said on those channels |
+//! | `extension_rules` | which versions, how many messages and what in them (additions A3 to A8) |
+//! | `update`, `managed` | deployments, offers, attempts, penalties; updates that devices ask for (additions A2) |
+//! | `operator` | what people do: keys, shells, scripts, archives, modes, extensions on and off |
 //! | `event`, `config`, `frame` | orders and events, settings, envelopes |
 
 mod auth;
 mod config;
+mod console;
 mod device;
 mod event;
+mod extension_rules;
 mod extensions;
 mod frame;
 mod machine;
+mod managed;
+mod operator;
 mod term;
 mod update;
 mod upgrade;
 
 pub use auth::sign;
-pub use config::{HubConfig, KeyPair, Refusal, Release, UpdateFields};
+pub use config::{AlreadyUpdating, Archive, HubConfig, KeyPair, Refusal, Release, UpdateFields};
 pub use event::{ConnId, DeviceId, HubEvent, HubOutput};
+pub use frame::Serializer;
 pub use machine::Hub;
+pub use managed::UpdateMode;
 pub(crate) use term::decode as token_payload;

@@ -1,13 +1,14 @@
 //! Deployments, offers and the bookkeeping behind them (device-protocol §9.2 to §9.4).
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Serialize;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::config::Release;
 use super::event::{ConnId, DeviceId, HubEvent};
 use super::machine::Hub;
+use super::managed::UpdateMode;
 use crate::limits::IN_FLIGHT_MS;
 use crate::meta::FirmwareMeta;
 
@@ -29,8 +30,12 @@ pub(super) struct Device {
     pub validated: Option<bool>,
     in_flight: Option<InFlight>,
     /// Times of the attempts since the firmware last changed.
-    attempts: Vec<u64>,
+    pub attempts: Vec<u64>,
     blocked_until: Option<u64>,
+    pub update_mode: UpdateMode,
+    pub managed_updates_allowed: bool,
+    pub connecting_code: Option<String>,
+    pub extensions_off: BTreeSet<String>,
 }
 
 #[derive(Debug)]
@@ -64,7 +69,37 @@ struct UpdatePayload<'a> {
     deployment_id: Option<u64>,
 }
 
+impl Device {
+    /// Whether an update was offered and not heard the end of.
+    pub fn is_updating(&self) -> bool {
+        self.in_flight.is_some()
+    }
+
+    /// Whether it is in the penalty box.
+    pub fn is_blocked(&self, now_ms: u64) -> bool {
+        self.blocked_until.is_some_and(|until| now_ms < until)
+    }
+
+    /// Whether it runs another firmware for the same kind of device.
+    pub fn runs_other_than(&self, release: &Release) -> bool {
+        self.meta.as_ref().is_some_and(|meta| {
+            let fits =
+                meta.platform == release.meta.platform && meta.architecture == release.meta.architecture;
+            fits && meta.uuid != release.meta.uuid
+        })
+    }
+}
+
 impl Fleet {
+    /// What the deployment group has for its devices.
+    pub fn release(&self) -> Option<&Release> {
+        self.release.as_ref()
+    }
+
+    pub fn named(&mut self, identifier: &str) -> Option<&mut Device> {
+        self.devices.values_mut().find(|device| device.identifier == identifier)
+    }
+
     pub fn identifier(&self, id: DeviceId) -> Option<String> {
         self.devices.get(&id).map(|device| device.identifier.clone())
     }
@@ -106,16 +141,44 @@ impl Hub {
         self.fleet.release = None;
     }
 
-    /// Pushes a firmware to one device by hand: no conditions, no penalties, `deployment_id` null.
-    /// False when no such device is there.
+    /// Pushes a firmware to one device by hand: no conditions, no penalties, `deployment_id` null. A device in the
+    /// automatic mode gets no more updates by itself then. False when no such device is there.
     pub fn push_update(&mut self, now_ms: u64, identifier: &str, release: &Release) -> bool {
         let mut joined = self.joined().into_iter();
         let Some(conn) = joined.find(|conn| self.conns.get(conn).is_some_and(|c| c.identifier == identifier))
         else {
             return false;
         };
+        if self.device_of(conn).is_some_and(|device| device.update_mode == UpdateMode::Automatic) {
+            self.change_mode(now_ms, conn, UpdateMode::Off);
+            self.tell_mode(conn);
+        }
         self.send_update(now_ms, conn, release, None);
         true
+    }
+
+    /// Sends what a device asked for, or that it got none for its failures.
+    pub(super) fn send_requested(&mut self, now_ms: u64, conn: ConnId) {
+        let Some(release) = self.fleet.release.clone() else { return };
+        if self.exhausted(now_ms, conn) {
+            let nothing = json!({"update_available": false, "firmware_url": null, "firmware_meta": null});
+            self.send(conn, &Value::Null, &Value::Null, "device", "update", &nothing);
+        } else {
+            let deployment = Some(self.fleet.deployment_id);
+            self.send_update(now_ms, conn, &release, deployment);
+        }
+    }
+
+    /// Whether another update of the group may be in flight.
+    pub(super) fn has_slot(&self) -> bool {
+        let in_flight = self.fleet.devices.values().filter(|device| device.is_updating()).count();
+        self.config.concurrent_updates == 0 || in_flight < self.config.concurrent_updates
+    }
+
+    /// Lets the orchestrator look at once.
+    pub(super) fn look_again(&mut self, now_ms: u64) {
+        self.fleet.offered_ms = None;
+        self.offer(now_ms);
     }
 
     /// Lifts a device's block and forgets its attempts, as an operator can.
@@ -222,30 +285,34 @@ impl Hub {
         self.fleet.offered_ms = Some(now_ms);
         let deployment = Some(self.fleet.deployment_id);
         for conn in self.joined() {
-            if self.qualifies(now_ms, conn, &release) {
+            if self.has_slot() && self.qualifies(now_ms, conn, &release) {
                 self.send_update(now_ms, conn, &release, deployment);
             }
         }
     }
 
     fn qualifies(&mut self, now_ms: u64, conn: ConnId, release: &Release) -> bool {
+        let Some(device) = self.device_of(conn) else { return false };
+        if !device.runs_other_than(release)
+            || device.validated == Some(false)
+            || device.is_updating()
+            || device.is_blocked(now_ms)
+            || device.update_mode != UpdateMode::Automatic
+        {
+            return false;
+        }
+        !self.exhausted(now_ms, conn)
+    }
+
+    /// Whether a device had its attempts; it is blocked then.
+    fn exhausted(&mut self, now_ms: u64, conn: ConnId) -> bool {
         let penalty = self.penalty_ms();
         let (threshold, amount) = (self.config.failure_threshold, self.config.failure_rate_amount);
         let window = self.config.failure_rate_seconds.saturating_mul(1000);
         let Some(device) = self.device_of(conn) else { return false };
-        let Some(meta) = &device.meta else { return false };
-        let fits = meta.platform == release.meta.platform && meta.architecture == release.meta.architecture;
-        if !fits
-            || meta.uuid == release.meta.uuid
-            || device.validated == Some(false)
-            || device.in_flight.is_some()
-            || device.blocked_until.is_some_and(|until| now_ms < until)
-        {
-            return false;
-        }
         let recent = device.attempts.iter().filter(|at| now_ms.saturating_sub(**at) <= window).count();
         if device.attempts.len() < threshold && recent < amount {
-            return true;
+            return false;
         }
         // The list stays: after the block the device is blocked again at its next turn, as it is at
         // the real server.
@@ -253,7 +320,7 @@ impl Hub {
         device.blocked_until = Some(until);
         let identifier = device.identifier.clone();
         self.log.push(HubEvent::Blocked { identifier, until_ms: until, why: "attempts" });
-        false
+        true
     }
 
     fn send_update(&mut self, now_ms: u64, conn: ConnId, release: &Release, deployment: Option<u64>) {

@@ -3,6 +3,7 @@
 use super::auth::{self, SignedHeaders};
 use super::config::Refusal;
 use super::event::{DeviceId, HubEvent};
+use super::frame::Serializer;
 use super::machine::Hub;
 use crate::limits::DEVICES;
 
@@ -41,7 +42,7 @@ impl Hub {
         };
         let has_any =
             headers.iter().any(|(name, _)| name.get(..2).is_some_and(|x| x.eq_ignore_ascii_case("x-")));
-        if !known_version(query) {
+        if self.serializer(query).is_none() {
             return Err(Refusal::new(403, ""));
         }
         if !has_any {
@@ -70,14 +71,23 @@ impl Hub {
         }
         self.fleet.register(&identifier, DEVICES).ok_or_else(refused)
     }
-}
 
-/// Whether `vsn` names a serializer this hub speaks: `~> 2.0.0`. A missing one counts as 1.0.0.
-fn known_version(query: Option<&str>) -> bool {
-    let version = query
-        .unwrap_or_default()
-        .split('&')
-        .find_map(|pair| pair.strip_prefix("vsn="))
-        .and_then(super::device::version);
-    matches!(version, Some((2, 0, _)))
+    /// What a connection with this query speaks; `None` for versions the hub refuses. A missing `vsn` counts as 1.0.0.
+    pub fn serializer(&self, query: Option<&str>) -> Option<Serializer> {
+        let version = query
+            .unwrap_or_default()
+            .split('&')
+            .find_map(|pair| pair.strip_prefix("vsn="))
+            .and_then(super::device::version);
+        match version {
+            Some((2, 0, _)) => Some(Serializer::Json),
+            Some((3, 0, _)) if self.config.msgpack => Some(Serializer::MsgPack),
+            _ => None,
+        }
+    }
+
+    /// The device whose client certificate TLS accepted, by the certificate's common name.
+    pub fn authenticate_certificate(&mut self, common_name: &str) -> Option<DeviceId> {
+        self.fleet.register(common_name, DEVICES)
+    }
 }

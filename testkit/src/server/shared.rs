@@ -7,12 +7,13 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use super::firmware::Firmware;
 use super::mischief::{Armed, Garbage};
-use crate::hub::{ConnId, DeviceId, Hub, HubEvent, HubOutput};
+use crate::hub::{ConnId, DeviceId, Hub, HubEvent, HubOutput, Serializer};
 
 /// What waits to go out on one socket.
 #[derive(Debug)]
 pub(super) enum Outgoing {
     Text(String),
+    Binary(Vec<u8>),
     Garbage(Garbage),
     Close(u16, String),
 }
@@ -33,10 +34,10 @@ impl State {
     }
 
     /// Enters a socket; its number.
-    pub fn open(&mut self, now_ms: u64, device: DeviceId) -> ConnId {
+    pub fn open(&mut self, now_ms: u64, device: DeviceId, speaks: Serializer) -> ConnId {
         let conn = self.number();
         self.outboxes.insert(conn, VecDeque::new());
-        self.hub.connected(now_ms, conn, device);
+        self.hub.connected_speaking(now_ms, conn, device, speaks);
         conn
     }
 
@@ -66,6 +67,7 @@ impl State {
         while let Some(output) = self.hub.poll() {
             let (conn, outgoing) = match output {
                 HubOutput::Send { conn, text } => (conn, Outgoing::Text(text)),
+                HubOutput::SendBinary { conn, data } => (conn, Outgoing::Binary(data)),
                 HubOutput::Close { conn, code, reason } => (conn, Outgoing::Close(code, reason)),
             };
             if let Some(outbox) = self.outboxes.get_mut(&conn) {

@@ -74,7 +74,10 @@ pub(super) fn serve(
         return None;
     }
     // Known to the hub before the device learns of it, so that nothing is sent past it.
-    let conn = shared.with(|state, now| state.open(now, device));
+    let conn = shared.with(|state, now| {
+        let speaks = state.hub.serializer(request.query.as_deref()).unwrap_or_default();
+        state.open(now, device, speaks)
+    });
     if write_head(&mut stream, shared, 101, &headers).is_err() {
         shared.with(|state, _| state.close(conn));
         return None;
@@ -105,6 +108,7 @@ fn turn(socket: &mut WebSocket<Stream>, conn: ConnId, shared: &Shared) -> Turn {
     }) {
         let message = match outgoing {
             Outgoing::Text(text) => Message::text(text),
+            Outgoing::Binary(data) => Message::binary(data),
             Outgoing::Garbage(garbage) => message_of(&garbage),
             Outgoing::Close(code, reason) => return Turn::Close(code, reason),
         };

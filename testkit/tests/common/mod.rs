@@ -1,6 +1,8 @@
 //! What several tests need.
 #![allow(dead_code)] // Each test binary uses its own part.
 
+pub mod world;
+
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
