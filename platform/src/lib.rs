@@ -6,6 +6,8 @@
 //! | [`identity`] | serial number, running firmware, whether it is validated, whether it fell back |
 //! | [`kv`] | the key-value store that all of it comes from: U-Boot environment, text file, memory |
 //! | [`install`] | applying an update: the traits, the streaming installer, which disk may be written |
+//! | [`pty`] | shells with a terminal of their own |
+//! | [`files`] | files received from operators, and sent to them |
 //! | [`limits`] | every bound, with its reason |
 //!
 //! ```
@@ -26,11 +28,13 @@
 //! # Ok::<(), nerves_hub_link_platform::kv::KvError>(())
 //! ```
 
+pub mod files;
 pub mod identity;
 pub mod install;
 pub mod kv;
 pub mod limits;
 mod lock;
+pub mod pty;
 mod read;
 
 use read::read_limited;

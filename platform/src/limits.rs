@@ -17,3 +17,12 @@ pub const LOCK_TRIES: u32 = 20;
 
 /// Wait between two tries at a locked medium.
 pub const LOCK_PAUSE: std::time::Duration = std::time::Duration::from_millis(50);
+
+/// Time a shell has to end after its terminal was closed, before it is killed. Shells write their history then.
+pub const SHELL_GRACE: std::time::Duration = std::time::Duration::from_secs(2);
+
+/// Shells that may be ending at a time; further ones are killed at once.
+pub const ENDING_SHELLS_MAX: usize = 8;
+
+/// Longest name of a received file, in bytes: what Linux file systems take.
+pub const FILE_NAME_MAX: usize = 255;
