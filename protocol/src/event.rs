@@ -1,5 +1,6 @@
 //! What the application is told.
 
+use alloc::boxed::Box;
 use alloc::string::String;
 use alloc::vec::Vec;
 use core::time::Duration;
@@ -94,7 +95,7 @@ pub enum Event {
         /// The number to report with.
         offer: OfferId,
         /// What to install.
-        info: UpdateInfo,
+        info: Box<UpdateInfo>,
         /// Where the file is. Secret: the query may hold a signature.
         url: Secret,
         /// The Ed25519 public keys to trust, base64. Never empty.

@@ -51,7 +51,7 @@ pub struct Link {
     updates: Updates,
     managed: Managed,
     scripts: Scripts,
-    extensions: Box<Extensions>,
+    extensions: Extensions,
     console: Console,
     connection_types: Vec<String>,
     /// When to ask whether the running firmware proved good.
@@ -84,7 +84,7 @@ impl Link {
             updates: Updates::new(),
             managed: Managed::new(seed.rotate_left(16)),
             scripts: Scripts::default(),
-            extensions: Box::new(Extensions::new(&config)),
+            extensions: Extensions::new(&config),
             console: Console::new(),
             connection_types: Vec::new(),
             ask_validated: None,

@@ -8,7 +8,7 @@ use crate::limits::MAX_OUTPUTS;
 use crate::output::Output;
 
 /// Room for orders and events that an idle machine keeps. A heartbeat needs one.
-const IDLE_OUTPUTS: usize = 4;
+const IDLE_OUTPUTS: usize = 1;
 
 /// Orders and events in the order they arose.
 #[derive(Default)]
@@ -36,7 +36,7 @@ impl Outputs {
         let next = self.queue.pop_front();
         if next.is_none() && self.queue.capacity() > IDLE_OUTPUTS {
             // A burst is over; an idle machine gives its memory back.
-            self.queue.shrink_to(0);
+            self.queue.shrink_to(IDLE_OUTPUTS);
         }
         next
     }

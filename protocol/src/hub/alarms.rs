@@ -36,6 +36,8 @@ impl Alarms {
             }
             (None, _, Some(at)) => {
                 self.raised.remove(at);
+                // Most devices have no alarm most of the time.
+                self.raised.shrink_to_fit();
                 out.event(Event::AlarmCleared { alarm });
             }
             (None, _, None) => {}

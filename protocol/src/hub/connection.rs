@@ -190,6 +190,7 @@ impl Connection {
         }
         let interface = interface_name(cx.config, interface);
         self.state = State::Up { socket: id, since: cx.now, joined_at: None, interface };
+        self.away = String::new();
         cx.out.event(Event::Connected);
         true
     }

@@ -20,7 +20,7 @@ impl Updates {
         self.hold = None;
         let Offer { id, info, url, keys } = offer;
         let uuid = info.firmware.uuid.clone();
-        let url = Secret::new(url.to_http());
+        let (info, url) = (Box::new(info), Secret::new(url.to_http()));
         cx.out.event(Event::UpdateHandedOver { offer: id, info, url, public_keys: keys });
         let phase = Phase::HandedOver { since: cx.now };
         let progress = Progress::new(cx.now);
