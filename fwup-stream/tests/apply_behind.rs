@@ -135,3 +135,72 @@ fn verification_in_the_thread_finds_a_medium_that_lies() {
     let error = apply(options(true), &firmware(false), behind).unwrap_err();
     assert!(error.to_string().starts_with("write verification failed at offset"), "{error}");
 }
+
+/// A medium that fails at one write, and is told so by whichever call comes next.
+#[derive(Clone)]
+struct FailsOnce {
+    disk: Shared,
+    write: usize,
+    writes: Arc<Mutex<usize>>,
+}
+
+impl Target for FailsOnce {
+    fn read_at(&mut self, offset: u64, buffer: &mut [u8]) -> io::Result<usize> {
+        self.disk.read_at(offset, buffer)
+    }
+
+    fn write_at(&mut self, offset: u64, data: &[u8]) -> io::Result<()> {
+        let mut writes = self.writes.lock().unwrap();
+        *writes += 1;
+        if *writes == self.write {
+            return Err(io::Error::other("a bad sector"));
+        }
+        self.disk.write_at(offset, data)
+    }
+
+    fn sync(&mut self) -> io::Result<()> {
+        self.disk.sync()
+    }
+
+    fn trim(&mut self, offset: u64, length: u64) -> io::Result<()> {
+        self.disk.trim(offset, length)
+    }
+
+    fn extent(&self) -> Extent {
+        self.disk.extent()
+    }
+}
+
+/// A call that can do without an answer (a read to leave out what is there already, a trim) may be the one that
+/// is told of the failure. It must not keep it to itself: the switch would follow.
+#[test]
+fn a_failed_write_is_told_whichever_call_comes_next() {
+    let image = data(3, 1_500_000);
+    let manifest = format!(
+        "{}task \"t\" {{\non-resource \"x\" {{\nfunlist={{2,raw_write,{SLOT_B}}}\n}}\n\
+         on-finish {{\nfunlist={{3,trim,2048,1024,4,raw_memset,10,1,8}}\n}}\n}}\n",
+        resource("x", &image)
+    );
+    let firmware = signed(&manifest, &[("x", &image)]);
+    for minimize in [false, true] {
+        for write in 1.. {
+            let disk = Shared::new(installed());
+            let target = FailsOnce { disk: disk.clone(), write, writes: Arc::default() };
+            let writes = Arc::clone(&target.writes);
+            let mut how = options(true);
+            (how.minimize_writes, how.enable_trim) = (minimize, true);
+            let outcome = apply(how, &firmware, WriteBehind::new(target, true).unwrap());
+            if *writes.lock().unwrap() < write {
+                assert!(outcome.is_ok() && write > 12, "{write} writes: {outcome:?}");
+                break;
+            }
+            let error = outcome.expect_err("a write failed");
+            assert!(error.to_string().starts_with("write failed at offset"), "write {write}: {error}");
+            assert_ne!(
+                disk.0.lock().unwrap().disk.bytes(10 * 512, 1),
+                [8],
+                "write {write}: the switch followed"
+            );
+        }
+    }
+}

@@ -13,7 +13,7 @@ use super::segment::{Blocks, Segment};
 use super::store::Store;
 use super::target::{Extent, Target};
 use super::trimmed::Trimmed;
-use super::{BLOCK, SEGMENT, SEGMENT_BYTES, reason};
+use super::{BLOCK, SEGMENT, SEGMENT_BYTES};
 use crate::limits::{CACHE_MEGABYTES_DEFAULT, CACHE_MEGABYTES_MAX};
 
 /// Segments in a megabyte of cache.
@@ -340,8 +340,8 @@ impl<T: Target> DiskIo for SegmentCache<T> {
         self.trimmed.insert(first, end);
         if self.store.options().enable_trim {
             let (start, length) = (first * SEGMENT_BYTES, (end - first) * SEGMENT_BYTES);
-            if let Err(error) = self.store.target.trim(start, length) {
-                self.warnings.push(format!("trim of {length} bytes at {start} failed: {}", reason(&error)));
+            if let Some(reason) = self.store.trim(start, length)? {
+                self.warnings.push(format!("trim of {length} bytes at {start} failed: {reason}"));
             }
         }
         Ok(())

@@ -1,5 +1,7 @@
 //! The target as the cache uses it: segments are read, runs of blocks written and checked.
 
+use std::io;
+
 use super::buffer::Buffer;
 use super::cache::CacheOptions;
 use super::io::DiskError;
@@ -96,7 +98,7 @@ impl<T: Target> Store<T> {
         let outcome = self.with_scratch(|store, scratch| {
             let mut left = blocks.and(whole);
             if store.options.minimize_writes {
-                left = store.changed(segment, left, left == whole, scratch);
+                left = store.changed(segment, left, left == whole, scratch)?;
             }
             let data = segment.data.bytes();
             left.runs().try_for_each(|run| store.write_run(offset, data, usable, run, scratch))
@@ -113,10 +115,10 @@ impl<T: Target> Store<T> {
         self.check()?;
         let offset = number.saturating_mul(SEGMENT_BYTES);
         let outcome = self.with_scratch(|store, scratch| {
-            let same = store.options.minimize_writes
-                && store.read(number, scratch).is_ok_and(|length| length == SEGMENT)
-                && *scratch == *data;
-            if same {
+            if store.options.minimize_writes
+                && store.compare(number, scratch)? == Some(SEGMENT)
+                && *scratch == *data
+            {
                 return Ok(());
             }
             store.write_run(offset, data, SEGMENT, (0, SEGMENT / BLOCK), scratch)
@@ -129,11 +131,27 @@ impl<T: Target> Store<T> {
 
     /// Returns when everything written would survive a loss of power.
     pub(super) fn sync(&mut self) -> Result<(), DiskError> {
+        self.check()?;
         if self.unsynced {
-            self.target.sync().map_err(|error| late(error, |reason| DiskError::Sync { reason }))?;
+            let outcome = self.target.sync();
+            outcome.map_err(|error| self.late(error, |reason| DiskError::Sync { reason }))?;
             self.unsynced = false;
         }
         Ok(())
+    }
+
+    /// Tells the medium that a range is no longer needed. That it refuses is told and no harm; that a write before
+    /// has failed is.
+    pub(super) fn trim(&mut self, offset: u64, length: u64) -> Result<Option<String>, DiskError> {
+        match self.target.trim(offset, length).map_err(|error| earlier(error).map_err(|error| reason(&error)))
+        {
+            Ok(()) => Ok(None),
+            Err(Err(reason)) => Ok(Some(reason)),
+            Err(Ok(error)) => {
+                self.note(&error);
+                Err(error)
+            }
+        }
     }
 
     /// Lends the scratch segment, whose memory is taken only when first needed.
@@ -162,10 +180,22 @@ impl<T: Target> Store<T> {
             match self.target.read_at(offset.saturating_add(done as u64), part) {
                 Ok(0) => break,
                 Ok(count) => done += count,
-                Err(error) => return Err(late(error, |reason| DiskError::Read { length, offset, reason })),
+                Err(error) => {
+                    return Err(self.late(error, |reason| DiskError::Read { length, offset, reason }));
+                }
             }
         }
         Ok(done)
+    }
+
+    /// Reads what the medium holds, to write only what differs; nothing when it cannot be read, which writing
+    /// may mend. That an earlier write has failed is an error here as everywhere.
+    fn compare(&mut self, number: u64, scratch: &mut [u8]) -> Result<Option<usize>, DiskError> {
+        match self.read(number, scratch) {
+            Ok(length) => Ok(Some(length)),
+            Err(DiskError::Read { .. }) => Ok(None),
+            Err(error) => Err(error),
+        }
     }
 
     /// The blocks that differ from what the medium holds; all of them when `all_or_none` and one differs.
@@ -175,8 +205,8 @@ impl<T: Target> Store<T> {
         blocks: Blocks,
         all_or_none: bool,
         scratch: &mut [u8],
-    ) -> Blocks {
-        let Ok(length) = self.read(segment.number, scratch) else { return blocks };
+    ) -> Result<Blocks, DiskError> {
+        let Some(length) = self.compare(segment.number, scratch)? else { return Ok(blocks) };
         let mut same = Blocks::default();
         let pairs = segment.data.bytes().chunks_exact(BLOCK).zip(scratch.chunks_exact(BLOCK));
         for (number, _) in pairs.enumerate().filter(|(_, (mine, theirs))| mine == theirs) {
@@ -184,7 +214,7 @@ impl<T: Target> Store<T> {
         }
         // What is not on the medium yet has to be written whatever it is.
         let left = blocks.without(same.and(Blocks::first(length / BLOCK)));
-        if all_or_none && !left.is_empty() { blocks } else { left }
+        Ok(if all_or_none && !left.is_empty() { blocks } else { left })
     }
 
     /// Writes one run of blocks of the segment that begins at `start`.
@@ -211,9 +241,8 @@ impl<T: Target> Store<T> {
             data = scratch.get(wide.clone()).unwrap_or_default();
         }
         self.unsynced = true;
-        self.target
-            .write_at(at, data)
-            .map_err(|error| late(error, |_| DiskError::Write { offset: start }))?;
+        let outcome = self.target.write_at(at, data);
+        outcome.map_err(|error| self.late(error, |_| DiskError::Write { offset: start }))?;
         if self.options.verify_writes {
             let back = scratch.get_mut(wide).unwrap_or_default();
             if self.read_range(at, back).is_err() {
@@ -225,12 +254,30 @@ impl<T: Target> Store<T> {
         }
         Ok(())
     }
+
+    /// The error for a failed call to the target: its own when it tells of an earlier write.
+    fn late(&mut self, error: io::Error, other: impl FnOnce(String) -> DiskError) -> DiskError {
+        match earlier(error) {
+            Ok(earlier) => {
+                self.note(&earlier);
+                earlier
+            }
+            Err(error) => other(reason(&error)),
+        }
+    }
+
+    /// Notes that an earlier write has failed, so that nothing more is written even if whoever made the call that
+    /// told of it can do without an answer.
+    fn note(&mut self, error: &DiskError) {
+        if let DiskError::Write { offset } | DiskError::ReadBack { offset } | DiskError::Verify { offset } =
+            error
+        {
+            self.failed = Some(*offset);
+        }
+    }
 }
 
-/// The error for a failed call to the target: its own when it tells of an earlier write.
-fn late(error: std::io::Error, other: impl FnOnce(String) -> DiskError) -> DiskError {
-    match error.downcast::<DiskError>() {
-        Ok(earlier) => earlier,
-        Err(error) => other(reason(&error)),
-    }
+/// What became of an earlier write, when that is what an error tells.
+fn earlier(error: io::Error) -> Result<DiskError, io::Error> {
+    error.downcast()
 }
