@@ -251,14 +251,17 @@ impl Place {
         }
         let other = self.second.map(|second| if block == second { self.block } else { second });
         match other.map(bytes) {
-            Some(other) => disk.write_twin(bytes(block), &data, Twins { other, newer, disguise })?,
+            Some(other) => {
+                let twins = Twins { other, preferred: block == self.block, newer, disguise };
+                disk.write_twin(bytes(block), &data, twins)?;
+            }
             None => disk.write(bytes(block), &data, false)?,
         }
         Ok(())
     }
 }
 
-/// Which of two copies counts.
+/// Which of two copies counts; the first when both are equally new.
 fn newer(copies: [&[u8]; 2]) -> Option<usize> {
     let sound = |copy: &[u8]| {
         copy.split_first_chunk::<CHECKSUM>().is_some_and(|(sum, rest)| {

@@ -168,7 +168,11 @@ impl<T: Target> SegmentCache<T> {
             }
         }
         let [newest, other] = &copies;
-        let takes_newest = (pair.twins.newer)([newest, other]) == Some(0);
+        let takes_newest = if pair.twins.preferred {
+            (pair.twins.newer)([newest, other]) == Some(0)
+        } else {
+            (pair.twins.newer)([other, newest]) == Some(1)
+        };
         Ok(if takes_newest { Order::InTurn } else { Order::NewestFirst })
     }
 

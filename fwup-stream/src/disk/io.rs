@@ -58,7 +58,9 @@ pub enum DiskError {
 pub struct Twins {
     /// Where the other copy is, in bytes. It is as long as this one.
     pub other: u64,
-    /// Says which of two copies a reader takes; `None` when neither is sound.
+    /// Whether readers take this copy and not the other when both are equally new.
+    pub preferred: bool,
+    /// Says which of two copies a reader takes, the preferred one given first; `None` when neither is sound.
     pub newer: fn([&[u8]; 2]) -> Option<usize>,
     /// Makes a copy with the content of the first that is as old as the second.
     pub disguise: fn(&[u8], &[u8]) -> Vec<u8>,
