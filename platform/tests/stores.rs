@@ -74,6 +74,41 @@ fn a_redundant_environment_alternates_and_survives_a_torn_write() {
 }
 
 #[test]
+fn formatting_writes_the_copy_in_use_last_and_makes_both_newer() {
+    let dir = TempDir::new().unwrap();
+    let (disk, mut store) = uboot(&dir, true);
+    store.format(&pairs(&[("n", "0")])).unwrap();
+    let generations = || [FIRST, SECOND].map(|at| fs::read(&disk).unwrap()[usize::try_from(at).unwrap() + 4]);
+    assert_eq!(generations(), [1, 1]);
+    for n in 1..=5 {
+        store.put("n", &n.to_string()).unwrap();
+    }
+    store.format(&pairs(&[("n", "formatted")])).unwrap();
+    assert_eq!(generations(), [7, 7]);
+    for copy in [FIRST, SECOND] {
+        damage(&disk, copy);
+        assert_eq!(store.load().unwrap(), pairs(&[("n", "formatted")]));
+        store.format(&pairs(&[("n", "formatted")])).unwrap();
+    }
+    // A second copy that takes nothing: the first, which is in use, must not have been touched by then.
+    let config = format!("{} {FIRST:#x} {SIZE:#x}\n/dev/full 0 {SIZE:#x}", disk.display());
+    let mut store = UbootStore::new(FwEnvConfig::parse(&config).unwrap());
+    store.format(&pairs(&[("n", "again")])).unwrap_err();
+    assert_eq!(store.load().unwrap(), pairs(&[("n", "formatted")]));
+}
+
+#[test]
+fn formatting_waits_for_an_update_too() {
+    let dir = TempDir::new().unwrap();
+    let (disk, mut store) = uboot(&dir, false);
+    let holder = OpenOptions::new().write(true).open(&disk).unwrap();
+    rustix::fs::flock(&holder, rustix::fs::FlockOperation::LockExclusive).unwrap();
+    assert!(matches!(store.format(&pairs(&[("a", "1")])), Err(KvError::Busy { .. })));
+    drop(holder);
+    store.format(&pairs(&[("a", "1")])).unwrap();
+}
+
+#[test]
 fn a_lost_environment_is_named_and_never_overwritten_by_a_change() {
     let dir = TempDir::new().unwrap();
     for redundant in [false, true] {

@@ -32,18 +32,38 @@ impl UbootStore {
     }
 
     /// Gives up what is there and writes an environment of `pairs` alone: for a new device, or one
-    /// whose copies are all bad. Two copies get the same content and generation, as `fwup` does it.
+    /// whose copies are all bad. Two copies get the same content and generation, as `fwup` does it; the
+    /// one in use is written last, so that a loss of power leaves the old content or the new.
     pub fn format(&mut self, pairs: &Pairs) -> Result<(), KvError> {
         let changes: Vec<Change<'_>> =
             pairs.iter().map(|(name, value)| (name.as_str(), Some(value.as_str()))).collect();
         let mut env = Environment::default();
         env.apply(&changes)?;
-        let layout = self.layout();
-        write(&self.config.first, &env.encode(self.config.first.size, layout, 1)?)?;
-        if let Some(second) = &self.config.second {
-            write(second, &env.encode(second.size, layout, 1)?)?;
+        let _held = self.lock()?;
+        // What cannot be read is what formatting is for.
+        let (in_use, generation) = match self.read() {
+            Ok(loaded) => (loaded.from, loaded.generation.wrapping_add(1)),
+            Err(_) => (Copy::Second, 1),
+        };
+        let block = env.encode(self.config.first.size, self.layout(), generation)?;
+        match (&self.config.second, in_use) {
+            (None, _) => write(&self.config.first, &block),
+            (Some(second), Copy::First) => {
+                write(second, &block)?;
+                write(&self.config.first, &block)
+            }
+            (Some(second), Copy::Second) => {
+                write(&self.config.first, &block)?;
+                write(second, &block)
+            }
         }
-        Ok(())
+    }
+
+    /// Keeps others from writing. Held from the read to the end of the write, whichever copy that goes to.
+    fn lock(&self) -> Result<File, KvError> {
+        let path = &self.config.first.path;
+        let opened = OpenOptions::new().read(true).write(true).open(path);
+        lock::exclusive(opened.map_err(io_error("open for writing", path))?, path)
     }
 
     const fn layout(&self) -> Layout {
@@ -84,10 +104,7 @@ impl KeyValueStore for UbootStore {
     }
 
     fn update(&mut self, changes: &[Change<'_>]) -> Result<(), KvError> {
-        // Held from the read to the end of the write, whichever copy that goes to.
-        let path = &self.config.first.path;
-        let held = OpenOptions::new().read(true).write(true).open(path);
-        let _held = lock::exclusive(held.map_err(io_error("open for writing", path))?, path)?;
+        let _held = self.lock()?;
         let Loaded { mut env, generation, from } = self.read()?;
         env.apply(changes)?;
         let (target, generation) = match (&self.config.second, from) {
