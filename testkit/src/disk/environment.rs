@@ -105,7 +105,10 @@ pub fn decode(block: &[u8], redundant: bool) -> Option<(Variables, u8)> {
 }
 
 /// The newest good copy, its block and its generation.
-fn newest(medium: &dyn Medium, layout: &DiskLayout) -> Result<(Variables, u64, u8), EnvironmentError> {
+pub(super) fn newest(
+    medium: &dyn Medium,
+    layout: &DiskLayout,
+) -> Result<(Variables, u64, u8), EnvironmentError> {
     let mut block = vec![0; size(layout)];
     let redundant = layout.environment_redundant.is_some();
     let mut copy = |at: u64| {
@@ -115,7 +118,8 @@ fn newest(medium: &dyn Medium, layout: &DiskLayout) -> Result<(Variables, u64, u
     let first = copy(layout.environment)?;
     let second = layout.environment_redundant.map(&mut copy).transpose()?.flatten();
     match (first, second) {
-        (Some(a), Some(b)) if a.2.wrapping_sub(b.2) < 128 => Ok(a),
+        // The second is newer when it is ahead by 1 to 127 (device-identity §1.1).
+        (Some(a), Some(b)) if !(1..128).contains(&b.2.wrapping_sub(a.2)) => Ok(a),
         (_, Some(b)) => Ok(b),
         (Some(a), None) => Ok(a),
         (None, None) => {

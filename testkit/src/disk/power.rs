@@ -5,52 +5,91 @@ use std::io;
 use fwup_stream::disk::{Extent, Target};
 
 use super::layout::BLOCK;
+use super::loss::{Losses, Pending};
 use super::medium::Medium;
+use super::random::Random;
 
-/// A destination that, when power goes, keeps what was synced and a seeded choice of what was not:
-/// single sectors of unsynced writes may be lost or kept in any order, as real disks do.
+/// When power goes. Calls are counted from 1.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Cut {
+    /// During this write: any part of it may be there.
+    Write(u64),
+    /// During this sync: any part of what it was to make safe may be there.
+    Sync(u64),
+}
+
+/// A destination with a write cache. When power goes, it keeps what was synced and a seeded choice of what was
+/// not: single sectors of unsynced writes are there or not, whatever their order, as on real disks.
 ///
-/// Unsynced writes are held in memory.
-#[derive(Debug)]
+/// Unsynced writes are held in memory. A clone is a snapshot, cache included.
+#[derive(Debug, Clone)]
 pub struct PowerLossDisk<M> {
     medium: M,
-    length: u64,
+    extent: Extent,
+    sector: u64,
     pending: Vec<Pending>,
-    cut_at: Option<u64>,
+    cut: Option<Cut>,
     writes: u64,
     syncs: u64,
     dark: bool,
-    state: u64,
-}
-
-#[derive(Debug)]
-enum Pending {
-    Write { offset: u64, data: Vec<u8> },
-    Trim { offset: u64, length: u64 },
+    random: Random,
 }
 
 impl<M: Medium> PowerLossDisk<M> {
-    /// A disk of `length` bytes with this content. Power stays on until [`Self::cut_at`] says otherwise.
+    /// A disk of `length` bytes with this content that grows when written behind its end. Power stays on until
+    /// [`Self::cut`] says otherwise.
     pub fn new(medium: M, length: u64, seed: u64) -> Self {
         Self {
             medium,
-            length,
+            extent: Extent::Soft(length),
+            sector: BLOCK,
             pending: Vec::new(),
-            cut_at: None,
+            cut: None,
             writes: 0,
             syncs: 0,
             dark: false,
-            state: seed,
+            random: Random::new(seed),
         }
+    }
+
+    /// Makes it a device of `length` bytes: what is written behind its end fails.
+    #[must_use]
+    pub fn hard_end(mut self, length: u64) -> Self {
+        self.extent = Extent::Hard(length);
+        self
+    }
+
+    /// Makes this many bytes what is written together, whole or not at all: a power of two from 512, which it
+    /// is at first, to 131072.
+    #[must_use]
+    pub fn sectors_of(mut self, bytes: u32) -> Self {
+        self.sector = u64::from(bytes).next_power_of_two().clamp(BLOCK, 128 * 1024);
+        self
     }
 
     /// Power goes during this write, counted from 1; it and everything after it fails. 0 is before
     /// anything.
     #[must_use]
     pub fn cut_at(mut self, write: u64) -> Self {
-        self.cut_at = Some(write);
+        self.cut(Cut::Write(write));
         self.dark = write == 0;
         self
+    }
+
+    /// Says when power goes; everything from then on fails. Counts go on from what was done before.
+    pub fn cut(&mut self, cut: Cut) {
+        self.cut = Some(cut);
+    }
+
+    /// Power comes back, and what is left of unsynced writes is on the disk. When it never went, it went now.
+    /// No other cut is planned.
+    pub fn power_on(&mut self) -> io::Result<()> {
+        let losses = Losses::new(&self.medium, &self.pending, self.sector)?;
+        self.pending.clear();
+        losses.keep(&losses.sampled(&mut self.random), &mut self.medium)?;
+        self.dark = false;
+        self.cut = None;
+        Ok(())
     }
 
     /// Writes so far, the one that failed included.
@@ -58,7 +97,7 @@ impl<M: Medium> PowerLossDisk<M> {
         self.writes
     }
 
-    /// Syncs so far.
+    /// Syncs so far, the one that failed included.
     pub fn syncs(&self) -> u64 {
         self.syncs
     }
@@ -68,34 +107,14 @@ impl<M: Medium> PowerLossDisk<M> {
         self.dark
     }
 
+    /// What is synced.
+    pub fn medium(&self) -> &M {
+        &self.medium
+    }
+
     /// What is on the disk when power comes back. When it never went, it goes now.
     pub fn survivor(mut self) -> io::Result<M> {
-        for pending in std::mem::take(&mut self.pending) {
-            let Pending::Write { offset, data } = pending else {
-                // A trim that did not happen leaves what was there; one that did, zeros. The former is
-                // the harder case for whoever relies on zeros, the latter for whoever relies on data.
-                if let Pending::Trim { offset, length } = pending
-                    && self.coin()
-                {
-                    zero(&mut self.medium, offset, length)?;
-                }
-                continue;
-            };
-            // Whole writes are kept or lost as often as single sectors of them.
-            let fate = self.random() % 4;
-            let mut at = offset;
-            for sector in data.chunks(usize::try_from(BLOCK).unwrap_or(512)) {
-                let kept = match fate {
-                    0 => false,
-                    1 => true,
-                    _ => self.coin(),
-                };
-                if kept {
-                    self.medium.write_at(at, sector)?;
-                }
-                at += sector.len() as u64;
-            }
-        }
+        self.power_on()?;
         Ok(self.medium)
     }
 
@@ -107,69 +126,55 @@ impl<M: Medium> PowerLossDisk<M> {
 
     fn apply(&mut self) -> io::Result<()> {
         for pending in std::mem::take(&mut self.pending) {
-            match pending {
-                Pending::Write { offset, data } => self.medium.write_at(offset, &data)?,
-                Pending::Trim { offset, length } => zero(&mut self.medium, offset, length)?,
-            }
+            pending.apply(&mut self.medium)?;
         }
         Ok(())
     }
 
+    fn length(&self) -> u64 {
+        match self.extent {
+            Extent::Soft(length) | Extent::Hard(length) => length,
+            Extent::Unknown => 0,
+        }
+    }
+
     fn power(&self) -> io::Result<()> {
         if self.dark { Err(io::Error::other("the power is off")) } else { Ok(()) }
-    }
-
-    fn coin(&mut self) -> bool {
-        self.random() & 1 == 1
-    }
-
-    /// SplitMix64.
-    fn random(&mut self) -> u64 {
-        self.state = self.state.wrapping_add(0x9E37_79B9_7F4A_7C15);
-        let mut z = self.state;
-        z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-        (z ^ (z >> 31)) >> 7
     }
 }
 
 impl<M: Medium> Target for PowerLossDisk<M> {
     fn read_at(&mut self, offset: u64, buffer: &mut [u8]) -> io::Result<usize> {
         self.power()?;
-        let have = usize::try_from(self.length.saturating_sub(offset)).unwrap_or(usize::MAX);
+        let have = usize::try_from(self.length().saturating_sub(offset)).unwrap_or(usize::MAX);
         let n = have.min(buffer.len());
         let buffer = buffer.get_mut(..n).unwrap_or_default();
         self.medium.read_at(offset, buffer)?;
         for pending in &self.pending {
-            match pending {
-                Pending::Write { offset: at, data } => {
-                    overlay(offset, buffer, *at, data.len(), |part, from| {
-                        if let Some(new) = data.get(from..from + part.len()) {
-                            part.copy_from_slice(new);
-                        }
-                    });
-                }
-                Pending::Trim { offset: at, length } => {
-                    let length = usize::try_from(*length).unwrap_or(usize::MAX);
-                    overlay(offset, buffer, *at, length, |part, _| part.fill(0));
-                }
-            }
+            pending.overlay(offset, buffer);
         }
         Ok(n)
     }
 
     fn write_at(&mut self, offset: u64, data: &[u8]) -> io::Result<()> {
         self.power()?;
+        let end = offset.saturating_add(data.len() as u64);
+        match &mut self.extent {
+            Extent::Hard(length) if end > *length => return Err(io::ErrorKind::StorageFull.into()),
+            Extent::Soft(length) => *length = end.max(*length),
+            _ => {}
+        }
         self.writes += 1;
-        self.length = self.length.max(offset.saturating_add(data.len() as u64));
         self.pending.push(Pending::Write { offset, data: data.to_vec() });
-        self.dark = self.cut_at.is_some_and(|cut| self.writes >= cut);
+        self.dark = matches!(self.cut, Some(Cut::Write(cut)) if self.writes >= cut);
         self.power()
     }
 
     fn sync(&mut self) -> io::Result<()> {
         self.power()?;
         self.syncs += 1;
+        self.dark = matches!(self.cut, Some(Cut::Sync(cut)) if self.syncs >= cut);
+        self.power()?;
         self.apply()
     }
 
@@ -180,30 +185,10 @@ impl<M: Medium> Target for PowerLossDisk<M> {
     }
 
     fn extent(&self) -> Extent {
-        Extent::Soft(self.length)
+        self.extent
     }
-}
 
-/// Calls `act` with the part of `buffer` (which starts at `base`) that `at..at + length` covers, and
-/// with how far into that range the part begins.
-fn overlay(base: u64, buffer: &mut [u8], at: u64, length: usize, act: impl FnOnce(&mut [u8], usize)) {
-    let end = at.saturating_add(length as u64).min(base.saturating_add(buffer.len() as u64));
-    let start = at.max(base);
-    let index = |value: u64, from: u64| usize::try_from(value.saturating_sub(from)).unwrap_or(usize::MAX);
-    if start < end
-        && let Some(part) = buffer.get_mut(index(start, base)..index(end, base))
-    {
-        act(part, index(start, at));
+    fn granularity(&self) -> usize {
+        usize::try_from(self.sector).unwrap_or(512)
     }
-}
-
-fn zero(medium: &mut impl Medium, mut offset: u64, mut length: u64) -> io::Result<()> {
-    let zeros = [0; 4096];
-    while length > 0 {
-        let n = length.min(4096);
-        medium.write_at(offset, zeros.get(..usize::try_from(n).unwrap_or(0)).unwrap_or_default())?;
-        offset += n;
-        length -= n;
-    }
-    Ok(())
 }

@@ -6,12 +6,12 @@ use crate::firmware::SigningKey;
 use crate::firmware::zip::{ArchiveWriter, Head, META_CONF, SIGNATURE};
 
 /// The key that harness archives are signed with.
-pub(super) fn key() -> SigningKey {
+pub(crate) fn key() -> SigningKey {
     SigningKey::from_seed(7)
 }
 
 /// Makes an archive of a manifest and resources; signed when asked for.
-pub(super) fn archive(manifest: &[u8], resources: &[(&str, &[u8])], signed: bool) -> Vec<u8> {
+pub(crate) fn archive(manifest: &[u8], resources: &[(&str, &[u8])], signed: bool) -> Vec<u8> {
     let mut writer = ArchiveWriter::new(Vec::new(), 0);
     let mut add = |name: &str, content: &[u8]| {
         // Writing into a vector cannot fail, and no part here comes near the limits of the format.
@@ -28,7 +28,7 @@ pub(super) fn archive(manifest: &[u8], resources: &[(&str, &[u8])], signed: bool
 }
 
 /// The section of a manifest that describes a resource.
-pub(super) fn section(name: &str, content: &[u8]) -> String {
+pub(crate) fn section(name: &str, content: &[u8]) -> String {
     let mut digest = Blake2b256::new();
     digest.update(content);
     let digest = to_hex(&digest.finalize());

@@ -32,7 +32,7 @@
 
 mod apply;
 mod archive;
-mod container;
+pub(crate) mod container;
 mod create;
 mod delta;
 mod environment;

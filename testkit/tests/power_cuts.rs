@@ -1,0 +1,124 @@
+//! Power is cut at every write and every sync of an upgrade: whatever is lost, the device boots.
+//!
+//! A selection; the command `power-cuts` of this crate tries everything.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, missing_docs)]
+
+mod common;
+
+use nerves_hub_link_testkit::disk::cuts::{
+    Case, Effort, Report, WAYS, Way, ab_cases, environment_cases, golden_cases, power_cuts, store_cuts,
+    table_cases,
+};
+
+fn ways(names: &[&str]) -> Vec<Way> {
+    let ways: Vec<_> = WAYS.into_iter().filter(|way| names.contains(&way.name)).collect();
+    assert_eq!(ways.len(), names.len());
+    ways
+}
+
+fn try_all(cases: &[Case], ways: &[Way], effort: &Effort) -> Report {
+    let mut all = Report::default();
+    println!("{}", Report::columns());
+    for case in cases {
+        for way in ways {
+            let report = power_cuts(case, *way, effort);
+            println!("{report}");
+            assert!(report.is_good(), "{:#?}", report.failures);
+            // Nothing before the first write, the new firmware after the last sync.
+            assert!(report.old + report.damaged > 0 && report.new > 0, "{report}");
+            assert_eq!(report.cuts, report.writes + report.syncs + 2, "{report}");
+            assert_eq!(report.disks, report.old + report.new + report.damaged, "{report}");
+            all.add(&report);
+        }
+    }
+    all
+}
+
+fn skipped(missing: &[String]) {
+    for name in missing {
+        drop(std::io::Write::write_fmt(
+            &mut std::io::stderr(),
+            format_args!("SKIPPED: no golden archives {name}\n"),
+        ));
+    }
+}
+
+#[test]
+fn a_device_of_two_slots_boots_whatever_is_lost() {
+    let cases = ab_cases().unwrap();
+    let all = try_all(&cases, &WAYS, &Effort::bounded(1));
+    assert!(all.resumed > 0 && all.cut_again > 0, "{all}");
+    // Only a single environment can be damaged; two, even side by side, never are.
+    let [one, ..] = &cases[..] else { panic!("no case") };
+    assert!(one.may_be_damaged && cases[1..].iter().all(|case| !case.may_be_damaged));
+    assert!(all.damaged > 0, "{all}");
+}
+
+#[test]
+fn a_device_that_boots_by_partition_table_boots_whatever_is_lost() {
+    let all = try_all(
+        &table_cases().unwrap(),
+        &ways(&["whole", "minimize", "sectors of 4096"]),
+        &Effort::bounded(1),
+    );
+    assert!(all.resumed > 0 && all.damaged == 0, "{all}");
+}
+
+#[test]
+fn recorded_upgrades_boot_whatever_is_lost() {
+    let Some(folder) = common::golden("fw") else { return };
+    let (cases, missing) = golden_cases(&folder).unwrap();
+    skipped(&missing);
+    let effort = Effort { samples: 4, repeat_every: 23, ..Effort::bounded(1) };
+    assert!(try_all(&cases, &ways(&["odd pieces"]), &effort).resumed > 0);
+}
+
+#[test]
+fn changes_of_an_environment_are_made_or_not() {
+    let Some(folder) = common::golden("fw") else { return };
+    let (cases, missing) = environment_cases(&folder).unwrap();
+    skipped(&missing);
+    let all = try_all(
+        &cases,
+        &ways(&["whole", "minimize", "verify, minimize, trim, threads"]),
+        &Effort::bounded(1),
+    );
+    assert!(all.damaged > 0, "what one copy risks was seen: {all}");
+}
+
+#[test]
+fn the_devices_own_changes_of_its_environment_are_made_or_not() {
+    let folder = tempfile::tempdir().unwrap();
+    let reports = store_cuts(folder.path(), &Effort::bounded(1)).unwrap();
+    println!("{}", Report::columns());
+    for report in &reports {
+        println!("{report}");
+        assert!(report.is_good(), "{:#?}", report.failures);
+        assert!(report.old > 0 && report.new > 0, "{report}");
+        let at_risk = report.case.contains("one copy") && report.case.contains("long");
+        assert_eq!(report.damaged > 0, at_risk, "{report}");
+    }
+    assert_eq!(reports.len(), 8);
+}
+
+#[test]
+fn reads_writes_and_syncs_that_fail_leave_a_device_that_boots() {
+    let [_, case, ..] = &ab_cases().unwrap()[..] else { panic!("no case") };
+    let effort = Effort { faults: true, samples: 1, all_up_to: 1, ..Effort::bounded(1) };
+    for way in ways(&["whole", "verify, minimize, trim, threads"]) {
+        let report = power_cuts(case, way, &effort);
+        println!("{report}");
+        assert!(report.is_good() && report.faults > 30, "{:#?}", report.failures);
+    }
+}
+
+#[test]
+fn the_same_seed_tries_the_same() {
+    let [case, ..] = &ab_cases().unwrap()[..] else { panic!("no case") };
+    let [way, ..] = WAYS;
+    // Too few for all that can come of a cut, so that all is sampled.
+    let run = |seed| power_cuts(case, way, &Effort { all_up_to: 1, ..Effort::bounded(seed) });
+    assert_eq!(run(3), run(3));
+    let others: Vec<_> = (4..14).map(|seed| run(seed).damaged).collect();
+    assert!(others.iter().any(|damaged| *damaged != others[0]), "seeds choose: {others:?}");
+}
