@@ -163,23 +163,6 @@ fn power_lost_at_any_write_leaves_a_device_that_boots() {
 }
 
 #[test]
-fn an_upgrade_after_a_power_cut_goes_through() {
-    let layout = DiskLayout::with_slots_of(1).redundant();
-    let (bytes, uuid) = archive(&layout, "1.1.0");
-    for cut in 1..8 {
-        let mut target = power_disk(factory(&layout), &layout, cut).cut_at(cut);
-        let _ = apply(&bytes, "upgrade", &mut target);
-        let mut disk = target.survivor().unwrap();
-        let up = boot_with_watchdog(&mut disk, &layout).unwrap();
-        if up.slot == Slot::A {
-            let mut target = power_disk(disk, &layout, 0);
-            apply(&bytes, "upgrade", &mut target).unwrap();
-            assert_eq!(booted(target.survivor().unwrap(), &layout).meta.uuid, uuid);
-        }
-    }
-}
-
-#[test]
 fn tampered_and_broken_firmware_leaves_the_old_one_running() {
     let layout = DiskLayout::with_slots_of(1);
     let (bytes, _) = archive(&layout, "1.1.0");

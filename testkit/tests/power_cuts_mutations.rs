@@ -233,9 +233,9 @@ fn a_firmware_that_switches_in_on_init_bricks() {
         let mark = vec![call(&["raw_memset", "0", "1", "1"])];
         let mut task = Task::new("upgrade");
         if early {
-            task.on_init = mark
+            task.on_init = mark;
         } else {
-            task.on_finish = mark
+            task.on_finish = mark;
         }
         task.on_resource = vec![("image".to_owned(), vec![call(&["raw_write", "2048"])])];
         let builder = FirmwareBuilder::new("gadget", "1").resource("image", image.clone()).task(task);

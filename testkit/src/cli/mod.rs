@@ -1,5 +1,6 @@
 //! Arguments and which command they ask for.
 
+mod power_cuts;
 mod replay;
 
 use std::process::ExitCode;
@@ -18,6 +19,8 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
+    /// Cut power at every write and every sync of an upgrade, and see what boots
+    PowerCuts(power_cuts::Arguments),
     /// Replay recorded traffic against the device's machine and compare
     Replay(replay::Arguments),
 }
@@ -25,6 +28,7 @@ enum Command {
 /// Runs what the arguments ask for.
 pub fn run() -> ExitCode {
     match Cli::parse().command {
+        Command::PowerCuts(arguments) => power_cuts::run(&arguments),
         Command::Replay(arguments) => replay::run(&arguments),
     }
 }

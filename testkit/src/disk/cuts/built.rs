@@ -1,6 +1,7 @@
 //! Upgrades of devices with two slots, built here: selected by a boot environment or a partition table.
 
 use std::io;
+use std::ops::Range;
 use std::sync::Arc;
 
 use fwup_stream::ApplyOptions;
@@ -51,7 +52,6 @@ pub fn ab_case(name: &str, layout: &DiskLayout) -> io::Result<Case> {
     before.settle();
     let builder = FirmwareBuilder::new("gadget", NEW).rootfs(ROOTFS, 2).ab_layout(layout).level(1);
     let archive = builder.build(&key).map_err(io::Error::other)?;
-    let slot = layout.slot(Slot::A) * BLOCK;
     Ok(Case {
         name: name.to_owned(),
         before,
@@ -60,7 +60,7 @@ pub fn ab_case(name: &str, layout: &DiskLayout) -> io::Result<Case> {
         judge: ab_judge(*layout, archive.uuid().to_owned()),
         archive: archive.bytes()?,
         may_be_damaged: layout.environment_redundant.is_none(),
-        protected: vec![slot..slot + layout.slot_blocks * BLOCK],
+        protected: vec![blocks(layout.slot(Slot::A), layout.slot_blocks)],
     })
 }
 
@@ -75,6 +75,11 @@ fn ab_judge(layout: DiskLayout, uuid: String) -> Judge {
         }
         Err(error) => State::Bricked(error.to_string()),
     })
+}
+
+/// The bytes of these blocks.
+pub(super) fn blocks(first: u64, count: u64) -> Range<u64> {
+    first * BLOCK..(first + count) * BLOCK
 }
 
 /// Keys and task of an application.
@@ -141,7 +146,7 @@ fn table_case(name: &str, gpt: bool) -> io::Result<Case> {
         options: options("upgrade", &key)?,
         judge,
         may_be_damaged: false,
-        protected: vec![SLOT_A * BLOCK..(SLOT_A + SLOT_BLOCKS) * BLOCK],
+        protected: vec![blocks(SLOT_A, SLOT_BLOCKS)],
     })
 }
 

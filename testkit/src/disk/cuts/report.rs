@@ -23,7 +23,7 @@ pub struct Effort {
 impl Effort {
     /// A selection that takes seconds without optimisation.
     pub fn bounded(seed: u64) -> Self {
-        Self { seed, all_up_to: 16, samples: 8, repeat_every: 11, faults: false }
+        Self { seed, all_up_to: 16, samples: 8, repeat_every: 19, faults: false }
     }
 
     /// Everything.

@@ -139,7 +139,9 @@ impl<'a> Run<'a> {
             (Moment::After, State::Old | State::Damaged(_)) => {
                 self.report.fail(&format!("{what}: the upgrade was called done, and the disk is {state:?}"));
             }
-            (_, State::Old | State::Damaged(_)) if self.report.disks % self.effort.repeat_every == 0 => {
+            (_, State::Old | State::Damaged(_))
+                if self.report.disks.is_multiple_of(self.effort.repeat_every) =>
+            {
                 self.again(&disk, &state, &what);
             }
             _ => {}

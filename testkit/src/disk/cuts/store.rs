@@ -87,7 +87,7 @@ impl<'a> Store<'a> {
     /// Changes something and cuts power meanwhile. Leaves the change made.
     fn update(&mut self, round: u64, report: &mut Report) -> io::Result<()> {
         let text = round.to_string();
-        let long = if round % 3 == 0 { "x".repeat(700) } else { text.clone() };
+        let long = if round.is_multiple_of(3) { "x".repeat(700) } else { text.clone() };
         let gone = format!("name{}", round.saturating_sub(1));
         let name = format!("name{round}");
         let mut changes: Vec<Change<'_>> = vec![("n", Some(&text)), (&name, Some(&text)), (&gone, None)];
