@@ -8,6 +8,7 @@
 //! | [`install`] | applying an update: the traits, the streaming installer, which disk may be written |
 //! | [`pty`] | shells with a terminal of their own |
 //! | [`files`] | files received from operators, and sent to them |
+//! | [`store`] | downloads on disk that outlive a restart |
 //! | [`limits`] | every bound, with its reason |
 //!
 //! ```
@@ -36,5 +37,6 @@ pub mod limits;
 mod lock;
 pub mod pty;
 mod read;
+pub mod store;
 
 use read::read_limited;

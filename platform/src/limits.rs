@@ -26,3 +26,12 @@ pub const ENDING_SHELLS_MAX: usize = 8;
 
 /// Longest name of a received file, in bytes: what Linux file systems take.
 pub const FILE_NAME_MAX: usize = 255;
+
+/// Longest name of a download's folder, in bytes. File systems take 255.
+pub const STORE_NAME_MAX: usize = 128;
+
+/// Longest manifest of a download read, in bytes. Ours have two lines.
+pub const MANIFEST_MAX: u64 = 4096;
+
+/// Parts of a download held open for writing. As many are received at a time at most; one more is opened anew.
+pub const OPEN_PARTS_MAX: usize = 8;

@@ -1,0 +1,64 @@
+//! What can go wrong with downloads on disk.
+
+use std::path::{Path, PathBuf};
+
+/// Why a download can't be kept, or read back. Each says what failed, on what, and why.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum StoreError {
+    /// The name asked for could lead out of the folder.
+    #[error("{name:?} is no name for a download: it takes 1 to 128 letters, digits, '_' and '-'")]
+    Name {
+        /// The name.
+        name: String,
+    },
+    /// Another program uses the folder.
+    #[error("{path} is in use by another program; give each its own folder for downloads")]
+    Busy {
+        /// The folder.
+        path: PathBuf,
+    },
+    /// The folder has something in it that no download left there.
+    #[error("{path} is in the way of a download and was not made by one; move it, or give another folder")]
+    Foreign {
+        /// What it is.
+        path: PathBuf,
+    },
+    /// The disk is too full.
+    #[error("{path} has {available} bytes left, but the download needs {needed} more; free some space")]
+    NoSpace {
+        /// The folder.
+        path: PathBuf,
+        /// Bytes needed.
+        needed: u64,
+        /// Bytes left for programs without privileges.
+        available: u64,
+    },
+    /// Bytes would leave a hole, or aren't there.
+    #[error("{path} has {length} bytes, but {wanted} were expected; it was changed while in use")]
+    Length {
+        /// The part's file.
+        path: PathBuf,
+        /// Its length.
+        length: u64,
+        /// The length expected.
+        wanted: u64,
+    },
+    /// The operating system said no.
+    #[error("cannot {what} {path}: {source}")]
+    Io {
+        /// What was tried.
+        what: &'static str,
+        /// On what.
+        path: PathBuf,
+        /// Why it failed.
+        source: std::io::Error,
+    },
+}
+
+pub(super) fn io_error<'a>(
+    what: &'static str,
+    path: &'a Path,
+) -> impl FnOnce(std::io::Error) -> StoreError + 'a {
+    move |source| StoreError::Io { what, path: path.to_owned(), source }
+}
