@@ -18,8 +18,8 @@ pub(crate) enum Step {
     Idle,
     /// It has ended, and the machine was told.
     Gone,
-    /// These bytes are to be handed to the applier; then there may be another event.
-    Keep(Vec<u8>),
+    /// These bytes, which belong at an offset of the file, are to be handed over; then there may be another event.
+    Keep(u64, Vec<u8>),
 }
 
 /// The WebSocket that carries the device's messages.
@@ -125,7 +125,7 @@ impl Download {
         Ok(Self { id: order.fetch, into: order.into, wire })
     }
 
-    /// Tells the machine the next event. Call it only while the applier has room for a piece.
+    /// Tells the machine the next event. Call it only while whoever gets the bytes has room for a piece.
     pub(crate) fn step(&mut self, link: &mut Link, now: Now) -> Step {
         let fetch = self.id;
         let failed = |link: &mut Link, reason: &str| {
@@ -141,7 +141,7 @@ impl Download {
             }
             Some(ExchangeEvent::Body(piece)) => {
                 let keep = link.body(now, fetch, piece);
-                Step::Keep(piece.get(keep.range).unwrap_or_default().to_vec())
+                Step::Keep(keep.offset, piece.get(keep.range).unwrap_or_default().to_vec())
             }
             Some(ExchangeEvent::End) => {
                 link.handle(now, Input::FetchEnd { fetch });

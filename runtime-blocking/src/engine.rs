@@ -1,5 +1,7 @@
 //! The loop: one thread that owns the machine, waits with `poll(2)` and carries out orders.
 
+mod stores;
+
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::mpsc::{Receiver, channel};
 use std::sync::{Arc, Mutex};
@@ -20,9 +22,13 @@ use crate::clock::Clock;
 use crate::connect::{Attempt, Connector, Dialled};
 use crate::connection::{Download, Step, Websocket};
 use crate::handle::{Exit, Shared};
+use crate::keeper::Keeper;
 use crate::limits::{FETCHES_MAX, READ_MAX};
 use crate::options::Options;
 use crate::runner::RunnerError;
+use stores::has_room;
+
+pub(crate) use stores::Folders;
 
 /// The machine and everything it has under way.
 pub(crate) struct Engine {
@@ -45,7 +51,10 @@ pub(crate) struct Engine {
     websocket: Option<Websocket>,
     downloads: Vec<Download>,
     applier: Option<Applier>,
-    /// Appliers that were cancelled and may be ending still.
+    /// Where downloads are kept, and those that are open.
+    folders: Folders,
+    keepers: Vec<Keeper>,
+    /// Appliers and stores that were cancelled and may be ending still.
     retired: Vec<JoinHandle<()>>,
     /// For what is read; only ever used within one call.
     buffer: Vec<u8>,
@@ -80,6 +89,8 @@ impl Engine {
             websocket: None,
             downloads: Vec::new(),
             applier: None,
+            folders: options.folders,
+            keepers: Vec::new(),
             retired: Vec::new(),
             buffer: vec![0; READ_MAX],
             exit: None,
@@ -107,6 +118,7 @@ impl Engine {
             }
             self.tick();
             self.take_news();
+            self.take_store_news();
             self.serve_websocket();
             self.serve_downloads();
         };
@@ -114,6 +126,7 @@ impl Engine {
             websocket.wire.hang_up(&mut self.buffer);
         }
         self.retire_applier();
+        self.retired.extend(self.keepers.drain(..).filter_map(Keeper::cancel));
         for thread in self.retired {
             // A panic in it was caught and told already.
             let _ = thread.join();
@@ -134,9 +147,9 @@ impl Engine {
         let timeout = left.and_then(|left| Timespec::try_from(left).ok());
         let mut interests = vec![PollFd::new(&self.shared.waker, PollFlags::IN)];
         interests.extend(self.websocket.as_mut().and_then(|websocket| websocket.wire.interest(true)));
-        let applier = self.applier.as_ref();
+        let (applier, keepers) = (self.applier.as_ref(), &self.keepers);
         for download in &mut self.downloads {
-            let room = has_room(applier, download.into);
+            let room = has_room(applier, keepers, download.into, BODY_PIECE_MAX);
             interests.extend(download.wire.interest(room));
         }
         match poll(&mut interests, timeout.as_ref()) {
@@ -206,7 +219,7 @@ impl Engine {
             let now = self.clock.now();
             let Some(websocket) = &mut self.websocket else { return };
             match websocket.step(&mut self.link, now) {
-                Step::More | Step::Keep(_) => self.drain(),
+                Step::More | Step::Keep(..) => self.drain(),
                 Step::Idle => return,
                 Step::Gone => {
                     if let Some(websocket) = self.websocket.take() {
@@ -222,9 +235,9 @@ impl Engine {
     fn serve_downloads(&mut self) {
         let served: Vec<FetchId> = self.downloads.iter().map(|download| download.id).collect();
         for id in served {
-            let applier = self.applier.as_ref();
+            let (applier, keepers) = (self.applier.as_ref(), &self.keepers);
             if let Some(download) = self.downloads.iter_mut().find(|download| download.id == id)
-                && has_room(applier, download.into)
+                && has_room(applier, keepers, download.into, BODY_PIECE_MAX)
                 && download.wire.read(&mut self.buffer) > 0
             {
                 // The first bytes mean that TCP and TLS are up; from here the machine's own timer runs.
@@ -239,7 +252,7 @@ impl Engine {
             let now = self.clock.now();
             let Some(download) = self.downloads.iter_mut().find(|download| download.id == id) else { return };
             let into = download.into;
-            if !has_room(self.applier.as_ref(), into) {
+            if !has_room(self.applier.as_ref(), &self.keepers, into, BODY_PIECE_MAX) {
                 return;
             }
             match download.step(&mut self.link, now) {
@@ -250,12 +263,10 @@ impl Engine {
                     self.drain();
                     return;
                 }
-                Step::Keep(piece) => {
+                Step::Keep(offset, piece) => {
                     self.drain();
-                    let applier =
-                        self.applier.as_ref().filter(|applier| Sink::Applier(applier.offer) == into);
-                    if let Some(applier) = applier.filter(|_| !piece.is_empty()) {
-                        applier.push(id, piece);
+                    if !piece.is_empty() {
+                        self.hand_over(id, into, offset, piece);
                     }
                 }
             }
@@ -339,15 +350,15 @@ impl Engine {
                     }
                 }
             }
-            Output::OpenStore(open) => {
-                let reason = "no folder for downloads is configured";
-                self.link.handle(now, Input::StoreFailed { store: open.store, reason });
+            Output::OpenStore(open) => self.open_store(open),
+            Output::ReadStore(read) => self.with_keeper(read.store, |keeper| keeper.read(read)),
+            Output::CommitPart { store, part } => self.with_keeper(store, |keeper| keeper.commit(part)),
+            Output::DropPart { store, part } => self.with_keeper(store, |keeper| keeper.drop_part(part)),
+            Output::CloseStore { store, clear } => self.close_store(store, clear),
+            Output::Abort { fetch } => {
+                self.downloads.retain(|download| download.id != fetch);
+                self.keepers.iter().for_each(|keeper| keeper.abort(fetch));
             }
-            Output::ReadStore(_)
-            | Output::CommitPart { .. }
-            | Output::DropPart { .. }
-            | Output::CloseStore { .. } => {}
-            Output::Abort { fetch } => self.downloads.retain(|download| download.id != fetch),
             Output::StartApply(start) => self.start_apply(start),
             Output::FinishApply { offer } => {
                 if let Some(applier) = self.applier.as_ref().filter(|it| it.offer == offer) {
@@ -384,6 +395,18 @@ impl Engine {
             Some(reason) => Input::Unreachable { probe, reason },
         };
         self.link.handle(self.clock.now(), input);
+    }
+
+    /// Hands bytes of a download over to where it goes.
+    fn hand_over(&mut self, fetch: FetchId, into: Sink, offset: u64, piece: Vec<u8>) {
+        match into {
+            Sink::Applier(offer) => {
+                if let Some(applier) = self.applier.as_ref().filter(|applier| applier.offer == offer) {
+                    applier.push(fetch, piece);
+                }
+            }
+            Sink::Store(store) => self.with_keeper(store, |keeper| keeper.write(fetch, offset, piece)),
+        }
     }
 
     fn start_apply(&mut self, start: StartApply) {
@@ -430,12 +453,6 @@ impl Engine {
             (self.notice)(&format!("a command was refused: {error}"));
         }
     }
-}
-
-fn has_room(applier: Option<&Applier>, into: Sink) -> bool {
-    applier
-        .filter(|applier| Sink::Applier(applier.offer) == into)
-        .is_none_or(|applier| applier.has_room(BODY_PIECE_MAX))
 }
 
 impl std::fmt::Debug for Engine {

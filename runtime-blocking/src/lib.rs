@@ -13,6 +13,7 @@
 //! | `connection`, `wire`, `connect` | WebSocket and downloads, moving their bytes, dialling |
 //! | `identity` | [`device_config`]: settings from what the platform found out |
 //! | `applier` | the thread that applies an update |
+//! | `keeper` | the thread that keeps a download on disk |
 //! | [`limits`] | every bound, with its reason |
 //!
 //! ```no_run
@@ -48,6 +49,7 @@ mod connection;
 mod engine;
 mod handle;
 mod identity;
+mod keeper;
 pub mod limits;
 mod options;
 mod runner;

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use nerves_hub_link_protocol::limits::MAX_CONCURRENT_PARTS;
+
 /// Firmware bytes between network and applier, the piece being written included. A few pieces keep
 /// the applier busy while the network waits its turn; more would only cost memory.
 pub const HANDOVER_MAX: usize = 256 * 1024;
@@ -13,9 +15,9 @@ pub const READ_MAX: usize = 32 * 1024;
 /// program that sends in a tight loop meets this.
 pub const COMMANDS_MAX: usize = 64;
 
-/// Threads that may be looking up a name or connecting. One does at a time; more pile up only when a
-/// look-up hangs past its time-out, which nothing can interrupt.
-pub const CONNECTORS_MAX: usize = 8;
+/// Threads that may be looking up a name or connecting: the socket's and those of all requests for an update. More pile
+/// up only when a look-up hangs past its time-out, which nothing can interrupt.
+pub const CONNECTORS_MAX: usize = 2 * MAX_CONCURRENT_PARTS as usize;
 
 /// Addresses of one host that are tried.
 pub const ADDRESSES_MAX: usize = 8;
@@ -23,8 +25,16 @@ pub const ADDRESSES_MAX: usize = 8;
 /// Shortest time given to one address.
 pub const ADDRESS_TIMEOUT_MIN: Duration = Duration::from_millis(250);
 
-/// Requests for firmware at a time. The machine makes one; its predecessor may still be closing.
-pub const FETCHES_MAX: usize = 4;
+/// Downloads at a time. The machine makes [`MAX_CONCURRENT_PARTS`] requests for an update; their predecessors may
+/// still be closing.
+pub const FETCHES_MAX: usize = 2 * MAX_CONCURRENT_PARTS as usize;
+
+/// Bytes read from a kept download at a time.
+pub const STORE_PIECE_MAX: usize = 64 * 1024;
+
+/// Bytes of a kept download that are read before they are wanted, one piece more at most. As many as are on their way
+/// to the applier.
+pub const READ_AHEAD_MAX: usize = HANDOVER_MAX;
 
 /// Remarks of an installer that may wait to be told; later ones are counted and dropped.
 pub const REMARKS_MAX: usize = 32;

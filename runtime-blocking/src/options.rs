@@ -1,8 +1,13 @@
 //! What a device needs beside its settings.
 
+use std::sync::{Arc, Mutex};
+
 use nerves_hub_link_platform::install::Installer;
+use nerves_hub_link_platform::store::DownloadStore;
 use nerves_hub_link_protocol::Client;
 use nerves_hub_link_transport::Tls;
+
+use crate::engine::Folders;
 
 /// What a [`Runner`](crate::Runner) needs beside the machine's
 /// [`Config`](nerves_hub_link_protocol::Config): connections, hands and ears.
@@ -13,6 +18,7 @@ pub struct Options {
     pub(crate) client: Box<dyn Client + Send>,
     pub(crate) notice: Box<dyn FnMut(&str) + Send>,
     pub(crate) seed: Option<u64>,
+    pub(crate) folders: Folders,
     pub(crate) connect: bool,
 }
 
@@ -30,6 +36,7 @@ impl Options {
             client: Box::new(client),
             notice: Box::new(|_| {}),
             seed: None,
+            folders: Folders::default(),
             connect: true,
         }
     }
@@ -39,6 +46,13 @@ impl Options {
     #[must_use]
     pub fn download_tls(mut self, tls: Tls) -> Self {
         self.download_tls = tls;
+        self
+    }
+
+    /// Keeps updates in a folder before they are applied, as all ways of updating but streaming need.
+    #[must_use]
+    pub fn firmware_store(mut self, store: DownloadStore) -> Self {
+        self.folders.firmware = Some(Arc::new(Mutex::new(store)));
         self
     }
 

@@ -18,48 +18,14 @@ use nerves_hub_link_testkit::hub::HubEvent;
 use nerves_hub_link_testkit::server::{Firmware, Mischief, Times};
 
 impl Bench {
-    fn deploy(&self, version: &str) {
-        self.hub.deploy(Firmware::from_archive(&self.firmware(version)).unwrap());
-    }
-
-    /// Deploys the firmware's description with other bytes behind it.
-    fn deploy_bytes(&self, version: &str, change: impl FnOnce(&[u8]) -> Vec<u8>) {
-        let archive = self.firmware(version);
-        let bytes = change(&archive.bytes().unwrap());
-        self.hub.deploy(Firmware::from_bytes(bytes, archive.meta).unwrap());
-    }
-
     fn image(&self) -> Vec<u8> {
         std::fs::read(self.disk.path()).unwrap()
-    }
-
-    /// The update was written, the device wants to restart, and the new firmware comes up.
-    fn assert_updated(&self, device: &Device) {
-        let exit = device.exit();
-        assert!(matches!(exit, Exit::Reboot { .. }), "{exit:?}; the hub: {:#?}", self.hub.log());
-        assert_eq!(self.disk.boot().unwrap().meta.version, "1.1.0");
     }
 
     /// The update failed for a reason, the hub heard of it, and the device runs on with the old firmware.
     fn assert_failed(&self, device: &Device, word: &str) {
         self.assert_failed_while_running(device, word);
         device.stop();
-    }
-
-    fn assert_failed_while_running(&self, device: &Device, word: &str) {
-        let reason = self.hub_saw_status("failed").unwrap_or_default();
-        assert!(reason.contains(word), "the hub heard: {reason}");
-        device.answers(&self.hub);
-        assert!(device.handle.status().exit.is_none());
-        assert_eq!(self.disk.boot().unwrap().meta.version, "1.0.0");
-    }
-
-    fn downloads(&self) -> Vec<(u16, u64)> {
-        let download = |event: &HubEvent| match event {
-            HubEvent::Download { status, from, .. } => Some((*status, *from)),
-            _ => None,
-        };
-        self.hub.log().iter().filter_map(download).collect()
     }
 }
 

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use nerves_hub_link_blocking::{Exit, Handle, Options, Runner, Status, device_config};
-use nerves_hub_link_platform::identity::Identity;
+use nerves_hub_link_platform::identity::{self, Identity};
 use nerves_hub_link_platform::install::{DiskPolicy, FwupStreamInstaller, Installer};
 use nerves_hub_link_platform::kv::UbootStore;
 use nerves_hub_link_platform::kv::fw_env_config::{FwEnvConfig, Location};
@@ -17,7 +17,7 @@ use nerves_hub_link_protocol::{
 use nerves_hub_link_testkit::disk::{AbDisk, BLOCK, DiskLayout};
 use nerves_hub_link_testkit::firmware::{FirmwareArchive, FirmwareBuilder, SigningKey};
 use nerves_hub_link_testkit::hub::HubEvent;
-use nerves_hub_link_testkit::server::{HubOptions, HubServer};
+use nerves_hub_link_testkit::server::{Firmware, HubOptions, HubServer};
 use nerves_hub_link_transport::{Roots, Tls, TlsOptions};
 use tempfile::TempDir;
 
@@ -60,18 +60,37 @@ impl Bench {
         builder.rootfs(self.rootfs, 7).build(&self.key).unwrap()
     }
 
+    /// Builds a firmware of the same identity from other bytes, as many or a few more or less.
+    pub fn packed_anew(&self, version: &str) -> Firmware {
+        let first = self.firmware(version);
+        let builder = FirmwareBuilder::new("lift", version).ab_layout(&self.layout).level(9);
+        let other = builder.rootfs(self.rootfs, 7).build(&self.key).unwrap();
+        Firmware::from_bytes(other.bytes().unwrap(), first.meta)
+            .unwrap()
+            .with_public_key(&self.key.public_key())
+    }
+
     pub fn path(&self, name: &str) -> PathBuf {
         self.dir.path().join(name)
     }
 
     pub fn identity(&self) -> Identity {
+        Identity::load(&self.environment()).unwrap()
+    }
+
+    /// Marks the running firmware good.
+    pub fn validate(&self) {
+        assert!(identity::mark_validated(&mut self.environment()).unwrap());
+    }
+
+    fn environment(&self) -> UbootStore {
         let at = |block: u64| Location {
             path: self.disk.path().to_owned(),
             offset: block * BLOCK,
             size: usize::try_from(self.layout.environment_blocks * BLOCK).unwrap(),
         };
         let second = self.layout.environment_redundant.map(at);
-        Identity::load(&UbootStore::new(FwEnvConfig { first: at(self.layout.environment), second })).unwrap()
+        UbootStore::new(FwEnvConfig { first: at(self.layout.environment), second })
     }
 
     /// Settings for the device on the disk, with delays for impatient tests.
@@ -105,6 +124,40 @@ impl Bench {
         self.start_with(self.config(), self.installer())
     }
 
+    pub fn deploy(&self, version: &str) {
+        self.hub.deploy(Firmware::from_archive(&self.firmware(version)).unwrap());
+    }
+
+    /// Deploys the firmware's description with other bytes behind it.
+    pub fn deploy_bytes(&self, version: &str, change: impl FnOnce(&[u8]) -> Vec<u8>) {
+        let archive = self.firmware(version);
+        let bytes = change(&archive.bytes().unwrap());
+        self.hub.deploy(Firmware::from_bytes(bytes, archive.meta).unwrap());
+    }
+
+    /// The update was written, the device wants to restart, and the new firmware comes up.
+    pub fn assert_updated(&self, device: &Device) {
+        let exit = device.exit();
+        assert!(matches!(exit, Exit::Reboot { .. }), "{exit:?}; the hub: {:#?}", self.hub.log());
+        assert_eq!(self.disk.boot().unwrap().meta.version, "1.1.0");
+    }
+
+    pub fn assert_failed_while_running(&self, device: &Device, word: &str) {
+        let reason = self.hub_saw_status("failed").unwrap_or_default();
+        assert!(reason.contains(word), "the hub heard: {reason}");
+        device.answers(&self.hub);
+        assert!(device.handle.status().exit.is_none());
+        assert_eq!(self.disk.boot().unwrap().meta.version, "1.0.0");
+    }
+
+    pub fn downloads(&self) -> Vec<(u16, u64)> {
+        let download = |event: &HubEvent| match event {
+            HubEvent::Download { status, from, .. } => Some((*status, *from)),
+            _ => None,
+        };
+        self.hub.log().iter().filter_map(download).collect()
+    }
+
     /// Waits for the next event of the hub, from its first, that fits.
     pub fn hub_saw(&self, what: &str, wanted: impl FnMut(&HubEvent) -> bool) -> HubEvent {
         let seen = self.hub.wait_for(LIMIT, wanted);
@@ -134,6 +187,16 @@ impl Device {
         installer: impl Installer + 'static,
         decide: impl FnMut(&UpdateInfo) -> Decision + Send + 'static,
     ) -> Self {
+        Self::start_as(config, tls, installer, decide, |options| options)
+    }
+
+    pub fn start_as(
+        config: Config,
+        tls: Tls,
+        installer: impl Installer + 'static,
+        decide: impl FnMut(&UpdateInfo) -> Decision + Send + 'static,
+        change: impl FnOnce(Options) -> Options,
+    ) -> Self {
         let (events_sender, events) = channel();
         let (reboots_sender, reboots) = channel();
         let client = Recorder { events: events_sender, reboots: reboots_sender, decide: Box::new(decide) };
@@ -141,7 +204,7 @@ impl Device {
         let options = Options::new(tls, installer, client)
             .seed(1)
             .on_notice(move |notice| drop(notices_sender.send(notice.to_owned())));
-        let handle = Runner::new(config, options).unwrap().spawn().unwrap();
+        let handle = Runner::new(config, change(options)).unwrap().spawn().unwrap();
         Self { handle, events, notices, reboots }
     }
 

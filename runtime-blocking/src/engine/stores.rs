@@ -1,0 +1,117 @@
+//! What the loop does for downloads that are kept on disk.
+
+use std::sync::Arc;
+
+use nerves_hub_link_protocol::{Input, OpenStore, Sink, StoreId, StoreKind};
+
+use super::Engine;
+use crate::applier::Applier;
+use crate::keeper::{Keeper, News, Reading, SharedStore};
+use crate::limits::STORE_PIECE_MAX;
+
+/// The folders that downloads are kept in.
+#[derive(Debug, Default)]
+pub(crate) struct Folders {
+    pub(crate) firmware: Option<SharedStore>,
+}
+
+impl Folders {
+    fn of(&self, kind: StoreKind) -> Option<&SharedStore> {
+        match kind {
+            StoreKind::Firmware => self.firmware.as_ref(),
+        }
+    }
+}
+
+impl Engine {
+    pub(super) fn open_store(&mut self, order: OpenStore) {
+        let store = order.store;
+        let Some(folder) = self.folders.of(order.kind).map(Arc::clone) else {
+            let reason = "no folder for downloads is configured, which this way of updating needs";
+            return self.store_failed(store, reason);
+        };
+        match Keeper::start(order, folder, self.shared.waker.clone()) {
+            Ok(keeper) => self.keepers.push(keeper),
+            Err(error) => self.store_failed(store, &format!("cannot start a thread for the store: {error}")),
+        }
+    }
+
+    pub(super) fn close_store(&mut self, store: StoreId, clear: bool) {
+        let at = self.keepers.iter().position(|keeper| keeper.store == store);
+        if let Some(at) = at {
+            self.retired.extend(self.keepers.remove(at).close(clear));
+        }
+    }
+
+    pub(super) fn with_keeper(&mut self, store: StoreId, work: impl FnOnce(&mut Keeper)) {
+        if let Some(keeper) = self.keepers.iter_mut().find(|keeper| keeper.store == store) {
+            work(keeper);
+        }
+    }
+
+    /// Takes what the stores have to say.
+    pub(super) fn take_store_news(&mut self) {
+        let stores: Vec<StoreId> = self.keepers.iter().map(|keeper| keeper.store).collect();
+        for store in stores {
+            let Some(keeper) = self.keepers.iter().find(|keeper| keeper.store == store) else { continue };
+            for news in keeper.news() {
+                let now = self.clock.now();
+                match news {
+                    News::Opened(parts) => self.link.handle(now, Input::StoreOpened { store, parts: &parts }),
+                    News::Stored(fetch, len) => self.link.stored(now, fetch, len),
+                    News::Committed(part) => self.link.handle(now, Input::PartCommitted { store, part }),
+                    News::Failed(reason) => self.store_failed(store, &reason),
+                }
+                self.drain();
+            }
+            self.take_reading(store);
+        }
+    }
+
+    /// Shows the machine what was read, and hands the applier what it keeps, as far as there is room.
+    fn take_reading(&mut self, store: StoreId) {
+        loop {
+            let Some(keeper) = self.keepers.iter().find(|keeper| keeper.store == store) else { return };
+            let feeds = keeper.feeds();
+            let applier = self.applier.as_ref().filter(|applier| Some(applier.offer) == feeds);
+            if !applier.is_none_or(|applier| applier.has_room(STORE_PIECE_MAX)) {
+                return;
+            }
+            let now = self.clock.now();
+            match keeper.next_read() {
+                None => return,
+                Some(Reading::Piece(fetch, mut piece)) => {
+                    let keep = self.link.body(now, fetch, &piece);
+                    piece.truncate(keep.range.end);
+                    piece.drain(..keep.range.start.min(piece.len()));
+                    self.drain();
+                    let applier = self.applier.as_ref().filter(|applier| Some(applier.offer) == feeds);
+                    if let Some(applier) = applier.filter(|_| !piece.is_empty()) {
+                        applier.push(fetch, piece);
+                    }
+                }
+                Some(Reading::End(fetch, Ok(()))) => self.link.handle(now, Input::FetchEnd { fetch }),
+                Some(Reading::End(fetch, Err(reason))) => {
+                    self.link.handle(now, Input::FetchFailed { fetch, reason: &reason });
+                }
+            }
+            self.drain();
+        }
+    }
+
+    fn store_failed(&mut self, store: StoreId, reason: &str) {
+        self.link.handle(self.clock.now(), Input::StoreFailed { store, reason });
+    }
+}
+
+/// Returns whether whoever gets the bytes has room for a piece.
+pub(super) fn has_room(applier: Option<&Applier>, keepers: &[Keeper], into: Sink, len: usize) -> bool {
+    match into {
+        Sink::Applier(offer) => {
+            applier.filter(|applier| applier.offer == offer).is_none_or(|applier| applier.has_room(len))
+        }
+        Sink::Store(store) => {
+            keepers.iter().find(|keeper| keeper.store == store).is_none_or(|keeper| keeper.has_room(len))
+        }
+    }
+}

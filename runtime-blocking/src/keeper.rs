@@ -1,0 +1,401 @@
+//! The thread that keeps a download on disk, and the bounded hand-over of bytes to it and from it.
+
+use std::collections::VecDeque;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread::JoinHandle;
+
+use nerves_hub_link_platform::store::{DownloadStore, StoreError, StoreRequest, StoredFile};
+use nerves_hub_link_protocol::{FetchId, OfferId, OpenStore, ReadStore, StoreId};
+
+use crate::applier::panic_text;
+use crate::limits::{HANDOVER_MAX, READ_AHEAD_MAX, STORE_PIECE_MAX};
+use crate::wake::Waker;
+
+/// A folder that one download after the other uses for as long as it may write.
+pub(crate) type SharedStore = Arc<Mutex<DownloadStore>>;
+
+/// The loop's end of one open store.
+#[derive(Debug)]
+pub(crate) struct Keeper {
+    pub(crate) store: StoreId,
+    desk: Arc<Desk>,
+    /// Where what is read goes: the number of the reading and the applier's offer.
+    feeds: Option<(FetchId, OfferId)>,
+    thread: Option<JoinHandle<()>>,
+}
+
+/// What the thread did.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum News {
+    /// The store is open and holds these parts.
+    Opened(Vec<(u32, u64)>),
+    /// Bytes were written.
+    Stored(FetchId, usize),
+    /// A part is on the disk for good.
+    Committed(u32),
+    /// It is over.
+    Failed(String),
+}
+
+/// What was read, in order.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Reading {
+    /// The next bytes.
+    Piece(FetchId, Vec<u8>),
+    /// There are no more, or can't be had.
+    End(FetchId, Result<(), String>),
+}
+
+#[derive(Debug)]
+struct Desk {
+    state: Mutex<State>,
+    changed: Condvar,
+    waker: Waker,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    jobs: VecDeque<Job>,
+    /// Bytes in jobs and in the piece being written.
+    held: usize,
+    news: VecDeque<News>,
+    read: VecDeque<Reading>,
+    /// Bytes in `read`.
+    read_held: usize,
+    /// The reading nobody wants any more.
+    aborted: Option<FetchId>,
+    cancelled: bool,
+}
+
+#[derive(Debug)]
+enum Job {
+    Write(FetchId, u64, Vec<u8>),
+    Read(ReadStore),
+    Commit(u32),
+    Drop(u32),
+    Close { clear: bool },
+}
+
+impl Keeper {
+    /// Starts the thread. It opens the store once the one before, if any, is closed.
+    pub(crate) fn start(order: OpenStore, folder: SharedStore, waker: Waker) -> std::io::Result<Self> {
+        let desk = Arc::new(Desk { state: Mutex::new(State::default()), changed: Condvar::new(), waker });
+        let (shared, store) = (Arc::clone(&desk), order.store);
+        let job = move || {
+            let outcome = catch_unwind(AssertUnwindSafe(|| keep(&shared, &folder, &order)));
+            let outcome = outcome.map_err(|panic| format!("the store panicked: {}", panic_text(&*panic)));
+            let failed = outcome.and_then(|kept| kept.map_err(|error| error.to_string())).err();
+            if let Some(reason) = failed {
+                shared.tell(News::Failed(reason));
+            }
+        };
+        let thread = std::thread::Builder::new().name("nerves-hub-store".to_owned()).spawn(job)?;
+        Ok(Self { store, desk, feeds: None, thread: Some(thread) })
+    }
+
+    /// Returns whether a piece of `len` bytes fits.
+    pub(crate) fn has_room(&self, len: usize) -> bool {
+        self.desk.lock().held + len <= HANDOVER_MAX
+    }
+
+    /// Hands a piece over. Ask [`Self::has_room`] first.
+    pub(crate) fn write(&self, fetch: FetchId, offset: u64, piece: Vec<u8>) {
+        self.desk.lock().held += piece.len();
+        self.push(Job::Write(fetch, offset, piece));
+    }
+
+    pub(crate) fn commit(&self, part: u32) {
+        self.push(Job::Commit(part));
+    }
+
+    pub(crate) fn drop_part(&self, part: u32) {
+        self.push(Job::Drop(part));
+    }
+
+    pub(crate) fn read(&mut self, order: ReadStore) {
+        self.feeds = order.into.map(|offer| (order.fetch, offer));
+        self.push(Job::Read(order));
+    }
+
+    /// Ends a reading; what was read of it is forgotten.
+    pub(crate) fn abort(&self, fetch: FetchId) {
+        let mut state = self.desk.lock();
+        state.aborted = Some(fetch);
+        state.read.clear();
+        state.read_held = 0;
+        self.desk.changed.notify_one();
+    }
+
+    /// The offer whose applier gets what is read next, if any applier does.
+    pub(crate) fn feeds(&self) -> Option<OfferId> {
+        let state = self.desk.lock();
+        match (state.read.front(), self.feeds) {
+            (Some(Reading::Piece(fetch, _)), Some((feeds, offer))) if *fetch == feeds => Some(offer),
+            _ => None,
+        }
+    }
+
+    /// Returns what was read next.
+    pub(crate) fn next_read(&self) -> Option<Reading> {
+        let mut state = self.desk.lock();
+        let read = state.read.pop_front();
+        if let Some(Reading::Piece(_, piece)) = &read {
+            state.read_held = state.read_held.saturating_sub(piece.len());
+            self.desk.changed.notify_one();
+        }
+        read
+    }
+
+    /// Returns what happened since the last call.
+    pub(crate) fn news(&self) -> VecDeque<News> {
+        std::mem::take(&mut self.desk.lock().news)
+    }
+
+    /// Closes the store when everything before is done. The thread ends by itself; join it before the program ends.
+    pub(crate) fn close(mut self, clear: bool) -> Option<JoinHandle<()>> {
+        self.push(Job::Close { clear });
+        self.thread.take()
+    }
+
+    /// Closes the store after what is being done.
+    pub(crate) fn cancel(mut self) -> Option<JoinHandle<()>> {
+        self.desk.lock().cancelled = true;
+        self.desk.changed.notify_one();
+        self.thread.take()
+    }
+
+    fn push(&self, job: Job) {
+        self.desk.lock().jobs.push_back(job);
+        self.desk.changed.notify_one();
+    }
+}
+
+impl Desk {
+    fn lock(&self) -> MutexGuard<'_, State> {
+        // Nothing in here panics while it holds the lock.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn tell(&self, news: News) {
+        let mut state = self.lock();
+        match (&news, state.news.back_mut()) {
+            (News::Stored(fetch, len), Some(News::Stored(last, sum))) if last == fetch => *sum += len,
+            _ => state.news.push_back(news),
+        }
+        drop(state);
+        self.waker.wake();
+    }
+
+    /// Waits for the next thing to do.
+    fn next(&self) -> Job {
+        let mut state = self.lock();
+        loop {
+            if state.cancelled {
+                return Job::Close { clear: false };
+            }
+            if let Some(job) = state.jobs.pop_front() {
+                return job;
+            }
+            state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
+        }
+    }
+
+    /// Waits until more may be read. Returns false when nobody wants it.
+    fn wants(&self, fetch: FetchId) -> bool {
+        let mut state = self.lock();
+        while !state.cancelled && state.aborted != Some(fetch) && state.read_held >= READ_AHEAD_MAX {
+            state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
+        }
+        !state.cancelled && state.aborted != Some(fetch)
+    }
+
+    fn hand(&self, reading: Reading) {
+        let mut state = self.lock();
+        let (Reading::Piece(fetch, _) | Reading::End(fetch, _)) = &reading;
+        if state.aborted == Some(*fetch) {
+            return;
+        }
+        if let Reading::Piece(_, piece) = &reading {
+            state.read_held += piece.len();
+        }
+        state.read.push_back(reading);
+        drop(state);
+        self.waker.wake();
+    }
+}
+
+fn keep(desk: &Desk, folder: &SharedStore, order: &OpenStore) -> Result<(), StoreError> {
+    // Held to the end: the next download begins when this one can no longer write.
+    let mut folder = folder.lock().unwrap_or_else(PoisonError::into_inner);
+    if desk.lock().cancelled {
+        return Ok(());
+    }
+    let mut request = StoreRequest::new(&order.key, &order.manifest).parts(order.part_size, order.parts);
+    request.size = order.size;
+    let mut file = folder.open(&request)?;
+    desk.tell(News::Opened(file.lengths().to_vec()));
+    loop {
+        match desk.next() {
+            Job::Write(fetch, offset, piece) => {
+                file.write(offset, &piece)?;
+                let mut state = desk.lock();
+                state.held = state.held.saturating_sub(piece.len());
+                drop(state);
+                desk.tell(News::Stored(fetch, piece.len()));
+            }
+            Job::Commit(part) => {
+                file.commit(part)?;
+                desk.tell(News::Committed(part));
+            }
+            Job::Drop(part) => file.drop_part(part)?,
+            Job::Read(read) => {
+                let end = read_back(desk, &mut file, &read);
+                desk.hand(Reading::End(read.fetch, end));
+            }
+            Job::Close { clear: true } => return file.clear(),
+            Job::Close { clear: false } => return Ok(()),
+        }
+    }
+}
+
+fn read_back(desk: &Desk, file: &mut StoredFile, read: &ReadStore) -> Result<(), String> {
+    let mut at = read.from;
+    while at < read.to && desk.wants(read.fetch) {
+        let room = usize::try_from(read.to - at).unwrap_or(usize::MAX).min(STORE_PIECE_MAX);
+        let mut piece = vec![0; room];
+        let count = file.read(at, &mut piece).map_err(|error| error.to_string())?;
+        if count == 0 {
+            return Err(format!("it ends at byte {at} and not at {}", read.to));
+        }
+        piece.truncate(count);
+        at = at.saturating_add(count as u64);
+        desk.hand(Reading::Piece(read.fetch, piece));
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use nerves_hub_link_protocol::StoreKind;
+    use rustix::event::{PollFd, PollFlags, Timespec, poll};
+
+    const FETCH: FetchId = FetchId(7);
+
+    struct Bench {
+        folder: SharedStore,
+        waker: Waker,
+        dir: tempfile::TempDir,
+    }
+
+    impl Bench {
+        fn new() -> Self {
+            let dir = tempfile::TempDir::new().unwrap();
+            let folder = Arc::new(Mutex::new(DownloadStore::new(dir.path().join("firmware"))));
+            Self { folder, waker: Waker::new().unwrap(), dir }
+        }
+
+        fn start(&self) -> Keeper {
+            let order = OpenStore {
+                store: StoreId(1),
+                kind: StoreKind::Firmware,
+                key: "key".to_owned(),
+                manifest: "m".to_owned(),
+                size: None,
+                part_size: u64::MAX,
+                parts: 1,
+            };
+            Keeper::start(order, Arc::clone(&self.folder), self.waker.clone()).unwrap()
+        }
+
+        /// Waits for something that `look` finds.
+        fn wait<T>(&self, mut look: impl FnMut() -> Option<T>) -> T {
+            let limit = Timespec { tv_sec: 30, tv_nsec: 0 };
+            loop {
+                if let Some(found) = look() {
+                    return found;
+                }
+                assert_eq!(poll(&mut [PollFd::new(&self.waker, PollFlags::IN)], Some(&limit)).unwrap(), 1);
+                self.waker.clear();
+            }
+        }
+
+        fn news(&self, keeper: &Keeper) -> News {
+            self.wait(|| keeper.desk.lock().news.pop_front())
+        }
+    }
+
+    #[test]
+    fn what_was_written_is_read_back_no_further_ahead_than_the_limit() {
+        let bench = Bench::new();
+        let mut keeper = bench.start();
+        assert_eq!(bench.news(&keeper), News::Opened(Vec::new()));
+        let total = READ_AHEAD_MAX + 3 * STORE_PIECE_MAX;
+        let mut at = 0;
+        while at < total {
+            bench.wait(|| keeper.has_room(STORE_PIECE_MAX).then_some(()));
+            let piece = STORE_PIECE_MAX.min(total - at);
+            keeper.write(FETCH, at as u64, vec![5; piece]);
+            at += piece;
+        }
+        keeper.commit(0);
+        while bench.news(&keeper) != News::Committed(0) {}
+        let order = ReadStore { fetch: FETCH, store: StoreId(1), from: 1, to: total as u64, into: None };
+        keeper.read(order);
+        bench.wait(|| (keeper.desk.lock().read_held >= READ_AHEAD_MAX).then_some(()));
+        assert!(keeper.desk.lock().read_held < READ_AHEAD_MAX + STORE_PIECE_MAX);
+        let mut length = 0;
+        loop {
+            match bench.wait(|| keeper.next_read()) {
+                Reading::Piece(FETCH, piece) => length += piece.len(),
+                other => {
+                    assert_eq!(other, Reading::End(FETCH, Ok(())));
+                    break;
+                }
+            }
+        }
+        assert_eq!(length, total - 1);
+        let order =
+            ReadStore { fetch: FetchId(8), store: StoreId(1), from: 0, to: total as u64 + 1, into: None };
+        keeper.read(order);
+        let end = bench.wait(|| match keeper.next_read()? {
+            Reading::End(fetch, end) => Some((fetch, end)),
+            Reading::Piece(..) => None,
+        });
+        assert!(end.1.unwrap_err().contains(&format!("ends at byte {total}")));
+        keeper.close(true).unwrap().join().unwrap();
+        assert!(!bench.dir.path().join("firmware/key").exists());
+    }
+
+    #[test]
+    fn a_reading_can_be_aborted_and_a_store_closed_while_it_waits() {
+        let bench = Bench::new();
+        let mut keeper = bench.start();
+        let total = READ_AHEAD_MAX * 2;
+        keeper.write(FETCH, 0, vec![5; total]);
+        let order = ReadStore { fetch: FETCH, store: StoreId(1), from: 0, to: total as u64, into: None };
+        keeper.read(order.clone());
+        bench.wait(|| (keeper.desk.lock().read_held >= READ_AHEAD_MAX).then_some(()));
+        keeper.abort(FETCH);
+        let again = FetchId(9);
+        keeper.read(ReadStore { fetch: again, ..order });
+        let first = bench.wait(|| keeper.next_read());
+        assert!(matches!(first, Reading::Piece(fetch, _) if fetch == again), "nothing of the aborted one");
+        bench.wait(|| (keeper.desk.lock().read_held >= READ_AHEAD_MAX).then_some(()));
+        keeper.cancel().unwrap().join().unwrap();
+        assert!(bench.dir.path().join("firmware/key/part-00000").exists());
+    }
+
+    #[test]
+    fn a_folder_that_cannot_be_made_is_told_and_the_next_one_works() {
+        let bench = Bench::new();
+        std::fs::write(bench.dir.path().join("firmware"), "in the way").unwrap();
+        let keeper = bench.start();
+        let news = bench.news(&keeper);
+        assert!(matches!(&news, News::Failed(why) if why.contains("firmware")), "{news:?}");
+        keeper.close(false).unwrap().join().unwrap();
+        std::fs::remove_file(bench.dir.path().join("firmware")).unwrap();
+        assert_eq!(bench.news(&bench.start()), News::Opened(Vec::new()));
+    }
+}
