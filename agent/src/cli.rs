@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
+use nerves_hub_link_protocol::limits::MAX_CONCURRENT_PARTS;
 
 /// Over-the-air updates from NervesHub, for any Linux device.
 #[derive(Debug, Parser)]
@@ -69,6 +70,19 @@ pub struct RunArgs {
     /// Run this with /bin/sh to restart the device after an update, instead of only ending.
     #[arg(long, value_name = "COMMAND")]
     pub reboot_command: Option<String>,
+    /// How updates get to the disk: as they come; first into a file that is resumed after a restart; or first into
+    /// parts that are verified one by one and resumed after the last verified one.
+    #[arg(long, value_enum, default_value_t = Strategy::Streaming)]
+    pub strategy: Strategy,
+    /// The folder in which --strategy caching and parts keep an update.
+    #[arg(long, value_name = "DIR", default_value = "/data/nerves_hub_link/firmware")]
+    pub cache_dir: PathBuf,
+    /// Requests at a time with --strategy parts.
+    #[arg(
+        long, value_name = "COUNT", default_value_t = 1,
+        value_parser = clap::value_parser!(u32).range(1..=i64::from(MAX_CONCURRENT_PARTS))
+    )]
+    pub concurrent_parts: u32,
     /// Seconds to wait before a broken download is tried again.
     #[arg(long, value_name = "SECONDS", default_value = "15", value_parser = seconds)]
     pub retry_delay: Duration,
@@ -99,6 +113,17 @@ pub struct FirmwareArgs {
     /// Architecture of the running firmware.
     #[arg(id = "firmware-architecture", long = "firmware-architecture", value_name = "NAME")]
     pub architecture: Option<String>,
+}
+
+/// How updates get to the disk.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum Strategy {
+    /// As they come.
+    Streaming,
+    /// First into a file.
+    Caching,
+    /// First into verified parts.
+    Parts,
 }
 
 /// How `run` prints what happens.

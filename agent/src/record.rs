@@ -130,6 +130,9 @@ fn describe(event: &Event) -> (&'static str, String, Option<u8>, Option<u64>) {
             None,
             Some(*received),
         ),
+        Event::PartsUnavailable { reason, .. } => {
+            plain("one-part", format!("keeping the update in one part: {reason}"))
+        }
         Event::UpdateProgress { stage, percent, .. } => match stage {
             Stage::Downloading => ("downloading", format!("downloaded {percent} %"), Some(*percent), None),
             Stage::Updating => ("updating", format!("wrote {percent} %"), Some(*percent), None),

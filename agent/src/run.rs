@@ -10,6 +10,7 @@ use nerves_hub_link_blocking::{Exit, Handle, Options, Runner};
 use nerves_hub_link_platform::identity::{self, Identity};
 use nerves_hub_link_platform::install::{DiskPolicy, FwupStreamInstaller, Installer};
 use nerves_hub_link_platform::kv::UbootStore;
+use nerves_hub_link_platform::store::DownloadStore;
 use nerves_hub_link_protocol::{Client, Command as Order, Event, UpdateMode};
 use nerves_hub_link_transport::{Tls, TlsOptions};
 
@@ -77,6 +78,7 @@ fn device(args: &RunArgs, recorder: &Arc<Recorder>) -> Result<Exit, String> {
     };
     let notices = Arc::clone(recorder);
     let options = Options::new(tls, installer(args, disk), application)
+        .firmware_store(DownloadStore::new(&args.cache_dir))
         .on_notice(move |text| notices.note("notice", text));
     let runner = Runner::new(config, options).map_err(|error| error.to_string())?;
 

@@ -10,10 +10,10 @@ use nerves_hub_link_blocking::device_config;
 use nerves_hub_link_platform::identity::Identity;
 use nerves_hub_link_platform::kv::UbootStore;
 use nerves_hub_link_platform::kv::fw_env_config::{FwEnvConfig, Location};
-use nerves_hub_link_protocol::{Auth, Config, SharedSecret};
+use nerves_hub_link_protocol::{Auth, Config, PartsConfig, SharedSecret, UpdateStrategy};
 use nerves_hub_link_transport::Roots;
 
-use crate::cli::{EnvLocation, RunArgs};
+use crate::cli::{EnvLocation, RunArgs, Strategy};
 
 /// Largest key or certificate file read. A file of roots is a few hundred KiB.
 const FILE_MAX: u64 = 4 * 1024 * 1024;
@@ -67,6 +67,14 @@ pub fn config(args: &RunArgs, identity: &Identity) -> Result<Config, String> {
     // Deltas come only to those who say that they can apply them.
     config.fwup_version = fwup_stream::manifest::FWUP_VERSION.into();
     config.download.retry_delay = args.retry_delay;
+    config.strategy = match args.strategy {
+        Strategy::Streaming => UpdateStrategy::Streaming,
+        Strategy::Caching => UpdateStrategy::Caching,
+        Strategy::Parts => UpdateStrategy::Parts(PartsConfig {
+            max_concurrent_parts: args.concurrent_parts,
+            ..PartsConfig::default()
+        }),
+    };
     Ok(config)
 }
 

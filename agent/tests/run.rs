@@ -9,7 +9,7 @@ use std::time::Duration;
 use nerves_hub_link_testkit::disk::{AbDisk, DiskLayout};
 use nerves_hub_link_testkit::firmware::{FirmwareBuilder, SigningKey};
 use nerves_hub_link_testkit::hub::HubEvent;
-use nerves_hub_link_testkit::server::{Firmware, Garbage, HubOptions, HubServer};
+use nerves_hub_link_testkit::server::{Firmware, Garbage, HubOptions, HubServer, Mischief, Times};
 use tempfile::TempDir;
 
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -84,6 +84,12 @@ fn builder(version: &str, layout: &DiskLayout) -> FirmwareBuilder {
 struct Device(Child);
 
 impl Device {
+    /// Waits until it prints these words.
+    fn says(&mut self, words: &str) {
+        let mut lines = BufReader::new(self.0.stdout.take().unwrap()).lines().map_while(Result::ok);
+        assert!(lines.any(|line| line.contains(words)), "it ended without {words:?}");
+    }
+
     /// Waits for the device to end, and returns what it printed.
     fn said(mut self) -> String {
         let lines = BufReader::new(self.0.stdout.take().unwrap()).lines();
@@ -205,4 +211,39 @@ fn a_device_that_is_to_fetch_its_updates_asks_for_them() {
     let asked =
         |event: &HubEvent| matches!(event, HubEvent::Ignored { event, .. } if event == "request_update");
     setting.saw("request for an update", asked);
+}
+
+#[test]
+fn a_device_that_is_killed_goes_on_with_what_it_kept() {
+    for strategy in ["caching", "parts"] {
+        let setting = Setting::new();
+        let folder = setting.dir.path().join("kept");
+        let more = ["--strategy", strategy, "--cache-dir", folder.to_str().unwrap(), "--retry-delay", "3600"];
+        let mut device = setting.device(&more);
+        setting.saw("join", |event| matches!(event, HubEvent::Joined { .. }));
+        let update = builder("1.1.0", setting.disk.layout()).build(&setting.key).unwrap();
+        setting.hub.mischief(Mischief::CutDownload { after: 700_000 }, Times::Once);
+        setting.hub.deploy(Firmware::from_archive(&update).unwrap());
+        device.says("download broke at");
+        device.0.kill().unwrap();
+        device.0.wait().unwrap();
+        assert_eq!(setting.disk.boot().unwrap().meta.version, "1.0.0");
+
+        let text = setting.device(&more).said();
+        assert!(text.contains("download resumed at"), "{text}");
+        let downloads = |event: &HubEvent| match event {
+            HubEvent::Download { from, .. } => Some(*from),
+            _ => None,
+        };
+        let downloads: Vec<u64> = setting.hub.log().iter().filter_map(downloads).collect();
+        assert!(matches!(downloads[..], [0, (1..)]), "{downloads:?}");
+        assert_eq!(setting.disk.boot().unwrap().meta.version, "1.1.0");
+    }
+}
+
+#[test]
+fn more_requests_than_allowed_are_refused() {
+    let output = command(Path::new("x")).args(["--concurrent-parts", "9"]).output().unwrap();
+    let text = String::from_utf8(output.stderr).unwrap();
+    assert!(text.contains("--concurrent-parts") && text.contains("1..=8"), "{text}");
 }

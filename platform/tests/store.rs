@@ -104,7 +104,7 @@ fn more_parts_than_are_held_open_can_be_written_in_turns() {
     let mut file = bench.open(&StoreRequest::new("x", "m").parts(4, parts));
     for byte in 0..4 {
         for part in 0..parts {
-            file.write(u64::from(part) * 4 + byte, &[b'a']).unwrap();
+            file.write(u64::from(part) * 4 + byte, b"a").unwrap();
         }
     }
     for part in 0..parts {

@@ -148,15 +148,13 @@ impl StoredFile {
     fn part(&mut self, number: u32, length: u64) -> Result<&mut Part, StoreError> {
         let path = self.path(number);
         self.reading = None;
-        let part = match self.open.iter().position(|part| part.number == number) {
-            Some(at) => self.open.remove(at),
-            None => {
-                let opened =
-                    OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(&path);
-                let file = opened.map_err(io_error("open", &path))?;
-                let length = file.metadata().map_err(io_error("look at", &path))?.len();
-                Part { number, file, length }
-            }
+        let part = if let Some(at) = self.open.iter().position(|part| part.number == number) {
+            self.open.remove(at)
+        } else {
+            let opened = OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(&path);
+            let file = opened.map_err(io_error("open", &path))?;
+            let length = file.metadata().map_err(io_error("look at", &path))?.len();
+            Part { number, file, length }
         };
         if part.length < length {
             return Err(StoreError::Length { path, length: part.length, wanted: length });

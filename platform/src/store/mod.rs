@@ -115,7 +115,7 @@ impl DownloadStore {
         }
         self.delete_others(&request.name)?;
         let dir = self.dir.join(&request.name);
-        if !self.holds(&dir, request)? {
+        if !holds(&dir, request)? {
             self.create(&dir, request)?;
         }
         let file = StoredFile::open(dir, lock, request)?;
@@ -138,22 +138,6 @@ impl DownloadStore {
             }
         }
         Ok(())
-    }
-
-    /// Returns whether the folder holds what is asked for. One that holds something else of ours is deleted.
-    fn holds(&self, dir: &Path, request: &StoreRequest) -> Result<bool, StoreError> {
-        match fs::symlink_metadata(dir) {
-            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(false),
-            Err(source) => return Err(StoreError::Io { what: "look at", path: dir.to_owned(), source }),
-            Ok(found) if found.is_dir() => {}
-            Ok(_) => return Err(StoreError::Foreign { path: dir.to_owned() }),
-        }
-        match manifest(dir)? {
-            Some(line) if line == request.manifest => Ok(true),
-            // A damaged file system may have lost the manifest; that must not stop this update for ever.
-            None if !only_parts(dir)? => Err(StoreError::Foreign { path: dir.to_owned() }),
-            _ => fs::remove_dir_all(dir).map_err(io_error("delete", dir)).map(|()| false),
-        }
     }
 
     /// Makes the folder, which has its manifest from the moment it has its name.
@@ -183,6 +167,22 @@ impl DownloadStore {
             return Err(StoreError::NoSpace { path: self.dir.clone(), needed, available });
         }
         Ok(())
+    }
+}
+
+/// Returns whether the folder holds what is asked for. One that holds something else of ours is deleted.
+fn holds(dir: &Path, request: &StoreRequest) -> Result<bool, StoreError> {
+    match fs::symlink_metadata(dir) {
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(false),
+        Err(source) => return Err(StoreError::Io { what: "look at", path: dir.to_owned(), source }),
+        Ok(found) if found.is_dir() => {}
+        Ok(_) => return Err(StoreError::Foreign { path: dir.to_owned() }),
+    }
+    match manifest(dir)? {
+        Some(line) if line == request.manifest => Ok(true),
+        // A damaged file system may have lost the manifest; that must not stop this update for ever.
+        None if !only_parts(dir)? => Err(StoreError::Foreign { path: dir.to_owned() }),
+        _ => fs::remove_dir_all(dir).map_err(io_error("delete", dir)).map(|()| false),
     }
 }
 
