@@ -10,7 +10,7 @@ use crate::chunk::Chunk;
 use crate::command::{Command, Decision};
 use crate::event::{Event, FirmwareMeta, Stage, UpdateInfo};
 use crate::extension::{
-    ExtensionCommand, ExtensionEvent, HealthReport, Location, LocationError, NetworkIdentity,
+    ExtensionCommand, ExtensionEvent, HealthReport, Location, LocationError, MetricSample, NetworkIdentity,
 };
 use crate::file::{FileCommand, FileEvent, UploadCommand, UploadEvent};
 use crate::ids::{FileId, OfferId, ShellId, UploadId};
@@ -199,6 +199,11 @@ pub trait Client {
         None
     }
 
+    /// Tells the numbers of this moment, or `None` (the default) to do so later with [`ExtensionCommand::Metrics`].
+    fn metrics(&mut self) -> Option<MetricSample> {
+        None
+    }
+
     /// An event of an extension of the application's own arrived; `payload` is JSON text.
     fn extension_event(&mut self, name: &str, event: &str, payload: &str) {
         let _ = (name, event, payload);
@@ -290,6 +295,7 @@ fn deliver_extension(client: &mut dyn Client, event: &ExtensionEvent) -> Option<
         ExtensionEvent::NetworkIdentitiesRequested => {
             client.network_identities().map(ExtensionCommand::NetworkIdentities)
         }
+        ExtensionEvent::MetricsRequested => client.metrics().map(ExtensionCommand::Metrics),
         ExtensionEvent::Received { name, event, payload } => {
             client.extension_event(name, event, payload);
             None

@@ -146,9 +146,10 @@ pub use download::Keep;
 pub use error::ConfigError;
 pub use event::{Event, FirmwareMeta, Stage, UpdateInfo};
 pub use extension::{
-    Connectivity, ExtensionCommand, ExtensionEvent, ExtensionStatus, ExtensionsConfig, HealthCheck,
-    HealthConfig, HealthReport, InterfaceKind, Location, LocationError, NetworkIdentity,
-    NetworkIdentityConfig, Reach, ThirdPartyExtension,
+    Connectivity, ErrorFrame, ErrorReport, ErrorReportsConfig, ErrorSource, ExtensionCommand, ExtensionEvent,
+    ExtensionStatus, ExtensionsConfig, HealthCheck, HealthConfig, HealthReport, InterfaceKind, Location,
+    LocationError, LogLevel, LogLine, LoggingConfig, MetricSample, NetworkIdentity, NetworkIdentityConfig,
+    Reach, ThirdPartyExtension,
 };
 pub use file::{FileCommand, FileEvent, UploadCommand, UploadEvent};
 pub use http::url::UrlError;

@@ -83,6 +83,86 @@ pub const MAX_IDENTITY_CHARS: usize = 255;
 /// Longest details of a network identity, in bytes of JSON (spec §5.5).
 pub const MAX_DETAILS_BYTES: usize = 4096;
 
+/// Most log lines that wait to be sent.
+pub const MAX_LOG_LINES: usize = 10_000;
+
+/// Longest log line, in bytes, with the mark of having been cut (additions A4).
+pub const MAX_LOG_BYTES: usize = 8192;
+
+/// Facts beside a log line.
+pub const MAX_LOG_META: usize = 16;
+
+/// Log lines in one message; servers drop the rest (additions A4).
+pub const MAX_LOG_BATCH: usize = 100;
+
+/// Messages with log lines that may follow each other at once: the capacity of the server's token bucket (A4).
+pub const LOG_BURST: u32 = 10;
+
+/// Time between two messages with log lines after that: five a second (A4).
+pub const LOG_PERIOD: Duration = Duration::from_millis(200);
+
+/// Most bytes of log lines, of error reports and of samples that wait, each. A device without server must not lose its
+/// memory to them.
+pub const MAX_BACKLOG_BYTES: usize = 1024 * 1024;
+
+/// Most bytes in one message of a batch, before JSON's escapes. Servers take 8,000,000 with them; a slow network should
+/// not be blocked for long.
+pub const MAX_BATCH_BYTES: usize = 256 * 1024;
+
+/// Most error reports that wait to be sent.
+pub const MAX_ERROR_REPORTS: usize = 1000;
+
+/// Error reports in one message; servers drop the rest (additions A5).
+pub const MAX_ERROR_BATCH: usize = 25;
+
+/// Messages with error reports, or with metrics, that may follow each other at once (A5, A6).
+pub const REPORT_BURST: u32 = 5;
+
+/// Time between two messages with error reports, or with metrics, after that (A5, A6).
+pub const REPORT_PERIOD: Duration = Duration::from_secs(1);
+
+/// Longest kind of an error report, in bytes (A5).
+pub const MAX_ERROR_KIND_BYTES: usize = 128;
+
+/// Longest reason of an error report, in bytes (A5).
+pub const MAX_ERROR_REASON_BYTES: usize = 2048;
+
+/// Longest message of an error report, in bytes (A5).
+pub const MAX_ERROR_MESSAGE_BYTES: usize = 8192;
+
+/// Longest fingerprint of an error report, in bytes (A5).
+pub const MAX_FINGERPRINT_BYTES: usize = 256;
+
+/// Frames of an error report (A5).
+pub const MAX_FRAMES: usize = 30;
+
+/// Longest text in a frame of an error report, in bytes (A5).
+pub const MAX_FRAME_BYTES: usize = 512;
+
+/// Facts in the context of an error report (A5).
+pub const MAX_CONTEXT: usize = 32;
+
+/// Longest name of a fact, in bytes (A5).
+pub const MAX_CONTEXT_NAME_BYTES: usize = 128;
+
+/// Longest fact, in bytes (A5).
+pub const MAX_CONTEXT_VALUE_BYTES: usize = 512;
+
+/// Samples of metrics that wait to be sent: ten days at one an hour, four hours at one a minute.
+pub const MAX_METRIC_SAMPLES: usize = 240;
+
+/// Samples of metrics in one message; servers drop the rest (A6).
+pub const MAX_METRIC_BATCH: usize = 60;
+
+/// Oldest sample of metrics that servers take (A6).
+pub const MAX_METRIC_AGE: Duration = Duration::from_secs(24 * 3600);
+
+/// Messages about alarms that may follow each other at once (A8).
+pub const ALARM_BURST: u32 = 10;
+
+/// Time between two messages about alarms after that (A8).
+pub const ALARM_PERIOD: Duration = Duration::from_secs(1);
+
 /// Pushes of all extensions that may wait before the application's are refused. Well below
 /// [`MAX_HELD_PUSHES`], so that what the link says itself finds room.
 pub const MAX_EXTENSION_PUSHES: usize = 16;

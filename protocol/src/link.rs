@@ -84,7 +84,7 @@ impl Link {
             updates: Updates::new(),
             managed: Managed::new(seed.rotate_left(16)),
             scripts: Scripts::default(),
-            extensions: Extensions::new(&config),
+            extensions: Extensions::new(&config, now.mono),
             console: Console::new(),
             connection_types: Vec::new(),
             ask_validated: None,
@@ -300,7 +300,7 @@ impl Link {
             console_active: self.console.is_active(),
             currently_downloading_uuid: self.updates.uuid().map(String::from),
             alarms: self.alarms.raised().to_vec(),
-            counters: Counters { dropped_pushes: self.wire.dropped(), ..self.counters },
+            counters: self.counted(),
         }
     }
 

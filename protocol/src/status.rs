@@ -95,4 +95,10 @@ pub struct Counters {
     pub unusable_keys: u64,
     /// Reports to the server dropped for lack of room.
     pub dropped_pushes: u64,
+    /// Log lines dropped for lack of room. The server is told.
+    pub dropped_log_lines: u64,
+    /// Error reports dropped for lack of room. The server is told.
+    pub dropped_error_reports: u64,
+    /// Samples of metrics dropped for lack of room or because they were too old.
+    pub dropped_metric_samples: u64,
 }

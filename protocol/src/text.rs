@@ -26,6 +26,17 @@ pub(crate) fn boundary(text: &str, at: usize) -> usize {
     (0..=at).rev().find(|at| text.is_char_boundary(*at)).unwrap_or_default()
 }
 
+/// Returns at most `bytes` bytes of `text`, which end with `mark` if something was cut.
+pub(crate) fn cut_bytes(text: &str, bytes: usize, mark: &str) -> String {
+    if text.len() <= bytes {
+        return String::from(text);
+    }
+    let end = boundary(text, bytes.saturating_sub(mark.len()));
+    let mut cut = String::from(text.get(..end).unwrap_or_default());
+    cut.push_str(mark);
+    cut
+}
+
 /// Appends the decimal digits of small counts with a singular or plural noun.
 pub(crate) fn count(number: u64, noun: &str) -> String {
     alloc::format!("{number} {noun}{}", if number == 1 { "" } else { "s" })
@@ -33,7 +44,13 @@ pub(crate) fn count(number: u64, noun: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::cut;
+    use super::{cut, cut_bytes};
+
+    #[test]
+    fn cuts_bytes_at_character_boundaries() {
+        assert_eq!(cut_bytes("äöü", 6, "."), "äöü");
+        assert_eq!(cut_bytes("äöüx", 6, "."), "äö.");
+    }
 
     #[test]
     fn cuts_at_character_boundaries_and_only_past_the_limit() {

@@ -46,6 +46,14 @@ pub enum Timer {
     Health,
     /// Looking for changed network identities.
     NetworkIdentity,
+    /// Sending log lines.
+    Logs,
+    /// Sending error reports.
+    ErrorReports,
+    /// Sending metrics.
+    Metrics,
+    /// Sending that alarms came or went.
+    AlarmMessages,
     /// Ending a script that runs too long.
     Script,
     /// Sending what a shell has written since the last message.

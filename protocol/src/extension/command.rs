@@ -1,10 +1,11 @@
 //! Orders about extensions.
 
 use alloc::boxed::Box;
+use alloc::collections::BTreeMap;
 use alloc::string::String;
 use alloc::vec::Vec;
 
-use super::{HealthReport, Location, LocationError, NetworkIdentity};
+use super::{ErrorReport, HealthReport, Location, LocationError, LogLine, MetricSample, NetworkIdentity};
 
 /// An order about an extension, for [`Command::Extension`](crate::Command::Extension).
 #[derive(Clone, Debug, PartialEq)]
@@ -38,8 +39,22 @@ pub enum ExtensionCommand {
     NetworkIdentities(Vec<NetworkIdentity>),
     /// Tell one network identity now.
     NetworkIdentity(NetworkIdentity),
-    /// Raise an alarm of the application's own, or describe it anew. It is told to the server with health reports,
-    /// attached or not at this moment.
+    /// Send a line of the log, some time. Without the extension, or below its least level, it is dropped at once.
+    Log(LogLine),
+    /// Send the log lines that wait now.
+    FlushLogs,
+    /// Report an error, some time. Without the extension it is dropped at once.
+    ReportError(Box<ErrorReport>),
+    /// Send the error reports that wait now.
+    FlushErrorReports,
+    /// Replace the facts that go with error reports ([`ErrorReportsConfig::context`](crate::ErrorReportsConfig)).
+    ErrorContext(BTreeMap<String, String>),
+    /// Send numbers: the answer to
+    /// [`ExtensionEvent::MetricsRequested`](crate::ExtensionEvent::MetricsRequested), or unasked. While there is no
+    /// connection they are held.
+    Metrics(MetricSample),
+    /// Raise an alarm of the application's own, or describe it anew. The server is told
+    /// with health reports, and at once by the `alarms` extension.
     RaiseAlarm {
         /// Its name, 1 to 255 characters; not one of the link's own, which begin with `NervesHubLink.`.
         name: String,

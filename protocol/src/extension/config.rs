@@ -4,6 +4,7 @@ use alloc::string::String;
 use alloc::vec::Vec;
 use core::time::Duration;
 
+use super::{ErrorReportsConfig, LoggingConfig};
 use crate::error::ConfigError;
 use crate::hub::names;
 use crate::limits::{MAX_EXTENSION_VERSIONS, MAX_NAME_CHARS, MAX_THIRD_PARTY_EXTENSIONS};
@@ -20,6 +21,14 @@ pub struct ExtensionsConfig {
     pub geo: bool,
     /// Tell who the device is in overlay networks, if the application knows. Default on.
     pub network_identity: Option<NetworkIdentityConfig>,
+    /// Send log lines. Default off.
+    pub logging: Option<LoggingConfig>,
+    /// Report errors. Default off.
+    pub error_reports: Option<ErrorReportsConfig>,
+    /// Send numbers with the time they are of. Default false. Not offered while the device doesn't know the time.
+    pub metrics: bool,
+    /// Tell alarms as they come and go. Default false. Health reports leave them out then.
+    pub alarms: bool,
     /// Extensions of the application's own. At most
     /// [`MAX_THIRD_PARTY_EXTENSIONS`](crate::limits::MAX_THIRD_PARTY_EXTENSIONS).
     pub third_party: Vec<ThirdPartyExtension>,
@@ -65,6 +74,10 @@ impl Default for ExtensionsConfig {
             health: Some(HealthConfig::default()),
             geo: true,
             network_identity: Some(NetworkIdentityConfig::default()),
+            logging: None,
+            error_reports: None,
+            metrics: false,
+            alarms: false,
             third_party: Vec::new(),
             join_uninvited: false,
         }

@@ -50,6 +50,9 @@ pub enum ExtensionEvent {
     /// The server wants to know the device's network identities, or it is time to look whether they changed: answer
     /// with [`ExtensionCommand::NetworkIdentities`](crate::ExtensionCommand::NetworkIdentities).
     NetworkIdentitiesRequested,
+    /// The server wants the numbers of this moment: answer with
+    /// [`ExtensionCommand::Metrics`](crate::ExtensionCommand::Metrics).
+    MetricsRequested,
     /// The application didn't answer a question of an extension within
     /// [`EXTENSION_ANSWER_TIMEOUT`](crate::limits::EXTENSION_ANSWER_TIMEOUT). Nothing was sent.
     Unanswered {

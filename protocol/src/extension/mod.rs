@@ -3,16 +3,22 @@
 
 mod command;
 mod config;
+mod error_reports;
 mod event;
 mod geo;
 mod health;
+mod logging;
+mod metrics;
 mod network_identity;
 
 pub use command::ExtensionCommand;
 pub use config::{ExtensionsConfig, HealthConfig, NetworkIdentityConfig, ThirdPartyExtension};
+pub use error_reports::{ErrorFrame, ErrorReport, ErrorReportsConfig, ErrorSource};
 pub use event::ExtensionEvent;
 pub use geo::{Location, LocationError};
 pub use health::{Connectivity, HealthCheck, HealthReport, InterfaceKind, Reach};
+pub use logging::{LogLevel, LogLine, LoggingConfig};
+pub use metrics::MetricSample;
 pub use network_identity::NetworkIdentity;
 
 pub(crate) use config::is_name;

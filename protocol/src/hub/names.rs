@@ -58,6 +58,13 @@ pub(crate) const REQUEST: &str = "request";
 pub(crate) const LOCATION_REQUEST: &str = "location:request";
 pub(crate) const HEALTH_REPORT: &str = "health:report";
 pub(crate) const LOCATION_UPDATE: &str = "geo:location:update";
+pub(crate) const SYNC: &str = "sync";
+pub(crate) const LOGGING_SEND: &str = "logging:send";
+pub(crate) const ERROR_REPORTS_REPORT: &str = "error_reports:report";
+pub(crate) const METRICS_REPORT: &str = "metrics:report";
+pub(crate) const ALARMS_SNAPSHOT: &str = "alarms:snapshot";
+pub(crate) const ALARMS_RAISED: &str = "alarms:raised";
+pub(crate) const ALARMS_CLEARED: &str = "alarms:cleared";
 pub(crate) const NETWORK_IDENTITY_REPORT: &str = "network_identity:report";
 
 // The names of extensions.

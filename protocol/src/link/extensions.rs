@@ -8,6 +8,7 @@ use crate::extension::{ExtensionCommand, ExtensionStatus};
 use crate::hub::extensions::Extensions;
 use crate::hub::{Context, names};
 use crate::phoenix::Payload;
+use crate::status::Counters;
 
 impl Link {
     /// Returns what became of each extension the configuration allows.
@@ -31,7 +32,21 @@ impl Link {
 
     pub(super) fn settle_extensions(&mut self) {
         let socket = self.connection.open_socket();
-        self.extensions_with(|extensions, cx| extensions.settle(cx, socket));
+        let Self { now, wall, config, out, wire, ids, extensions, alarms, .. } = self;
+        let mut cx = Context { now: *now, wall: *wall, config, out, wire, ids };
+        extensions.settle(&mut cx, socket, alarms.raised());
+    }
+
+    /// Returns what was dropped or refused, by all parts.
+    pub(super) fn counted(&self) -> Counters {
+        let dropped = self.extensions.dropped();
+        Counters {
+            dropped_pushes: self.wire.dropped(),
+            dropped_log_lines: dropped.log_lines,
+            dropped_error_reports: dropped.error_reports,
+            dropped_metric_samples: dropped.samples,
+            ..self.counters
+        }
     }
 
     /// The extensions channel was joined.

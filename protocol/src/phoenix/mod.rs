@@ -191,6 +191,12 @@ impl Phoenix {
         self.outbox.waits(topic, tag)
     }
 
+    /// Returns whether a push for a topic would be sent at once: the topic is joined, and the adapter has room for
+    /// more than what waits already.
+    pub(crate) fn is_clear(&self, topic: TopicId) -> bool {
+        self.open && self.has_joined(topic) && self.outbox.is_clear()
+    }
+
     /// Drops pushes of a class that still wait: they are out of date.
     pub(crate) fn discard(&mut self, class: Class) {
         self.outbox.discard(class);

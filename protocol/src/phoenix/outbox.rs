@@ -117,6 +117,12 @@ impl Outbox {
         self.flying < SEND_CREDIT
     }
 
+    /// Returns whether there is credit for one more push behind all that wait.
+    pub(super) fn is_clear(&self) -> bool {
+        let waiting = u32::try_from(self.queue.len()).unwrap_or(u32::MAX);
+        self.flying.saturating_add(waiting) < SEND_CREDIT
+    }
+
     /// Returns whether all pushes of a topic were sent.
     pub(super) fn is_drained(&self, topic: TopicId) -> bool {
         self.held(topic) == 0 && self.flying == 0

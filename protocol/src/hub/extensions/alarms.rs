@@ -14,7 +14,6 @@ use crate::time::Instant;
 pub(super) struct Raised<'a> {
     pub(super) name: &'a str,
     pub(super) description: &'a str,
-    #[expect(dead_code, reason = "for the alarms extension")]
     pub(super) since: Instant,
 }
 

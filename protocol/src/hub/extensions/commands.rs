@@ -45,13 +45,14 @@ impl Extensions {
                 third_party::push(cx, self.port(cx.wire, at), &name, &event, &payload)
             }
             ExtensionCommand::HealthReport(report) => {
-                let alarms = self.own_alarms.all(link);
+                let alarms = (!self.tells_alarms()).then(|| self.own_alarms.all(link));
                 let (health, port) = find(&mut self.entries, cx.wire, Part::as_health)?;
-                health.report(cx, port, times, &report, Some(&alarms))
+                health.report(cx, port, times, &report, alarms.as_deref())
             }
             ExtensionCommand::HealthFailed { reason } => {
+                let has_alarms = !self.tells_alarms();
                 let (health, port) = find(&mut self.entries, cx.wire, Part::as_health)?;
-                health.failed(cx, port, times, &reason, true)
+                health.failed(cx, port, times, &reason, has_alarms)
             }
             ExtensionCommand::Location(result) => {
                 let (geo, port) = find(&mut self.entries, cx.wire, Part::as_geo)?;
@@ -65,6 +66,41 @@ impl Extensions {
                 let (known, port) = find(&mut self.entries, cx.wire, Part::as_identities)?;
                 known.one(cx, port, &identity)
             }
+            ExtensionCommand::Log(line) => {
+                // Whoever logs can't be told that nobody listens.
+                if let Ok((logging, _)) = find(&mut self.entries, cx.wire, Part::as_logging) {
+                    add(&mut self.dropped.log_lines, logging.log(cx.now, &line));
+                }
+                Ok(())
+            }
+            ExtensionCommand::FlushLogs => {
+                let (logging, port) = find(&mut self.entries, cx.wire, Part::as_logging)?;
+                port.require()?;
+                logging.flush();
+                Ok(())
+            }
+            ExtensionCommand::ReportError(report) => {
+                if let Ok((reports, _)) = find(&mut self.entries, cx.wire, Part::as_error_reports) {
+                    add(&mut self.dropped.error_reports, reports.report(cx, &report));
+                }
+                Ok(())
+            }
+            ExtensionCommand::FlushErrorReports => {
+                let (reports, port) = find(&mut self.entries, cx.wire, Part::as_error_reports)?;
+                port.require()?;
+                reports.flush();
+                Ok(())
+            }
+            ExtensionCommand::ErrorContext(context) => {
+                let (reports, _) = find(&mut self.entries, cx.wire, Part::as_error_reports)?;
+                reports.set_context(context);
+                Ok(())
+            }
+            ExtensionCommand::Metrics(sample) => {
+                let (metrics, _) = find(&mut self.entries, cx.wire, Part::as_metrics)?;
+                add(&mut self.dropped.samples, metrics.sample(cx, &sample));
+                Ok(())
+            }
             ExtensionCommand::RaiseAlarm { name, description } => {
                 self.own_alarms.raise(cx.now, &name, &description)
             }
@@ -74,6 +110,10 @@ impl Extensions {
             }
         }
     }
+}
+
+fn add(counter: &mut u64, more: u64) {
+    *counter = counter.saturating_add(more);
 }
 
 /// Returns the extension of a kind, and its way out.

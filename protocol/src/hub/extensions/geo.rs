@@ -65,9 +65,7 @@ impl Geo {
                 "error_description": cut(&error.description, MAX_TEXT_CHARS),
             }),
         };
-        if !port.is_open() {
-            return Err(CommandError::NotAttached);
-        }
+        port.require()?;
         self.asked.close();
         port.send(cx, names::LOCATION_UPDATE, payload, Class::Latest(names::LOCATION_UPDATE));
         Ok(())

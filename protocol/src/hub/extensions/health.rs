@@ -91,9 +91,7 @@ impl Health {
         report: &HealthReport,
         raised: Option<&[Raised<'_>]>,
     ) -> Result<(), CommandError> {
-        if !port.is_open() {
-            return Err(CommandError::NotAttached);
-        }
+        port.require()?;
         self.asked.close();
         self.failure = None;
         let mut left_out = 0;
@@ -140,9 +138,7 @@ impl Health {
         reason: &str,
         tells_alarms: bool,
     ) -> Result<(), CommandError> {
-        if !port.is_open() {
-            return Err(CommandError::NotAttached);
-        }
+        port.require()?;
         self.asked.close();
         let reason = cut(reason, MAX_HEALTH_TEXT_CHARS);
         let mut value = json!({

@@ -1,16 +1,24 @@
 //! The extensions channel (device-protocol §5.1, additions A3): what is offered, attached and detached, and the way
 //! of messages to and from each extension.
 
+mod alarm_messages;
 mod alarms;
+mod backlog;
+mod bucket;
 mod commands;
+mod error_reports;
 mod geo;
 mod health;
+mod logging;
 mod measure;
+mod metrics;
 mod negotiation;
 mod network_identity;
+mod pace;
 mod part;
 mod port;
 mod question;
+mod strangers;
 mod third_party;
 mod times;
 
@@ -22,18 +30,20 @@ use alloc::vec::Vec;
 use serde_json::{Map, Value, json};
 
 use super::{Context, EXTENSIONS, names, payload};
+use crate::alarm::RaisedAlarm;
 use crate::config::Config;
 use crate::event::Event;
-use crate::extension::{ExtensionEvent, ExtensionStatus, is_name};
+use crate::extension::{ExtensionEvent, ExtensionStatus};
 use crate::ids::SocketId;
-use crate::limits::{MAX_UNKNOWN_EXTENSIONS, UNINVITED_WAIT};
+use crate::limits::UNINVITED_WAIT;
 use crate::phoenix::{Class, Payload, Phoenix, Tag};
 use crate::time::Instant;
 use crate::timer::{Earliest, Timer};
 use alarms::OwnAlarms;
 use negotiation::{Invitation, Names};
-use part::{Entry, Part};
+use part::{Around, Entry, Part};
 use port::Port;
+use strangers::Strangers;
 use times::Times;
 
 /// The server's word for an extension it doesn't want to hear of.
@@ -52,17 +62,27 @@ pub(crate) struct Extensions {
     fallback: Option<Instant>,
     times: Times,
     own_alarms: OwnAlarms,
+    dropped: Dropped,
+}
+
+/// What was dropped so far.
+#[derive(Clone, Copy, Default)]
+pub(crate) struct Dropped {
+    pub(crate) log_lines: u64,
+    pub(crate) error_reports: u64,
+    pub(crate) samples: u64,
 }
 
 impl Extensions {
-    pub(crate) fn new(config: &Config) -> Self {
+    pub(crate) fn new(config: &Config, now: Instant) -> Self {
         Self {
-            entries: part::all(config),
+            entries: part::all(config, now),
             socket: None,
             invited: false,
             fallback: None,
             times: Times::default(),
             own_alarms: OwnAlarms::default(),
+            dropped: Dropped::default(),
         }
     }
 
@@ -174,7 +194,8 @@ impl Extensions {
     }
 
     /// Lets time pass and sends what is due. `socket` is the connection that is up.
-    pub(crate) fn settle(&mut self, cx: &mut Context<'_>, socket: Option<SocketId>) {
+    /// `link` are the link's own alarms.
+    pub(crate) fn settle(&mut self, cx: &mut Context<'_>, socket: Option<SocketId>, link: &[RaisedAlarm]) {
         if self.socket != socket {
             // Every connection has its own offer, and none is made before the server asked.
             self.socket = socket;
@@ -185,9 +206,19 @@ impl Extensions {
         if self.fallback.take_if(|at| *at <= cx.now).is_some() {
             self.offer(cx, &Invitation::Lowest);
         }
+        if self.invited && self.times.are_known() && self.entries.iter().any(|it| it.withheld.is_some()) {
+            for entry in &mut self.entries {
+                entry.offered = entry.withheld.take().or(entry.offered);
+            }
+            join(cx);
+        }
+        let around = Around { times: self.times, own: &self.own_alarms, link };
         for (at, entry) in self.entries.iter_mut().enumerate() {
             let port = entry.port(cx.wire, at);
-            entry.part.settle(cx, port);
+            entry.part.settle(cx, port, &around);
+            if let Part::Metrics(metrics) = &mut entry.part {
+                self.dropped.samples = self.dropped.samples.saturating_add(metrics.take_stale());
+            }
         }
     }
 
@@ -219,10 +250,11 @@ impl Extensions {
     fn offer(&mut self, cx: &mut Context<'_>, invitation: &Invitation) {
         (self.invited, self.fallback) = (true, None);
         for entry in &mut self.entries {
-            entry.offered = invitation.choose(entry, cx.config);
+            let chosen = invitation.choose(entry, cx.config);
+            let now = entry.part.can_start(self.times);
+            (entry.offered, entry.withheld) = if now { (chosen, None) } else { (None, chosen) };
         }
-        cx.wire.discard_topic(EXTENSIONS);
-        cx.wire.want(cx.now, EXTENSIONS);
+        join(cx);
     }
 
     fn attach_named(&mut self, cx: &mut Context<'_>, names: &Names) -> Result<(), String> {
@@ -269,6 +301,10 @@ impl Extensions {
         let Some(entry) = self.entries.get(at) else { return };
         // By hand, and not negotiated: the oldest version, which every server knows.
         let Some(version) = entry.offered.or_else(|| entry.lowest(cx.config)) else { return };
+        if !entry.part.can_start(self.times) {
+            self.announce_error(cx, at);
+            return;
+        }
         let running = entry.attached;
         if running.is_some_and(|running| running != version) {
             self.stop(cx, at, "another version of it was agreed on");
@@ -277,7 +313,7 @@ impl Extensions {
         let Some(entry) = self.entries.get_mut(at) else { return };
         entry.attached = Some(version);
         if running != Some(version) {
-            entry.part.started(cx);
+            entry.part.started(cx, version);
             let name = String::from(entry.name(cx.config));
             let version = String::from(entry.version(cx.config, version).unwrap_or_default());
             tell(cx, ExtensionEvent::Attached { name, version });
@@ -307,6 +343,26 @@ impl Extensions {
         }
     }
 
+    /// Tells the server that an extension could not be started.
+    fn announce_error(&self, cx: &mut Context<'_>, at: usize) {
+        if let Some(entry) = self.entries.get(at) {
+            let name = entry.name(cx.config);
+            let event = Cow::Owned(format!("{name}:{}", names::ERROR));
+            problem(cx, name, "it could not be started: the device doesn't know the time");
+            cx.wire.push_to(EXTENSIONS, tag(at), event, json!({"reason": "start_failure"}), Class::Session);
+        }
+    }
+
+    /// Returns whether alarms have a way of their own.
+    fn tells_alarms(&self) -> bool {
+        self.entries.iter().any(|entry| matches!(entry.part, Part::Alarms(_)) && entry.attached.is_some())
+    }
+
+    /// Returns what was dropped so far.
+    pub(crate) const fn dropped(&self) -> Dropped {
+        self.dropped
+    }
+
     fn port(&self, wire: &Phoenix, at: usize) -> Port {
         self.entries.get(at).map_or(Port::new(NOBODY, false), |entry| entry.port(wire, at))
     }
@@ -320,6 +376,12 @@ impl Extensions {
     }
 }
 
+/// Joins, once more if need be. What is offered is asked for when the join is sent.
+fn join(cx: &mut Context<'_>) {
+    cx.wire.discard_topic(EXTENSIONS);
+    cx.wire.want(cx.now, EXTENSIONS);
+}
+
 /// Tells the application.
 fn tell(cx: &mut Context<'_>, event: ExtensionEvent) {
     cx.out.event_if_room(Event::Extension(event));
@@ -328,38 +390,6 @@ fn tell(cx: &mut Context<'_>, event: ExtensionEvent) {
 /// Tells the application what went wrong.
 fn problem(cx: &mut Context<'_>, name: &str, problem: impl Into<String>) {
     tell(cx, ExtensionEvent::Problem { name: String::from(name), problem: problem.into() });
-}
-
-/// The extensions of one message that the device doesn't know.
-#[derive(Default)]
-struct Strangers {
-    answered: usize,
-    unusable: bool,
-}
-
-impl Strangers {
-    /// Answers for one.
-    fn refuse(&mut self, cx: &mut Context<'_>, name: &str) {
-        // The name goes into a message as it is.
-        if !is_name(name) || self.answered >= MAX_UNKNOWN_EXTENSIONS {
-            self.unusable = true;
-            return;
-        }
-        self.answered += 1;
-        let event = Cow::Owned(format!("{name}:{}", names::ERROR));
-        let reason = json!({"reason": "unknown_extension"});
-        cx.wire.push_to(EXTENSIONS, NOBODY, event, reason, Class::Session);
-    }
-
-    /// Returns what was wrong with those that got no answer.
-    fn result(self) -> Result<(), String> {
-        if self.unusable {
-            return Err(String::from(
-                "extensions with impossible names, or too many the device doesn't know",
-            ));
-        }
-        Ok(())
-    }
 }
 
 /// The tag of an extension's pushes: its place.

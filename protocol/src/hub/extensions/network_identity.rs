@@ -96,9 +96,7 @@ impl Identities {
         port: Port,
         identities: &[NetworkIdentity],
     ) -> Result<(), CommandError> {
-        if !port.is_open() {
-            return Err(CommandError::NotAttached);
-        }
+        port.require()?;
         let all = self.everything || !self.asked.is_open();
         self.asked.close();
         self.everything = false;
@@ -139,9 +137,7 @@ impl Identities {
         identity: &NetworkIdentity,
     ) -> Result<(), CommandError> {
         let (known, value) = read(identity).map_err(CommandError::Unusable)?;
-        if !port.is_open() {
-            return Err(CommandError::NotAttached);
-        }
+        port.require()?;
         self.sent.retain(|sent| sent.key != known.key);
         if self.sent.len() < MAX_IDENTITIES {
             self.sent.push(known);

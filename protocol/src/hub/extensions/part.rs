@@ -5,14 +5,22 @@ use alloc::string::String;
 use alloc::vec::Vec;
 
 use super::super::{Context, EXTENSIONS, names};
+use super::alarm_messages::{self, AlarmMessages};
+use super::alarms::OwnAlarms;
+use super::error_reports::{self, ErrorReports};
 use super::geo::{self, Geo};
 use super::health::{self, Health};
+use super::logging::{self, Logging};
+use super::metrics::{self, Metrics};
 use super::network_identity::{self, Identities};
 use super::port::Port;
+use super::times::Times;
 use super::{tag, third_party};
+use crate::alarm::RaisedAlarm;
 use crate::config::Config;
 use crate::extension::ThirdPartyExtension;
 use crate::phoenix::{Payload, Phoenix};
+use crate::time::Instant;
 use crate::timer::Earliest;
 
 /// An extension the device has, and what was agreed about it. Versions are named by their place in its list, the
@@ -21,6 +29,8 @@ pub(super) struct Entry {
     pub(super) part: Part,
     /// The version offered on this connection.
     pub(super) offered: Option<usize>,
+    /// The version to offer once the device knows the time.
+    pub(super) withheld: Option<usize>,
     /// The version that runs. It goes on over lost connections, until the next agreement says otherwise.
     pub(super) attached: Option<usize>,
 }
@@ -30,21 +40,38 @@ pub(super) enum Part {
     Health(Box<Health>),
     Geo(Geo),
     NetworkIdentity(Box<Identities>),
+    Logging(Box<Logging>),
+    ErrorReports(Box<ErrorReports>),
+    Metrics(Box<Metrics>),
+    Alarms(Box<AlarmMessages>),
     /// The application, by the place in its list.
     ThirdParty(usize),
 }
 
+/// What all extensions may need to know.
+pub(super) struct Around<'a> {
+    pub(super) times: Times,
+    /// The application's alarms.
+    pub(super) own: &'a OwnAlarms,
+    /// The link's own.
+    pub(super) link: &'a [RaisedAlarm],
+}
+
 /// Returns all extensions that the configuration allows.
-pub(super) fn all(config: &Config) -> Vec<Entry> {
+pub(super) fn all(config: &Config, now: Instant) -> Vec<Entry> {
     let on = &config.extensions;
     let built_in = [
         on.health.is_some().then(|| Part::Health(Box::default())),
         on.geo.then(|| Part::Geo(Geo::default())),
         on.network_identity.is_some().then(|| Part::NetworkIdentity(Box::default())),
+        on.logging.as_ref().map(|logging| Part::Logging(Box::new(Logging::new(logging)))),
+        on.error_reports.as_ref().map(|it| Part::ErrorReports(Box::new(ErrorReports::new(it, now)))),
+        on.metrics.then(|| Part::Metrics(Box::new(Metrics::new()))),
+        on.alarms.then(|| Part::Alarms(Box::new(AlarmMessages::new()))),
     ];
     let third_party = (0..on.third_party.len()).map(Part::ThirdParty);
     let parts = built_in.into_iter().flatten().chain(third_party);
-    parts.map(|part| Entry { part, offered: None, attached: None }).collect()
+    parts.map(|part| Entry { part, offered: None, withheld: None, attached: None }).collect()
 }
 
 impl Entry {
@@ -54,6 +81,10 @@ impl Entry {
             Part::Health(_) => names::HEALTH,
             Part::Geo(_) => names::GEO,
             Part::NetworkIdentity(_) => names::NETWORK_IDENTITY,
+            Part::Logging(_) => names::LOGGING,
+            Part::ErrorReports(_) => names::ERROR_REPORTS,
+            Part::Metrics(_) => names::METRICS,
+            Part::Alarms(_) => names::ALARMS,
             Part::ThirdParty(place) => third_party(config, place).map_or("", |it| it.name.as_str()),
         }
     }
@@ -89,6 +120,10 @@ impl Entry {
             Part::Health(_) => health::VERSIONS,
             Part::Geo(_) => geo::VERSIONS,
             Part::NetworkIdentity(_) => network_identity::VERSIONS,
+            Part::Logging(_) => logging::VERSIONS,
+            Part::ErrorReports(_) => error_reports::VERSIONS,
+            Part::Metrics(_) => metrics::VERSIONS,
+            Part::Alarms(_) => alarm_messages::VERSIONS,
             Part::ThirdParty(_) => &[],
         }
     }
@@ -107,21 +142,50 @@ impl Part {
         if let Self::NetworkIdentity(identities) = self { Some(identities) } else { None }
     }
 
-    /// The server attached the extension.
-    pub(super) fn started(&mut self, cx: &Context<'_>) {
+    pub(super) fn as_logging(&mut self) -> Option<&mut Logging> {
+        if let Self::Logging(logging) = self { Some(logging) } else { None }
+    }
+
+    pub(super) fn as_error_reports(&mut self) -> Option<&mut ErrorReports> {
+        if let Self::ErrorReports(reports) = self { Some(reports) } else { None }
+    }
+
+    pub(super) fn as_metrics(&mut self) -> Option<&mut Metrics> {
+        if let Self::Metrics(metrics) = self { Some(metrics) } else { None }
+    }
+
+    /// Returns whether the extension can be of use now.
+    pub(super) const fn can_start(&self, times: Times) -> bool {
+        match self {
+            // Servers take the time of a sample as it is told.
+            Self::Metrics(_) => times.are_known(),
+            _ => true,
+        }
+    }
+
+    /// The server attached the extension, in one of its versions.
+    pub(super) fn started(&mut self, cx: &Context<'_>, version: usize) {
         match self {
             Self::Health(health) => health.started(cx),
             Self::NetworkIdentity(identities) => identities.started(cx),
-            Self::Geo(_) | Self::ThirdParty(_) => {}
+            Self::Logging(logging) => logging.started(cx.now, version),
+            Self::ErrorReports(reports) => reports.started(cx.now),
+            Self::Metrics(metrics) => metrics.started(),
+            // Its clock starts when the server asks.
+            Self::Alarms(_) | Self::Geo(_) | Self::ThirdParty(_) => {}
         }
     }
 
     /// The extension was detached.
-    pub(super) const fn stopped(&mut self) {
+    pub(super) fn stopped(&mut self) {
         match self {
             Self::Health(health) => health.stopped(),
             Self::Geo(geo) => geo.stopped(),
             Self::NetworkIdentity(identities) => identities.stopped(),
+            Self::Logging(logging) => logging.stopped(),
+            Self::ErrorReports(reports) => reports.stopped(),
+            Self::Metrics(metrics) => metrics.stopped(),
+            Self::Alarms(alarms) => alarms.stopped(),
             Self::ThirdParty(_) => {}
         }
     }
@@ -137,6 +201,10 @@ impl Part {
             Self::Health(health) => health.received(cx, event, payload),
             Self::Geo(geo) => geo.received(cx, event, payload),
             Self::NetworkIdentity(identities) => identities.received(cx, event, payload),
+            Self::Metrics(metrics) => metrics.received(cx, event, payload),
+            Self::Alarms(alarms) => alarms.received(event, payload),
+            // Servers never say anything to these.
+            Self::Logging(_) | Self::ErrorReports(_) => Ok(false),
             Self::ThirdParty(place) => {
                 let Some(extension) = third_party(cx.config, *place) else { return Ok(false) };
                 third_party::received(cx, &extension.name, event, payload)?;
@@ -146,11 +214,18 @@ impl Part {
     }
 
     /// Lets time pass and sends what is due.
-    pub(super) fn settle(&mut self, cx: &mut Context<'_>, port: Port) {
+    pub(super) fn settle(&mut self, cx: &mut Context<'_>, port: Port, around: &Around<'_>) {
         match self {
             Self::Health(health) => health.settle(cx, port),
             Self::Geo(geo) => geo.settle(cx),
             Self::NetworkIdentity(identities) => identities.settle(cx, port),
+            Self::Logging(logging) => logging.settle(cx, port, around.times),
+            Self::ErrorReports(reports) => reports.settle(cx, port, around.times),
+            Self::Metrics(metrics) => metrics.settle(cx, port, around.times),
+            Self::Alarms(alarms) if port.is_open() => {
+                alarms.settle(cx, port, around.times, &around.own.all(around.link));
+            }
+            Self::Alarms(alarms) => alarms.settle(cx, port, around.times, &[]),
             Self::ThirdParty(_) => {}
         }
     }
@@ -161,6 +236,10 @@ impl Part {
             Self::Health(health) => health.deadlines(deadline),
             Self::Geo(geo) => geo.deadlines(deadline),
             Self::NetworkIdentity(identities) => identities.deadlines(deadline),
+            Self::Logging(logging) => logging.deadlines(deadline),
+            Self::ErrorReports(reports) => reports.deadlines(deadline),
+            Self::Metrics(metrics) => metrics.deadlines(deadline),
+            Self::Alarms(alarms) => alarms.deadlines(deadline),
             Self::ThirdParty(_) => {}
         }
     }

@@ -5,6 +5,7 @@ use alloc::borrow::Cow;
 use serde_json::Value;
 
 use super::super::{Context, EXTENSIONS};
+use crate::command::CommandError;
 use crate::phoenix::{Class, Tag};
 
 /// An extension's way to the server, good for the length of one call.
@@ -22,6 +23,11 @@ impl Port {
     /// Returns whether the extension is attached and its channel joined.
     pub(super) const fn is_open(self) -> bool {
         self.open
+    }
+
+    /// Returns an error unless the port is open.
+    pub(super) const fn require(self) -> Result<(), CommandError> {
+        if self.open { Ok(()) } else { Err(CommandError::NotAttached) }
     }
 
     /// Sends an event with its whole name, if the port is open.

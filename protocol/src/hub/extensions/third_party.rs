@@ -52,9 +52,7 @@ pub(super) fn push(
     let Ok(payload @ Value::Object(_)) = serde_json::from_str(payload) else {
         return Err(CommandError::Unusable("the payload is not a JSON object"));
     };
-    if !port.is_open() {
-        return Err(CommandError::NotAttached);
-    }
+    port.require()?;
     if cx.wire.held(EXTENSIONS) >= MAX_EXTENSION_PUSHES {
         return Err(CommandError::Busy);
     }

@@ -31,7 +31,6 @@ impl Times {
     }
 
     /// Returns whether the device knows the time.
-    #[cfg_attr(not(test), expect(dead_code, reason = "for the metrics extension"))]
     pub(super) const fn are_known(self) -> bool {
         self.offset.is_some()
     }
