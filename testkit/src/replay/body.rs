@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
-use nerves_hub_link_protocol::{Fetch, FetchId};
+use nerves_hub_link_protocol::{Fetch, FetchId, Sink};
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 
@@ -23,6 +23,8 @@ pub struct Downloads {
 pub struct Download {
     /// The machine's number for it.
     pub fetch: FetchId,
+    /// Where the bytes go.
+    into: Sink,
     /// How much of the body came before the connection broke, if it did.
     pub cut: u64,
     target: String,
@@ -41,6 +43,7 @@ impl Downloads {
     pub fn begin(&mut self, conn: u64, fetch: &Fetch, request: &Request) {
         let download = Download {
             fetch: fetch.fetch,
+            into: fetch.into,
             cut: 0,
             target: request.target.clone(),
             start: 0,
@@ -101,7 +104,7 @@ impl Downloads {
     }
 
     /// Returns the next bytes of an answer, up to a position in it.
-    pub fn next_chunk(&mut self, conn: u64, up_to: u64) -> Option<(FetchId, Vec<u8>)> {
+    pub fn next_chunk(&mut self, conn: u64, up_to: u64) -> Option<(FetchId, Sink, Vec<u8>)> {
         let download = self.all.get_mut(&conn).filter(|download| !download.ended)?;
         let left = up_to.min(download.length).saturating_sub(download.delivered).min(REPLAY_BODY);
         if left == 0 {
@@ -112,7 +115,7 @@ impl Downloads {
         let known = download.data.as_ref().and_then(|data| data.get(from..from.checked_add(count)?));
         let chunk = known.map_or_else(|| vec![0; count], <[u8]>::to_vec);
         download.delivered += left;
-        Some((download.fetch, chunk))
+        Some((download.fetch, download.into, chunk))
     }
 
     /// Ends a request. Returns whether it was under way.

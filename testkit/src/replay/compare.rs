@@ -38,9 +38,18 @@ pub fn compare(plot: &Plot<'_>, transcript: &Transcript, credentials: Option<&Cr
         }
         let sent: Vec<&Sent> = transcript.frames.iter().filter(|sent| sent.conn == *conn).collect();
         let ours: Vec<&Envelope> = sent.iter().map(|sent| &sent.envelope).collect();
-        let theirs: Vec<&Envelope> =
-            plot.lines(0).filter(|line| line.conn == Some(*conn)).filter_map(said).collect();
         let mut found = Vec::new();
+        let mut theirs: Vec<&Envelope> = Vec::new();
+        for (index, line) in plot.lines(0).enumerate().filter(|(_, line)| line.conn == Some(*conn)) {
+            match (said(line), transcript.refused.get(&index)) {
+                (Some(envelope), None) => theirs.push(envelope),
+                (Some(envelope), Some(why)) => {
+                    found
+                        .push(Difference::new(Kind::Missing, &key(envelope)).ours(format!("refused: {why}")));
+                }
+                (None, _) => {}
+            }
+        }
         result.messages += socket(&ours, &theirs, &mut found);
         at_the_end(plot, *conn, &sent, &mut found);
         result.differences.extend(found.into_iter().map(|difference| difference.on(*conn)));
@@ -70,6 +79,12 @@ fn socket(ours: &[&Envelope], theirs: &[&Envelope], found: &mut Vec<Difference>)
     for name in keys {
         let a = mine.get(name).map(Vec::as_slice).unwrap_or_default();
         let b = other.get(name).map(Vec::as_slice).unwrap_or_default();
+        if name == "console up" || name == "extensions local_shell:shell_output" {
+            found.extend(stream(name, a, b));
+            messages += a.len().min(b.len());
+            pairs.extend(a.first().zip(b.first()).map(indexes));
+            continue;
+        }
         if name.contains("_progress") {
             found.extend(progress(name, a, b));
             messages += a.len().min(b.len());
@@ -144,6 +159,28 @@ fn progress(name: &str, ours: &[Indexed<'_>], theirs: &[Indexed<'_>]) -> Vec<Dif
     };
     found.push(Difference::new(kind, name).at("value").ours(show(&a)).theirs(show(&b)));
     found
+}
+
+/// Output of a terminal is compared as one text: how it is cut into messages is each device's own.
+fn stream(name: &str, ours: &[Indexed<'_>], theirs: &[Indexed<'_>]) -> Option<Difference> {
+    let text = |list: &[Indexed<'_>]| -> String {
+        list.iter().filter_map(|(_, m)| m.payload.get("data").and_then(Value::as_str)).collect()
+    };
+    let (a, b) = (text(ours), text(theirs));
+    if a == b {
+        return None;
+    }
+    if a == b.replace("Restarting IEx", "Restarting shell").replace("Remote IEx", "Remote shell") {
+        return Some(Difference::new(Kind::Payload, name).at("notice"));
+    }
+    let same = a.chars().zip(b.chars()).take_while(|(x, y)| x == y).count();
+    let rest = |text: &str| short(&Value::from(text.chars().skip(same).collect::<String>()));
+    let kind = match (a.is_empty(), b.is_empty()) {
+        (true, _) => Kind::Missing,
+        (_, true) => Kind::Extra,
+        _ => Kind::Payload,
+    };
+    Some(Difference::new(kind, name).at("text").ours(rest(&a)).theirs(rest(&b)))
 }
 
 /// Compares two payloads in depth.

@@ -10,12 +10,15 @@
 //! | `recording`, `token` | reading a recording |
 //! | `cast` | who is who in it: lives of devices, probes, strangers |
 //! | `plot` | the device's configuration, clock and decisions, from what it did |
-//! | `rig`, `drive`, `body`, `refs` | the machine on stage: time, sockets, downloads, whose answer is whose |
+//! | `rig`, `drive`, `refs` | the machine on stage: its time, its sockets, whose answer is whose |
+//! | `world`, `body`, `store` | what an adapter does: downloads, a store, an applier |
+//! | `actor`, `values` | what the recorded device's program does: decisions, shells, measurements |
 //! | `compare`, `connections`, `difference` | what differs |
 //! | `rules` | why it may |
 //! | `probe` | what scripts provoked, survived |
 //! | `report` | the outcome, in words |
 
+mod actor;
 mod body;
 mod cast;
 mod compare;
@@ -29,7 +32,10 @@ mod refs;
 mod report;
 mod rig;
 mod rules;
+mod store;
 mod token;
+mod values;
+mod world;
 
 pub use difference::{Difference, Kind};
 pub use plot::Credentials;

@@ -3,8 +3,11 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use nerves_hub_link_protocol::{Auth, Config, Decision, FirmwareMeta, KeyDigest, Serializer, SharedSecret};
-use serde_json::Value;
+use nerves_hub_link_protocol::{
+    Auth, Config, ConsoleConfig, Decision, ExtensionsConfig, FirmwareMeta, HealthConfig, KeyDigest,
+    NetworkIdentityConfig, PartsConfig, Serializer, SharedSecret, ThirdPartyExtension, UpdateStrategy,
+};
+use serde_json::{Map, Value};
 
 use super::cast::Life;
 use super::recording::{Envelope, Kind, Line, Recording, Request, Side};
@@ -67,6 +70,10 @@ impl<'r> Plot<'r> {
         if let Some(heartbeat) = heartbeat(life, recording) {
             config.heartbeat = heartbeat;
         }
+        config.console = said.iter().any(|m| m.topic == "console").then(ConsoleConfig::default);
+        let offered = said.iter().filter(|m| m.topic == "extensions" && m.event == "phx_join");
+        extensions(&mut config.extensions, offered.filter_map(|m| m.payload.as_object()));
+        config.strategy = strategy(recording, &said);
         config.scripts = said.iter().any(|m| m.event == "scripts/run");
         Some(Self {
             recording,
@@ -190,6 +197,47 @@ fn joined<'r>(config: &mut Config, join: &Value, lines: impl Iterator<Item = &'r
         if let (true, Some(value)) = (name.starts_with("nerves_fw_"), value.as_str()) {
             config.extra_join_params.insert(name.clone(), value.to_owned());
         }
+    }
+}
+
+/// What the device offered: extensions of the protocol, and others with their versions.
+fn extensions<'r>(config: &mut ExtensionsConfig, offers: impl Iterator<Item = &'r Map<String, Value>>) {
+    let mut offered: BTreeMap<&String, Vec<String>> = BTreeMap::new();
+    for (name, version) in offers.flatten() {
+        let versions = offered.entry(name).or_default();
+        let version = version.as_str().unwrap_or_default().to_owned();
+        if !versions.contains(&version) {
+            versions.push(version);
+        }
+    }
+    let mut has = |name: &str| offered.remove(&name.to_owned()).is_some();
+    config.health = has("health").then(HealthConfig::default);
+    config.geo = has("geo");
+    config.network_identity = has("network_identity").then(NetworkIdentityConfig::default);
+    for name in BUILT_IN {
+        has(name);
+    }
+    let third_party = offered.into_iter().map(|(name, versions)| {
+        let name = name.clone();
+        ThirdPartyExtension { name, versions }
+    });
+    config.third_party = third_party.collect();
+}
+
+/// Extensions of the protocol that the configuration has no switch for here.
+const BUILT_IN: [&str; 5] = ["local_shell", "logging", "error_reports", "metrics", "alarms"];
+
+/// How firmware got to the applier: a device that reports a stage of downloading kept it first.
+fn strategy(recording: &Recording, said: &[&Envelope]) -> UpdateStrategy {
+    let kept = said.iter().any(|m| m.payload.get("stage").is_some_and(|stage| stage == "downloading"));
+    let noted = recording.lines.iter().any(|line| match &line.kind {
+        Kind::Note(text) => text.contains("PartsUpdater"),
+        _ => false,
+    });
+    match (kept, noted) {
+        (false, _) => UpdateStrategy::Streaming,
+        (true, false) => UpdateStrategy::Caching,
+        (true, true) => UpdateStrategy::Parts(PartsConfig::default()),
     }
 }
 

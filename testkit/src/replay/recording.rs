@@ -304,7 +304,7 @@ fn micros(seconds: f64) -> u64 {
 }
 
 /// Reads `2026-11-23T14:33:36.294726Z`.
-fn unix_micros(at: &str) -> Option<i64> {
+pub fn unix_micros(at: &str) -> Option<i64> {
     let (day, clock) = at.split_once('T')?;
     let mut day = day.split('-').map(|word| word.parse::<i64>().ok());
     let (year, month, day) = (day.next()??, day.next()??, day.next()??);

@@ -65,12 +65,6 @@ pub const RULES: &[Rule] = &[
         reason: "we follow a redirect, and reconnect on request, at once; the recorded client waits for its back-off",
     },
     Rule {
-        name: "interface-by-hand",
-        explains: |d| d.is(Kind::Missing, "device report_network_interface", "") && !d.ours.starts_with("0 "),
-        only_with: None,
-        reason: "a connection keeps its interface; the recorded names after the first were sent by hand",
-    },
-    Rule {
         name: "stopped",
         explains: |d| d.is(Kind::Extra, "phoenix heartbeat", "at the end"),
         only_with: None,
@@ -158,16 +152,52 @@ pub const RULES: &[Rule] = &[
         reason: "what is put off without asking waits for the rest of the time, and was not received",
     },
     Rule {
+        name: "detached-stays-silent",
+        explains: |d| {
+            let extension = d.kind == Kind::Missing && d.what.starts_with("extensions ");
+            extension
+                && (d.ours.starts_with("refused: the extension is not attached")
+                    || unknown_extension(&d.ours))
+        },
+        only_with: None,
+        reason: "a device says nothing for an extension that is detached or unknown; the recorded message was sent by hand",
+    },
+    Rule {
+        name: "a-shell-not-iex",
+        explains: |d| d.is(Kind::Payload, "console up", "notice"),
+        only_with: None,
+        reason: "the shell that is restarted or stopped is not called IEx",
+    },
+    Rule {
+        name: "times-as-text",
+        explains: |d| {
+            let text = d.ours.trim_matches('"').trim_end_matches('Z');
+            d.path.ends_with("/timestamp")
+                && d.theirs.contains("$msgpack_timestamp")
+                && d.theirs.contains(text)
+        },
+        only_with: None,
+        reason: "times are ISO 8601 texts in MessagePack, too, as some servers read no other (additions A11)",
+    },
+    Rule {
+        name: "which-update",
+        explains: |d| {
+            d.is(Kind::Payload, "extensions health:report", "/value/alarms/NervesHubLink.UpdateInProgress")
+        },
+        only_with: None,
+        reason: "the alarm says which firmware is being installed; the recorded client shows an empty term",
+    },
+    Rule {
         name: "not-built-yet",
         explains: |d| {
-            let foreign = d.what.starts_with("console ") || d.what.starts_with("extensions ");
+            let foreign = d.what.starts_with("extensions local_shell:") || d.what == "extensions phx_join";
             let refused = d.kind == Kind::Extra && d.ours.contains("unknown_extension");
-            let offered = d.what == "extensions phx_join" && d.ours == "absent";
+            let offered = d.path == "/local_shell" && d.ours == "absent";
             let archive = d.path == "/archive_public_keys" || d.theirs.contains("/uploads/archives/");
             (foreign && (d.kind == Kind::Missing || refused || offered)) || archive
         },
         only_with: None,
-        reason: "console, extensions and archives are being built",
+        reason: "local shells and archives are being built",
     },
     Rule {
         name: "no-archive-yet",
@@ -176,6 +206,10 @@ pub const RULES: &[Rule] = &[
         reason: "archives are being built",
     },
 ];
+
+fn unknown_extension(ours: &str) -> bool {
+    ours.starts_with("refused: the configuration has no such extension")
+}
 
 /// Reads `-3 s`.
 fn seconds(text: &str) -> Option<i64> {
