@@ -67,6 +67,18 @@ pub struct RunArgs {
     /// Mark a firmware that isn't validated yet as good once the server has accepted the device.
     #[arg(long)]
     pub validate_when_joined: bool,
+    /// Let operators work in a shell on this device, with this program's rights, from their browser.
+    #[arg(long)]
+    pub console: bool,
+    /// The shell of --console.
+    #[arg(long, value_name = "PROGRAM", default_value = "/bin/sh", requires = "console")]
+    pub shell: PathBuf,
+    /// Seconds after which a console that nobody uses is closed; 0 is never.
+    #[arg(long, value_name = "SECONDS", default_value = "300", value_parser = seconds, requires = "console")]
+    pub console_timeout: Duration,
+    /// Take files that operators send to the console into this folder.
+    #[arg(long, value_name = "FOLDER", requires = "console")]
+    pub data_path: Option<PathBuf>,
     /// Run this with /bin/sh to restart the device after an update, instead of only ending.
     #[arg(long, value_name = "COMMAND")]
     pub reboot_command: Option<String>,

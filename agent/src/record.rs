@@ -3,7 +3,7 @@
 use std::io::Write;
 use std::time::Instant;
 
-use nerves_hub_link_protocol::{Event, Stage, UpdateMode};
+use nerves_hub_link_protocol::{Event, FileEvent, ShellEvent, Stage, UpdateMode, UploadEvent};
 use serde::{Deserialize, Serialize};
 
 use crate::cli::Format;
@@ -37,8 +37,11 @@ impl Recorder {
         Self { format, start: Instant::now() }
     }
 
-    /// Prints an event of the machine.
+    /// Prints an event of the machine, unless it is one of those that come with every key an operator presses.
     pub fn event(&self, event: &Event) {
+        if is_traffic(event) {
+            return;
+        }
         let (kind, text, percent, number) = describe(event);
         self.print(kind, text, percent, number);
     }
@@ -64,6 +67,39 @@ impl Recorder {
         // A closed pipe must not end an update: what is said is worth less than what is done.
         let _ = writeln!(std::io::stdout().lock(), "{line}");
     }
+}
+
+/// Returns whether an event only carries what goes to and fro on the console.
+fn is_traffic(event: &Event) -> bool {
+    match event {
+        Event::Shell(event) => !matches!(event, ShellEvent::Wanted { .. } | ShellEvent::Stopped { .. }),
+        Event::File(event) => matches!(event, FileEvent::Chunk { .. }),
+        Event::Upload(event) => matches!(event, UploadEvent::Ready { .. }),
+        _ => false,
+    }
+}
+
+/// Says what operators do on the console.
+fn describe_console(event: &Event) -> Option<String> {
+    Some(match event {
+        Event::ConsoleJoined => "operators can reach the console".into(),
+        Event::ConsoleLost { reason } => format!("the console can't be reached: {reason}; will join again"),
+        Event::Shell(ShellEvent::Wanted { kind, .. }) => {
+            format!("a shell was opened for an operator ({kind:?})")
+        }
+        Event::Shell(ShellEvent::Stopped { why, .. }) => format!("a shell was closed ({why:?})"),
+        Event::File(FileEvent::Started { name, .. }) => format!("an operator sends the file {name:?}"),
+        Event::File(FileEvent::Finished { file }) => format!("file {file} from an operator is complete"),
+        Event::File(FileEvent::Discarded { file, reason }) => {
+            format!("file {file} from an operator was dropped: {reason}")
+        }
+        Event::Upload(UploadEvent::Started { name, .. }) => format!("sending the file {name:?} to operators"),
+        Event::Upload(UploadEvent::Finished { upload }) => format!("file {upload} was sent to operators"),
+        Event::Upload(UploadEvent::Aborted { upload, reason }) => {
+            format!("file {upload} was not sent to operators: {reason}")
+        }
+        _ => return None,
+    })
 }
 
 fn describe(event: &Event) -> (&'static str, String, Option<u8>, Option<u64>) {
@@ -162,7 +198,10 @@ fn describe(event: &Event) -> (&'static str, String, Option<u8>, Option<u64>) {
             plain("unknown", format!("ignored {event:?} on {topic:?}, which this version doesn't know"))
         }
         Event::Malformed { reason } => plain("malformed", format!("ignored a message: {reason}")),
-        other => plain("event", format!("{other:?}")),
+        other => match describe_console(other) {
+            Some(text) => plain("console", text),
+            None => plain("event", format!("{other:?}")),
+        },
     }
 }
 

@@ -10,6 +10,7 @@ use nerves_hub_link_blocking::{Exit, Handle, Options, Runner};
 use nerves_hub_link_platform::identity::{self, Identity};
 use nerves_hub_link_platform::install::{DiskPolicy, FwupStreamInstaller, Installer};
 use nerves_hub_link_platform::kv::UbootStore;
+use nerves_hub_link_platform::pty::ShellCommand;
 use nerves_hub_link_platform::store::DownloadStore;
 use nerves_hub_link_protocol::{Client, Command as Order, Event, UpdateMode};
 use nerves_hub_link_transport::{Tls, TlsOptions};
@@ -77,9 +78,18 @@ fn device(args: &RunArgs, recorder: &Arc<Recorder>) -> Result<Exit, String> {
         joined: (args.validate_when_joined && identity.validated == Some(false)).then_some(joined),
     };
     let notices = Arc::clone(recorder);
-    let options = Options::new(tls, installer(args, disk), application)
+    let mut options = Options::new(tls, installer(args, disk), application)
         .firmware_store(DownloadStore::new(&args.cache_dir))
         .on_notice(move |text| notices.note("notice", text));
+    if args.console {
+        recorder.note("console", format!("operators may work in {} here", args.shell.display()));
+        // The device's secret is none of the operator's business.
+        let shell = ShellCommand::new(&args.shell).unset("NERVES_HUB_PRODUCT_SECRET");
+        options = options.shell(shell);
+    }
+    if let Some(folder) = &args.data_path {
+        options = options.data_path(folder);
+    }
     let runner = Runner::new(config, options).map_err(|error| error.to_string())?;
 
     let handle = runner.handle();

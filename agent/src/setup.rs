@@ -10,7 +10,7 @@ use nerves_hub_link_blocking::device_config;
 use nerves_hub_link_platform::identity::Identity;
 use nerves_hub_link_platform::kv::UbootStore;
 use nerves_hub_link_platform::kv::fw_env_config::{FwEnvConfig, Location};
-use nerves_hub_link_protocol::{Auth, Config, PartsConfig, SharedSecret, UpdateStrategy};
+use nerves_hub_link_protocol::{Auth, Config, ConsoleConfig, PartsConfig, SharedSecret, UpdateStrategy};
 use nerves_hub_link_transport::Roots;
 
 use crate::cli::{EnvLocation, RunArgs, Strategy};
@@ -75,6 +75,8 @@ pub fn config(args: &RunArgs, identity: &Identity) -> Result<Config, String> {
             ..PartsConfig::default()
         }),
     };
+    config.console =
+        args.console.then(|| ConsoleConfig { timeout: args.console_timeout, ..ConsoleConfig::default() });
     Ok(config)
 }
 

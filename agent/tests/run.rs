@@ -58,7 +58,8 @@ impl Setting {
         let child = Command::new(env!("CARGO_BIN_EXE_nerves-hub-link"))
             .arg("run")
             .args(["--host", &self.hub.url(), "--serial", "agent-test-1"])
-            .args(["--product-key", &product.key, "--product-secret", &product.secret])
+            .args(["--product-key", &product.key])
+            .env("NERVES_HUB_PRODUCT_SECRET", &product.secret)
             .args(["--disk", self.disk.path().to_str().unwrap(), "--public-key", &self.key.public_key()])
             .args(["--ca", self.dir.path().join("ca.pem").to_str().unwrap()])
             .args(more)
@@ -246,4 +247,43 @@ fn more_requests_than_allowed_are_refused() {
     let output = command(Path::new("x")).args(["--concurrent-parts", "9"]).output().unwrap();
     let text = String::from_utf8(output.stderr).unwrap();
     assert!(text.contains("--concurrent-parts") && text.contains("1..=8"), "{text}");
+}
+
+#[test]
+fn operators_get_a_shell_without_the_secret_and_a_folder_for_files() {
+    let setting = Setting::new();
+    let folder = setting.dir.path().join("files");
+    let mut device = setting.device(&["--console", "--data-path", folder.to_str().unwrap()]);
+    let says = |event: &str, payload: serde_json::Value| {
+        let end = std::time::Instant::now() + PATIENCE;
+        while !setting.hub.with_hub(|hub, _| hub.console("agent-test-1", event, &payload)) {
+            assert!(std::time::Instant::now() < end, "the console was never joined");
+            std::thread::yield_now();
+        }
+    };
+    says("dn", serde_json::json!({"data": "echo [$NERVES_HUB_PRODUCT_SECRET]-$((6*7))\r"}));
+    let shown = |event: &HubEvent, text: &str| matches!(event, HubEvent::Console { payload, .. } if payload["data"].as_str().is_some_and(|data| data.contains(text)));
+    setting.saw("an answer without the secret", |event| shown(event, "[]-42"));
+    says("file-data/start", serde_json::json!({"filename": "hello.txt"}));
+    says("file-data", serde_json::json!({"filename": "hello.txt", "chunk": 0, "data": "aGVsbG8="}));
+    says("file-data/stop", serde_json::json!({"filename": "hello.txt"}));
+    let end = std::time::Instant::now() + PATIENCE;
+    while std::fs::read(folder.join("hello.txt")).ok().as_deref() != Some(b"hello") {
+        assert!(std::time::Instant::now() < end, "the file never came");
+        std::thread::yield_now();
+    }
+    device.0.kill().unwrap();
+    let said = std::io::read_to_string(device.0.stdout.take().unwrap()).unwrap();
+    assert!(said.contains("operators may work in /bin/sh here"), "{said}");
+    assert!(said.contains("a shell was opened for an operator"), "{said}");
+    assert!(said.contains("an operator sends the file \"hello.txt\""), "{said}");
+    assert!(!said.contains("echo ["), "{said}");
+}
+
+#[test]
+fn a_shell_without_a_console_is_a_mistake() {
+    let disk = tempfile::NamedTempFile::new().unwrap();
+    let output = command(disk.path()).args(["--shell", "/bin/bash"]).output().unwrap();
+    assert_eq!(output.status.code(), Some(2));
+    assert!(String::from_utf8_lossy(&output.stderr).contains("--console"), "{output:?}");
 }

@@ -1,5 +1,6 @@
 //! The loop: one thread that owns the machine, waits with `poll(2)` and carries out orders.
 
+mod operators;
 mod stores;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -21,11 +22,14 @@ use crate::applier::{Applier, SharedInstaller, panic_text};
 use crate::clock::Clock;
 use crate::connect::{Attempt, Connector, Dialled};
 use crate::connection::{Download, Step, Websocket};
-use crate::handle::{Exit, Shared};
+use crate::handle::{Exit, Order, Shared};
+use crate::inbox::Files;
 use crate::keeper::Keeper;
 use crate::limits::{FETCHES_MAX, READ_MAX};
 use crate::options::Options;
 use crate::runner::RunnerError;
+use crate::shells::Shells;
+use operators::Upload;
 use stores::has_room;
 
 pub(crate) use stores::Folders;
@@ -41,7 +45,7 @@ pub(crate) struct Engine {
     download_tls: Tls,
     installer: SharedInstaller,
     shared: Arc<Shared>,
-    commands: Receiver<Command>,
+    orders: Receiver<Order>,
     connector: Connector,
     dialled: Receiver<Dialled>,
     /// A look for the network under way.
@@ -54,6 +58,9 @@ pub(crate) struct Engine {
     /// Where downloads are kept, and those that are open.
     folders: Folders,
     keepers: Vec<Keeper>,
+    shells: Shells,
+    files: Files,
+    upload: Upload,
     /// Appliers and stores that were cancelled and may be ending still.
     retired: Vec<JoinHandle<()>>,
     /// For what is read; only ever used within one call.
@@ -69,7 +76,7 @@ impl Engine {
         };
         let clock = Clock::new();
         let link = Link::new(config, seed, clock.now())?;
-        let (shared, commands) = Shared::new(link.status())?;
+        let (shared, orders) = Shared::new(link.status())?;
         let (results, dialled) = channel();
         Ok(Self {
             running: link.running().clone(),
@@ -81,8 +88,11 @@ impl Engine {
             download_tls: options.download_tls,
             installer: Arc::new(Mutex::new(options.installer)),
             connector: Connector::new(results, shared.waker.clone()),
+            files: Files::new(options.data_path, shared.waker.clone()),
+            shells: Shells::new(options.shell),
+            upload: Upload::default(),
             shared,
-            commands,
+            orders,
             dialled,
             probe: None,
             connect: options.connect,
@@ -119,6 +129,7 @@ impl Engine {
             self.tick();
             self.take_news();
             self.take_store_news();
+            self.serve_operators();
             self.serve_websocket();
             self.serve_downloads();
         };
@@ -127,6 +138,7 @@ impl Engine {
         }
         self.retire_applier();
         self.retired.extend(self.keepers.drain(..).filter_map(Keeper::cancel));
+        self.retired.extend(self.files.close());
         for thread in self.retired {
             // A panic in it was caught and told already.
             let _ = thread.join();
@@ -152,6 +164,7 @@ impl Engine {
             let room = has_room(applier, keepers, download.into, BODY_PIECE_MAX);
             interests.extend(download.wire.interest(room));
         }
+        self.shells.interests(&mut interests);
         match poll(&mut interests, timeout.as_ref()) {
             Ok(_) | Err(Errno::INTR) => {}
             Err(errno) => return Err(errno.into()),
@@ -167,8 +180,12 @@ impl Engine {
             self.order(Command::Disconnect);
             self.exit = Some(Exit::Stopped);
         }
-        while let Ok(command) = self.commands.try_recv() {
-            self.order(command);
+        while let Ok(order) = self.orders.try_recv() {
+            match order {
+                Order::Command(command) => self.order(command),
+                Order::SendFile(file) => self.send_file(file),
+                Order::CancelUpload => self.cancel_upload(),
+            }
         }
         while let Ok(Dialled { attempt, result }) = self.dialled.try_recv() {
             if let Some((probe, _)) = self.probe.take_if(|(_, ours)| *ours == attempt) {
@@ -432,6 +449,9 @@ impl Engine {
         // First, so that a callback that asks the handle gets the news it was called for.
         self.shared.observe(event);
         self.shared.publish(self.link.status());
+        if self.operate(event) {
+            return self.show(event);
+        }
         let (client, running) = (&mut *self.client, &self.running);
         let called = catch_unwind(AssertUnwindSafe(|| client::deliver(client, running, event)));
         if let Some(command) = self.tell_panic("event", called).flatten() {

@@ -1,10 +1,13 @@
 //! The application's end: commands to a running device, and how it is doing.
 
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use nerves_hub_link_platform::files::{FileError, Outgoing};
+use nerves_hub_link_protocol::limits::MAX_UPLOAD_BYTES;
 use nerves_hub_link_protocol::{Command, ConnectionState, Decision, Event, OfferId};
 
 use crate::limits::COMMANDS_MAX;
@@ -72,6 +75,38 @@ pub enum HandleError {
     Busy,
 }
 
+/// Why a file is not sent.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum SendFileError {
+    /// It can't be read.
+    #[error(transparent)]
+    File(#[from] FileError),
+    /// It is too large.
+    #[error("the file has {size} bytes; it must have fewer than {MAX_UPLOAD_BYTES}")]
+    TooLarge {
+        /// Its size.
+        size: u64,
+    },
+    /// The console isn't joined, or not allowed.
+    #[error("the console is not joined; wait until it is, and see Config::console")]
+    NotJoined,
+    /// The device can't be told.
+    #[error(transparent)]
+    Handle(#[from] HandleError),
+}
+
+/// What handles tell the loop.
+#[derive(Debug)]
+pub(crate) enum Order {
+    /// Something for the machine.
+    Command(Command),
+    /// A file to send.
+    SendFile(Outgoing),
+    /// The file is not to be sent any more.
+    CancelUpload,
+}
+
 impl Handle {
     /// Returns whether the WebSocket is open.
     pub fn connected(&self) -> bool {
@@ -129,9 +164,45 @@ impl Handle {
         self.command(Command::Decide { offer, decision })
     }
 
+    /// Returns whether operators can reach the console.
+    pub fn console_joined(&self) -> bool {
+        self.shared.lock().link.console_joined
+    }
+
+    /// Returns whether the console's shell runs.
+    pub fn console_active(&self) -> bool {
+        self.shared.lock().link.console_active
+    }
+
+    /// Sends a file to the operators who watch the console, under its name without the path. One at a time; why it
+    /// could not be sent after all is told to the notice hook.
+    ///
+    /// # Errors
+    ///
+    /// If it can't be read, is too large, or nobody can be reached.
+    pub fn send_file(&self, path: impl Into<PathBuf>) -> Result<(), SendFileError> {
+        let file = Outgoing::open(path)?;
+        if file.size() >= MAX_UPLOAD_BYTES {
+            return Err(SendFileError::TooLarge { size: file.size() });
+        }
+        if !self.console_joined() {
+            return Err(SendFileError::NotJoined);
+        }
+        Ok(self.send(Order::SendFile(file))?)
+    }
+
+    /// Stops sending the file of [`Handle::send_file`], if one is being sent. Operators see its beginning.
+    pub fn cancel_upload(&self) -> Result<(), HandleError> {
+        self.send(Order::CancelUpload)
+    }
+
     /// Sends any command. Returns when it is queued; a refusal is told to the notice hook.
     pub fn command(&self, command: Command) -> Result<(), HandleError> {
-        let sent = self.shared.commands.try_send(command).map_err(|error| match error {
+        self.send(Order::Command(command))
+    }
+
+    fn send(&self, order: Order) -> Result<(), HandleError> {
+        let sent = self.shared.orders.try_send(order).map_err(|error| match error {
             TrySendError::Full(_) => HandleError::Busy,
             TrySendError::Disconnected(_) => HandleError::Stopped,
         });
@@ -172,7 +243,7 @@ impl Handle {
 #[derive(Debug)]
 pub(crate) struct Shared {
     pub(crate) waker: Waker,
-    commands: SyncSender<Command>,
+    orders: SyncSender<Order>,
     stop: AtomicBool,
     status: Mutex<Status>,
     changed: Condvar,
@@ -182,11 +253,11 @@ pub(crate) struct Shared {
 impl Shared {
     pub(crate) fn new(
         link: nerves_hub_link_protocol::Status,
-    ) -> std::io::Result<(Arc<Self>, Receiver<Command>)> {
-        let (commands, receiver) = sync_channel(COMMANDS_MAX);
+    ) -> std::io::Result<(Arc<Self>, Receiver<Order>)> {
+        let (orders, receiver) = sync_channel(COMMANDS_MAX);
         let shared = Self {
             waker: Waker::new()?,
-            commands,
+            orders,
             stop: AtomicBool::new(false),
             status: Mutex::new(Status { link, last_error: None, exit: None }),
             changed: Condvar::new(),

@@ -12,6 +12,7 @@
 //! | `engine` | the loop |
 //! | `connection`, `wire`, `connect` | WebSocket and downloads, moving their bytes, dialling |
 //! | `identity` | [`device_config`]: settings from what the platform found out |
+//! | `shells`, `inbox` | operators' shells in terminals, the thread that stores the files they send |
 //! | `applier` | the thread that applies an update |
 //! | `keeper` | the thread that keeps a download on disk |
 //! | [`limits`] | every bound, with its reason |
@@ -49,14 +50,16 @@ mod connection;
 mod engine;
 mod handle;
 mod identity;
+mod inbox;
 mod keeper;
 pub mod limits;
 mod options;
 mod runner;
+mod shells;
 mod wake;
 mod wire;
 
-pub use handle::{Exit, Handle, HandleError, Status};
+pub use handle::{Exit, Handle, HandleError, SendFileError, Status};
 pub use identity::{device_config, firmware_meta};
 pub use options::Options;
 pub use runner::{Runner, RunnerError};

@@ -41,3 +41,9 @@ pub const REMARKS_MAX: usize = 32;
 
 /// Longest remark told, in characters.
 pub const REMARK_CHARS_MAX: usize = 500;
+
+/// Bytes read from a shell in one turn: what a terminal holds, and a quarter of what the machine takes.
+pub const SHELL_READ_MAX: usize = 8 * 1024;
+
+/// Bytes typed into a shell that its terminal may not have taken. The longest script an operator's page sends is shorter.
+pub const TYPED_MAX: usize = 256 * 1024;

@@ -1,8 +1,10 @@
 //! What a device needs beside its settings.
 
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 
 use nerves_hub_link_platform::install::Installer;
+use nerves_hub_link_platform::pty::ShellCommand;
 use nerves_hub_link_platform::store::DownloadStore;
 use nerves_hub_link_protocol::Client;
 use nerves_hub_link_transport::Tls;
@@ -17,6 +19,8 @@ pub struct Options {
     pub(crate) installer: Box<dyn Installer>,
     pub(crate) client: Box<dyn Client + Send>,
     pub(crate) notice: Box<dyn FnMut(&str) + Send>,
+    pub(crate) shell: Option<ShellCommand>,
+    pub(crate) data_path: Option<PathBuf>,
     pub(crate) seed: Option<u64>,
     pub(crate) folders: Folders,
     pub(crate) connect: bool,
@@ -35,6 +39,8 @@ impl Options {
             installer: Box::new(installer),
             client: Box::new(client),
             notice: Box::new(|_| {}),
+            shell: None,
+            data_path: None,
             seed: None,
             folders: Folders::default(),
             connect: true,
@@ -69,6 +75,24 @@ impl Options {
     #[must_use]
     pub const fn connect(mut self, connect: bool) -> Self {
         self.connect = connect;
+        self
+    }
+
+    /// Runs this as the shell of operators, if
+    /// [`Config::console`](nerves_hub_link_protocol::Config::console) lets them. Whoever may use the console at the
+    /// server then works with this process's rights. Without it, the application's callbacks are asked.
+    #[must_use]
+    pub fn shell(mut self, shell: ShellCommand) -> Self {
+        self.shell = Some(shell);
+        self
+    }
+
+    /// Keeps the files that operators send in this folder, if
+    /// [`Config::console`](nerves_hub_link_protocol::Config::console) lets them. It is made if need be. Without it, the
+    /// application's callbacks are asked.
+    #[must_use]
+    pub fn data_path(mut self, folder: impl Into<PathBuf>) -> Self {
+        self.data_path = Some(folder.into());
         self
     }
 

@@ -1,0 +1,175 @@
+//! The shells of operators: from the machine's wishes to terminals, and back.
+
+use nerves_hub_link_platform::pty::{Ended, Read, Shell, ShellCommand as Program};
+use nerves_hub_link_protocol::{ShellCommand, ShellEnd, ShellEvent, ShellId, ShellStop, WindowSize};
+use rustix::event::{PollFd, PollFlags};
+
+use crate::limits::{SHELL_READ_MAX, TYPED_MAX};
+
+/// The shells that run.
+pub(crate) struct Shells {
+    program: Option<Program>,
+    sessions: Vec<Session>,
+}
+
+struct Session {
+    id: ShellId,
+    shell: Shell,
+    /// Bytes of output that the machine takes for now.
+    room: usize,
+    /// What was typed and not taken by the terminal.
+    typed: Vec<u8>,
+    ended: Option<Ended>,
+    /// Nothing more can be read.
+    silent: bool,
+}
+
+impl Shells {
+    pub(crate) const fn new(program: Option<Program>) -> Self {
+        Self { program, sessions: Vec::new() }
+    }
+
+    /// Returns whether shells are run here, and not by the application.
+    pub(crate) const fn are_ours(&self) -> bool {
+        self.program.is_some()
+    }
+
+    /// Does what the machine wants. Returns what to tell it.
+    ///
+    /// # Errors
+    ///
+    /// What was lost, for the log.
+    pub(crate) fn event(&mut self, event: &ShellEvent) -> Result<Option<ShellCommand>, String> {
+        match event {
+            ShellEvent::Wanted { shell, size, room, .. } => return Ok(self.start(*shell, *size, *room)),
+            ShellEvent::Input { shell, data } => {
+                if let Some(session) = self.find(*shell) {
+                    session.type_in(data.expose().as_bytes())?;
+                }
+            }
+            ShellEvent::Resized { shell, size } => {
+                if let Some(session) = self.find(*shell) {
+                    session.shell.resize(size.rows, size.cols);
+                }
+            }
+            ShellEvent::Ready { shell, bytes } => {
+                if let Some(session) = self.find(*shell) {
+                    session.room = session.room.saturating_add(*bytes);
+                }
+            }
+            ShellEvent::Stopped { shell, why } => {
+                if let (ShellStop::Killed { signal }, Some(session)) = (why, self.find(*shell)) {
+                    session.shell.signal(i32::from(*signal));
+                }
+                self.sessions.retain(|session| session.id != *shell);
+            }
+            _ => {}
+        }
+        Ok(None)
+    }
+
+    /// Adds what the shells wait for.
+    pub(crate) fn interests<'a>(&'a self, interests: &mut Vec<PollFd<'a>>) {
+        for session in &self.sessions {
+            let mut flags = PollFlags::empty();
+            flags.set(PollFlags::IN, session.room > 0);
+            flags.set(PollFlags::OUT, !session.typed.is_empty());
+            // A terminal nobody has open is always ready.
+            if !flags.is_empty() && !session.silent {
+                interests.push(PollFd::from_borrowed_fd(session.shell.terminal(), flags));
+            }
+            if session.ended.is_none() {
+                let process = session.shell.process();
+                interests.extend(process.map(|process| PollFd::from_borrowed_fd(process, PollFlags::IN)));
+            }
+        }
+    }
+
+    /// Returns the next thing to tell the machine, if there is one for now.
+    pub(crate) fn next(&mut self, buffer: &mut [u8]) -> Option<ShellCommand> {
+        for at in 0..self.sessions.len() {
+            let session = self.sessions.get_mut(at)?;
+            session.flush();
+            if let Some(data) = session.read(buffer) {
+                return Some(ShellCommand::Output { shell: session.id, data: data.into() });
+            }
+            if let (Some(ended), true) = (session.ended, session.silent) {
+                let shell = session.id;
+                self.sessions.swap_remove(at);
+                let end = match ended {
+                    Ended::Exited(code) => ShellEnd::Exited(code),
+                    Ended::Signalled(signal) => ShellEnd::Signalled(signal),
+                };
+                return Some(ShellCommand::Ended { shell, end });
+            }
+        }
+        None
+    }
+
+    fn start(&mut self, id: ShellId, size: WindowSize, room: usize) -> Option<ShellCommand> {
+        match self.program.as_ref()?.start(size.rows, size.cols) {
+            Ok(shell) => {
+                let typed = Vec::new();
+                self.sessions.push(Session { id, shell, room, typed, ended: None, silent: false });
+                Some(ShellCommand::Started { shell: id })
+            }
+            Err(error) => Some(ShellCommand::Ended { shell: id, end: ShellEnd::Failed(error.to_string()) }),
+        }
+    }
+
+    fn find(&mut self, id: ShellId) -> Option<&mut Session> {
+        self.sessions.iter_mut().find(|session| session.id == id)
+    }
+}
+
+impl Session {
+    fn type_in(&mut self, text: &[u8]) -> Result<(), String> {
+        self.flush();
+        let room = TYPED_MAX.saturating_sub(self.typed.len());
+        if text.len() > room {
+            return Err(format!(
+                "{} bytes typed into a shell were lost: it does not read, and {TYPED_MAX} may wait",
+                text.len()
+            ));
+        }
+        self.typed.extend_from_slice(text);
+        self.flush();
+        Ok(())
+    }
+
+    /// Types what waits, as far as the terminal takes it.
+    fn flush(&mut self) {
+        if !self.typed.is_empty() && !self.silent {
+            let taken = self.shell.write(&self.typed);
+            self.typed.drain(..taken.min(self.typed.len()));
+        }
+    }
+
+    /// Returns what the shell wrote, as far as it may be told.
+    fn read(&mut self, buffer: &mut [u8]) -> Option<Vec<u8>> {
+        // Before reading: what it wrote before its end is then read for certain.
+        self.ended = self.ended.or_else(|| self.shell.ended());
+        if self.ended.is_some() {
+            // Nobody is there to read it.
+            self.typed.clear();
+        }
+        if self.silent {
+            return None;
+        }
+        let room = self.room.min(SHELL_READ_MAX).min(buffer.len());
+        let buffer = buffer.get_mut(..room).filter(|buffer| !buffer.is_empty())?;
+        match self.shell.read(buffer) {
+            Read::Bytes(bytes) => {
+                self.room = self.room.saturating_sub(bytes);
+                return buffer.get(..bytes).map(<[u8]>::to_vec);
+            }
+            // What the shell left behind may keep the terminal open for ever.
+            Read::Nothing => self.silent = self.ended.is_some(),
+            Read::HungUp => {
+                self.silent = true;
+                self.ended = self.ended.or_else(|| self.shell.ended());
+            }
+        }
+        None
+    }
+}
