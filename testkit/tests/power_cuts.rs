@@ -6,8 +6,8 @@
 mod common;
 
 use nerves_hub_link_testkit::disk::cuts::{
-    Case, Effort, Report, WAYS, Way, ab_cases, environment_cases, golden_cases, power_cuts, store_cuts,
-    table_cases,
+    Case, Effort, Report, WAYS, Way, ab_cases, bad_cases, environment_cases, golden_cases, power_cuts,
+    store_cuts, table_cases,
 };
 
 fn ways(names: &[&str]) -> Vec<Way> {
@@ -25,7 +25,8 @@ fn try_all(cases: &[Case], ways: &[Way], effort: &Effort) -> Report {
             println!("{report}");
             assert!(report.is_good(), "{:#?}", report.failures);
             // Nothing before the first write, the new firmware after the last sync.
-            assert!(report.old + report.damaged > 0 && report.new > 0, "{report}");
+            assert!(report.old + report.damaged > 0, "{report}");
+            assert_eq!(report.new > 0, case.is_sound, "{report}");
             assert_eq!(report.cuts, report.writes + report.syncs + 2, "{report}");
             assert_eq!(report.disks, report.old + report.new + report.damaged, "{report}");
             all.add(&report);
@@ -46,12 +47,13 @@ fn skipped(missing: &[String]) {
 #[test]
 fn a_device_of_two_slots_boots_whatever_is_lost() {
     let cases = ab_cases().unwrap();
-    let all = try_all(&cases, &WAYS, &Effort::bounded(1));
+    let [one, two, ..] = &cases[..] else { panic!("too few") };
+    let mut all = try_all(&cases, &ways(&["whole", "sectors of 4096"]), &Effort::bounded(1));
+    all.add(&try_all(std::slice::from_ref(two), &WAYS, &Effort::bounded(2)));
     assert!(all.resumed > 0 && all.cut_again > 0, "{all}");
     // Only a single environment can be damaged; two, even side by side, never are.
-    let [one, ..] = &cases[..] else { panic!("no case") };
-    assert!(one.may_be_damaged && cases[1..].iter().all(|case| !case.may_be_damaged));
-    assert!(all.damaged > 0, "{all}");
+    assert!(one.may_be_damaged && !two.may_be_damaged && all.damaged > 0, "{all}");
+    assert_eq!(cases.iter().filter(|case| case.may_be_damaged).count(), 2);
 }
 
 #[test]
@@ -62,6 +64,12 @@ fn a_device_that_boots_by_partition_table_boots_whatever_is_lost() {
         &Effort::bounded(1),
     );
     assert!(all.resumed > 0 && all.damaged == 0, "{all}");
+}
+
+#[test]
+fn a_bad_archive_leaves_the_old_firmware_whatever_is_lost() {
+    let all = try_all(&bad_cases().unwrap(), &ways(&["whole", "threads"]), &Effort::bounded(1));
+    assert!(all.writes > 0 && all.new == 0, "{all}");
 }
 
 #[test]

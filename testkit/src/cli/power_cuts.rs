@@ -7,7 +7,7 @@ use std::time::Instant;
 
 use clap::Args;
 use nerves_hub_link_testkit::disk::cuts::{
-    Case, Effort, Report, WAYS, ab_cases, environment_cases, golden_cases, power_cuts, store_cuts,
+    Case, Effort, Report, WAYS, ab_cases, bad_cases, environment_cases, golden_cases, power_cuts, store_cuts,
     table_cases,
 };
 
@@ -87,6 +87,7 @@ fn cases(golden: Option<&Path>) -> std::io::Result<(Vec<Case>, Vec<String>)> {
     let found = golden.or_else(|| places.iter().find(|place| place.is_dir()).map(PathBuf::as_path));
     let mut cases = ab_cases()?;
     cases.extend(table_cases()?);
+    cases.extend(bad_cases()?);
     let mut missing = Vec::new();
     match found {
         None => missing.push("at all".to_owned()),

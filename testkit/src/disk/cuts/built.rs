@@ -14,7 +14,7 @@ use super::super::image::Image;
 use super::super::layout::{BLOCK, DiskLayout, Slot};
 use super::case::{Case, Judge, State};
 use super::run::applied;
-use crate::firmware::{FirmwareBuilder, SigningKey};
+use crate::firmware::{FirmwareBuilder, SigningKey, Tamper, tamper};
 use crate::harness::container;
 use crate::meta::FirmwareMeta;
 
@@ -24,16 +24,39 @@ const OLD: &str = "1.0.0";
 const NEW: &str = "1.1.0";
 
 /// Devices of the kind the official systems are: an environment of one copy, of two copies far apart, and of two
-/// copies side by side.
+/// copies side by side; and with the end of one slot, both environments and the start of the other slot in one
+/// segment of 128 KiB, which is what `fwup` writes together.
 pub fn ab_cases() -> io::Result<Vec<Case>> {
     let layout = DiskLayout::with_slots_of(1);
-    let side_by_side =
-        DiskLayout { environment_redundant: Some(layout.environment + layout.environment_blocks), ..layout };
+    let side_by_side = |layout: DiskLayout| DiskLayout {
+        environment_redundant: Some(layout.environment + layout.environment_blocks),
+        ..layout
+    };
+    let (slot_a, environment, slot_b) = (2112, 4176, 4208);
+    let close = DiskLayout { slot_a, environment, slot_b, application: 6400, ..layout };
     Ok(vec![
         ab_case("A/B, one environment", &layout)?,
         ab_case("A/B, two environments", &layout.redundant())?,
-        ab_case("A/B, two environments side by side", &side_by_side)?,
+        ab_case("A/B, two environments side by side", &side_by_side(layout))?,
+        ab_case("A/B, one environment close to the slots", &close)?,
+        ab_case("A/B, two environments close to the slots", &side_by_side(close))?,
     ])
+}
+
+/// The same with archives that prove bad only when most of it is written: a wrong byte near the end of the root
+/// file system, and the end cut off.
+pub fn bad_cases() -> io::Result<Vec<Case>> {
+    let layout = DiskLayout::with_slots_of(1).redundant();
+    let case = ab_case("A/B", &layout)?;
+    let wrong = Tamper::Resource { name: "rootfs.img".to_owned(), offset: 290_000 };
+    let cut = Tamper::Truncated(case.archive.len() - 20_000);
+    [("a wrong byte", wrong), ("cut off", cut)]
+        .into_iter()
+        .map(|(what, how)| {
+            let archive = tamper(&case.archive, &how).map_err(io::Error::other)?.into();
+            Ok(Case { name: format!("A/B, {what}"), archive, is_sound: false, ..case.clone() })
+        })
+        .collect()
 }
 
 /// An upgrade from slot A to slot B on a disk of this layout, whose slots have at least 1 MiB.
@@ -59,6 +82,7 @@ pub fn ab_case(name: &str, layout: &DiskLayout) -> io::Result<Case> {
         options: options("upgrade", &key.public_key())?,
         judge: ab_judge(*layout, archive.uuid().to_owned()),
         archive: archive.bytes()?,
+        is_sound: true,
         may_be_damaged: layout.environment_redundant.is_none(),
         protected: vec![blocks(layout.slot(Slot::A), layout.slot_blocks)],
     })
@@ -145,6 +169,7 @@ fn table_case(name: &str, gpt: bool) -> io::Result<Case> {
         archive: manifest(&content(0x22), SLOT_A).into(),
         options: options("upgrade", &key)?,
         judge,
+        is_sound: true,
         may_be_damaged: false,
         protected: vec![blocks(SLOT_A, SLOT_BLOCKS)],
     })

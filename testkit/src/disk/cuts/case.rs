@@ -39,6 +39,8 @@ pub struct Case {
     pub options: ApplyOptions,
     /// Tells what boots.
     pub judge: Judge,
+    /// Whether the upgrade goes through. One that does not leaves the old firmware at any moment.
+    pub is_sound: bool,
     /// Whether a loss of power may damage the boot environment: there is one copy of it, of several sectors.
     pub may_be_damaged: bool,
     /// Bytes that no write may touch: the slot that runs.

@@ -67,14 +67,22 @@ fn ab_upgrade(place: &Path) -> io::Result<Vec<Case>> {
             archive: Arc::clone(&archive),
             options: unsigned("upgrade"),
             judge: ab_judge(before.clone(), after, (runs.0, runs.1.to_vec()), (next.0, next.1.to_vec())),
+            is_sound: true,
             may_be_damaged: true,
             protected: runs.1.to_vec(),
         })
     };
-    Ok(vec![
-        to("ab-upgrade, to slot B", &fresh, ("a", &slot_a), ("b", &slot_b))?,
-        to("ab-upgrade, to slot A", &upgraded, ("b", &slot_b), ("a", &slot_a))?,
-    ])
+    let to_b = to("ab-upgrade, to slot B", &fresh, ("a", &slot_a), ("b", &slot_b))?;
+    // Recorded with the first three quarters of the archive: what on-error does is cut, too.
+    let cut = archive.get(..archive.len() / 4 * 3).unwrap_or_default().into();
+    let broken = Case {
+        name: "ab-upgrade, cut off".to_owned(),
+        archive: cut,
+        is_sound: false,
+        may_be_damaged: false,
+        ..to_b.clone()
+    };
+    Ok(vec![to_b, broken, to("ab-upgrade, to slot A", &upgraded, ("b", &slot_b), ("a", &slot_a))?])
 }
 
 fn ab_judge(
@@ -192,6 +200,7 @@ fn by_mark(
         archive: archive.into(),
         options,
         judge,
+        is_sound: true,
         may_be_damaged: false,
         protected: vec![blocks(source, count)],
     })

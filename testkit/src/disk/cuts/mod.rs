@@ -33,7 +33,7 @@ mod store;
 mod variables;
 mod way;
 
-pub use built::{ab_case, ab_cases, table_cases};
+pub use built::{ab_case, ab_cases, bad_cases, table_cases};
 pub use case::{Case, Judge, State};
 pub use golden::golden_cases;
 pub use record::Recorder;

@@ -29,7 +29,7 @@ pub fn power_cuts(case: &Case, way: Way, effort: &Effort) -> Report {
 pub fn power_cuts_through(case: &Case, way: Way, effort: &Effort, wrap: Wrap<'_>) -> Report {
     let mut run = Run::new(case, way, effort, wrap);
     run.walk();
-    if effort.faults {
+    if effort.faults && case.is_sound {
         run.faults();
     }
     run.report
@@ -85,8 +85,14 @@ impl<'a> Run<'a> {
             return self.report.fail(&format!("before the upgrade the disk is {state:?}"));
         }
         let applied = self.apply(&self.case.before);
-        if let Err(error) = &applied.outcome {
-            return self.report.fail(&format!("the upgrade does not go through: {error}"));
+        match &applied.outcome {
+            Err(error) if self.case.is_sound => {
+                return self.report.fail(&format!("the upgrade does not go through: {error}"));
+            }
+            Ok(task) if !self.case.is_sound => {
+                return self.report.fail(&format!("a bad archive is applied: {task}"));
+            }
+            _ => {}
         }
         let (mut disk, mut pending) = (self.case.before.clone(), Vec::new());
         self.cut(&disk, &pending, Moment::Before);
@@ -133,6 +139,12 @@ impl<'a> Run<'a> {
         let state = (self.case.judge)(&mut disk);
         let what = format!("{moment}, loss {number}");
         if !self.count(&state, &what) {
+            return;
+        }
+        if !self.case.is_sound {
+            if state != State::Old {
+                self.report.fail(&format!("{what}: of a bad archive the disk is {state:?}"));
+            }
             return;
         }
         match (moment, &state) {

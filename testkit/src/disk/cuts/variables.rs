@@ -163,6 +163,7 @@ fn case(name: String, before: Image, archive: &Arc<[u8]>, task: &str, redundant:
         archive: Arc::clone(archive),
         options,
         judge,
+        is_sound: true,
         may_be_damaged: !redundant || starts_damaged,
         protected: vec![0..FIRST * BLOCK, (FIRST + BLOCKS) * BLOCK..SECOND * BLOCK],
     })
