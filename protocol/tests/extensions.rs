@@ -434,6 +434,18 @@ fn a_second_invitation_on_a_connection_joins_anew() {
 }
 
 #[test]
+fn what_the_server_does_not_name_again_says_nothing() {
+    let mut device = Device::attached(weather(), json!(["weather"]));
+    device.invite(json!({}));
+    // It runs on, but this server can't know.
+    device.accept(json!("nonsense"));
+    assert!(device.link.extensions()[0].attached);
+    assert_eq!(device.refusal(push("report", "{}")), CommandError::NotAttached);
+    device.extension("attach", json!({"extensions": ["weather"]}));
+    device.command(push("report", "{}").into());
+}
+
+#[test]
 fn a_lost_channel_is_joined_again_with_the_same_offer() {
     let mut device = Device::joined(weather());
     let offered = device.invite(json!({"extensions": {"weather": ["0.1.0"]}}));

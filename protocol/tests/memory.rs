@@ -30,6 +30,23 @@ fn an_idle_joined_device_keeps_little() {
 }
 
 #[test]
+fn extensions_that_are_attached_and_idle_keep_little_too() {
+    let mut kept = None;
+    let cost = measure(|| {
+        let mut device = Device::joined(config());
+        device.invite(serde_json::json!({}));
+        device.accept(serde_json::json!(["geo", "health", "network_identity"]));
+        device.extension("health:check", serde_json::json!({}));
+        device.command(ExtensionCommand::HealthReport(Box::default()).into());
+        (0..3).for_each(|_| device.beat());
+        kept = Some(device.link);
+    });
+    assert!(kept.unwrap().extensions().iter().all(|extension| extension.attached));
+    println!("{} bytes", cost.bytes_current);
+    assert!((1..=IDLE_HEAP).contains(&cost.bytes_current), "{} bytes", cost.bytes_current);
+}
+
+#[test]
 fn a_heartbeat_allocates_its_frame_and_nothing_else() {
     let mut device = Device::joined(config());
     let beat = |device: &mut Device| {

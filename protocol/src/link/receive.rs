@@ -6,7 +6,6 @@ use alloc::string::String;
 use super::{Link, count};
 use crate::event::Event;
 use crate::hub::console::Console;
-use crate::hub::extensions::Extensions;
 use crate::hub::{CONSOLE, Context, DEVICE, EXTENSIONS, names, payload};
 use crate::ids::SocketId;
 use crate::limits::{MAX_NAME_CHARS, MAX_TEXT_CHARS};
@@ -69,10 +68,10 @@ impl Link {
             Incoming::Joined { topic: EXTENSIONS, response } => self.extensions_joined(response),
             Incoming::JoinRefused { topic: EXTENSIONS, reason } => {
                 let reason = format!("the server refused the channel: {reason}");
-                self.extensions_with(|_, cx| Extensions::lost(cx, reason));
+                self.extensions_with(|extensions, cx| extensions.lost(cx, reason));
             }
             Incoming::Lost { topic: EXTENSIONS, reason } => {
-                self.extensions_with(|_, cx| Extensions::lost(cx, reason));
+                self.extensions_with(|extensions, cx| extensions.lost(cx, reason));
             }
             Incoming::Push { topic: EXTENSIONS, event, payload } => self.extension_event(&event, payload),
             Incoming::Rejected { topic: EXTENSIONS, tag, reason } => {

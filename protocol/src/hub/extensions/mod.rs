@@ -115,10 +115,7 @@ impl Extensions {
         cx: &mut Context<'_>,
         response: Option<Payload<'_>>,
     ) -> Result<(), String> {
-        let names = response.map(negotiation::accepted).transpose()?;
-        let Some(names) = names else {
-            return Err(String::from("the answer to the join of extensions is missing"));
-        };
+        let names = negotiation::accepted(response)?;
         for at in 0..self.entries.len() {
             let Some(entry) = self.entries.get(at).filter(|entry| entry.offered.is_some()) else {
                 self.stop(cx, at, "it is not offered any more");
@@ -142,9 +139,10 @@ impl Extensions {
     }
 
     /// The channel was refused or lost; it is joined again with the same offer.
-    pub(crate) fn lost(cx: &mut Context<'_>, reason: String) {
+    pub(crate) fn lost(&mut self, cx: &mut Context<'_>, reason: String) {
         // What waits was meant for the join that is gone.
         cx.wire.discard_topic(EXTENSIONS);
+        self.forget_announcements();
         tell(cx, ExtensionEvent::ChannelLost { reason });
     }
 
@@ -200,6 +198,7 @@ impl Extensions {
             // Every connection has its own offer, and none is made before the server asked.
             self.socket = socket;
             (self.invited, self.fallback) = (false, None);
+            self.forget_announcements();
             cx.wire.unwant(EXTENSIONS);
         }
         self.times.look(cx.now, cx.wall);
@@ -210,7 +209,7 @@ impl Extensions {
             for entry in &mut self.entries {
                 entry.offered = entry.withheld.take().or(entry.offered);
             }
-            join(cx);
+            self.join(cx);
         }
         let around = Around { times: self.times, own: &self.own_alarms, link };
         for (at, entry) in self.entries.iter_mut().enumerate() {
@@ -254,7 +253,19 @@ impl Extensions {
             let now = entry.part.can_start(self.times);
             (entry.offered, entry.withheld) = if now { (chosen, None) } else { (None, chosen) };
         }
-        join(cx);
+        self.join(cx);
+    }
+
+    /// Joins, once more if need be. What is offered is asked for when the join is sent.
+    fn join(&mut self, cx: &mut Context<'_>) {
+        self.forget_announcements();
+        cx.wire.discard_topic(EXTENSIONS);
+        cx.wire.want(cx.now, EXTENSIONS);
+    }
+
+    /// With a join ends what the server was told; extensions go on, but say nothing until it is told anew.
+    fn forget_announcements(&mut self) {
+        self.entries.iter_mut().for_each(|entry| entry.announced = false);
     }
 
     fn attach_named(&mut self, cx: &mut Context<'_>, names: &Names) -> Result<(), String> {
@@ -298,7 +309,7 @@ impl Extensions {
 
     /// Starts an extension, or goes on with it, and says so.
     fn attach(&mut self, cx: &mut Context<'_>, at: usize) {
-        let Some(entry) = self.entries.get(at) else { return };
+        let Some(entry) = self.entries.get(at).filter(|_| cx.wire.has_joined(EXTENSIONS)) else { return };
         // By hand, and not negotiated: the oldest version, which every server knows.
         let Some(version) = entry.offered.or_else(|| entry.lowest(cx.config)) else { return };
         if !entry.part.can_start(self.times) {
@@ -311,7 +322,7 @@ impl Extensions {
         }
         self.announce(cx, at, names::ATTACHED);
         let Some(entry) = self.entries.get_mut(at) else { return };
-        entry.attached = Some(version);
+        (entry.attached, entry.announced) = (Some(version), true);
         if running != Some(version) {
             entry.part.started(cx, version);
             let name = String::from(entry.name(cx.config));
@@ -355,7 +366,7 @@ impl Extensions {
 
     /// Returns whether alarms have a way of their own.
     fn tells_alarms(&self) -> bool {
-        self.entries.iter().any(|entry| matches!(entry.part, Part::Alarms(_)) && entry.attached.is_some())
+        self.entries.iter().any(|entry| matches!(entry.part, Part::Alarms(_)) && entry.is_running())
     }
 
     /// Returns what was dropped so far.
@@ -374,12 +385,6 @@ impl Extensions {
     fn find(&self, config: &Config, name: &str) -> Option<usize> {
         self.entries.iter().position(|entry| entry.name(config) == name)
     }
-}
-
-/// Joins, once more if need be. What is offered is asked for when the join is sent.
-fn join(cx: &mut Context<'_>) {
-    cx.wire.discard_topic(EXTENSIONS);
-    cx.wire.want(cx.now, EXTENSIONS);
 }
 
 /// Tells the application.

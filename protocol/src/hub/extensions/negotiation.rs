@@ -50,8 +50,8 @@ impl Invitation {
 }
 
 /// Reads the answer to the join: the names of the extensions to attach.
-pub(super) fn accepted(response: Payload<'_>) -> Result<Vec<String>, String> {
-    let value = response.value()?;
+pub(super) fn accepted(response: Option<Payload<'_>>) -> Result<Vec<String>, String> {
+    let value = response.map_or(Ok(Value::Null), Payload::value)?;
     let names = value.as_array().map(|names| names.iter().map(Value::as_str).collect::<Option<Vec<_>>>());
     match names {
         Some(Some(names)) if names.len() <= MAX_EXTENSION_NAMES => {

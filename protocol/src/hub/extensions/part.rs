@@ -33,6 +33,8 @@ pub(super) struct Entry {
     pub(super) withheld: Option<usize>,
     /// The version that runs. It goes on over lost connections, until the next agreement says otherwise.
     pub(super) attached: Option<usize>,
+    /// Whether the server was told so since the last join.
+    pub(super) announced: bool,
 }
 
 /// What runs behind an extension's name.
@@ -71,7 +73,9 @@ pub(super) fn all(config: &Config, now: Instant) -> Vec<Entry> {
     ];
     let third_party = (0..on.third_party.len()).map(Part::ThirdParty);
     let parts = built_in.into_iter().flatten().chain(third_party);
-    parts.map(|part| Entry { part, offered: None, withheld: None, attached: None }).collect()
+    parts
+        .map(|part| Entry { part, offered: None, withheld: None, attached: None, announced: false })
+        .collect()
 }
 
 impl Entry {
@@ -110,9 +114,14 @@ impl Entry {
         self.count(config).checked_sub(1)
     }
 
+    /// Returns whether the extension is attached, and the server knows.
+    pub(super) const fn is_running(&self) -> bool {
+        self.attached.is_some() && self.announced
+    }
+
     /// Returns the way out of the extension, at this place of the table.
     pub(super) fn port(&self, wire: &Phoenix, at: usize) -> Port {
-        Port::new(tag(at), self.attached.is_some() && wire.has_joined(EXTENSIONS))
+        Port::new(tag(at), self.is_running() && wire.has_joined(EXTENSIONS))
     }
 
     const fn built_in_versions(&self) -> &'static [&'static str] {
