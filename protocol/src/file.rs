@@ -3,6 +3,7 @@
 use alloc::string::String;
 
 use crate::chunk::Chunk;
+use crate::command::Command;
 use crate::ids::{FileId, UploadId};
 
 /// News about a file from an operator, in [`Event::File`](crate::Event::File).
@@ -115,4 +116,16 @@ pub enum UploadCommand {
         /// Which file.
         upload: UploadId,
     },
+}
+
+impl From<FileCommand> for Command {
+    fn from(command: FileCommand) -> Self {
+        Self::File(command)
+    }
+}
+
+impl From<UploadCommand> for Command {
+    fn from(command: UploadCommand) -> Self {
+        Self::Upload(command)
+    }
 }

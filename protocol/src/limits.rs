@@ -250,6 +250,9 @@ pub const MAX_SCRIPT_OUTPUT_BYTES: usize = 64 * 1024;
 /// text may be three times as long. A few screens full; with more, what a person stops would go on for long.
 pub const MAX_SHELL_BUFFER: usize = 32 * 1024;
 
+/// Words about shells that may wait between what they wrote. Each shell makes two.
+pub const MAX_SHELL_NOTES: usize = 16;
+
 /// Longest text of a shell in one message, in bytes of UTF-8.
 pub const MAX_SHELL_MESSAGE_BYTES: usize = 16 * 1024;
 

@@ -33,7 +33,6 @@ use crate::limits::REBOOT_GRACE;
 use crate::output::Output;
 use crate::outputs::{Ids, Outputs};
 use crate::phoenix::{Frame, Phoenix, Received, TopicId};
-use crate::shell::ShellCommand;
 use crate::status::{ConnectionState, Counters, Status, UpdateState};
 use crate::time::{Instant, Now, UnixTime};
 use crate::timer::{Deadline, Earliest, Timer};
@@ -209,9 +208,7 @@ impl Link {
             Command::ScriptFinished { id, output, result } => {
                 self.scripts_with(|scripts, cx| scripts.finished(cx, id, &output, &result))?;
             }
-            Command::Shell(ShellCommand::Started { shell }) => self.shell_started(shell)?,
-            Command::Shell(ShellCommand::Output { shell, data }) => self.shell_output(shell, &data)?,
-            Command::Shell(ShellCommand::Ended { shell, end }) => self.shell_ended(shell, &end)?,
+            Command::Shell(command) => self.shell(&command)?,
             Command::File(FileCommand::Stored { file, bytes }) => self.console.stored(file, bytes)?,
             Command::File(FileCommand::Failed { file, reason }) => self.console.file_failed(file, &reason)?,
             Command::Upload(UploadCommand::Send { name, size }) => {
@@ -272,7 +269,7 @@ impl Link {
         self.updates.deadlines(&self.config, &mut deadline);
         self.managed.deadlines(&mut deadline);
         self.scripts.deadlines(&mut deadline);
-        self.extensions.deadlines(&mut deadline);
+        self.extensions.deadlines(&self.wire, &mut deadline);
         self.console.deadlines(&self.wire, &mut deadline);
         if let Some(at) = self.ask_validated {
             deadline.at(Timer::Validation, at);
@@ -400,6 +397,7 @@ impl Link {
         if let Some(socket) = self.connection.open_socket() {
             loop {
                 self.console_with(Console::fill);
+                self.extensions_with(Extensions::fill);
                 let frame = if let Some(topic) = self.wire.wants_join(self.now) {
                     let params = self.join_params(topic);
                     Some(self.wire.join(self.now, topic, &params))

@@ -3,6 +3,7 @@
 use alloc::string::String;
 
 use crate::chunk::Chunk;
+use crate::command::Command;
 use crate::ids::ShellId;
 use crate::secret::Secret;
 
@@ -78,6 +79,21 @@ pub enum ShellCommand {
     },
 }
 
+impl From<ShellCommand> for Command {
+    fn from(command: ShellCommand) -> Self {
+        Self::Shell(command)
+    }
+}
+
+impl ShellCommand {
+    /// Returns the shell it is about.
+    pub(crate) const fn shell(&self) -> ShellId {
+        match self {
+            Self::Started { shell } | Self::Output { shell, .. } | Self::Ended { shell, .. } => *shell,
+        }
+    }
+}
+
 /// Who works with a shell.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
@@ -129,6 +145,17 @@ impl Default for WindowSize {
     /// A terminal's usual 24 lines of 80 characters.
     fn default() -> Self {
         Self { rows: 24, cols: 80 }
+    }
+}
+
+impl ShellEnd {
+    /// Returns the exit code as shells tell it: 128 and the number for a signal, 127 if it could not run.
+    pub(crate) const fn code(&self) -> i32 {
+        match self {
+            Self::Exited(code) => *code,
+            Self::Signalled(signal) => signal.saturating_add(128),
+            Self::Failed(_) => 127,
+        }
     }
 }
 

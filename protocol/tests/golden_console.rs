@@ -65,7 +65,7 @@ fn the_recorded_console_session() {
         })
         .collect::<Vec<_>>()
         .concat();
-    assert_eq!(file, (0..2500).map(|byte| u8::try_from(byte % 256).unwrap()).collect::<Vec<_>>());
+    assert!((0..2500).map(|byte| u8::try_from(byte % 251).unwrap()).eq(file), "another content");
     let named =
         |event: &Event| matches!(event, Event::File(FileEvent::Started { name, .. }) if name == "hello.bin");
     assert!(

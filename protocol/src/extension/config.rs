@@ -29,6 +29,9 @@ pub struct ExtensionsConfig {
     pub metrics: bool,
     /// Tell alarms as they come and go. Default false. Health reports leave them out then.
     pub alarms: bool,
+    /// Let operators work with a shell on the device. Default false. The shell is the application's, see
+    /// [`ShellEvent::Wanted`](crate::ShellEvent::Wanted), and asked for as soon as the server attaches the extension.
+    pub local_shell: bool,
     /// Extensions of the application's own. At most
     /// [`MAX_THIRD_PARTY_EXTENSIONS`](crate::limits::MAX_THIRD_PARTY_EXTENSIONS).
     pub third_party: Vec<ThirdPartyExtension>,
@@ -78,6 +81,7 @@ impl Default for ExtensionsConfig {
             error_reports: None,
             metrics: false,
             alarms: false,
+            local_shell: false,
             third_party: Vec::new(),
             join_uninvited: false,
         }

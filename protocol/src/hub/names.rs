@@ -104,6 +104,14 @@ pub(crate) const FILE_START: &str = "file-data/start";
 pub(crate) const FILE_DATA: &str = "file-data";
 pub(crate) const FILE_STOP: &str = "file-data/stop";
 
+// The local shell.
+pub(crate) const REQUEST_SHELL: &str = "request_shell";
+pub(crate) const SHELL_INPUT: &str = "shell_input";
+pub(crate) const KILL_SHELL: &str = "kill_shell";
+pub(crate) const REQUEST_STATUS: &str = "local_shell:request_status";
+pub(crate) const SHELL_OUTPUT: &str = "local_shell:shell_output";
+pub(crate) const SHELL_EXITED: &str = "local_shell:shell_exited";
+
 // Phrases a reason begins with; people and dashboards look for them (spec §3.5).
 pub(crate) const NO_KEYS: &str = "Refusing unverified firmware : no public keys available";
 pub(crate) const DOWNLOAD_FAILED: &str = "Download failed";

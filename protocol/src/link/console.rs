@@ -1,13 +1,11 @@
 //! The console, and shells, whoever works with them.
 
 use super::{Link, count};
-use crate::chunk::Chunk;
 use crate::command::CommandError;
 use crate::hub::console::{Console, Heard};
 use crate::hub::{Context, names};
-use crate::ids::ShellId;
 use crate::phoenix::Payload;
-use crate::shell::ShellEnd;
+use crate::shell::ShellCommand;
 
 impl Link {
     pub(super) fn console_with<T>(&mut self, work: impl FnOnce(&mut Console, &mut Context<'_>) -> T) -> T {
@@ -25,16 +23,12 @@ impl Link {
         }
     }
 
-    pub(super) fn shell_started(&self, shell: ShellId) -> Result<(), CommandError> {
-        // Operators see it by what it writes.
-        if self.console.runs(shell) { Ok(()) } else { Err(CommandError::UnknownShell(shell)) }
-    }
-
-    pub(super) fn shell_output(&mut self, shell: ShellId, data: &Chunk) -> Result<(), CommandError> {
-        self.console_with(|console, cx| console.output(cx, shell, data))
-    }
-
-    pub(super) fn shell_ended(&mut self, shell: ShellId, end: &ShellEnd) -> Result<(), CommandError> {
-        self.console_with(|console, cx| console.ended(cx, shell, end))
+    /// Something became of a shell.
+    pub(super) fn shell(&mut self, command: &ShellCommand) -> Result<(), CommandError> {
+        if self.console.runs(command.shell()) {
+            self.console_with(|console, cx| console.shell(cx, command))
+        } else {
+            self.extensions_with(|extensions, cx| extensions.shell(cx, command))
+        }
     }
 }

@@ -12,13 +12,12 @@ use serde_json::{Value, json};
 
 use super::shell::{Message, Outlet, Terminal};
 use super::{CONSOLE, Context, names};
-use crate::chunk::Chunk;
 use crate::command::CommandError;
 use crate::event::Event;
 use crate::ids::{FileId, ShellId};
 use crate::limits::{MAX_TEXT_CHARS, SHELL_RESTART_MIN};
 use crate::phoenix::{Payload, Phoenix, Tag};
-use crate::shell::{ShellEnd, ShellKind, ShellStop};
+use crate::shell::{ShellCommand, ShellEnd, ShellKind, ShellStop};
 use crate::text::cut;
 use crate::time::Instant;
 use crate::timer::{Earliest, Timer};
@@ -53,7 +52,7 @@ pub(crate) struct Console {
 
 impl Console {
     pub(crate) fn new() -> Self {
-        let outlet = Outlet { topic: CONSOLE, event: names::UP, tag: OUTPUT };
+        let outlet = Outlet { topic: CONSOLE, event: names::UP };
         Self {
             wanted: false,
             terminal: Terminal::new(ShellKind::Console, outlet),
@@ -136,25 +135,22 @@ impl Console {
         })
     }
 
-    /// The shell wrote something.
-    pub(crate) fn output(
-        &mut self,
-        cx: &Context<'_>,
-        shell: ShellId,
-        data: &Chunk,
-    ) -> Result<(), CommandError> {
-        self.terminal.output(shell, &data.0)?;
-        self.used(cx);
-        Ok(())
+    /// Something became of the shell.
+    pub(crate) fn shell(&mut self, cx: &mut Context<'_>, command: &ShellCommand) -> Result<(), CommandError> {
+        match command {
+            // Operators see it by what it writes.
+            ShellCommand::Started { .. } => Ok(()),
+            ShellCommand::Output { shell, data } => {
+                self.terminal.output(*shell, &data.0)?;
+                self.used(cx);
+                Ok(())
+            }
+            ShellCommand::Ended { shell, end } => self.ended(cx, *shell, end),
+        }
     }
 
     /// The shell ended by itself. Another one follows, at once if this one was good for something.
-    pub(crate) fn ended(
-        &mut self,
-        cx: &mut Context<'_>,
-        shell: ShellId,
-        end: &ShellEnd,
-    ) -> Result<(), CommandError> {
+    fn ended(&mut self, cx: &mut Context<'_>, shell: ShellId, end: &ShellEnd) -> Result<(), CommandError> {
         let was = self.terminal.ended(shell)?;
         self.idle = None;
         self.terminal.say(&notices::stopped(end));
@@ -197,7 +193,7 @@ impl Console {
 
     /// Hands what may be sent now to the wire.
     pub(crate) fn fill(&mut self, cx: &mut Context<'_>) {
-        self.terminal.fill(cx);
+        self.terminal.fill(cx, OUTPUT);
         self.upload.fill(cx);
     }
 
@@ -211,7 +207,7 @@ impl Console {
 
     /// Adds the timers to a deadline.
     pub(crate) fn deadlines(&self, wire: &Phoenix, deadline: &mut Earliest) {
-        self.terminal.deadlines(wire, deadline);
+        self.terminal.deadlines(wire, OUTPUT, deadline);
         if let Some(idle) = self.idle {
             deadline.at(Timer::ConsoleIdle, idle);
         }

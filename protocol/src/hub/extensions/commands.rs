@@ -8,6 +8,7 @@ use crate::alarm::RaisedAlarm;
 use crate::command::CommandError;
 use crate::extension::ExtensionCommand;
 use crate::phoenix::Phoenix;
+use crate::shell::ShellCommand;
 
 impl Extensions {
     /// Takes an order. `link` are the link's own alarms.
@@ -108,6 +109,14 @@ impl Extensions {
                 self.own_alarms.clear(&name);
                 Ok(())
             }
+        }
+    }
+
+    /// Something became of a shell that isn't the console's.
+    pub(crate) fn shell(&mut self, cx: &Context<'_>, command: &ShellCommand) -> Result<(), CommandError> {
+        match find(&mut self.entries, cx.wire, Part::as_local_shell) {
+            Ok((shell, _)) => shell.command(command),
+            Err(_) => Err(CommandError::UnknownShell(command.shell())),
         }
     }
 }

@@ -9,6 +9,7 @@ mod commands;
 mod error_reports;
 mod geo;
 mod health;
+mod local_shell;
 mod logging;
 mod measure;
 mod metrics;
@@ -221,13 +222,23 @@ impl Extensions {
         }
     }
 
+    /// Hands what a shell wrote to the wire, as far as it may be sent now.
+    pub(crate) fn fill(&mut self, cx: &mut Context<'_>) {
+        for (at, entry) in self.entries.iter_mut().enumerate() {
+            let port = entry.port(cx.wire, at);
+            if let Some(shell) = entry.part.as_local_shell() {
+                shell.fill(cx, port);
+            }
+        }
+    }
+
     /// Adds the timers to a deadline.
-    pub(crate) fn deadlines(&self, deadline: &mut Earliest) {
+    pub(crate) fn deadlines(&self, wire: &Phoenix, deadline: &mut Earliest) {
         if let Some(at) = self.fallback {
             deadline.at(Timer::Extensions, at);
         }
-        for entry in &self.entries {
-            entry.part.deadlines(deadline);
+        for (at, entry) in self.entries.iter().enumerate() {
+            entry.part.deadlines(wire, at, deadline);
         }
     }
 

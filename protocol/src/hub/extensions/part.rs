@@ -10,6 +10,7 @@ use super::alarms::OwnAlarms;
 use super::error_reports::{self, ErrorReports};
 use super::geo::{self, Geo};
 use super::health::{self, Health};
+use super::local_shell::{self, LocalShell};
 use super::logging::{self, Logging};
 use super::metrics::{self, Metrics};
 use super::network_identity::{self, Identities};
@@ -46,6 +47,7 @@ pub(super) enum Part {
     ErrorReports(Box<ErrorReports>),
     Metrics(Box<Metrics>),
     Alarms(Box<AlarmMessages>),
+    LocalShell(Box<LocalShell>),
     /// The application, by the place in its list.
     ThirdParty(usize),
 }
@@ -70,6 +72,7 @@ pub(super) fn all(config: &Config, now: Instant) -> Vec<Entry> {
         on.error_reports.as_ref().map(|it| Part::ErrorReports(Box::new(ErrorReports::new(it, now)))),
         on.metrics.then(|| Part::Metrics(Box::new(Metrics::new()))),
         on.alarms.then(|| Part::Alarms(Box::new(AlarmMessages::new()))),
+        on.local_shell.then(|| Part::LocalShell(Box::new(LocalShell::new()))),
     ];
     let third_party = (0..on.third_party.len()).map(Part::ThirdParty);
     let parts = built_in.into_iter().flatten().chain(third_party);
@@ -89,6 +92,7 @@ impl Entry {
             Part::ErrorReports(_) => names::ERROR_REPORTS,
             Part::Metrics(_) => names::METRICS,
             Part::Alarms(_) => names::ALARMS,
+            Part::LocalShell(_) => names::LOCAL_SHELL,
             Part::ThirdParty(place) => third_party(config, place).map_or("", |it| it.name.as_str()),
         }
     }
@@ -133,6 +137,7 @@ impl Entry {
             Part::ErrorReports(_) => error_reports::VERSIONS,
             Part::Metrics(_) => metrics::VERSIONS,
             Part::Alarms(_) => alarm_messages::VERSIONS,
+            Part::LocalShell(_) => local_shell::VERSIONS,
             Part::ThirdParty(_) => &[],
         }
     }
@@ -163,6 +168,10 @@ impl Part {
         if let Self::Metrics(metrics) = self { Some(metrics) } else { None }
     }
 
+    pub(super) fn as_local_shell(&mut self) -> Option<&mut LocalShell> {
+        if let Self::LocalShell(shell) = self { Some(shell) } else { None }
+    }
+
     /// Returns whether the extension can be of use now.
     pub(super) const fn can_start(&self, times: Times) -> bool {
         match self {
@@ -181,7 +190,7 @@ impl Part {
             Self::ErrorReports(reports) => reports.started(cx.now),
             Self::Metrics(metrics) => metrics.started(),
             // Its clock starts when the server asks.
-            Self::Alarms(_) | Self::Geo(_) | Self::ThirdParty(_) => {}
+            Self::Alarms(_) | Self::Geo(_) | Self::LocalShell(_) | Self::ThirdParty(_) => {}
         }
     }
 
@@ -195,6 +204,7 @@ impl Part {
             Self::ErrorReports(reports) => reports.stopped(),
             Self::Metrics(metrics) => metrics.stopped(),
             Self::Alarms(alarms) => alarms.stopped(),
+            Self::LocalShell(shell) => shell.stopped(),
             Self::ThirdParty(_) => {}
         }
     }
@@ -212,6 +222,7 @@ impl Part {
             Self::NetworkIdentity(identities) => identities.received(cx, event, payload),
             Self::Metrics(metrics) => metrics.received(cx, event, payload),
             Self::Alarms(alarms) => alarms.received(event, payload),
+            Self::LocalShell(shell) => shell.received(cx, event, payload),
             // Servers never say anything to these.
             Self::Logging(_) | Self::ErrorReports(_) => Ok(false),
             Self::ThirdParty(place) => {
@@ -235,12 +246,13 @@ impl Part {
                 alarms.settle(cx, port, around.times, &around.own.all(around.link));
             }
             Self::Alarms(alarms) => alarms.settle(cx, port, around.times, &[]),
+            Self::LocalShell(shell) => shell.settle(cx),
             Self::ThirdParty(_) => {}
         }
     }
 
     /// Adds the timers to a deadline.
-    pub(super) fn deadlines(&self, deadline: &mut Earliest) {
+    pub(super) fn deadlines(&self, wire: &Phoenix, at: usize, deadline: &mut Earliest) {
         match self {
             Self::Health(health) => health.deadlines(deadline),
             Self::Geo(geo) => geo.deadlines(deadline),
@@ -249,6 +261,7 @@ impl Part {
             Self::ErrorReports(reports) => reports.deadlines(deadline),
             Self::Metrics(metrics) => metrics.deadlines(deadline),
             Self::Alarms(alarms) => alarms.deadlines(deadline),
+            Self::LocalShell(shell) => shell.deadlines(wire, tag(at), deadline),
             Self::ThirdParty(_) => {}
         }
     }

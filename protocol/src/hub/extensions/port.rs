@@ -20,6 +20,11 @@ impl Port {
         Self { tag, open }
     }
 
+    /// Returns what goes with everything the extension sends.
+    pub(super) const fn tag(self) -> Tag {
+        self.tag
+    }
+
     /// Returns whether the extension is attached and its channel joined.
     pub(super) const fn is_open(self) -> bool {
         self.open

@@ -22,6 +22,12 @@ pub(crate) struct Message<'a> {
     height: Scalar<'a>,
     #[serde(borrow)]
     width: Scalar<'a>,
+    #[serde(borrow)]
+    rows: Scalar<'a>,
+    #[serde(borrow)]
+    cols: Scalar<'a>,
+    #[serde(borrow)]
+    signal: Scalar<'a>,
 }
 
 impl<'a> Message<'a> {
@@ -44,6 +50,21 @@ impl<'a> Message<'a> {
     /// Returns the size of a window, as the console writes it.
     pub(crate) fn console_size(&self) -> Result<WindowSize, String> {
         window_size(&self.height, &self.width)
+    }
+
+    /// Returns the size of a window, as the local shell writes it.
+    pub(crate) fn local_size(&self) -> Result<WindowSize, String> {
+        window_size(&self.rows, &self.cols)
+    }
+
+    /// Returns the signal to kill a shell with. Without one it is 15.
+    pub(crate) fn signal(&self) -> Result<u8, String> {
+        if matches!(self.signal, Scalar::Other) {
+            return Ok(15);
+        }
+        let signal = self.signal.unsigned().and_then(|number| u8::try_from(number).ok());
+        let signal = signal.filter(|number| (1..=64).contains(number));
+        signal.ok_or_else(|| String::from("a signal that is not a number from 1 to 64"))
     }
 }
 

@@ -3,15 +3,16 @@
 mod message;
 mod utf8;
 
+use alloc::collections::VecDeque;
 use alloc::string::String;
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::Context;
 use crate::command::CommandError;
 use crate::event::Event;
 use crate::ids::ShellId;
-use crate::limits::{MAX_SHELL_BUFFER, MAX_SHELL_MESSAGE_BYTES, SHELL_OUTPUT_PAUSE};
+use crate::limits::{MAX_SHELL_BUFFER, MAX_SHELL_MESSAGE_BYTES, MAX_SHELL_NOTES, SHELL_OUTPUT_PAUSE};
 use crate::phoenix::{Class, Phoenix, Tag, TopicId};
 use crate::secret::Secret;
 use crate::shell::{ShellEvent, ShellKind, ShellStop, WindowSize};
@@ -21,11 +22,10 @@ use crate::timer::{Earliest, Timer};
 pub(crate) use message::Message;
 use utf8::Utf8;
 
-/// Where the output of a shell goes.
+/// Where what a shell writes goes.
 pub(crate) struct Outlet {
     pub(crate) topic: TopicId,
     pub(crate) event: &'static str,
-    pub(crate) tag: Tag,
 }
 
 /// One shell at a time, and what it wrote.
@@ -35,10 +35,18 @@ pub(crate) struct Terminal {
     running: Option<Running>,
     size: WindowSize,
     /// What waits to be sent.
-    text: String,
+    queue: VecDeque<Item>,
     utf8: Utf8,
     /// When the next message may be sent that isn't full.
     next: Instant,
+}
+
+/// Something to send.
+enum Item {
+    /// What a shell wrote.
+    Text(String),
+    /// Another event, between what was written before and after it.
+    Note(&'static str, Value),
 }
 
 /// A shell that runs, or is about to.
@@ -57,7 +65,7 @@ impl Terminal {
             outlet,
             running: None,
             size: WindowSize::default(),
-            text: String::new(),
+            queue: VecDeque::new(),
             utf8: Utf8::default(),
             next: Instant::ZERO,
         }
@@ -90,7 +98,7 @@ impl Terminal {
     /// Stops the shell, if one runs.
     pub(crate) fn stop(&mut self, cx: &mut Context<'_>, why: ShellStop) {
         if let Some(running) = self.running.take() {
-            self.utf8.finish(&mut self.text);
+            self.finish();
             cx.out.event(Event::Shell(ShellEvent::Stopped { shell: running.id, why }));
         }
     }
@@ -116,7 +124,12 @@ impl Terminal {
         let running = running.ok_or(CommandError::UnknownShell(shell))?;
         let left = running.granted.checked_sub(bytes.len());
         running.granted = left.ok_or(CommandError::NoRoom { room: running.granted })?;
-        self.utf8.push(bytes, &mut self.text);
+        if !bytes.is_empty() {
+            // Its beginning may be that of a character that isn't there yet.
+            let mut text = self.take_last();
+            self.utf8.push(bytes, &mut text);
+            self.put_last(text);
+        }
         Ok(())
     }
 
@@ -124,28 +137,53 @@ impl Terminal {
     pub(crate) fn ended(&mut self, shell: ShellId) -> Result<Running, CommandError> {
         let running = self.running.take_if(|running| running.id == shell);
         let running = running.ok_or(CommandError::UnknownShell(shell))?;
-        self.utf8.finish(&mut self.text);
+        self.finish();
         Ok(running)
     }
 
     /// Says something of the machine's own after what the shell wrote. Dropped if more waits than any shell may write.
     pub(crate) fn say(&mut self, words: &str) {
-        self.utf8.finish(&mut self.text);
-        if self.text.len() <= 3 * MAX_SHELL_BUFFER {
-            self.text.push_str(words);
+        self.finish();
+        if self.waiting() <= 3 * MAX_SHELL_BUFFER {
+            let mut text = self.take_last();
+            text.push_str(words);
+            self.put_last(text);
         }
     }
 
+    /// Sends another event after what the shell wrote. Dropped if too many wait.
+    pub(crate) fn note(&mut self, event: &'static str, payload: Value) {
+        self.finish();
+        let notes = self.queue.iter().filter(|item| matches!(item, Item::Note(..))).count();
+        if notes < MAX_SHELL_NOTES {
+            self.queue.push_back(Item::Note(event, payload));
+        }
+    }
+
+    /// Forgets what waits to be sent.
+    pub(crate) fn clear(&mut self) {
+        self.queue.clear();
+        self.utf8 = Utf8::default();
+    }
+
     /// Hands the next message to the wire, if there is one and it is its turn; and lets the shell write more then.
-    pub(crate) fn fill(&mut self, cx: &mut Context<'_>) {
-        if !self.may_send(cx.wire) || (cx.now < self.next && self.text.len() < MAX_SHELL_MESSAGE_BYTES) {
+    pub(crate) fn fill(&mut self, cx: &mut Context<'_>, tag: Tag) {
+        if !self.may_send(cx.wire, tag) || self.must_wait(cx.now) {
             return;
         }
-        let rest = self.text.split_off(boundary(&self.text, MAX_SHELL_MESSAGE_BYTES));
-        let message = json!({"data": core::mem::replace(&mut self.text, rest)});
-        let Outlet { topic, event, tag } = self.outlet;
-        cx.wire.push_to(topic, tag, event.into(), message, Class::Bulk);
-        self.next = cx.now + SHELL_OUTPUT_PAUSE;
+        let (event, payload) = match self.queue.pop_front() {
+            Some(Item::Text(mut text)) => {
+                let rest = text.split_off(boundary(&text, MAX_SHELL_MESSAGE_BYTES));
+                if !rest.is_empty() {
+                    self.queue.push_front(Item::Text(rest));
+                }
+                self.next = cx.now + SHELL_OUTPUT_PAUSE;
+                (self.outlet.event, json!({"data": text}))
+            }
+            Some(Item::Note(event, payload)) => (event, payload),
+            None => return,
+        };
+        cx.wire.push_to(self.outlet.topic, tag, event.into(), payload, Class::Bulk);
         let room = self.room();
         if let Some(running) = &mut self.running {
             let more = room.saturating_sub(running.granted);
@@ -158,19 +196,61 @@ impl Terminal {
     }
 
     /// Adds the timer to a deadline.
-    pub(crate) fn deadlines(&self, wire: &Phoenix, deadline: &mut Earliest) {
-        if self.may_send(wire) {
+    pub(crate) fn deadlines(&self, wire: &Phoenix, tag: Tag, deadline: &mut Earliest) {
+        if self.may_send(wire, tag) {
             deadline.at(Timer::ShellOutput, self.next);
         }
     }
 
     /// Returns whether there is something to send, and nothing before it.
-    fn may_send(&self, wire: &Phoenix) -> bool {
-        let Outlet { topic, tag, .. } = self.outlet;
-        !self.text.is_empty() && wire.has_joined(topic) && !wire.waits(topic, tag)
+    fn may_send(&self, wire: &Phoenix, tag: Tag) -> bool {
+        let topic = self.outlet.topic;
+        !self.queue.is_empty() && wire.has_joined(topic) && !wire.waits(topic, tag)
+    }
+
+    /// Returns whether a message would be small and soon after another.
+    fn must_wait(&self, now: Instant) -> bool {
+        let small = |text: &String| text.len() < MAX_SHELL_MESSAGE_BYTES;
+        now < self.next && matches!(self.queue.front(), Some(Item::Text(text)) if small(text))
+    }
+
+    /// Ends a character that will never be complete.
+    fn finish(&mut self) {
+        if self.utf8.is_unfinished() {
+            let mut text = self.take_last();
+            self.utf8.finish(&mut text);
+            self.put_last(text);
+        }
+    }
+
+    /// Takes the text that comes last, to be put back when it is longer.
+    fn take_last(&mut self) -> String {
+        match self.queue.pop_back() {
+            Some(Item::Text(text)) => text,
+            Some(note) => {
+                self.queue.push_back(note);
+                String::new()
+            }
+            None => String::new(),
+        }
+    }
+
+    fn put_last(&mut self, text: String) {
+        if !text.is_empty() {
+            self.queue.push_back(Item::Text(text));
+        }
+    }
+
+    /// Returns how many bytes of text wait.
+    fn waiting(&self) -> usize {
+        let lengths = self.queue.iter().map(|item| match item {
+            Item::Text(text) => text.len(),
+            Item::Note(..) => 0,
+        });
+        lengths.sum()
     }
 
     fn room(&self) -> usize {
-        MAX_SHELL_BUFFER.saturating_sub(self.text.len())
+        MAX_SHELL_BUFFER.saturating_sub(self.waiting())
     }
 }

@@ -57,6 +57,11 @@ impl Utf8 {
         }
     }
 
+    /// Returns whether a character waits for its rest.
+    pub(super) const fn is_unfinished(&self) -> bool {
+        self.length > 0
+    }
+
     /// Ends the text: a character that never became complete counts as invalid.
     pub(super) fn finish(&mut self, text: &mut String) {
         if self.length > 0 {
