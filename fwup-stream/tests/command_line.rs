@@ -71,6 +71,29 @@ fn a_framed_stream_that_breaks_off_is_an_error() {
 }
 
 #[test]
+fn making_an_archive_prints_nothing_and_no_frame_either() {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("a.conf"), "meta-product = \"Lamp\"\n").unwrap();
+    for more in [&[][..], &["-F"]] {
+        let arguments = [&["-c", "-f", "a.conf", "-o", "a.fw"], more].concat();
+        assert_eq!(text(&fwup(folder.path(), &arguments)), (Some(0), String::new()), "{more:?}");
+        let arguments = [&["-c", "-f", "none.conf", "-o", "a.fw"], more].concat();
+        let (exit, told) = text(&fwup(folder.path(), &arguments));
+        assert_eq!((exit, told.contains("configuration file 'none.conf'")), (Some(1), true), "{more:?}");
+    }
+}
+
+#[test]
+fn a_folder_is_no_archive() {
+    let folder = tempfile::tempdir().unwrap();
+    for command in [&["-V"][..], &["-m"], &["-l"], &["-a", "-q", "-d", "out.img", "-t", "t"]] {
+        let (exit, told) = text(&fwup(folder.path(), &[command, &["-i", "."]].concat()));
+        let want = "fwup: reading the archive from . failed: Is a directory\n";
+        assert_eq!((exit, told.as_str()), (Some(1), want), "{command:?}");
+    }
+}
+
+#[test]
 fn an_event_that_does_not_exist_is_passed_over() {
     let folder = tempfile::tempdir().unwrap();
     let manifest =

@@ -24,7 +24,7 @@ pub enum CreateError {
     #[error("must specify a host-path for resource '{0}'")]
     NoPath(String),
     /// A file cannot be read.
-    #[error("reading '{path}' for file-resource '{resource}' failed: {source}")]
+    #[error("reading '{path}' for file-resource '{resource}' failed: {}", crate::create::error::reason(.source))]
     Read {
         /// The file.
         path: String,
@@ -75,7 +75,7 @@ pub enum CreateError {
         source: io::Error,
     },
     /// The archive cannot be written.
-    #[error("writing the archive failed: {0}")]
+    #[error("writing the archive failed: {}", crate::create::error::reason(.0))]
     Write(#[from] io::Error),
     /// The archive cannot be put in its place.
     #[error("Error updating '{path}': {}", crate::create::error::reason(.source))]

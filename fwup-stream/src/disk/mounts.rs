@@ -18,14 +18,25 @@ pub struct UnmountError {
 }
 
 /// Unmounts every file system whose device's name begins with `device` (so a disk's partitions too), the
-/// latest mounted first.
+/// latest mounted first. The disk of the running system is refused before anything is unmounted.
 pub fn unmount_all(device: &Path) -> Result<(), UnmountError> {
     let Ok(list) = std::fs::read(MOUNTS) else { return Ok(()) };
-    for place in places(&list, device).into_iter().rev() {
+    for place in removable_places(&list, device)?.into_iter().rev() {
         unmount(&place, UnmountFlags::empty())
             .map_err(|error| UnmountError { place, reason: super::reason(&error.into()) })?;
     }
     Ok(())
+}
+
+/// Where file systems of the device are mounted; an error if the system itself is among them.
+fn removable_places(list: &[u8], device: &Path) -> Result<Vec<PathBuf>, UnmountError> {
+    let places = places(list, device);
+    match places.iter().find(|place| *place == Path::new("/")) {
+        Some(place) => {
+            Err(UnmountError { place: place.clone(), reason: "the running system is there".to_owned() })
+        }
+        None => Ok(places),
+    }
 }
 
 /// Where file systems of the device are mounted, in the order of the list.
@@ -59,6 +70,7 @@ fn unescape(text: &[u8]) -> PathBuf {
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used)] // A test may.
 mod tests {
     use super::*;
 
@@ -68,5 +80,18 @@ mod tests {
             /dev/sdb2 /mnt/c ext4 rw 0 0\nproc /proc proc rw 0 0\n";
         assert_eq!(places(list, Path::new("/dev/sdb")), [PathBuf::from("/mnt/a b"), "/mnt/c".into()]);
         assert!(places(list, Path::new("/dev/sdc")).is_empty());
+    }
+
+    #[test]
+    fn the_disk_of_the_running_system_is_refused_as_a_whole() {
+        let list = b"/dev/sda2 / ext4 rw 0 0\n/dev/sda1 /boot vfat rw 0 0\n/dev/sdb1 /mnt vfat rw 0 0\n";
+        let refused = removable_places(list, Path::new("/dev/sda")).unwrap_err().to_string();
+        assert!(
+            refused.starts_with("cannot unmount '/' from the destination: the running system"),
+            "{refused}"
+        );
+        // A partition beside it, and another disk, may be written.
+        assert_eq!(removable_places(list, Path::new("/dev/sda1")).unwrap(), [PathBuf::from("/boot")]);
+        assert_eq!(removable_places(list, Path::new("/dev/sdb")).unwrap(), [PathBuf::from("/mnt")]);
     }
 }

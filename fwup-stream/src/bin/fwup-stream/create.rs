@@ -8,22 +8,23 @@ use fwup_stream::limits::CONFIGURATION_BYTES;
 use fwup_stream::manifest::{Configuration, ConfigurationError};
 
 use crate::Failure;
-use crate::input::is_stdin;
+use crate::input::{is_stdin, reason};
 use crate::options::{Options, environment};
-use crate::output::Output;
 
 /// The configuration when none is named.
 const DEFAULT: &str = "fwupdate.conf";
 
-/// `-c`.
-pub(crate) fn run(options: &Options, output: &mut Output) -> Result<(), Failure> {
+/// `-c`. Says nothing when it is done, with `--framing` neither.
+pub(crate) fn run(options: &Options) -> Result<(), Failure> {
     let variables = environment();
     let configuration = match &options.configuration {
         Some(path) if is_stdin(path) => {
             let mut text = Vec::new();
             // One byte more than allowed, so that too much is told from just enough.
             let read = io::stdin().lock().take(CONFIGURATION_BYTES as u64 + 1).read_to_end(&mut text);
-            read.map_err(|error| Failure::new(format!("reading the configuration failed: {error}")))?;
+            read.map_err(|error| {
+                Failure::new(format!("reading the configuration failed: {}", reason(&error)))
+            })?;
             Configuration::parse(&text, &*variables)
         }
         path => {
@@ -43,9 +44,7 @@ pub(crate) fn run(options: &Options, output: &mut Output) -> Result<(), Failure>
     made.map_err(|error| match &error {
         CreateError::Configuration(error) => tell(error),
         error => Failure::new(error),
-    })?;
-    output.result("");
-    Ok(())
+    })
 }
 
 /// The failure for an error; what fwup's parser prints besides goes to standard error.

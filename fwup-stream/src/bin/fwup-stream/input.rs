@@ -65,7 +65,8 @@ impl Input {
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
                 Err(error) => {
                     let name = self.name.as_deref().unwrap_or("standard input");
-                    return Err(Failure::new(format!("reading the archive from {name} failed: {error}")));
+                    let reason = reason(&error);
+                    return Err(Failure::new(format!("reading the archive from {name} failed: {reason}")));
                 }
             };
             let mut piece = buffer.get(..count).unwrap_or_default();
@@ -88,6 +89,12 @@ impl Input {
             }
         }
     }
+}
+
+/// The system's words for an error, without Rust's number at the end.
+pub(crate) fn reason(error: &io::Error) -> String {
+    let text = error.to_string();
+    text.split(" (os error").next().unwrap_or_default().to_owned()
 }
 
 /// Says whether threads can run side by side.

@@ -9,6 +9,7 @@ use fwup_stream::create::{KeyPair, PrivateKey, PrivateKeyError};
 use fwup_stream::trust::PublicKey;
 
 use crate::Failure;
+use crate::input::reason;
 use crate::options::Options;
 use crate::output::Output;
 
@@ -49,8 +50,7 @@ pub(crate) fn private_from_file(path: &OsStr) -> Result<PrivateKey, Failure> {
 fn read_key_file(path: &OsStr, kind: &str, limit: u64) -> Result<Vec<u8>, Failure> {
     let shown = path.to_string_lossy();
     let file = File::open(path).map_err(|error| {
-        let text = error.to_string();
-        let reason = text.split(" (os error").next().unwrap_or_default();
+        let reason = reason(&error);
         Failure::new(format!("Error opening {kind} key file '{shown}': {reason}"))
     })?;
     let mut bytes = Vec::new();

@@ -78,7 +78,7 @@ fn run(name: &str, arguments: &[OsString], output: &mut Output) -> Result<(), Fa
         Command::Metadata => inspect::metadata(&options, output),
         Command::List => inspect::list(&options, output),
         Command::Verify => inspect::verify(&options, output),
-        Command::Create => create::run(&options, output),
+        Command::Create => create::run(&options),
         Command::Sign => sign::run(&options, output),
         Command::GenKeys => keys::generate(&options, output),
         Command::SparseCheck => {
