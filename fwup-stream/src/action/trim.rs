@@ -8,17 +8,17 @@ use super::error::ActionError;
 use super::table::PlanContext;
 use crate::manifest::Call;
 
-/// Discarding is this much cheaper than writing, says fwup's progress.
-const CHEAPER: u64 = 256;
+/// Blocks that count as one byte of work, says fwup's progress: a segment of them.
+const BLOCKS_OF_UNIT: u64 = 256;
 
 pub(super) fn units(_: &PlanContext<'_>, call: &Call<'_>) -> Result<u64, ActionError> {
-    Ok(bytes(range(call).1) / CHEAPER)
+    Ok(range(call).1 / BLOCKS_OF_UNIT)
 }
 
 pub(super) fn run(context: &mut Context<'_>, call: &Call<'_>) -> Result<(), ActionError> {
     let (first, count) = range(call);
     context.disk.trim(bytes(first), bytes(count))?;
-    context.done(bytes(count) / CHEAPER);
+    context.done(count / BLOCKS_OF_UNIT);
     Ok(())
 }
 

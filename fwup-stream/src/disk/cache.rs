@@ -275,7 +275,8 @@ impl<T: Target> SegmentCache<T> {
                 Err(DiskError::PastEnd { offset, end: size })
             }
             (Extent::Hard(size), Some(end)) if end <= size => Ok(()),
-            _ => Err(DiskError::Write { offset }),
+            // Told where the segment begins, as every error of writing.
+            _ => Err(DiskError::Write { offset: offset - offset % SEGMENT_BYTES }),
         }
     }
 }
