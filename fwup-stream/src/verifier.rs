@@ -17,6 +17,22 @@ use crate::trust::{PublicKey, StreamingDigest, is_digest};
 const DELTA_HEADER: usize = 16;
 
 /// Checks a whole archive: signature, manifest, and every resource's size and digest.
+///
+/// ```
+/// use fwup_stream::Verifier;
+/// # use fwup_stream::create::Builder;
+/// # use fwup_stream::manifest::Configuration;
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let text = b"file-resource hello { contents = \"Hello!\" }";
+/// # let archive = Builder::new().create(Configuration::parse(text, &|_| None)?, Vec::new())?;
+/// let mut verifier = Verifier::new(Vec::new(), Verifier::no_variables(), Some("lamp.fw"));
+/// for piece in archive.chunks(100) {
+///     verifier.push(piece)?; // what is damaged is told as soon as it has come by
+/// }
+/// assert_eq!(verifier.finish()?.to_string(), "Valid archive without a signature");
+/// # Ok(())
+/// # }
+/// ```
 pub struct Verifier {
     variables: Variables,
     reader: ArchiveReader,

@@ -63,6 +63,18 @@ enum Kind {
 }
 
 /// A destination that is a file or a block device.
+///
+/// ```
+/// use fwup_stream::disk::{Extent, FileTarget, OpenOptions, Target};
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let folder = tempfile::tempdir()?;
+/// # let path = folder.path().join("disk.img");
+/// let target = FileTarget::open(&path, &OpenOptions { max_blocks: Some(2048) })?;
+/// assert!(target.is_regular());
+/// assert_eq!(target.extent(), Extent::Hard(1 << 20));
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug)]
 pub struct FileTarget {
     file: File,

@@ -87,7 +87,28 @@ impl Manifest {
     }
 }
 
-/// What `fwup -m` prints about an archive.
+/// What `fwup -m` prints about an archive. The archive's first entries are enough to know it.
+///
+/// ```
+/// use fwup_stream::archive::{ArchiveReader, ArchiveStart, Purpose, StartProgress};
+/// # use fwup_stream::create::Builder;
+/// # use fwup_stream::manifest::Configuration;
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let configuration = Configuration::parse(b"meta-product = Lamp meta-version = \"1.0.0\"", &|_| None)?;
+/// # let archive = Builder::new().create(configuration, Vec::new())?;
+/// // With keys instead of the empty list, only what one of them signed is believed.
+/// let mut start = ArchiveStart::new(Vec::new(), Some("lamp.fw"), Purpose::Inspect);
+/// let mut reader = ArchiveReader::new();
+/// for mut piece in archive.chunks(100) {
+///     if let StartProgress::Opened(opened) = start.step(&mut reader, &mut piece, &|_| None)? {
+///         assert_eq!(opened.metadata.value("meta-product"), Some("Lamp"));
+///         assert!(opened.metadata.to_text().contains("meta-version=1.0.0\n"));
+///         return Ok(());
+///     }
+/// }
+/// Err(start.finish(&mut reader).into())
+/// # }
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Metadata {
     values: Vec<(String, String)>,
