@@ -6,6 +6,7 @@ use alloc::string::String;
 use alloc::vec::Vec;
 use core::time::Duration;
 
+use crate::attempts::{Attempt, AttemptPolicy};
 use crate::error::ConfigError;
 use crate::event::FirmwareMeta;
 use crate::extension::ExtensionsConfig;
@@ -15,6 +16,7 @@ use crate::limits::{
     MAX_IDENTIFIER_BYTES, MAX_INTERFACE_NAMES, MAX_KEY_ITERATIONS, MAX_KEY_LENGTH, MAX_NAME_CHARS,
     MAX_PUBLIC_KEYS, MAX_RECONNECT_DELAYS,
 };
+use crate::schedule::{Maintenance, RateLimit};
 use crate::secret::Secret;
 use crate::text::cut;
 use crate::update_strategy::UpdateStrategy;
@@ -42,6 +44,14 @@ pub struct Config {
     pub firmware_auto_revert_detected: bool,
     /// The `fwup` version to claim, which decides whether the server sends deltas.
     pub fwup_version: String,
+    /// When updates may begin. Default any time.
+    pub maintenance: Maintenance,
+    /// How fast firmware may come. Default as fast as can be.
+    pub rate: RateLimit,
+    /// When a firmware that was tried again and again is refused.
+    pub attempts: AttemptPolicy,
+    /// The attempts that [`Output::SaveAttempts`](crate::Output::SaveAttempts) told last, maybe before a restart.
+    pub past_attempts: Vec<Attempt>,
     /// What applies updates. Default `fwup`.
     pub update_tool: UpdateTool,
     /// The event by which progress is reported. Default by the tool.
@@ -219,6 +229,10 @@ impl Config {
             firmware_validated: None,
             firmware_auto_revert_detected: false,
             fwup_version: String::from("1.0.0"),
+            maintenance: Maintenance::default(),
+            rate: RateLimit::default(),
+            attempts: AttemptPolicy::default(),
+            past_attempts: Vec::new(),
             update_tool: UpdateTool::default(),
             progress_event: ProgressEvent::default(),
             interface_names: BTreeMap::new(),
@@ -277,6 +291,8 @@ impl Config {
         }
         self.backoff.validate()?;
         Backoff::validate_list(&self.reconnect_after)?;
+        self.maintenance.validate()?;
+        self.rate.validate()?;
         self.extensions.validate()?;
         if let UpdateStrategy::Parts(parts) = &self.strategy {
             parts.validate()?;

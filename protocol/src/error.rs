@@ -3,7 +3,7 @@
 use alloc::string::String;
 
 use crate::http::url::UrlError;
-use crate::limits::MAX_RECONNECT_DELAYS;
+use crate::limits::{MAX_RECONNECT_DELAYS, MAX_WINDOWS, MIN_RATE};
 
 /// Why a [`Config`](crate::Config) is unusable. Trying again with the same one never helps.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -35,6 +35,16 @@ pub enum ConfigError {
     /// More renamed interfaces than the machine holds.
     #[error("there are more renamed interfaces than the {0} allowed")]
     TooManyInterfaces(usize),
+    /// The windows in which updates may begin.
+    #[error(
+        "a maintenance window needs a start from 0 to 1439 and 1 to 10,080 minutes; there may be {MAX_WINDOWS}, up to 1439 minutes from UTC"
+    )]
+    Maintenance,
+    /// The speed of downloads.
+    #[error(
+        "a rate needs {MIN_RATE} bytes per second and minutes from 0 to 1440; there may be {MAX_WINDOWS} windows, up to 1439 minutes from UTC"
+    )]
+    RateLimit,
     /// A header with an impossible name or value.
     #[error("the header {0:?} can't be sent: its name or value has forbidden characters")]
     Header(String),

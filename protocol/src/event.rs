@@ -267,6 +267,8 @@ pub struct UpdateInfo {
     pub part_checksums: Vec<[u8; 32]>,
     /// The deployment that offers it; `None` for a push by hand.
     pub deployment_id: Option<i64>,
+    /// Whether a person pushed it to this device; `false` if the server doesn't say.
+    pub by_hand: bool,
     /// Whether the device asked for it. Ignoring it would then count against the device for a day.
     pub requested: bool,
 }

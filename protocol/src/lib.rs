@@ -79,6 +79,8 @@
 //!             }
 //!         }
 //!         Output::Reboot { .. } => rebooted = true,
+//!         // Survives a restart in a real device.
+//!         Output::SaveAttempts { attempts } => assert_eq!(attempts[0].starts, 1),
 //!         Output::HangUp { .. } | Output::Abort { .. } | Output::CancelApply { .. } => {}
 //!         // Only with `Serializer::MsgPack`.
 //!         Output::SendBinary { .. } => {}
@@ -102,6 +104,7 @@
 extern crate alloc;
 
 mod alarm;
+mod attempts;
 #[cfg(feature = "bench")]
 #[doc(hidden)]
 pub mod bench;
@@ -125,6 +128,7 @@ mod outputs;
 mod phoenix;
 mod refusal;
 mod rng;
+mod schedule;
 mod secret;
 mod shell;
 mod status;
@@ -136,6 +140,7 @@ mod update_strategy;
 mod update_tool;
 
 pub use alarm::{Alarm, RaisedAlarm};
+pub use attempts::{Attempt, AttemptPolicy};
 pub use chunk::Chunk;
 pub use client::Client;
 pub use command::{Command, CommandError, Decision, UpdateReport};
@@ -158,6 +163,7 @@ pub use input::{HeaderRef, Input};
 pub use link::Link;
 pub use output::{Dial, Fetch, OpenStore, Output, Probe, ReadStore, Sink, StartApply, StoreKind};
 pub use refusal::Refusal;
+pub use schedule::{Maintenance, RateLimit, RateWindow, Weekday, Window};
 pub use secret::Secret;
 pub use shell::{ShellCommand, ShellEnd, ShellEvent, ShellKind, ShellStop, WindowSize};
 pub use status::{ConnectionState, Counters, Status, UpdateState};

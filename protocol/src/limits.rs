@@ -332,6 +332,29 @@ pub const DIAL_GRACE: Duration = Duration::from_secs(10);
 /// Shortest time between two progress reports of a stage (spec §6.2).
 pub const PROGRESS_INTERVAL: Duration = Duration::from_millis(500);
 
+/// Firmwares whose failed starts are remembered; the oldest is forgotten for a new one. A deployment has one or two.
+pub const MAX_ATTEMPTS_REMEMBERED: usize = 16;
+
+/// Most windows of a schedule. Two a day for a week are 14.
+pub const MAX_WINDOWS: usize = 64;
+
+/// Largest distance of a time zone from UTC, in minutes. A day, to be sure.
+pub const MAX_UTC_OFFSET_MINUTES: u16 = 1439;
+
+/// Slowest speed that can be asked for, in bytes per second. Slower, one read of the adapter would take minutes, and
+/// servers would give the connection up.
+pub const MIN_RATE: u64 = 1000;
+
+/// How far bytes may be ahead of the allowed speed. Long enough that a pause is worth it, short enough to look steady.
+pub const RATE_BURST: Duration = Duration::from_millis(250);
+
+/// How long an update is put off by a device that keeps windows and doesn't know the time.
+pub const CLOCKLESS_WAIT: Duration = Duration::from_secs(3600);
+
+/// Longest time at random by which a device comes later than its window begins, so that a fleet doesn't come at once. A
+/// quarter of the window at most.
+pub const MAX_WINDOW_SPREAD: Duration = Duration::from_secs(30 * 60);
+
 /// Longest time the server hears nothing of an update, however slow it is. Servers forget updates they heard nothing of
 /// for 30 minutes (spec §9.3).
 pub const PROGRESS_KEEPALIVE: Duration = Duration::from_secs(10 * 60);

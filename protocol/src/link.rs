@@ -72,15 +72,16 @@ impl Link {
         let home = config.validate()?;
         // Halves swapped, so that channel and connection draw different numbers.
         let wire = Phoenix::new(&TOPICS, &config, seed.rotate_left(32));
+        let mut out = Outputs::default();
         let mut link = Self {
             now: now.mono,
             wall: now.wall,
-            out: Outputs::default(),
+            updates: Updates::new(&config, &mut out, seed.rotate_left(48)),
+            out,
             ids: Ids::default(),
             connection: Connection::new(home, seed),
             wire,
             keys: Keys::new(config.public_keys.clone()),
-            updates: Updates::new(),
             managed: Managed::new(seed.rotate_left(16)),
             scripts: Scripts::default(),
             extensions: Extensions::new(&config, now.mono),

@@ -4,6 +4,7 @@ use alloc::string::String;
 use alloc::vec::Vec;
 use core::time::Duration;
 
+use crate::attempts::Attempt;
 use crate::event::Event;
 use crate::ids::{FetchId, OfferId, ProbeId, SocketId, StoreId};
 use crate::secret::Secret;
@@ -93,6 +94,15 @@ pub enum Output {
     CancelApply {
         /// The offer to drop.
         offer: OfferId,
+    },
+    /// Keep this list over restarts, in place of the last; hand it to the next machine as
+    /// [`Config::past_attempts`](crate::Config::past_attempts). It must be on the disk before the next output is
+    /// carried out, so that an image that crashes the device is counted. Where it can't be kept, say so and go on.
+    SaveAttempts {
+        /// The starts of each firmware that did not end in it, at most
+        /// [`MAX_ATTEMPTS_REMEMBERED`](crate::limits::MAX_ATTEMPTS_REMEMBERED).
+        /// [`Attempt::list_to_text`] makes a line of them.
+        attempts: Vec<Attempt>,
     },
     /// Restart the device, after the application agreed and what was sent is on the wire.
     Reboot {

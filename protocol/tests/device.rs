@@ -262,7 +262,11 @@ fn take_over(device: &mut Device) -> OfferId {
     let offer = device.offer(json!({}));
     device.out.clear();
     let out = device.command(Command::Decide { offer, decision: Decision::TakeOver });
-    let [Output::Event(Event::UpdateHandedOver { offer: handed, info, url, public_keys })] = &out[..] else {
+    let [
+        Output::SaveAttempts { .. },
+        Output::Event(Event::UpdateHandedOver { offer: handed, info, url, public_keys }),
+    ] = &out[..]
+    else {
         panic!("{out:?}")
     };
     assert_eq!((*handed, info.firmware.uuid.as_str(), url.expose()), (offer, NEW_UUID, URL));

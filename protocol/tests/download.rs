@@ -43,7 +43,7 @@ fn broke(device: &mut Device, reason: &str) -> Vec<Output> {
 fn completes(mut device: Device, rest: usize) {
     let offset = 1000 - rest as u64;
     let keep = device.chunk(&vec![2; rest]);
-    assert_eq!(keep, Keep { range: 0..rest, offset });
+    assert_eq!(keep, Keep { range: 0..rest, offset, not_before: None });
     assert!(device.out.iter().any(|output| matches!(output, Output::FinishApply { .. })));
 }
 
@@ -89,8 +89,8 @@ fn no_tag_no_if_range() {
 fn a_server_that_ignores_ranges_is_skipped_over() {
     let mut device = resuming();
     device.head(200, &[("Content-Length", "1000"), TAG]);
-    assert_eq!(device.chunk(&[1; 300]), Keep { range: 0..0, offset: 0 });
-    assert_eq!(device.chunk(&[1; 200]), Keep { range: 100..200, offset: 400 });
+    assert_eq!(device.chunk(&[1; 300]), Keep { range: 0..0, offset: 0, not_before: None });
+    assert_eq!(device.chunk(&[1; 200]), Keep { range: 100..200, offset: 400, not_before: None });
     completes(device, 500);
 }
 

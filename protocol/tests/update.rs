@@ -26,9 +26,9 @@ fn an_update_runs_from_offer_to_reboot() {
     assert!(started.unwrap() < fetched.unwrap());
 
     device.head(200, &[("Content-Length", "1000")]);
-    assert_eq!(device.chunk(&[1; 400]), Keep { range: 0..400, offset: 0 });
+    assert_eq!(device.chunk(&[1; 400]), Keep { range: 0..400, offset: 0, not_before: None });
     device.input(Input::ApplyProgress { offer, percent: 30 });
-    assert_eq!(device.chunk(&[2; 600]), Keep { range: 0..600, offset: 400 });
+    assert_eq!(device.chunk(&[2; 600]), Keep { range: 0..600, offset: 400, not_before: None });
     assert_eq!(device.out.last(), Some(&Output::FinishApply { offer }));
     device.end();
     device.sends = false;

@@ -35,6 +35,8 @@ pub(crate) struct Download {
     pub(crate) id: FetchId,
     pub(crate) into: Sink,
     pub(crate) wire: Wire<Exchange>,
+    /// When to read on, at the earliest.
+    not_before: Option<Instant>,
 }
 
 impl Websocket {
@@ -122,7 +124,12 @@ impl Download {
         let request = ExchangeRequest { url: order.url.expose(), headers: &order.headers, tls: Some(tls) };
         let exchange = Exchange::new(&request).map_err(|error| error.to_string())?;
         let wire = Wire::dial(exchange, connector, order.timeout, now)?;
-        Ok(Self { id: order.fetch, into: order.into, wire })
+        Ok(Self { id: order.fetch, into: order.into, wire, not_before: None })
+    }
+
+    /// Until when nothing is to be read, if it isn't now.
+    pub(crate) fn pause(&self, now: Instant) -> Option<Instant> {
+        self.not_before.filter(|at| *at > now)
     }
 
     /// Tells the machine the next event. Call it only while whoever gets the bytes has room for a piece.
@@ -141,6 +148,7 @@ impl Download {
             }
             Some(ExchangeEvent::Body(piece)) => {
                 let keep = link.body(now, fetch, piece);
+                self.not_before = keep.not_before;
                 Step::Keep(keep.offset, piece.get(keep.range).unwrap_or_default().to_vec())
             }
             Some(ExchangeEvent::End) => {

@@ -26,6 +26,7 @@ use crate::handle::{Exit, Order, Shared};
 use crate::inbox::Files;
 use crate::keeper::Keeper;
 use crate::limits::{FETCHES_MAX, READ_MAX};
+use crate::memory::Memory;
 use crate::options::Options;
 use crate::runner::RunnerError;
 use crate::shells::Shells;
@@ -52,6 +53,7 @@ pub(crate) struct Engine {
     probe: Option<(ProbeId, Attempt)>,
     /// Whether to go online at the start.
     connect: bool,
+    memory: Memory,
     websocket: Option<Websocket>,
     downloads: Vec<Download>,
     applier: Option<Applier>,
@@ -69,12 +71,16 @@ pub(crate) struct Engine {
 }
 
 impl Engine {
-    pub(crate) fn new(config: Config, options: Options) -> Result<Self, RunnerError> {
+    pub(crate) fn new(mut config: Config, mut options: Options) -> Result<Self, RunnerError> {
         let seed = match options.seed {
             Some(seed) => seed,
             None => getrandom::u64().map_err(|error| std::io::Error::other(error.to_string()))?,
         };
         let clock = Clock::new();
+        match options.memory.attempts() {
+            Ok(attempts) => config.past_attempts.extend(attempts),
+            Err(reason) => (options.notice)(&reason),
+        }
         let link = Link::new(config, seed, clock.now())?;
         let (shared, orders) = Shared::new(link.status())?;
         let (results, dialled) = channel();
@@ -96,6 +102,7 @@ impl Engine {
             dialled,
             probe: None,
             connect: options.connect,
+            memory: options.memory,
             websocket: None,
             downloads: Vec::new(),
             applier: None,
@@ -148,20 +155,25 @@ impl Engine {
 
     /// Sleeps until a connection, another thread or a deadline wants something.
     fn wait(&mut self) -> std::io::Result<()> {
-        let wires = self.downloads.iter().map(|download| download.wire.deadline());
+        let now = self.clock.mono();
+        let wires =
+            self.downloads.iter().flat_map(|download| [download.wire.deadline(), download.pause(now)]);
         let dial = self.websocket.as_ref().and_then(|websocket| websocket.wire.deadline());
         let link = self.link.deadline().map(|deadline| deadline.at);
         let next = wires.chain([dial, link]).flatten().min();
+        let (applier, keepers) = (self.applier.as_ref(), &self.keepers);
+        let readable = |download: &Download| {
+            download.pause(now).is_none() && has_room(applier, keepers, download.into, BODY_PIECE_MAX)
+        };
         let broken = self.websocket.as_ref().is_some_and(|websocket| websocket.wire.is_broken())
-            || self.downloads.iter().any(|download| download.wire.is_broken());
+            || self.downloads.iter().any(|download| download.wire.is_broken() && readable(download));
         // What broke since it was last looked at must be told at once.
         let left = if broken { Some(Duration::ZERO) } else { next.map(|at| self.clock.until(at)) };
         let timeout = left.and_then(|left| Timespec::try_from(left).ok());
         let mut interests = vec![PollFd::new(&self.shared.waker, PollFlags::IN)];
         interests.extend(self.websocket.as_mut().and_then(|websocket| websocket.wire.interest(true)));
-        let (applier, keepers) = (self.applier.as_ref(), &self.keepers);
         for download in &mut self.downloads {
-            let room = has_room(applier, keepers, download.into, BODY_PIECE_MAX);
+            let room = readable(download);
             interests.extend(download.wire.interest(room));
         }
         self.shells.interests(&mut interests);
@@ -254,6 +266,7 @@ impl Engine {
         for id in served {
             let (applier, keepers) = (self.applier.as_ref(), &self.keepers);
             if let Some(download) = self.downloads.iter_mut().find(|download| download.id == id)
+                && download.pause(self.clock.mono()).is_none()
                 && has_room(applier, keepers, download.into, BODY_PIECE_MAX)
                 && download.wire.read(&mut self.buffer) > 0
             {
@@ -269,7 +282,9 @@ impl Engine {
             let now = self.clock.now();
             let Some(download) = self.downloads.iter_mut().find(|download| download.id == id) else { return };
             let into = download.into;
-            if !has_room(self.applier.as_ref(), &self.keepers, into, BODY_PIECE_MAX) {
+            if download.pause(now.mono).is_some()
+                || !has_room(self.applier.as_ref(), &self.keepers, into, BODY_PIECE_MAX)
+            {
                 return;
             }
             match download.step(&mut self.link, now) {
@@ -385,6 +400,11 @@ impl Engine {
             Output::CancelApply { offer } => {
                 if self.applier.as_ref().is_some_and(|it| it.offer == offer) {
                     self.retire_applier();
+                }
+            }
+            Output::SaveAttempts { attempts } => {
+                if let Err(reason) = self.memory.keep(&attempts) {
+                    (self.notice)(&reason);
                 }
             }
             Output::Reboot { reason } => {

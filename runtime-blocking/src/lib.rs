@@ -13,6 +13,7 @@
 //! | `connection`, `wire`, `connect` | WebSocket and downloads, moving their bytes, dialling |
 //! | `identity` | [`device_config`]: settings from what the platform found out |
 //! | `shells`, `inbox` | operators' shells in terminals, the thread that stores the files they send |
+//! | `memory` | what survives a restart: how often each update was tried |
 //! | `applier` | the thread that applies an update |
 //! | `keeper` | the thread that keeps a download on disk |
 //! | [`limits`] | every bound, with its reason |
@@ -53,6 +54,7 @@ mod identity;
 mod inbox;
 mod keeper;
 pub mod limits;
+mod memory;
 mod options;
 mod runner;
 mod shells;

@@ -4,12 +4,15 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 
 use nerves_hub_link_platform::install::Installer;
+use nerves_hub_link_platform::kv::KeyValueStore;
 use nerves_hub_link_platform::pty::ShellCommand;
 use nerves_hub_link_platform::store::DownloadStore;
 use nerves_hub_link_protocol::Client;
 use nerves_hub_link_transport::Tls;
 
 use crate::engine::Folders;
+
+use crate::memory::Memory;
 
 /// What a [`Runner`](crate::Runner) needs beside the machine's
 /// [`Config`](nerves_hub_link_protocol::Config): connections, hands and ears.
@@ -24,6 +27,7 @@ pub struct Options {
     pub(crate) seed: Option<u64>,
     pub(crate) folders: Folders,
     pub(crate) connect: bool,
+    pub(crate) memory: Memory,
 }
 
 impl Options {
@@ -44,6 +48,7 @@ impl Options {
             seed: None,
             folders: Folders::default(),
             connect: true,
+            memory: Memory::none(),
         }
     }
 
@@ -67,6 +72,19 @@ impl Options {
     #[must_use]
     pub fn on_notice(mut self, notice: impl FnMut(&str) + Send + 'static) -> Self {
         self.notice = Box::new(notice);
+        self
+    }
+
+    /// Remembers in a store how often each firmware was tried, so that an image that crashes or falls back again and
+    /// again is refused in the end ([`Config::attempts`](nerves_hub_link_protocol::Config::attempts)). Without one, the
+    /// count lasts until the next restart.
+    ///
+    /// The store must be the same for all slots and not on the disk that updates are written to while they are written:
+    /// a [`FileStore`](nerves_hub_link_platform::kv::FileStore) on the data partition, say. It is written on the thread
+    /// that keeps the connection alive, once or twice per update.
+    #[must_use]
+    pub fn remember_attempts(mut self, store: impl KeyValueStore + 'static) -> Self {
+        self.memory = Memory::new(store);
         self
     }
 

@@ -40,6 +40,9 @@ pub struct Keep {
     pub range: Range<usize>,
     /// The offset in the file of the first byte kept.
     pub offset: u64,
+    /// Read no more of this fetch before that time, if there is one: bytes come faster than
+    /// [`Config::rate`](crate::Config::rate) allows. Others wait for themselves.
+    pub not_before: Option<Instant>,
 }
 
 /// What to do next. At most one thing follows from anything that happens.
@@ -184,6 +187,13 @@ impl Download {
         self.first.is_some_and(|first| fetch >= first)
     }
 
+    /// The network isn't read before that time; it is not to blame meanwhile.
+    pub(crate) fn paused(&mut self, until: Instant) {
+        if let Stage::Receiving { since, .. } = &mut self.stage {
+            *since = until.max(*since);
+        }
+    }
+
     /// Takes the request under way, to abort it.
     pub(crate) const fn take_fetch(&mut self) -> Option<FetchId> {
         self.fetch.take()
@@ -315,7 +325,7 @@ impl Download {
 
     /// Takes a part of a chunk that was measured before.
     fn accept(&mut self, now: Instant, new: Range<usize>) -> Keep {
-        let keep = Keep { offset: self.received, range: new };
+        let keep = Keep { offset: self.received, range: new, not_before: None };
         if !keep.range.is_empty() {
             self.received = self.received.saturating_add(as_u64(keep.range.len()));
             self.moved = now;
@@ -339,7 +349,7 @@ impl Download {
         self.wasted = self.wasted.saturating_sub(len.saturating_sub(taken));
         self.moved = now;
         if let (false, Stage::Receiving { since, .. }) = (self.is_storing(), &mut self.stage) {
-            *since = now;
+            *since = now.max(*since);
         }
         self.settled()
     }

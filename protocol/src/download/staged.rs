@@ -206,6 +206,12 @@ impl Staged {
         self.runs.iter().position(|run| run.transfer.is_current(fetch))
     }
 
+    /// Returns the download that a request belongs to.
+    pub(crate) fn transfer(&mut self, fetch: FetchId) -> Option<&mut Download> {
+        let at = self.run_of(fetch)?;
+        self.runs.get_mut(at).map(|run| &mut run.transfer)
+    }
+
     /// The store is open and holds these parts.
     pub(crate) fn opened(&mut self, desk: &mut Desk<'_>, parts: &[(u32, u64)]) {
         if self.stage != Stage::Opening {

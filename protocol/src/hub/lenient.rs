@@ -22,6 +22,27 @@ pub(super) enum Scalar<'a> {
     Other,
 }
 
+/// A value that is told from a missing one, even if it is null.
+#[derive(Default)]
+pub(super) struct Given<'a>(pub(super) Option<Scalar<'a>>);
+
+impl Given<'_> {
+    /// Returns whether the field is there, and null or of no use.
+    pub(super) const fn is_null(&self) -> bool {
+        matches!(self.0, Some(Scalar::Other))
+    }
+
+    pub(super) fn signed(&self) -> Option<i64> {
+        self.0.as_ref().and_then(Scalar::signed)
+    }
+}
+
+impl<'de: 'a, 'a> Deserialize<'de> for Given<'a> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        Scalar::deserialize(deserializer).map(|value| Self(Some(value)))
+    }
+}
+
 /// The fields of an object, or nothing.
 pub(super) struct Fields<T>(pub(super) Option<T>);
 

@@ -1,6 +1,7 @@
 //! What makes a Phoenix client a NervesHub device.
 
 pub(crate) mod alarms;
+pub(crate) mod attempts;
 pub(crate) mod auth;
 pub(crate) mod connection;
 pub(crate) mod console;
@@ -11,6 +12,7 @@ pub(crate) mod keys;
 mod lenient;
 pub(crate) mod managed;
 pub(crate) mod names;
+pub(crate) mod pace;
 pub(crate) mod payload;
 mod progress;
 mod redirect;
@@ -19,6 +21,7 @@ pub(crate) mod scripts;
 pub(crate) mod shell;
 mod twin;
 pub(crate) mod update;
+mod window;
 
 use crate::config::Config;
 use crate::outputs::{Ids, Outputs};

@@ -8,7 +8,7 @@ use core::time::Duration;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::lenient::{Fields, List, Scalar};
+use super::lenient::{Fields, Given, List, Scalar};
 use super::names;
 use crate::config::{Config, DelayUnit};
 use crate::download::{Sha, from_hex};
@@ -43,7 +43,7 @@ struct UpdateFields<'a> {
     #[serde(borrow)]
     size: Scalar<'a>,
     #[serde(borrow)]
-    deployment_id: Scalar<'a>,
+    deployment_id: Given<'a>,
 }
 
 /// A SHA-256 in hex, or anything else.
@@ -98,6 +98,7 @@ pub(crate) fn update(payload: Payload<'_>) -> Result<Update, String> {
         checksum: fields.checksum.text().and_then(|text| sha256(&text)),
         part_checksums: part_checksums(fields.partials_checksums),
         deployment_id: fields.deployment_id.signed(),
+        by_hand: fields.deployment_id.is_null(),
         requested: false,
     };
     Ok(Update::Offer(Box::new((info, Url::parse(&url)))))

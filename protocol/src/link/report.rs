@@ -12,8 +12,11 @@ use crate::text::cut;
 impl Link {
     /// The running firmware proved good.
     pub(super) fn firmware_validated(&mut self) {
-        if self.config.firmware_validated.replace(true) != Some(true) && self.connection.is_up() {
-            self.wire.push(names::FIRMWARE_VALIDATED, payload::empty(), Class::Session);
+        if self.config.firmware_validated.replace(true) != Some(true) {
+            self.updates.validated(&self.config, &mut self.out);
+            if self.connection.is_up() {
+                self.wire.push(names::FIRMWARE_VALIDATED, payload::empty(), Class::Session);
+            }
         }
     }
 

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use nerves_hub_link_protocol::limits::{MAX_OUTPUTS, MAX_REASON_CHARS, SEND_CREDIT};
+use nerves_hub_link_protocol::limits::{MAX_ATTEMPTS_REMEMBERED, MAX_OUTPUTS, MAX_REASON_CHARS, SEND_CREDIT};
 use nerves_hub_link_protocol::{
     Auth, Config, Event, FirmwareMeta, Instant, Link, Now, OfferId, Output, SharedSecret, Sink, SocketId,
     UnixTime,
@@ -186,6 +186,9 @@ impl World {
             }
             Output::Reboot { .. } => assert!(self.reboot_wanted, "nobody wanted a reboot"),
             Output::Event(event) => self.hear(event),
+            Output::SaveAttempts { attempts } => {
+                assert!(attempts.len() <= MAX_ATTEMPTS_REMEMBERED, "{} firmwares remembered", attempts.len());
+            }
             Output::Probe(_) => assert!(self.live.is_empty(), "a look for the network beside a connection"),
             Output::OpenStore(_)
             | Output::ReadStore(_)

@@ -51,7 +51,8 @@ impl Drive<'_> {
             Output::CancelApply { .. } => self.actor.offer = None,
             // The recorded network is there; whoever looks for it leaves no trace.
             Output::Probe(probe) => self.handle(Input::Reachable { probe: probe.probe }),
-            Output::Reboot { .. } => {}
+            // Kept nowhere: a recording is one run of a device.
+            Output::SaveAttempts { .. } | Output::Reboot { .. } => {}
             Output::Event(event) => self.event(&event),
         }
     }

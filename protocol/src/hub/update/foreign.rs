@@ -20,6 +20,7 @@ impl Updates {
         self.hold = None;
         let Offer { id, info, url, keys } = offer;
         let uuid = info.firmware.uuid.clone();
+        self.attempts.started(cx, &uuid);
         let (info, url) = (Box::new(info), Secret::new(url.to_http()));
         cx.out.event(Event::UpdateHandedOver { offer: id, info, url, public_keys: keys });
         let phase = Phase::HandedOver { since: cx.now };

@@ -8,8 +8,11 @@ use alloc::boxed::Box;
 use alloc::format;
 use alloc::string::String;
 
+use crate::config::Config;
 use crate::download::{Download, Failure, Keep, Staged, Verdict};
 use crate::event::{Event, Stage};
+use crate::hub::attempts::Attempts;
+use crate::hub::pace::Pace;
 use crate::hub::payload::Status;
 use crate::hub::progress::Progress;
 use crate::hub::report::{drop_fetch, failed, push_progress, status};
@@ -18,6 +21,8 @@ use crate::ids::{FetchId, OfferId};
 use crate::input::HeaderRef;
 use crate::limits::{APPLY_STALL, MIN_RESCHEDULE};
 use crate::output::Output;
+use crate::outputs::Outputs;
+use crate::rng::Rng;
 use crate::status::UpdateState;
 use crate::time::Instant;
 use crate::timer::{Earliest, Timer};
@@ -29,6 +34,9 @@ use staging::{Feed, Held, Staging};
 pub(crate) struct Updates {
     state: State,
     hold: Option<Hold>,
+    attempts: Attempts,
+    pace: Pace,
+    rng: Rng,
 }
 
 enum State {
@@ -68,8 +76,14 @@ enum Phase {
 }
 
 impl Updates {
-    pub(crate) const fn new() -> Self {
-        Self { state: State::Idle, hold: None }
+    pub(crate) fn new(config: &Config, out: &mut Outputs, seed: u64) -> Self {
+        let attempts = Attempts::new(config, out);
+        Self { state: State::Idle, hold: None, attempts, pace: Pace::default(), rng: Rng::new(seed) }
+    }
+
+    /// The running firmware proved good.
+    pub(crate) fn validated(&mut self, config: &Config, out: &mut Outputs) {
+        self.attempts.succeeded(&config.firmware.uuid, out);
     }
 
     /// Returns what to report as being downloaded.
@@ -133,11 +147,12 @@ impl Updates {
 
     /// A chunk passes by.
     pub(crate) fn body(&mut self, cx: &mut Context<'_>, fetch: FetchId, chunk: &[u8]) -> Option<Keep> {
-        if self.is_staging(fetch) {
-            return self.stage_with(cx, None, |staged, desk| staged.body(desk, fetch, chunk));
-        }
         if self.is_feeding(fetch) {
             return Some(self.feed(cx, chunk));
+        }
+        if self.is_staging(fetch) {
+            let keep = self.stage_with(cx, None, |staged, desk| staged.body(desk, fetch, chunk))?;
+            return Some(self.paced(cx, fetch, chunk, keep));
         }
         let download = self.current(fetch)?;
         let (keep, verdict) = download.body(cx.now, &cx.config.download, chunk);
@@ -145,7 +160,26 @@ impl Updates {
             self.report(cx, Stage::Downloading, percent, false);
         }
         self.follow(cx, verdict, None);
-        Some(keep)
+        Some(self.paced(cx, fetch, chunk, keep))
+    }
+
+    /// Says when to read on, if bytes of the network come faster than they may.
+    fn paced(&mut self, cx: &Context<'_>, fetch: FetchId, chunk: &[u8], mut keep: Keep) -> Keep {
+        let network = match &mut self.state {
+            State::Running(running) => match &mut running.phase {
+                Phase::Downloading(download) => Some(download).filter(|download| download.is_current(fetch)),
+                Phase::Staging(staging) => staging.transfer(fetch),
+                _ => None,
+            },
+            _ => None,
+        };
+        if let Some(download) = network {
+            keep.not_before = self.pace.came(cx, chunk.len());
+            if let Some(at) = keep.not_before {
+                download.paused(at);
+            }
+        }
+        keep
     }
 
     /// The applier took bytes.
@@ -292,7 +326,7 @@ impl Updates {
     }
 
     /// Adds the timers to a deadline.
-    pub(crate) fn deadlines(&self, config: &crate::config::Config, deadline: &mut Earliest) {
+    pub(crate) fn deadlines(&self, config: &Config, deadline: &mut Earliest) {
         match &self.state {
             State::Idle | State::Written { .. } => {}
             State::Deciding { until, .. } => deadline.at(Timer::Decision, *until),
@@ -352,6 +386,9 @@ impl Updates {
         drop_fetch(cx, abort);
         self.stop(cx, false);
         let State::Running(running) = core::mem::replace(&mut self.state, State::Idle) else { return };
+        if matches!(&running.phase, Phase::Downloading(download) if download.received() == 0) {
+            self.attempts.excuse(cx, &running.uuid);
+        }
         if !matches!(running.phase, Phase::Staging(_)) {
             cx.out.push(Output::CancelApply { offer: running.id });
         }

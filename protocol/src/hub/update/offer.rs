@@ -16,7 +16,7 @@ use crate::hub::keys::Keys;
 use crate::hub::payload::{self, Status, Update};
 use crate::hub::progress::Progress;
 use crate::hub::report::{refuse, reschedule, status, usable};
-use crate::hub::{Context, names};
+use crate::hub::{Context, names, window};
 use crate::ids::OfferId;
 use crate::limits::{MAX_RESCHEDULE, MIN_RESCHEDULE};
 use crate::output::{Output, Sink, StartApply};
@@ -89,6 +89,19 @@ impl Updates {
             cx.out.event(Event::UpdateRefused { info, reason: String::from(reason) });
             return Ok(true);
         }
+        if let Some((wait, reason)) = window::wait(cx, &info, &mut self.rng) {
+            reschedule(cx, wait, Some(&reason));
+            cx.out.event(Event::UpdateRefused { info, reason });
+            return Ok(true);
+        }
+        if !info.by_hand
+            && let Some(reason) = self.attempts.refusal(cx, &info.firmware.uuid)
+        {
+            // Never `received`; the server leaves the device alone for a day then (spec §9.4).
+            status(cx, &Status::Ignored { reason: &reason });
+            cx.out.event(Event::UpdateRefused { info, reason });
+            return Ok(true);
+        }
         status(cx, &Status::Received);
         let id = cx.ids.offer();
         cx.out.event(Event::UpdateOffered { offer: id, info: info.clone() });
@@ -126,7 +139,10 @@ impl Updates {
         self.hold = None;
         let (id, uuid) = (offer.id, offer.info.firmware.uuid.clone());
         let (phase, held) = match cx.config.strategy {
-            UpdateStrategy::Streaming => (stream(cx, offer), None),
+            UpdateStrategy::Streaming => {
+                self.attempts.started(cx, &uuid);
+                (stream(cx, offer), None)
+            }
             UpdateStrategy::Caching => stage(cx, offer, None),
             UpdateStrategy::Parts(parts) => stage(cx, offer, Some(&parts)),
         };

@@ -8,7 +8,7 @@ use alloc::vec::Vec;
 use super::offer::Offer;
 use super::{Phase, Running, State, Updates};
 use crate::config::DownloadConfig;
-use crate::download::{Attempts, Checksum, Desk, Keep, Loss, Outcome, Plan, Staged, from_hex};
+use crate::download::{Attempts, Checksum, Desk, Download, Keep, Loss, Outcome, Plan, Staged, from_hex};
 use crate::event::{Event, Stage};
 use crate::hub::payload::{self, Status};
 use crate::hub::report::{drop_fetch, status};
@@ -80,6 +80,11 @@ impl Staging {
     pub(super) fn state(&self, offer: OfferId) -> UpdateState {
         let (received, percent) = (self.staged.received(), self.staged.percent());
         UpdateState::Downloading { offer, received, percent }
+    }
+
+    /// Returns the download that a request belongs to.
+    pub(super) fn transfer(&mut self, fetch: FetchId) -> Option<&mut Download> {
+        self.staged.transfer(fetch)
     }
 
     pub(super) fn deadlines(&self, config: &DownloadConfig, deadline: &mut Earliest) {
@@ -204,6 +209,8 @@ impl Updates {
                 let public_keys = core::mem::take(&mut staging.keys);
                 let store = staging.staged.store();
                 let checksum = staging.staged.plan().unchecked().map(Checksum::new);
+                let uuid = running.uuid.clone();
+                self.attempts.started(cx, &uuid);
                 self.report(cx, Stage::Downloading, 100, true);
                 cx.out.push(Output::StartApply(StartApply { offer, public_keys }));
                 let fetch = cx.ids.fetch();
@@ -247,7 +254,7 @@ impl Updates {
             self.cancel(cx, None, &format!("{} : {reason}", names::UPDATE_FAILED));
             return Keep::default();
         }
-        Keep { range: 0..bytes.len(), offset }
+        Keep { range: 0..bytes.len(), offset, not_before: None }
     }
 
     /// The applier took bytes of the store.

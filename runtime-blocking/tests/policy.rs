@@ -1,0 +1,124 @@
+//! What a device remembers of updates that failed.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, missing_docs)]
+
+mod common;
+
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::time::Instant;
+
+use common::{Bench, LIMIT};
+use nerves_hub_link_blocking::{Exit, Handle, Options, Runner};
+use nerves_hub_link_platform::kv::{FileStore, KeyValueStore};
+use nerves_hub_link_protocol::{Attempt, Client, Config, Event};
+use nerves_hub_link_testkit::firmware::{Tamper, tamper};
+use nerves_hub_link_testkit::server::Firmware;
+
+struct Ear(Sender<Event>);
+
+impl Client for Ear {
+    fn event(&mut self, event: &Event) {
+        let _ = self.0.send(event.clone());
+    }
+}
+
+struct Device {
+    handle: Handle,
+    events: Receiver<Event>,
+    notices: Receiver<String>,
+}
+
+impl Device {
+    fn start(bench: &Bench, config: Config, store: FileStore) -> Self {
+        let (ear, events) = channel();
+        let (notice, notices) = channel();
+        let options = Options::new(bench.tls(), bench.installer(), Ear(ear))
+            .remember_attempts(store)
+            .on_notice(move |text| drop(notice.send(text.to_owned())));
+        let handle = Runner::new(config, options).unwrap().spawn().unwrap();
+        Self { handle, events, notices }
+    }
+
+    fn until(&self, what: &str, wanted: impl Fn(&Event) -> bool) -> Event {
+        let end = Instant::now() + LIMIT;
+        while let Ok(event) = self.events.recv_timeout(end.saturating_duration_since(Instant::now())) {
+            if wanted(&event) {
+                return event;
+            }
+        }
+        panic!("never {what}: {:?}", self.handle.status());
+    }
+}
+
+fn attempts(store: &FileStore) -> Vec<Attempt> {
+    let text = store.get("nerves_hub_link_attempts").unwrap();
+    Attempt::list_from_text(&text.unwrap_or_default())
+}
+
+/// Deploys a firmware whose bytes are not those that were signed.
+fn deploy_bad(bench: &Bench) -> String {
+    let archive = bench.firmware("1.1.0");
+    let bytes = tamper(&archive.bytes().unwrap(), &Tamper::Signature).unwrap();
+    let firmware = Firmware::from_bytes(bytes, archive.meta.clone()).unwrap();
+    bench.hub.deploy(firmware);
+    archive.meta.uuid
+}
+
+#[test]
+fn a_firmware_that_failed_is_remembered_over_restarts_and_forgotten_once_it_runs() {
+    let bench = Bench::new();
+    let store = FileStore::new(bench.path("state"));
+    let config = |bench: &Bench| {
+        let mut config = bench.config();
+        config.attempts.limit = 1;
+        config
+    };
+    let uuid = deploy_bad(&bench);
+    let device = Device::start(&bench, config(&bench), store.clone());
+    device.until("failed", |event| matches!(event, Event::UpdateFailed { .. }));
+    let kept = attempts(&store);
+    assert_eq!((kept.len(), kept[0].uuid.as_str(), kept[0].starts), (1, uuid.as_str(), 1));
+    assert!(kept[0].last.is_some());
+    device.handle.stop();
+
+    // Another server that knows nothing of it offers the same firmware, whole this time.
+    let other = Bench::new();
+    let good = other.firmware("1.1.0");
+    assert_eq!(good.meta.uuid, uuid);
+    other.hub.deploy(Firmware::from_archive(&good).unwrap());
+    let device = Device::start(&other, config(&other), store.clone());
+    let refused = device.until("refused", |event| matches!(event, Event::UpdateRefused { .. }));
+    let Event::UpdateRefused { reason, .. } = refused else { unreachable!() };
+    assert!(reason.contains("started 1 time on"), "{reason}");
+    assert_eq!(other.hub_saw_status("ignored").as_deref(), Some(reason.as_str()));
+
+    // A person pushes it by hand; the next boot runs it, and it proves good.
+    assert!(other.hub.push_update(common::SERIAL, Firmware::from_archive(&good).unwrap()));
+    let (status, _) = device.handle.wait_until(LIMIT, |status| status.exit.is_some());
+    assert!(matches!(status.exit, Some(Exit::Reboot { .. })), "{status:?}");
+    assert_eq!(attempts(&store)[0].starts, 2);
+    assert_eq!(other.disk.boot().unwrap().meta.version, "1.1.0");
+    let device = Device::start(&other, config(&other), store.clone());
+    device.until("joined", |event| *event == Event::Joined);
+    assert_eq!(attempts(&store).len(), 1, "not known to be good yet");
+    device.handle.firmware_validated().unwrap();
+    other.hub_saw("validation", |event| {
+        matches!(event, nerves_hub_link_testkit::hub::HubEvent::Validated { .. })
+    });
+    assert_eq!(attempts(&store), []);
+    device.handle.stop();
+}
+
+#[test]
+fn a_memory_that_fails_is_told_and_stops_no_update() {
+    let bench = Bench::new();
+    // A directory in the place of the file: neither read nor written.
+    let path = bench.path("state");
+    std::fs::create_dir(&path).unwrap();
+    bench.hub.deploy(Firmware::from_archive(&bench.firmware("1.1.0")).unwrap());
+    let device = Device::start(&bench, bench.config(), FileStore::new(&path));
+    let (status, _) = device.handle.wait_until(LIMIT, |status| status.exit.is_some());
+    assert!(matches!(status.exit, Some(Exit::Reboot { .. })), "{status:?}");
+    let notices: Vec<String> = device.notices.try_iter().collect();
+    assert!(notices.iter().any(|notice| notice.contains("counts anew")), "{notices:?}");
+    assert!(notices.iter().any(|notice| notice.contains("until the next restart")), "{notices:?}");
+}
