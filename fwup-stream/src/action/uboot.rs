@@ -252,7 +252,7 @@ impl Place {
         let other = self.second.map(|second| if block == second { self.block } else { second });
         match other.map(bytes) {
             Some(other) => {
-                let twins = Twins { other, preferred: block == self.block, newer, disguise };
+                let twins = Twins { other, preferred: block == self.block, newer, disguise, succeed };
                 disk.write_twin(bytes(block), &data, twins)?;
             }
             None => disk.write(bytes(block), &data, false)?,
@@ -284,6 +284,17 @@ fn disguise(content: &[u8], flag: &[u8]) -> Vec<u8> {
     let mut copy = content.to_vec();
     if let (Some(place), Some(flag)) = (copy.get_mut(CHECKSUM), flag.get(CHECKSUM)) {
         *place = *flag;
+    }
+    copy
+}
+
+/// The content of one copy with the flag that follows the one of the other. Boot loaders do not count modulo 256:
+/// to them the larger flag is newer, but for 0 after 255. On a larger step around that they would take another copy
+/// than fwup and the device.
+fn succeed(content: &[u8], flag: &[u8]) -> Vec<u8> {
+    let mut copy = content.to_vec();
+    if let (Some(place), Some(flag)) = (copy.get_mut(CHECKSUM), flag.get(CHECKSUM)) {
+        *place = flag.wrapping_add(1);
     }
     copy
 }

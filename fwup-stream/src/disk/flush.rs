@@ -43,16 +43,15 @@ enum Phase {
 #[derive(Debug)]
 enum What {
     Blocks(u64, Blocks),
-    Pair(Pair, Order),
+    Pair(Pair, Option<Taken>),
 }
 
-/// How to write two copies so that one the reader may take is whole at any moment.
-#[derive(Clone, Copy, Debug)]
-enum Order {
-    /// The reader takes the copy that is older now: it goes last.
-    NewestFirst,
-    /// The reader takes the copy that has to become the newest: the other becomes as good first.
-    InTurn,
+/// The copy that readers take before anything is written.
+#[derive(Debug)]
+struct Taken {
+    /// Whether it is the one that will be the newest.
+    is_newest: bool,
+    content: Vec<u8>,
 }
 
 impl<T: Target> SegmentCache<T> {
@@ -84,7 +83,7 @@ impl<T: Target> SegmentCache<T> {
             after_bulk = step.bulk;
             match step.what {
                 What::Blocks(number, blocks) => self.write_blocks(number, blocks)?,
-                What::Pair(pair, order) => self.write_pair(&pair, order)?,
+                What::Pair(pair, taken) => self.write_pair(&pair, taken)?,
             }
         }
         self.pairs.clear();
@@ -129,11 +128,11 @@ impl<T: Target> SegmentCache<T> {
         let mut steps = Vec::new();
         for pair in std::mem::take(&mut self.pairs) {
             if self.is_dirty(pair.newest, pair.size) && self.is_dirty(pair.twins.other, pair.size) {
-                let order = self.order(&pair)?;
+                let taken = self.taken(&pair)?;
                 let phase = if pair.late { Phase::LastAct } else { Phase::EarlyPair };
                 let time = pair.time;
                 self.pairs.push(pair.clone());
-                steps.push(Step { phase, time, bulk: false, what: What::Pair(pair, order) });
+                steps.push(Step { phase, time, bulk: false, what: What::Pair(pair, taken) });
             }
         }
         for segment in self.segments.iter().filter(|segment| segment.is_dirty()) {
@@ -159,45 +158,56 @@ impl<T: Target> SegmentCache<T> {
         Ok(steps)
     }
 
-    /// Looks on the medium which copy a reader would take now.
-    fn order(&mut self, pair: &Pair) -> Result<Order, DiskError> {
+    /// Looks on the medium which copy a reader would take now; none when neither is sound.
+    fn taken(&mut self, pair: &Pair) -> Result<Option<Taken>, DiskError> {
         let mut copies = [vec![0; pair.size], vec![0; pair.size]];
         for (copy, place) in copies.iter_mut().zip([pair.newest, pair.twins.other]) {
             for (number, inside, range) in parts(place, pair.size) {
                 self.store.read_part(number, inside, copy.get_mut(range).unwrap_or_default())?;
             }
         }
-        let [newest, other] = &copies;
-        let takes_newest = if pair.twins.preferred {
-            (pair.twins.newer)([newest, other]) == Some(0)
+        let [newest, other] = copies;
+        let newer = pair.twins.newer;
+        let is_newest = if pair.twins.preferred {
+            newer([&newest, &other]).map(|taken| taken == 0)
         } else {
-            (pair.twins.newer)([other, newest]) == Some(1)
+            newer([&other, &newest]).map(|taken| taken == 1)
         };
-        Ok(if takes_newest { Order::InTurn } else { Order::NewestFirst })
+        Ok(is_newest.map(|is_newest| Taken { is_newest, content: if is_newest { newest } else { other } }))
     }
 
-    fn write_pair(&mut self, pair: &Pair, order: Order) -> Result<(), DiskError> {
+    /// Writes both copies so that at any moment one that readers take is whole and has the old content or the new:
+    /// first the new content where readers do not look, as just newer than what they take; then over what they
+    /// took; then, one after the other, what has to be there in the end.
+    fn write_pair(&mut self, pair: &Pair, taken: Option<Taken>) -> Result<(), DiskError> {
         let (newest, other) = (pair.newest, pair.twins.other);
-        match order {
-            Order::NewestFirst => {
-                self.write_copy(newest, pair.size)?;
+        let Some(taken) = taken else {
+            self.write_copy(newest, pair.size)?;
+            self.sync()?;
+            return self.write_copy(other, pair.size);
+        };
+        let (mut best, mut last) = (vec![0; pair.size], vec![0; pair.size]);
+        self.read(newest, &mut best)?;
+        self.read(other, &mut last)?;
+        let (free, free_end, used, used_end) =
+            if taken.is_newest { (other, &last, newest, &best) } else { (newest, &best, other, &last) };
+        let free_now = (pair.twins.succeed)(&best, &taken.content);
+        let used_now = (pair.twins.disguise)(&best, used_end);
+        self.put_copy(free, &free_now)?;
+        self.sync()?;
+        self.put_copy(used, &used_now)?;
+        for (place, now, end) in [(free, &free_now, free_end), (used, &used_now, used_end)] {
+            if now != end {
                 self.sync()?;
-                self.write_copy(other, pair.size)
-            }
-            Order::InTurn => {
-                let (mut best, mut last) = (vec![0; pair.size], vec![0; pair.size]);
-                self.read(newest, &mut best)?;
-                self.read(other, &mut last)?;
-                let stand_in = (pair.twins.disguise)(&best, &last);
-                self.put(other, &stand_in, false)?;
-                self.write_copy(other, pair.size)?;
-                self.sync()?;
-                self.write_copy(newest, pair.size)?;
-                self.sync()?;
-                self.put(other, &last, false)?;
-                self.write_copy(other, pair.size)
+                self.put_copy(place, end)?;
             }
         }
+        Ok(())
+    }
+
+    fn put_copy(&mut self, place: u64, content: &[u8]) -> Result<(), DiskError> {
+        self.put(place, content, false)?;
+        self.write_copy(place, content.len())
     }
 
     fn write_copy(&mut self, place: u64, size: usize) -> Result<(), DiskError> {

@@ -64,6 +64,8 @@ pub struct Twins {
     pub newer: fn([&[u8]; 2]) -> Option<usize>,
     /// Makes a copy with the content of the first that is as old as the second.
     pub disguise: fn(&[u8], &[u8]) -> Vec<u8>,
+    /// Makes a copy with the content of the first that every reader takes for just newer than the second.
+    pub succeed: fn(&[u8], &[u8]) -> Vec<u8>,
 }
 
 /// Cached access to the destination in any size and alignment (fw-format §9.2 to §9.4).
