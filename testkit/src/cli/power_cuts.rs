@@ -60,6 +60,15 @@ fn try_all(arguments: &Arguments) -> std::io::Result<bool> {
         for failure in &report.failures {
             print(format!("  FAILED {failure}"));
         }
+        if report.failed > 0 {
+            print(format!(
+                "  again: power-cuts --seed {} --samples {}{} --only {:?}",
+                arguments.seed,
+                arguments.samples,
+                if arguments.quick { " --quick" } else { "" },
+                format!("{}: {}", report.case, report.way)
+            ));
+        }
         all.add(&report);
     };
     let wanted = |case: &str, way: &str| format!("{case}: {way}").contains(&arguments.only);

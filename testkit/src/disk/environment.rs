@@ -129,6 +129,26 @@ pub(super) fn newest(
     }
 }
 
+/// Whether U-Boot and its tools find the same values as fwup and the device. They know no order modulo 256: the larger
+/// generation is the newer one, but for 0 after 255. So they agree when generations are neighbours, or values equal.
+pub(super) fn readers_agree(medium: &dyn Medium, layout: &DiskLayout) -> Result<bool, EnvironmentError> {
+    let Some(second) = layout.environment_redundant else { return Ok(true) };
+    let mut block = vec![0; size(layout)];
+    let mut copy = |at: u64| {
+        medium.read_at(at * BLOCK, &mut block).map_err(|error| io(&error))?;
+        Ok::<_, EnvironmentError>(decode(&block, true))
+    };
+    let (Some((values, first)), Some((others, other))) = (copy(layout.environment)?, copy(second)?) else {
+        return Ok(true);
+    };
+    let takes_second = match (first, other) {
+        (255, 0) => true,
+        (0, 255) => false,
+        _ => other > first,
+    };
+    Ok(values == others || takes_second == (1..128).contains(&other.wrapping_sub(first)))
+}
+
 fn size(layout: &DiskLayout) -> usize {
     usize::try_from(layout.environment_blocks.saturating_mul(BLOCK)).unwrap_or(ENVIRONMENT).min(ENVIRONMENT)
 }

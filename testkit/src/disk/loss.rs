@@ -134,13 +134,18 @@ impl Losses {
         self.sectors.iter().map(digit).collect()
     }
 
+    /// The disk with all that was written, or with none of it.
+    pub fn all_or_none(&self, all: bool) -> Choice {
+        self.choose(|_, _| all)
+    }
+
     /// One of the possible disks, in one of the ways real ones fail.
     pub fn sampled(&self, random: &mut Random) -> Choice {
         let write = random.below(self.writes);
         let one = random.below(self.sectors.len());
         match random.next() % 10 {
-            0 => self.choose(|_, _| false),
-            1 => self.choose(|_, _| true),
+            0 => self.all_or_none(false),
+            1 => self.all_or_none(true),
             // In order, up to a write that is torn.
             2 => {
                 let coins: Vec<bool> = self.sectors.iter().map(|_| random.coin()).collect();

@@ -9,9 +9,10 @@ use fwup_stream::trust::PublicKey;
 
 use super::super::ab::format_disk;
 use super::super::boot::{BootError, boot};
-use super::super::environment::EnvironmentError;
+use super::super::environment::{EnvironmentError, encode, read_environment, readers_agree};
 use super::super::image::Image;
 use super::super::layout::{BLOCK, DiskLayout, Slot};
+use super::super::medium::Medium;
 use super::case::{Case, Judge, State};
 use super::run::applied;
 use crate::firmware::{FirmwareBuilder, SigningKey, Tamper, tamper};
@@ -38,9 +39,24 @@ pub fn ab_cases() -> io::Result<Vec<Case>> {
         ab_case("A/B, one environment", &layout)?,
         ab_case("A/B, two environments", &layout.redundant())?,
         ab_case("A/B, two environments side by side", &side_by_side(layout))?,
+        wrapping(
+            ab_case("A/B, two environments, generations wrap", &layout.redundant())?,
+            &layout.redundant(),
+        )?,
         ab_case("A/B, one environment close to the slots", &close)?,
         ab_case("A/B, two environments close to the slots", &side_by_side(close))?,
     ])
+}
+
+/// Makes the environment old enough for its generation to start over in the upgrade.
+fn wrapping(mut case: Case, layout: &DiskLayout) -> io::Result<Case> {
+    let variables = read_environment(&case.before, layout).map_err(io::Error::other)?;
+    let size = usize::try_from(layout.environment_blocks * BLOCK).map_err(io::Error::other)?;
+    for (block, generation) in [(Some(layout.environment), 252), (layout.environment_redundant, 251)] {
+        let copy = encode(&variables, size, Some(generation)).map_err(io::Error::other)?;
+        case.before.write_at(block.unwrap_or_default() * BLOCK, &copy)?;
+    }
+    Ok(case)
 }
 
 /// The same with archives that prove bad only when most of it is written: a wrong byte near the end of the root
@@ -90,16 +106,25 @@ pub fn ab_case(name: &str, layout: &DiskLayout) -> io::Result<Case> {
 
 /// Boots once, without a watchdog's help: no slot is ever selected before it is whole.
 fn ab_judge(layout: DiskLayout, uuid: String) -> Judge {
-    Arc::new(move |disk| match boot(disk, &layout) {
-        Ok(up) if up.slot == Slot::A && up.rootfs.version == OLD => State::Old,
-        Ok(up) if up.slot == Slot::B && up.rootfs.version == NEW && up.meta.uuid == uuid => State::New,
-        Ok(up) => State::Bricked(format!("a firmware of unknown origin runs: {up:?}")),
-        Err(BootError::Environment(error @ EnvironmentError::Checksum { copies: 1, .. })) => {
-            State::Damaged(error.to_string())
+    Arc::new(move |disk| {
+        if !readers_agree(disk, &layout).unwrap_or(true) {
+            return State::Bricked(DIFFERENT_COPIES.to_owned());
         }
-        Err(error) => State::Bricked(error.to_string()),
+        match boot(disk, &layout) {
+            Ok(up) if up.slot == Slot::A && up.rootfs.version == OLD => State::Old,
+            Ok(up) if up.slot == Slot::B && up.rootfs.version == NEW && up.meta.uuid == uuid => State::New,
+            Ok(up) => State::Bricked(format!("a firmware of unknown origin runs: {up:?}")),
+            Err(BootError::Environment(error @ EnvironmentError::Checksum { copies: 1, .. })) => {
+                State::Damaged(error.to_string())
+            }
+            Err(error) => State::Bricked(error.to_string()),
+        }
     })
 }
+
+/// Then one slot runs, and the next upgrade goes by the other one being active.
+pub(super) const DIFFERENT_COPIES: &str =
+    "the boot loader and the device find different values in the environment";
 
 /// The bytes of these blocks.
 pub(super) fn blocks(first: u64, count: u64) -> Range<u64> {

@@ -123,9 +123,10 @@ impl<'a> Run<'a> {
         let Ok(losses) = Losses::new(disk, pending, self.way.sector) else { return };
         let all = losses.count(self.effort.all_up_to);
         for number in 0..all.unwrap_or(self.effort.samples) {
-            let choice = match all {
-                Some(_) => losses.numbered(number),
-                None => losses.sampled(&mut self.random),
+            let choice = match (all, number) {
+                (Some(_), _) => losses.numbered(number),
+                (None, 0 | 1) => losses.all_or_none(number == 1),
+                (None, _) => losses.sampled(&mut self.random),
             };
             let mut disk = disk.clone();
             let _ = losses.keep(&choice, &mut disk);

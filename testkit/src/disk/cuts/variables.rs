@@ -7,10 +7,11 @@ use std::sync::Arc;
 use fwup_stream::ApplyOptions;
 use nerves_hub_link_platform::kv::uboot_env::{Copy, Environment, Layout, newer};
 
-use super::super::environment::{Variables, encode, read_environment};
+use super::super::environment::{Variables, encode, read_environment, readers_agree};
 use super::super::image::Image;
 use super::super::layout::{BLOCK, DiskLayout};
 use super::super::medium::Medium;
+use super::built::DIFFERENT_COPIES;
 use super::case::{Case, Judge, State};
 use super::run::applied;
 
@@ -143,11 +144,15 @@ fn case(name: String, before: Image, archive: &Arc<[u8]>, task: &str, redundant:
     let old = read_environment(&before, &layout).ok();
     let new = read_environment(&after, &layout).map_err(io::Error::other)?;
     let starts_damaged = old.is_none();
+    let agreed = readers_agree(&before, &layout).map_err(io::Error::other)?;
     let judge: Judge = Arc::new(move |disk| {
         let read = read_environment(disk, &layout);
         let platform = by_platform(disk, &layout);
         if read.as_ref().ok() != platform.as_ref() {
             return State::Bricked(format!("two readers differ: {read:?} and {platform:?}"));
+        }
+        if agreed && !readers_agree(disk, &layout).unwrap_or(true) {
+            return State::Bricked(DIFFERENT_COPIES.to_owned());
         }
         match read {
             Ok(variables) if variables == new => State::New,
