@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::{Args, Parser, Subcommand};
+use clap::{ArgGroup, Args, Parser, Subcommand};
 use nerves_hub_link_protocol::limits::MAX_CONCURRENT_PARTS;
 
 /// Over-the-air updates from NervesHub, for any Linux device.
@@ -27,6 +27,7 @@ pub enum Command {
 
 /// The settings of `run`.
 #[derive(Debug, Args)]
+#[command(group = ArgGroup::new("operators").args(["console", "local_shell"]).multiple(true))]
 pub struct RunArgs {
     /// The server: a name, name:port, or URL (wss://, or ws:// without TLS).
     #[arg(long, value_name = "URL", env = "NERVES_HUB_HOST")]
@@ -70,8 +71,11 @@ pub struct RunArgs {
     /// Let operators work in a shell on this device, with this program's rights, from their browser.
     #[arg(long)]
     pub console: bool,
-    /// The shell of --console.
-    #[arg(long, value_name = "PROGRAM", default_value = "/bin/sh", requires = "console")]
+    /// Let operators work in a shell on this device by the local_shell extension, too.
+    #[arg(long)]
+    pub local_shell: bool,
+    /// The shell of --console and --local-shell.
+    #[arg(long, value_name = "PROGRAM", default_value = "/bin/sh", requires = "operators")]
     pub shell: PathBuf,
     /// Seconds after which a console that nobody uses is closed; 0 is never.
     #[arg(long, value_name = "SECONDS", default_value = "300", value_parser = seconds, requires = "console")]

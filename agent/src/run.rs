@@ -81,7 +81,7 @@ fn device(args: &RunArgs, recorder: &Arc<Recorder>) -> Result<Exit, String> {
     let mut options = Options::new(tls, installer(args, disk), application)
         .firmware_store(DownloadStore::new(&args.cache_dir))
         .on_notice(move |text| notices.note("notice", text));
-    if args.console {
+    if args.console || args.local_shell {
         recorder.note("console", format!("operators may work in {} here", args.shell.display()));
         // The device's secret is none of the operator's business.
         let shell = ShellCommand::new(&args.shell).unset("NERVES_HUB_PRODUCT_SECRET");

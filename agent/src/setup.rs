@@ -75,6 +75,7 @@ pub fn config(args: &RunArgs, identity: &Identity) -> Result<Config, String> {
             ..PartsConfig::default()
         }),
     };
+    config.extensions.local_shell = args.local_shell;
     config.console =
         args.console.then(|| ConsoleConfig { timeout: args.console_timeout, ..ConsoleConfig::default() });
     Ok(config)

@@ -195,6 +195,46 @@ fn a_session_nobody_uses_ends() {
     device.stop();
 }
 
+#[test]
+fn the_local_shell_starts_when_it_is_attached_and_ends_when_it_is_detached() {
+    let bench = Bench::new();
+    let mut config = bench.config();
+    config.extensions.local_shell = true;
+    let device =
+        Device::start_as(config, bench.tls(), bench.installer(), |_| Decision::Apply, |it| it.shell(sh()));
+    let says = |event: &str, payload: &Value| {
+        assert!(bench.hub.with_hub(|hub, _| hub.extension(SERIAL, event, payload)), "nobody listens");
+    };
+    let told = |wanted: &str, text: &str| {
+        bench.hub_saw(wanted, |event| {
+            let HubEvent::Extension { event, payload, .. } = event else { return false };
+            event == wanted && payload.to_string().contains(text)
+        })
+    };
+    told("local_shell:request_status", "started");
+    says("local_shell:window_size", &json!({"rows": 30, "cols": 100}));
+    says("local_shell:shell_input", &json!({"data": "stty size; echo is-$((6*7)); exit 5\r"}));
+    told("local_shell:shell_output", "30 100");
+    told("local_shell:shell_output", "is-42");
+    told("local_shell:shell_exited", "5");
+    says("local_shell:shell_input", &json!({"data": "echo pid-$$-$((1+1))\r"}));
+    let HubEvent::Extension { payload, .. } = told("local_shell:shell_output", "-2\\r\\n") else {
+        unreachable!()
+    };
+    let output = payload["data"].as_str().unwrap();
+    let pid = output.rsplit("pid-").next().unwrap().split('-').next().unwrap();
+    let process = PathBuf::from(format!("/proc/{pid}"));
+    assert!(process.exists(), "{output:?}");
+    bench.hub.with_hub(|hub, _| hub.set_device_extension(SERIAL, "local_shell", false));
+    told("local_shell:detached", "");
+    let end = Instant::now() + LIMIT;
+    while process.exists() {
+        assert!(Instant::now() < end, "the shell is still there");
+        std::thread::yield_now();
+    }
+    device.stop();
+}
+
 fn send(bench: &Bench, name: &str, content: &[u8]) {
     Operator::says(bench, "file-data/start", &json!({"filename": name, "uploaded_by": 1}));
     for (chunk, number) in content.chunks(1024).zip(0..) {
