@@ -8,6 +8,7 @@
 //! | [`install`] | applying an update: the traits, the streaming installer, which disk may be written |
 //! | [`pty`] | shells with a terminal of their own |
 //! | [`files`] | files received from operators, and sent to them |
+//! | [`archive`] | checking archives |
 //! | [`store`] | downloads on disk that outlive a restart |
 //! | [`limits`] | every bound, with its reason |
 //!
@@ -29,6 +30,7 @@
 //! # Ok::<(), nerves_hub_link_platform::kv::KvError>(())
 //! ```
 
+pub mod archive;
 pub mod files;
 pub mod identity;
 pub mod install;

@@ -35,3 +35,6 @@ pub const MANIFEST_MAX: u64 = 4096;
 
 /// Parts of a download held open for writing. As many are received at a time at most; one more is opened anew.
 pub const OPEN_PARTS_MAX: usize = 8;
+
+/// Bytes of a kept download read at a time to check it.
+pub const READ_PIECE_MAX: usize = 64 * 1024;

@@ -6,6 +6,7 @@ use alloc::vec::Vec;
 use core::time::Duration;
 
 use crate::alarm::Alarm;
+use crate::archive::{ArchiveCommand, ArchiveDecision, ArchiveEvent, ArchiveInfo};
 use crate::chunk::Chunk;
 use crate::command::{Command, Decision};
 use crate::event::{Event, FirmwareMeta, Stage, UpdateInfo};
@@ -73,6 +74,19 @@ pub trait Client {
         public_keys: &[String],
     ) {
         let _ = (offer, info, url, public_keys);
+    }
+
+    /// Decides about an archive, or returns `None` to decide later with
+    /// [`ArchiveCommand::Decide`](crate::ArchiveCommand::Decide). The default ignores it.
+    fn archive_available(&mut self, archive: &ArchiveInfo) -> Option<ArchiveDecision> {
+        let _ = archive;
+        Some(ArchiveDecision::Ignore)
+    }
+
+    /// An archive is in a file that is the application's from here on: delete it when it was used, and give its UUID to
+    /// [`Config::known_archives`](crate::Config::known_archives) at the next start.
+    fn archive_ready(&mut self, archive: &ArchiveInfo, path: &str) {
+        let _ = (archive, path);
     }
 
     /// An update got further.
@@ -241,6 +255,11 @@ pub fn deliver(client: &mut dyn Client, running: &FirmwareMeta, event: &Event) -
         Event::UpdateHandedOver { offer, info, url, public_keys } => {
             client.update_handed_over(*offer, info, url, public_keys);
         }
+        Event::Archive(ArchiveEvent::Offered { archive, info }) => {
+            let decision = client.archive_available(info)?;
+            return Some(Command::Archive(ArchiveCommand::Decide { archive: *archive, decision }));
+        }
+        Event::Archive(ArchiveEvent::Ready { info, path, .. }) => client.archive_ready(info, path),
         Event::UpdateProgress { stage, percent, .. } => client.update_progress(*stage, *percent),
         Event::UpdateFailed { reason, .. } => client.update_failed(reason),
         Event::AlarmRaised { alarm, description } => client.alarm(*alarm, true, description),

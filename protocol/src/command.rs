@@ -4,10 +4,11 @@ use alloc::string::String;
 use alloc::vec::Vec;
 use core::time::Duration;
 
+use crate::archive::ArchiveCommand;
 use crate::event::Stage;
 use crate::extension::ExtensionCommand;
 use crate::file::{FileCommand, UploadCommand};
-use crate::ids::{FileId, OfferId, ScriptId, ShellId, UploadId};
+use crate::ids::{ArchiveId, FileId, OfferId, ScriptId, ShellId, UploadId};
 use crate::limits::{MAX_FILE_NAME_BYTES, MAX_RECONNECT_DELAYS, MAX_UPLOAD_BYTES};
 use crate::shell::ShellCommand;
 use crate::update_mode::UpdateMode;
@@ -46,6 +47,8 @@ pub enum Command {
     },
     /// Tell the server that the running firmware proved good.
     FirmwareValidated,
+    /// An order about archives.
+    Archive(ArchiveCommand),
     /// Ask whether an update waits. [`Event::UpdateAvailability`](crate::Event::UpdateAvailability) or
     /// [`Event::RequestFailed`](crate::Event::RequestFailed) follows.
     CheckUpdate,
@@ -154,6 +157,9 @@ pub enum CommandError {
     /// The offer is not, or no longer, waiting for a decision.
     #[error("offer {0} is not waiting for a decision")]
     UnknownOffer(OfferId),
+    /// The archive is not, or no longer, waiting for a decision.
+    #[error("archive {0} is not waiting for a decision")]
+    UnknownArchive(ArchiveId),
     /// The script isn't running, or timed out.
     #[error("script {0} is not running, or ran too long and was answered already")]
     UnknownScript(ScriptId),
@@ -249,6 +255,7 @@ impl CommandError {
             | Self::Busy
             | Self::TooEarly { .. } => true,
             Self::UnknownOffer(_)
+            | Self::UnknownArchive(_)
             | Self::UnknownScript(_)
             | Self::UnknownExtension
             | Self::Unusable(_)

@@ -66,6 +66,13 @@ pub struct Config {
     pub public_keys: Vec<String>,
     /// Ask the server for keys even when some are configured.
     pub request_public_keys: bool,
+    /// Ed25519 public keys (base64) archives must be signed with. If there are none, those of [`Config::public_keys`].
+    pub archive_public_keys: Vec<String>,
+    /// Ask the server for keys of archives even when some are configured.
+    pub request_archive_public_keys: bool,
+    /// UUIDs of archives that the device has, of which the newest
+    /// [`MAX_KNOWN_ARCHIVES`](crate::limits::MAX_KNOWN_ARCHIVES) are remembered: they aren't offered to the application.
+    pub known_archives: Vec<String>,
     /// Take keys from the server. When false, [`Config::public_keys`] are pinned.
     pub accept_server_keys: bool,
     /// More headers for the upgrade request.
@@ -239,6 +246,9 @@ impl Config {
             extra_join_params: BTreeMap::new(),
             public_keys: Vec::new(),
             request_public_keys: false,
+            archive_public_keys: Vec::new(),
+            request_archive_public_keys: false,
+            known_archives: Vec::new(),
             accept_server_keys: true,
             headers: Vec::new(),
             heartbeat: Duration::from_secs(30),
@@ -280,11 +290,13 @@ impl Config {
         if self.interface_names.len() > MAX_INTERFACE_NAMES {
             return Err(ConfigError::TooManyInterfaces(MAX_INTERFACE_NAMES));
         }
-        if self.public_keys.len() > MAX_PUBLIC_KEYS {
-            return Err(ConfigError::TooManyKeys(MAX_PUBLIC_KEYS));
-        }
-        if let Some(bad) = self.public_keys.iter().position(|key| !keys::is_usable(key)) {
-            return Err(ConfigError::PublicKey(bad + 1));
+        for keys in [&self.public_keys, &self.archive_public_keys] {
+            if keys.len() > MAX_PUBLIC_KEYS {
+                return Err(ConfigError::TooManyKeys(MAX_PUBLIC_KEYS));
+            }
+            if let Some(bad) = keys.iter().position(|key| !keys::is_usable(key)) {
+                return Err(ConfigError::PublicKey(bad + 1));
+            }
         }
         if let Some((name, _)) = self.headers.iter().find(|(name, value)| !is_header(name, value.expose())) {
             return Err(ConfigError::Header(cut(name, MAX_NAME_CHARS)));

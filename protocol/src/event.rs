@@ -6,6 +6,7 @@ use alloc::vec::Vec;
 use core::time::Duration;
 
 use crate::alarm::Alarm;
+use crate::archive::ArchiveEvent;
 use crate::extension::ExtensionEvent;
 use crate::file::{FileEvent, UploadEvent};
 use crate::ids::{OfferId, ScriptId};
@@ -227,6 +228,8 @@ pub enum Event {
     /// [`Command::FirmwareValidated`](crate::Command::FirmwareValidated), if it hadn't at the start
     /// ([`Config::firmware_validated`](crate::Config::firmware_validated)).
     ValidationWanted,
+    /// News about archives, files that come with a deployment beside its firmware.
+    Archive(ArchiveEvent),
     /// An operator wants to see which device this is.
     Identify,
     /// An operator asked for a reboot; [`Output::Reboot`](crate::Output::Reboot) follows.

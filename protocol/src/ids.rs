@@ -35,6 +35,10 @@ id!(
     OfferId
 );
 id!(
+    /// One archive the server offered.
+    ArchiveId
+);
+id!(
     /// One run of a support script.
     ScriptId
 );

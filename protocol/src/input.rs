@@ -116,6 +116,20 @@ pub enum Input<'a> {
         /// The part.
         part: u32,
     },
+    /// An archive is signed by a trusted key, sound, and where the application may have it.
+    ArchiveVerified {
+        /// The store it was in, which is closed.
+        store: StoreId,
+        /// Where it is.
+        path: &'a str,
+    },
+    /// An archive is not signed by a trusted key, or not sound, or could not be checked; it was deleted.
+    ArchiveRefused {
+        /// The store it was in, which is closed.
+        store: StoreId,
+        /// Why, for a person.
+        reason: &'a str,
+    },
     /// The applier got this far.
     ApplyProgress {
         /// The offer being applied.

@@ -85,7 +85,7 @@
 //!         // Only with `Serializer::MsgPack`.
 //!         Output::SendBinary { .. } => {}
 //!         // Only with strategies that keep firmware before it is applied.
-//!         Output::OpenStore(_) | Output::ReadStore(_) => {}
+//!         Output::OpenStore(_) | Output::ReadStore(_) | Output::VerifyArchive(_) => {}
 //!         Output::CommitPart { .. } | Output::DropPart { .. } | Output::CloseStore { .. } => {}
 //!     }
 //! }
@@ -104,6 +104,7 @@
 extern crate alloc;
 
 mod alarm;
+mod archive;
 mod attempts;
 #[cfg(feature = "bench")]
 #[doc(hidden)]
@@ -140,6 +141,7 @@ mod update_strategy;
 mod update_tool;
 
 pub use alarm::{Alarm, RaisedAlarm};
+pub use archive::{ArchiveCommand, ArchiveDecision, ArchiveEvent, ArchiveInfo};
 pub use attempts::{Attempt, AttemptPolicy};
 pub use chunk::Chunk;
 pub use client::Client;
@@ -158,10 +160,12 @@ pub use extension::{
 };
 pub use file::{FileCommand, FileEvent, UploadCommand, UploadEvent};
 pub use http::url::UrlError;
-pub use ids::{FetchId, FileId, OfferId, ProbeId, ScriptId, ShellId, SocketId, StoreId, UploadId};
+pub use ids::{ArchiveId, FetchId, FileId, OfferId, ProbeId, ScriptId, ShellId, SocketId, StoreId, UploadId};
 pub use input::{HeaderRef, Input};
 pub use link::Link;
-pub use output::{Dial, Fetch, OpenStore, Output, Probe, ReadStore, Sink, StartApply, StoreKind};
+pub use output::{
+    Dial, Fetch, OpenStore, Output, Probe, ReadStore, Sink, StartApply, StoreKind, VerifyArchive,
+};
 pub use refusal::Refusal;
 pub use schedule::{Maintenance, RateLimit, RateWindow, Weekday, Window};
 pub use secret::Secret;

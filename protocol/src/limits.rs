@@ -289,6 +289,17 @@ pub const UPLOAD_CHUNK_BYTES: usize = 1024;
 /// Bytes of a file sent from the device that the machine asks for in advance.
 pub const MAX_UPLOAD_BUFFER: usize = 16 * 1024;
 
+/// Shortest time until the application is asked about an archive again. Asking again at once, for ever, would keep the
+/// device from everything else.
+pub const MIN_ARCHIVE_RESCHEDULE: Duration = Duration::from_secs(1);
+
+/// Requests for archives whose bytes may be reported as stored after the archive was given up. Each may have some on
+/// their way to the disk, but hardly more than one has.
+pub const MAX_RECENT_FETCHES: usize = 16;
+
+/// UUIDs of archives remembered as known. A device has a handful; the oldest is forgotten first, and offered again.
+pub const MAX_KNOWN_ARCHIVES: usize = 64;
+
 /// How long the server may take to answer a question about updates.
 pub const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
 

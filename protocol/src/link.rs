@@ -1,5 +1,6 @@
 //! The machine's doors.
 
+mod archive;
 mod console;
 mod extensions;
 mod receive;
@@ -19,6 +20,7 @@ use crate::error::ConfigError;
 use crate::event::FirmwareMeta;
 use crate::file::{FileCommand, UploadCommand};
 use crate::hub::alarms::Alarms;
+use crate::hub::archive::Archives;
 use crate::hub::connection::Connection;
 use crate::hub::console::Console;
 use crate::hub::extensions::Extensions;
@@ -48,6 +50,8 @@ pub struct Link {
     wire: Phoenix,
     keys: Keys,
     updates: Updates,
+    archive_keys: Keys,
+    archives: Archives,
     managed: Managed,
     scripts: Scripts,
     extensions: Extensions,
@@ -82,6 +86,8 @@ impl Link {
             connection: Connection::new(home, seed),
             wire,
             keys: Keys::new(config.public_keys.clone()),
+            archive_keys: Keys::for_archives(&config),
+            archives: Archives::new(&config.known_archives),
             managed: Managed::new(seed.rotate_left(16)),
             scripts: Scripts::default(),
             extensions: Extensions::new(&config, now.mono),
@@ -104,6 +110,9 @@ impl Link {
             Input::Tick => {
                 self.tick();
                 true
+            }
+            input if self.archives.owns(&input) => {
+                self.archives_with(|archives, cx| archives.input(cx, input))
             }
             Input::Reachable { probe } => {
                 let (mut cx, connection, _) = self.parts();
@@ -155,6 +164,8 @@ impl Link {
                 let (mut cx, _, updates) = self.parts();
                 updates.part_committed(&mut cx, store)
             }
+            // Those about an archive in use went elsewhere.
+            Input::ArchiveVerified { .. } | Input::ArchiveRefused { .. } => false,
             Input::ApplyProgress { offer, percent } => {
                 let (mut cx, _, updates) = self.parts();
                 updates.applying(&mut cx, offer, percent)
@@ -220,6 +231,7 @@ impl Link {
             }
             Command::Upload(UploadCommand::Cancel { upload }) => self.console.upload.cancel(upload)?,
             Command::Extension(command) => self.extension_command(command)?,
+            Command::Archive(command) => self.archives_with(|archives, cx| archives.command(cx, command))?,
             Command::ConnectionTypes { types } => self.connection_types(&types),
             Command::NetworkInterface { name } => self.network_interface(&name),
             Command::ReportUpdate { offer, report } => {
@@ -236,6 +248,11 @@ impl Link {
     /// with [`Link::stored`] when the applier took it.
     pub fn body(&mut self, now: Now, fetch: FetchId, chunk: &[u8]) -> Keep {
         self.advance(now);
+        if self.archives.is_current(fetch) {
+            let keep = self.archives_with(|archives, cx| archives.body(cx, fetch, chunk));
+            self.settle();
+            return keep;
+        }
         let (mut cx, _, updates) = self.parts();
         let keep = updates.body(&mut cx, fetch, chunk);
         if keep.is_none() {
@@ -249,8 +266,13 @@ impl Link {
     /// they came with stays good while the download lasts.
     pub fn stored(&mut self, now: Now, fetch: FetchId, len: usize) {
         self.advance(now);
+        let archives = self.archives_with(|archives, cx| archives.stored(cx, fetch, len));
         let (mut cx, _, updates) = self.parts();
-        if !updates.stored(&mut cx, fetch, len) {
+        let known = match archives {
+            Some(known) => known,
+            None => updates.stored(&mut cx, fetch, len),
+        };
+        if !known {
             count(&mut self.counters.stale_inputs);
         }
         self.settle();
@@ -268,6 +290,7 @@ impl Link {
         self.connection.deadlines(&mut deadline);
         self.wire.deadlines(&mut deadline);
         self.updates.deadlines(&self.config, &mut deadline);
+        self.archives.deadlines(&self.config, &mut deadline);
         self.managed.deadlines(&mut deadline);
         self.scripts.deadlines(&mut deadline);
         self.extensions.deadlines(&self.wire, &mut deadline);
@@ -297,6 +320,7 @@ impl Link {
             console_joined: self.wire.has_joined(CONSOLE),
             console_active: self.console.is_active(),
             currently_downloading_uuid: self.updates.uuid().map(String::from),
+            downloading_archive: self.archives.uuid().map(String::from),
             alarms: self.alarms.raised().to_vec(),
             counters: self.counted(),
         }
@@ -342,6 +366,7 @@ impl Link {
             connection.give_up(&mut cx, dead);
         }
         updates.tick(&mut cx);
+        self.archives_with(Archives::tick);
         self.tick_validation();
         self.managed_with(Managed::tick);
         self.scripts_with(Scripts::tick);

@@ -6,7 +6,7 @@ use core::time::Duration;
 
 use crate::attempts::Attempt;
 use crate::event::Event;
-use crate::ids::{FetchId, OfferId, ProbeId, SocketId, StoreId};
+use crate::ids::{ArchiveId, FetchId, OfferId, ProbeId, SocketId, StoreId};
 use crate::secret::Secret;
 
 /// An order or an event. Exhaustive on purpose: a loop that ignores a new order must not compile.
@@ -77,6 +77,10 @@ pub enum Output {
         /// Delete what it holds. Otherwise it stays, to be resumed.
         clear: bool,
     },
+    /// An archive is complete in its store: check that it is signed by one of the keys, and sound. Then give the file a
+    /// place of its own and report [`Input::ArchiveVerified`](crate::Input::ArchiveVerified); or delete it and report
+    /// [`Input::ArchiveRefused`](crate::Input::ArchiveRefused). Either closes the store.
+    VerifyArchive(VerifyArchive),
     /// Drop a fetch, or the reading of a store. No input is owed afterwards.
     Abort {
         /// The fetch to drop.
@@ -188,6 +192,8 @@ pub struct OpenStore {
 pub enum StoreKind {
     /// Firmware.
     Firmware,
+    /// An archive.
+    Archive,
 }
 
 /// Bytes of a store to read.
@@ -204,6 +210,17 @@ pub struct ReadStore {
     /// The offer whose applier gets what [`Link::body`](crate::Link::body) says to keep; with `None` it keeps
     /// nothing and only looks.
     pub into: Option<OfferId>,
+}
+
+/// An archive to check.
+#[derive(Clone, Debug, PartialEq)]
+pub struct VerifyArchive {
+    /// The store that holds it, in one part.
+    pub store: StoreId,
+    /// The archive.
+    pub archive: ArchiveId,
+    /// The Ed25519 public keys to trust, base64, current when the archive was offered. Never empty.
+    pub public_keys: Vec<String>,
 }
 
 /// An applier to open.

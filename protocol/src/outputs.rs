@@ -3,7 +3,9 @@
 use alloc::collections::VecDeque;
 
 use crate::event::Event;
-use crate::ids::{FetchId, FileId, OfferId, ProbeId, ScriptId, ShellId, SocketId, StoreId, UploadId};
+use crate::ids::{
+    ArchiveId, FetchId, FileId, OfferId, ProbeId, ScriptId, ShellId, SocketId, StoreId, UploadId,
+};
 use crate::limits::MAX_OUTPUTS;
 use crate::output::Output;
 
@@ -68,6 +70,10 @@ impl Ids {
 
     pub(crate) const fn offer(&mut self) -> OfferId {
         OfferId(self.next())
+    }
+
+    pub(crate) const fn archive(&mut self) -> ArchiveId {
+        ArchiveId(self.next())
     }
 
     pub(crate) const fn store(&mut self) -> StoreId {

@@ -23,6 +23,8 @@ pub struct Status {
     pub console_active: bool,
     /// What a join would report as being downloaded.
     pub currently_downloading_uuid: Option<String>,
+    /// The UUID of the archive that is being downloaded.
+    pub downloading_archive: Option<String>,
     /// The alarms raised now, oldest first.
     pub alarms: Vec<RaisedAlarm>,
     /// What was dropped or refused so far.

@@ -70,6 +70,8 @@ pub enum Timer {
     DownloadSpeed,
     /// Giving up a download that takes too long altogether.
     DownloadDuration,
+    /// Asking about an archive again, or giving up checking one.
+    Archive,
     /// Giving up a store that doesn't answer.
     Store,
     /// Giving up an applier that neither takes bytes nor reports progress.

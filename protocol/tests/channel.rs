@@ -79,12 +79,12 @@ fn join_parameters_follow_the_configuration() {
         c.extra_join_params.insert("nerves_fw_author".into(), "mallory".into());
         c.extra_join_params.insert("meta".into(), "x".into());
         c.extra_join_params.insert("nerves_fw_uuid".into(), "x".into());
-        c.extra_join_params.insert("archive_public_keys".into(), "on_connect".into());
+        c.extra_join_params.insert("archive_public_keys".into(), "x".into());
     });
     assert!(params.get("nerves_fw_author").is_none());
     assert!(params["meta"].is_object());
     assert_eq!(params["nerves_fw_uuid"], UUID);
-    assert_eq!(params["archive_public_keys"], "on_connect");
+    assert!(params.get("archive_public_keys").is_none());
 }
 
 #[test]

@@ -146,9 +146,8 @@ fn our_messages_have_the_shape_of_the_reference_client_s() {
     let lines = &recordings["update_deployment"];
     let mut config = config();
     config.public_keys.clear();
-    // What the reference client sends besides: all keys of the slot, and its wish for archive keys.
+    // What the reference client sends besides: all keys of the slot.
     config.extra_join_params.insert("nerves_fw_validated".into(), "1".into());
-    config.extra_join_params.insert("archive_public_keys".into(), "on_connect".into());
     let mut device = Device::new(config);
     device.connect();
     device.join();

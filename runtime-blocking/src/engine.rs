@@ -384,6 +384,9 @@ impl Engine {
             }
             Output::OpenStore(open) => self.open_store(open),
             Output::ReadStore(read) => self.with_keeper(read.store, |keeper| keeper.read(read)),
+            Output::VerifyArchive(verify) => {
+                self.with_keeper(verify.store, |keeper| keeper.verify(verify.public_keys));
+            }
             Output::CommitPart { store, part } => self.with_keeper(store, |keeper| keeper.commit(part)),
             Output::DropPart { store, part } => self.with_keeper(store, |keeper| keeper.drop_part(part)),
             Output::CloseStore { store, clear } => self.close_store(store, clear),

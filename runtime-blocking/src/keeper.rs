@@ -5,12 +5,16 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 
+use nerves_hub_link_platform::archive;
 use nerves_hub_link_platform::store::{DownloadStore, StoreError, StoreRequest, StoredFile};
 use nerves_hub_link_protocol::{FetchId, OfferId, OpenStore, ReadStore, StoreId};
 
 use crate::applier::panic_text;
 use crate::limits::{HANDOVER_MAX, READ_AHEAD_MAX, STORE_PIECE_MAX};
 use crate::wake::Waker;
+
+/// What the names of archives end with.
+const ARCHIVE_EXTENSION: &str = "fw";
 
 /// A folder that one download after the other uses for as long as it may write.
 pub(crate) type SharedStore = Arc<Mutex<DownloadStore>>;
@@ -34,6 +38,10 @@ pub(crate) enum News {
     Stored(FetchId, usize),
     /// A part is on the disk for good.
     Committed(u32),
+    /// The archive is good, and is there. It is over.
+    Verified(String),
+    /// The archive is not to be trusted, and was deleted. It is over.
+    Refused(String),
     /// It is over.
     Failed(String),
 }
@@ -74,6 +82,7 @@ enum Job {
     Read(ReadStore),
     Commit(u32),
     Drop(u32),
+    Verify(Vec<String>),
     Close { clear: bool },
 }
 
@@ -111,6 +120,11 @@ impl Keeper {
 
     pub(crate) fn drop_part(&self, part: u32) {
         self.push(Job::Drop(part));
+    }
+
+    /// Checks an archive that is complete. Whatever the outcome, the store is closed then.
+    pub(crate) fn verify(&self, public_keys: Vec<String>) {
+        self.push(Job::Verify(public_keys));
     }
 
     pub(crate) fn read(&mut self, order: ReadStore) {
@@ -201,6 +215,11 @@ impl Desk {
         }
     }
 
+    /// Returns whether the store is to be closed, whatever is being done.
+    fn is_closing(&self) -> bool {
+        self.lock().jobs.iter().any(|job| matches!(job, Job::Close { .. }))
+    }
+
     /// Waits until more may be read. Returns false when nobody wants it.
     fn wants(&self, fetch: FetchId) -> bool {
         let mut state = self.lock();
@@ -253,10 +272,33 @@ fn keep(desk: &Desk, folder: &SharedStore, order: &OpenStore) -> Result<(), Stor
                 let end = read_back(desk, &mut file, &read);
                 desk.hand(Reading::End(read.fetch, end));
             }
+            Job::Verify(keys) => return verify(desk, file, &keys),
             Job::Close { clear: true } => return file.clear(),
             Job::Close { clear: false } => return Ok(()),
         }
     }
+}
+
+fn verify(desk: &Desk, mut file: StoredFile, keys: &[String]) -> Result<(), StoreError> {
+    let verdict = archive::verify(&mut file, keys);
+    if desk.lock().cancelled {
+        // It is checked again after the next start.
+        return Ok(());
+    }
+    if desk.is_closing() {
+        return file.clear();
+    }
+    match verdict {
+        Ok(()) => {
+            let path = file.keep_as(ARCHIVE_EXTENSION)?;
+            desk.tell(News::Verified(path.display().to_string()));
+        }
+        Err(error) => {
+            file.clear()?;
+            desk.tell(News::Refused(error.to_string()));
+        }
+    }
+    Ok(())
 }
 
 fn read_back(desk: &Desk, file: &mut StoredFile, read: &ReadStore) -> Result<(), String> {

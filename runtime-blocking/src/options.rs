@@ -67,6 +67,13 @@ impl Options {
         self
     }
 
+    /// Keeps archives in a folder. The application's callbacks say which are wanted, and are told where they are.
+    #[must_use]
+    pub fn archive_store(mut self, store: DownloadStore) -> Self {
+        self.folders.archives = Some(Arc::new(Mutex::new(store)));
+        self
+    }
+
     /// Tells remarks worth a line in the log that are no event: a refused command, a callback that
     /// panicked, what an archive has to say. None holds a secret.
     #[must_use]

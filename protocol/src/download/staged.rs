@@ -161,6 +161,11 @@ impl Staged {
         self.store
     }
 
+    /// Returns the newest request of the first run.
+    pub(crate) fn newest(&self) -> Option<FetchId> {
+        self.runs.front().and_then(|run| run.transfer.newest)
+    }
+
     /// Returns the plan.
     pub(crate) const fn plan(&self) -> &Plan {
         &self.plan

@@ -28,6 +28,11 @@ pub(crate) fn join_params(config: &Config, downloading: Option<&str>) -> Value {
     if config.accept_server_keys && wants_keys {
         params.put(names::FWUP_PUBLIC_KEYS, names::ON_CONNECT);
     }
+    // Keys for firmware are good for archives too.
+    let no_keys = config.public_keys.is_empty() && config.archive_public_keys.is_empty();
+    if config.accept_server_keys && (no_keys || config.request_archive_public_keys) {
+        params.put(names::ARCHIVE_PUBLIC_KEYS, names::ON_CONNECT);
+    }
     if let UpdateTool::Other { params: more, .. } = &config.update_tool {
         for (name, value) in more {
             params.add(name, value.to_json());
@@ -129,5 +134,6 @@ fn is_own(name: &str) -> bool {
             | "meta"
             | names::UPDATE_TOOL
             | names::FWUP_PUBLIC_KEYS
+            | names::ARCHIVE_PUBLIC_KEYS
     )
 }

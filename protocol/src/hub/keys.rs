@@ -1,4 +1,4 @@
-//! The public keys firmware must be signed with (spec §3.3, "Key rules").
+//! The public keys firmware and archives must be signed with (spec §3.3, "Key rules").
 
 use alloc::string::String;
 use alloc::vec::Vec;
@@ -6,6 +6,7 @@ use alloc::vec::Vec;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
+use crate::config::Config;
 use crate::limits::MAX_PUBLIC_KEYS;
 
 /// The keys trusted now.
@@ -16,6 +17,12 @@ pub(crate) struct Keys {
 impl Keys {
     pub(crate) const fn new(list: Vec<String>) -> Self {
         Self { list }
+    }
+
+    /// The keys for archives to begin with: those for firmware, unless others are configured.
+    pub(crate) fn for_archives(config: &Config) -> Self {
+        let own = &config.archive_public_keys;
+        Self::new(if own.is_empty() { config.public_keys.clone() } else { own.clone() })
     }
 
     pub(crate) fn list(&self) -> &[String] {

@@ -1,6 +1,7 @@
 //! What makes a Phoenix client a NervesHub device.
 
 pub(crate) mod alarms;
+pub(crate) mod archive;
 pub(crate) mod attempts;
 pub(crate) mod auth;
 pub(crate) mod connection;

@@ -36,6 +36,8 @@ pub(crate) const UPDATE_TOOL: &str = "update_tool";
 // Server to device.
 pub(crate) const UPDATE: &str = "update";
 pub(crate) const FWUP_PUBLIC_KEYS: &str = "fwup_public_keys";
+pub(crate) const ARCHIVE: &str = "archive";
+pub(crate) const ARCHIVE_PUBLIC_KEYS: &str = "archive_public_keys";
 pub(crate) const REBOOT: &str = "reboot";
 pub(crate) const IDENTIFY: &str = "identify";
 pub(crate) const UPDATE_MODE: &str = "update_mode";

@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 
 use super::lenient::{Fields, Given, List, Scalar};
 use super::names;
+use crate::archive::ArchiveInfo;
 use crate::config::{Config, DelayUnit};
 use crate::download::{Sha, from_hex};
 use crate::event::{FirmwareMeta, Stage, UpdateInfo};
@@ -144,7 +145,48 @@ pub(crate) fn update_available(payload: Payload<'_>) -> Result<(bool, Option<Fir
     Ok((available, fields.firmware_meta.0.filter(|_| available).map(firmware)))
 }
 
-/// Reads the keys of `fwup_public_keys`: the strings of the list, and how many entries were none.
+/// Reads an `archive`. Fields that are missing or of another type count as unknown, but without address there is no
+/// archive.
+pub(crate) fn archive(payload: Payload<'_>) -> Result<(ArchiveInfo, Result<Url, UrlError>), String> {
+    #[derive(Deserialize, Default)]
+    #[serde(default)]
+    struct ArchiveFields<'a> {
+        #[serde(borrow)]
+        uuid: Scalar<'a>,
+        #[serde(borrow)]
+        version: Scalar<'a>,
+        #[serde(borrow)]
+        description: Scalar<'a>,
+        #[serde(borrow)]
+        platform: Scalar<'a>,
+        #[serde(borrow)]
+        architecture: Scalar<'a>,
+        #[serde(borrow)]
+        uploaded_at: Scalar<'a>,
+        #[serde(borrow)]
+        size: Scalar<'a>,
+        #[serde(borrow)]
+        url: Scalar<'a>,
+    }
+
+    let fields: Fields<ArchiveFields<'_>> = payload.read()?;
+    let fields = fields.0.unwrap_or_default();
+    let url = fields.url.text().filter(|url| !url.is_empty());
+    let url = url.ok_or_else(|| String::from("an archive without url"))?;
+    let text = |field: Scalar<'_>| field.text().map(|text| cut(&text, MAX_META_CHARS));
+    let info = ArchiveInfo {
+        uuid: text(fields.uuid).unwrap_or_default(),
+        version: text(fields.version).unwrap_or_default(),
+        description: text(fields.description),
+        platform: text(fields.platform),
+        architecture: text(fields.architecture),
+        uploaded_at: text(fields.uploaded_at),
+        size: fields.size.unsigned().filter(|size| *size > 0),
+    };
+    Ok((info, Url::parse(&url)))
+}
+
+/// Reads the keys of `fwup_public_keys` or `archive_public_keys`: the strings of the list, and how many entries were none.
 pub(crate) fn public_keys(payload: Payload<'_>) -> Result<(Vec<String>, u64), String> {
     #[derive(Deserialize, Default)]
     #[serde(default)]
@@ -155,7 +197,7 @@ pub(crate) fn public_keys(payload: Payload<'_>) -> Result<(Vec<String>, u64), St
 
     let fields: Fields<Keys<'_>> = payload.read()?;
     let keys = fields.0.and_then(|fields| fields.keys.0);
-    let keys = keys.ok_or_else(|| String::from("fwup_public_keys without a list of keys"))?;
+    let keys = keys.ok_or_else(|| String::from("public keys without a list of keys"))?;
     let total = keys.len();
     let texts: Vec<String> = keys.into_iter().filter_map(Scalar::string).collect();
     let others = u64::try_from(total.saturating_sub(texts.len())).unwrap_or(u64::MAX);

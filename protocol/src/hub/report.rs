@@ -15,13 +15,13 @@ use crate::phoenix::Class;
 use crate::text::cut;
 
 /// Returns the address if the file may be fetched at all, or else why not.
-pub(super) fn usable(cx: &Context<'_>, info: &UpdateInfo, url: Result<Url, UrlError>) -> Result<Url, String> {
+pub(super) fn usable(cx: &Context<'_>, size: Option<u64>, url: Result<Url, UrlError>) -> Result<Url, String> {
     let download = &cx.config.download;
     let url = url.map_err(|error| error.to_string())?;
     if !url.tls && !download.allow_http {
         return Err(String::from("the address is http, and only https is allowed here"));
     }
-    match info.size {
+    match size {
         Some(size) if size > download.max_size => {
             Err(format!("the file has {size} bytes, more than the {} allowed", download.max_size))
         }

@@ -6,6 +6,7 @@ use alloc::string::String;
 use super::{Link, count};
 use crate::event::Event;
 use crate::hub::console::Console;
+use crate::hub::keys::Keys;
 use crate::hub::{CONSOLE, Context, DEVICE, EXTENSIONS, names, payload};
 use crate::ids::SocketId;
 use crate::limits::{MAX_NAME_CHARS, MAX_TEXT_CHARS};
@@ -100,8 +101,16 @@ impl Link {
             }
             names::FWUP_PUBLIC_KEYS => {
                 let (keys, others) = payload::public_keys(payload)?;
-                self.public_keys(keys, others);
+                if let Some(count) = self.new_keys(keys, others, |link| &mut link.keys) {
+                    self.out.event(Event::PublicKeysReceived { count });
+                }
             }
+            names::ARCHIVE_PUBLIC_KEYS => {
+                let (keys, others) = payload::public_keys(payload)?;
+                // Nobody but the machine needs to know.
+                self.new_keys(keys, others, |link| &mut link.archive_keys);
+            }
+            names::ARCHIVE => self.archive_offered(payload)?,
             names::REBOOT => {
                 payload.ignore()?;
                 self.wire.push(names::REBOOTING, payload::empty(), Class::Session);
@@ -140,19 +149,27 @@ impl Link {
         }
     }
 
-    fn public_keys(&mut self, keys: alloc::vec::Vec<String>, others: u64) {
+    /// Takes keys of the server's. Returns how many are trusted now, if any of them was usable.
+    fn new_keys(
+        &mut self,
+        keys: alloc::vec::Vec<String>,
+        others: u64,
+        list: impl FnOnce(&mut Self) -> &mut Keys,
+    ) -> Option<usize> {
         if !self.config.accept_server_keys {
-            return;
+            return None;
         }
-        let (usable, unusable) = self.keys.replace(keys);
+        let list = list(self);
+        let (usable, unusable) = list.replace(keys);
+        let count = list.list().len();
         let unusable = unusable.saturating_add(others);
         self.counters.unusable_keys = self.counters.unusable_keys.saturating_add(unusable);
         if usable {
-            self.out.event(Event::PublicKeysReceived { count: self.keys.list().len() });
-        } else {
-            let held = crate::text::count(u64::try_from(self.keys.list().len()).unwrap_or(u64::MAX), "key");
-            self.malformed(&format!("no usable public key among those the server sent; {held} kept"));
+            return Some(count);
         }
+        let held = crate::text::count(u64::try_from(count).unwrap_or(u64::MAX), "key");
+        self.malformed(&format!("no usable public key among those the server sent; {held} kept"));
+        None
     }
 
     pub(super) fn malformed(&mut self, reason: &str) {

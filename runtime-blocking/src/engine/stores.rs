@@ -13,12 +13,14 @@ use crate::limits::STORE_PIECE_MAX;
 #[derive(Debug, Default)]
 pub(crate) struct Folders {
     pub(crate) firmware: Option<SharedStore>,
+    pub(crate) archives: Option<SharedStore>,
 }
 
 impl Folders {
     fn of(&self, kind: StoreKind) -> Option<&SharedStore> {
         match kind {
             StoreKind::Firmware => self.firmware.as_ref(),
+            StoreKind::Archive => self.archives.as_ref(),
         }
     }
 }
@@ -27,7 +29,12 @@ impl Engine {
     pub(super) fn open_store(&mut self, order: OpenStore) {
         let store = order.store;
         let Some(folder) = self.folders.of(order.kind).map(Arc::clone) else {
-            let reason = "no folder for downloads is configured, which this way of updating needs";
+            let reason = match order.kind {
+                StoreKind::Firmware => {
+                    "no folder for downloads is configured, which this way of updating needs"
+                }
+                StoreKind::Archive => "no folder for archives is configured",
+            };
             return self.store_failed(store, reason);
         };
         match Keeper::start(order, folder, self.shared.waker.clone()) {
@@ -60,6 +67,14 @@ impl Engine {
                     News::Opened(parts) => self.link.handle(now, Input::StoreOpened { store, parts: &parts }),
                     News::Stored(fetch, len) => self.link.stored(now, fetch, len),
                     News::Committed(part) => self.link.handle(now, Input::PartCommitted { store, part }),
+                    News::Verified(path) => {
+                        self.link.handle(now, Input::ArchiveVerified { store, path: &path });
+                        self.close_store(store, false);
+                    }
+                    News::Refused(reason) => {
+                        self.link.handle(now, Input::ArchiveRefused { store, reason: &reason });
+                        self.close_store(store, false);
+                    }
                     News::Failed(reason) => self.store_failed(store, &reason),
                 }
                 self.drain();

@@ -12,7 +12,8 @@ use nerves_hub_link_platform::install::{DiskPolicy, FwupStreamInstaller, Install
 use nerves_hub_link_platform::kv::UbootStore;
 use nerves_hub_link_platform::kv::fw_env_config::{FwEnvConfig, Location};
 use nerves_hub_link_protocol::{
-    Auth, Client, Config, Decision, Event, FirmwareMeta, SharedSecret, UpdateInfo,
+    ArchiveDecision, ArchiveInfo, Auth, Client, Config, Decision, Event, FirmwareMeta, SharedSecret,
+    UpdateInfo,
 };
 use nerves_hub_link_testkit::disk::{AbDisk, BLOCK, DiskLayout};
 use nerves_hub_link_testkit::firmware::{FirmwareArchive, FirmwareBuilder, SigningKey};
@@ -272,6 +273,10 @@ impl Client for Recorder {
 
     fn update_available(&mut self, _running: &FirmwareMeta, update: &UpdateInfo) -> Option<Decision> {
         Some((self.decide)(update))
+    }
+
+    fn archive_available(&mut self, _: &ArchiveInfo) -> Option<ArchiveDecision> {
+        Some(ArchiveDecision::Download)
     }
 
     fn reboot(&mut self, reason: &str) {

@@ -192,6 +192,7 @@ impl World {
             Output::Probe(_) => assert!(self.live.is_empty(), "a look for the network beside a connection"),
             Output::OpenStore(_)
             | Output::ReadStore(_)
+            | Output::VerifyArchive(_)
             | Output::CommitPart { .. }
             | Output::DropPart { .. }
             | Output::CloseStore { .. } => assert!(self.applying.is_none(), "a store for streaming"),

@@ -4,9 +4,9 @@ use std::collections::{BTreeMap, VecDeque};
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use nerves_hub_link_protocol::{
-    Chunk, Command, Event, ExtensionCommand, ExtensionEvent, FileCommand, FileEvent, Input, OfferId,
-    ScriptId, ShellCommand, ShellEnd, ShellEvent, ShellId, ShellKind, UpdateMode, UploadCommand, UploadEvent,
-    UploadId,
+    ArchiveCommand, ArchiveDecision, ArchiveEvent, Chunk, Command, Event, ExtensionCommand, ExtensionEvent,
+    FileCommand, FileEvent, Input, OfferId, ScriptId, ShellCommand, ShellEnd, ShellEvent, ShellId, ShellKind,
+    UpdateMode, UploadCommand, UploadEvent, UploadId,
 };
 use serde_json::Value;
 
@@ -238,6 +238,10 @@ impl Drive<'_> {
                 if let Some(decision) = self.plot.decision(self.position) {
                     self.command(Command::Decide { offer: *offer, decision });
                 }
+            }
+            Event::Archive(ArchiveEvent::Offered { archive, .. }) => {
+                let decision = ArchiveDecision::Download;
+                self.command(Command::Archive(ArchiveCommand::Decide { archive: *archive, decision }));
             }
             Event::ScriptRequested { id, .. } => {
                 if let Some(reference) = self.actor.script.take() {

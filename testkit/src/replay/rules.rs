@@ -193,17 +193,16 @@ pub const RULES: &[Rule] = &[
             let foreign = d.what.starts_with("extensions local_shell:") || d.what == "extensions phx_join";
             let refused = d.kind == Kind::Extra && d.ours.contains("unknown_extension");
             let offered = d.path == "/local_shell" && d.ours == "absent";
-            let archive = d.path == "/archive_public_keys" || d.theirs.contains("/uploads/archives/");
-            (foreign && (d.kind == Kind::Missing || refused || offered)) || archive
+            foreign && (d.kind == Kind::Missing || refused || offered)
         },
         only_with: None,
-        reason: "local shells and archives are being built",
+        reason: "local shells are being built",
     },
     Rule {
-        name: "no-archive-yet",
+        name: "archive-is-no-firmware",
         explains: |d| d.is(Kind::Missing, "device status_update started", ""),
         only_with: Some("not-built-yet"),
-        reason: "archives are being built",
+        reason: "the recorded client reports an archive as firmware that was started, and servers take it for an update",
     },
 ];
 

@@ -46,6 +46,11 @@ impl Drive<'_> {
             Output::CommitPart { store, part } => self.handle(Input::PartCommitted { store, part }),
             Output::DropPart { store, part } => self.store.drop_part(store, part),
             Output::CloseStore { store, clear } => self.store.close(store, clear),
+            Output::VerifyArchive(order) => {
+                let store = order.store;
+                self.store.close(store, true);
+                self.handle(Input::ArchiveVerified { store, path: "/archive.fw" });
+            }
             Output::StartApply(start) => self.apply_started(start.offer),
             Output::FinishApply { offer } => self.apply_complete(offer),
             Output::CancelApply { .. } => self.actor.offer = None,

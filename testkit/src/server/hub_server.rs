@@ -13,7 +13,7 @@ use super::mischief::{Garbage, Mischief, Times};
 use super::options::HubOptions;
 use super::shared::{Shared, State};
 use super::tls::Tls;
-use crate::hub::{Hub, HubEvent, KeyPair, Release};
+use crate::hub::{Archive, Hub, HubEvent, KeyPair, Release};
 
 /// A NervesHub on a loopback port: device sockets and firmware downloads, over TLS unless told
 /// otherwise. Every thread ends when it is dropped.
@@ -175,6 +175,29 @@ impl HubServer {
     /// Reads events one after the other, from the first.
     pub fn events(&self) -> Events {
         Events { shared: Arc::clone(&self.shared), position: 0 }
+    }
+
+    /// Offers an archive to every device that is there or comes, instead of the one before. Returns where it lies.
+    pub fn offer_archive(&self, firmware: Firmware) -> String {
+        let path = format!("/uploads/archives/{}.fw", firmware.meta.uuid);
+        let archive = Archive {
+            size: firmware.size,
+            uuid: firmware.meta.uuid.clone(),
+            version: firmware.meta.version.clone(),
+            description: firmware.meta.description.clone(),
+            platform: Some(firmware.meta.platform.clone()),
+            architecture: Some(firmware.meta.architecture.clone()),
+            uploaded_at: "2026-11-23T14:39:56".to_owned(),
+            url: self.http_url(&path),
+        };
+        self.shared.with(|state, _| {
+            for key in &firmware.public_keys {
+                state.hub.add_public_key(key);
+            }
+            state.files.insert(path.clone(), firmware);
+            state.hub.set_archive(Some(archive));
+        });
+        path
     }
 
     fn serve(&self, state: &mut State, firmware: Firmware) -> Release {

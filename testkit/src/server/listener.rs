@@ -87,7 +87,7 @@ fn connection(socket: TcpStream, tls: Option<&Tls>, shared: &Shared) -> io::Resu
     let mut buffer = Vec::new();
     while let Some(request) = read_request(&mut stream, &mut buffer, shared) {
         let last = request.header("connection").is_some_and(|value| value.eq_ignore_ascii_case("close"));
-        if request.path.starts_with("/firmware/") {
+        if request.path.starts_with("/firmware/") || request.path.starts_with("/uploads/archives/") {
             if !download::serve(&mut stream, &request, shared) {
                 break;
             }

@@ -72,7 +72,7 @@ impl Updates {
             refuse(cx, info, names::NO_KEYS);
             return Ok(true);
         }
-        let url = match usable(cx, &info, url) {
+        let url = match usable(cx, info.size, url) {
             Ok(url) => url,
             Err(reason) => {
                 refuse(cx, info, &format!("{} : {reason}", names::DOWNLOAD_FAILED));

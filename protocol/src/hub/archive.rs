@@ -1,0 +1,413 @@
+//! The archive manager: offer, decision, download, verification (spec §6.7). The server is told nothing of it.
+
+use alloc::boxed::Box;
+use alloc::collections::VecDeque;
+use alloc::format;
+use alloc::string::{String, ToString};
+use alloc::vec::Vec;
+
+use super::Context;
+use super::keys::Keys;
+use super::payload;
+use super::report::usable;
+use crate::archive::{ArchiveCommand, ArchiveDecision, ArchiveEvent, ArchiveInfo};
+use crate::command::CommandError;
+use crate::download::{Attempts, Desk, Keep, Loss, Outcome, Plan, Staged};
+use crate::event::Event;
+use crate::http::url::Url;
+use crate::ids::{ArchiveId, FetchId, StoreId};
+use crate::input::Input;
+use crate::limits::{
+    APPLY_STALL, MAX_KNOWN_ARCHIVES, MAX_META_CHARS, MAX_REASON_CHARS, MAX_RECENT_FETCHES, MAX_RESCHEDULE,
+    MIN_ARCHIVE_RESCHEDULE, UNDRAINED_PAUSE,
+};
+use crate::output::{Output, StoreKind, VerifyArchive};
+use crate::phoenix::Payload;
+use crate::text::cut;
+use crate::time::Instant;
+use crate::timer::{Earliest, Timer};
+
+/// The one archive at a time.
+pub(crate) struct Archives {
+    state: State,
+    /// UUIDs of archives that the device has, the oldest first.
+    known: VecDeque<String>,
+    /// The numbers of the last requests, whose bytes may be reported late and are nobody else's.
+    recent: VecDeque<FetchId>,
+}
+
+enum State {
+    /// Left by an offer.
+    Idle,
+    /// The application thinks. Left by its decision, a better offer or the timer.
+    Deciding { offer: Box<Offer>, until: Instant },
+    /// The application wants to be asked again. Left by the timer or a better offer.
+    Resting { offer: Box<Offer>, until: Instant },
+    /// Left when the file is there, by failure, or by a better offer.
+    Downloading { offer: Box<Offer>, staged: Box<Staged> },
+    /// Left by the adapter's verdict, the timer or a better offer.
+    Verifying { offer: Box<Offer>, store: StoreId, since: Instant },
+}
+
+struct Offer {
+    id: ArchiveId,
+    info: ArchiveInfo,
+    url: Url,
+    /// The keys when the offer arrived.
+    keys: Vec<String>,
+}
+
+impl Archives {
+    pub(crate) fn new(known: &[String]) -> Self {
+        let mut archives = Self { state: State::Idle, known: VecDeque::new(), recent: VecDeque::new() };
+        for uuid in known {
+            archives.remember(uuid);
+        }
+        archives
+    }
+
+    /// Returns the UUID of the archive that is being downloaded.
+    pub(crate) fn uuid(&self) -> Option<&str> {
+        match &self.state {
+            State::Downloading { offer, .. } | State::Verifying { offer, .. } => Some(&offer.info.uuid),
+            State::Idle | State::Deciding { .. } | State::Resting { .. } => None,
+        }
+        .map(String::as_str)
+    }
+
+    /// The server sent an `archive`. Returns what is wrong with the message, if it can't be read.
+    pub(crate) fn offered(
+        &mut self,
+        cx: &mut Context<'_>,
+        keys: &Keys,
+        payload: Payload<'_>,
+    ) -> Result<(), String> {
+        let (info, url) = payload::archive(payload)?;
+        if !info.uuid.is_empty() && self.known.contains(&info.uuid) {
+            return Ok(());
+        }
+        if keys.list().is_empty() {
+            refuse(cx, info, "no public key for archives is known, so none can be trusted");
+            return Ok(());
+        }
+        let url = match usable(cx, info.size, url) {
+            Ok(url) => url,
+            Err(reason) => {
+                refuse(cx, info, &reason);
+                return Ok(());
+            }
+        };
+        let same = |offer: &Offer| offer.info.uuid == info.uuid;
+        match &mut self.state {
+            // Known already; only the address may be fresher.
+            State::Deciding { offer, .. } | State::Resting { offer, .. } if same(offer) => {
+                (offer.url, offer.info) = (url, info);
+                return Ok(());
+            }
+            State::Downloading { offer, .. } | State::Verifying { offer, .. } if same(offer) => return Ok(()),
+            _ => {}
+        }
+        self.replace(cx);
+        let id = cx.ids.archive();
+        let offer = Box::new(Offer { id, info, url, keys: keys.list().to_vec() });
+        self.ask(cx, offer);
+        Ok(())
+    }
+
+    /// Takes an order.
+    pub(crate) fn command(
+        &mut self,
+        cx: &mut Context<'_>,
+        command: ArchiveCommand,
+    ) -> Result<(), CommandError> {
+        match command {
+            ArchiveCommand::Decide { archive, decision } => self.decide(cx, archive, decision)?,
+            ArchiveCommand::Known { uuid } => self.remember(&uuid),
+            ArchiveCommand::Forget { uuid } => {
+                self.known.retain(|known| *known != cut(&uuid, MAX_META_CHARS));
+            }
+        }
+        Ok(())
+    }
+
+    fn decide(
+        &mut self,
+        cx: &mut Context<'_>,
+        id: ArchiveId,
+        decision: ArchiveDecision,
+    ) -> Result<(), CommandError> {
+        let offer = match core::mem::replace(&mut self.state, State::Idle) {
+            State::Deciding { offer, .. } if offer.id == id => offer,
+            other => {
+                self.state = other;
+                return Err(CommandError::UnknownArchive(id));
+            }
+        };
+        match decision {
+            ArchiveDecision::Ignore => {}
+            ArchiveDecision::Reschedule { delay } => {
+                let delay = delay.clamp(MIN_ARCHIVE_RESCHEDULE, MAX_RESCHEDULE);
+                self.state = State::Resting { offer, until: cx.now + delay };
+            }
+            ArchiveDecision::Download => {
+                let plan = Plan::whole(offer.info.size, None);
+                let (uuid, url) = (offer.info.uuid.clone(), offer.url.clone());
+                let mut desk = desk(cx);
+                let staged = Staged::open(&mut desk, StoreKind::Archive, &uuid, url, plan, Attempts::WHOLE);
+                self.state = State::Downloading { offer, staged: Box::new(staged) };
+            }
+        }
+        Ok(())
+    }
+
+    /// Returns whether a fact is about an archive.
+    pub(crate) fn owns(&self, input: &Input<'_>) -> bool {
+        match input {
+            Input::FetchHead { fetch, .. } | Input::FetchEnd { fetch } | Input::FetchFailed { fetch, .. } => {
+                self.is_current(*fetch)
+            }
+            Input::StoreOpened { store, .. }
+            | Input::StoreFailed { store, .. }
+            | Input::PartCommitted { store, .. }
+            | Input::ArchiveVerified { store, .. }
+            | Input::ArchiveRefused { store, .. } => self.holds(*store),
+            _ => false,
+        }
+    }
+
+    /// Returns whether a number is one of a request or reading for an archive.
+    pub(crate) fn is_current(&self, fetch: FetchId) -> bool {
+        matches!(&self.state, State::Downloading { staged, .. } if staged.is_current(fetch))
+    }
+
+    fn holds(&self, wanted: StoreId) -> bool {
+        match &self.state {
+            State::Downloading { staged, .. } => staged.store() == wanted,
+            State::Verifying { store, .. } => *store == wanted,
+            _ => false,
+        }
+    }
+
+    /// Takes a fact that is about an archive. Returns whether anybody waited for it.
+    pub(crate) fn input(&mut self, cx: &mut Context<'_>, input: Input<'_>) -> bool {
+        match input {
+            Input::FetchHead { fetch, status, headers, .. } => {
+                self.with(cx, |staged, desk| staged.head(desk, fetch, status, headers)).is_some()
+            }
+            Input::FetchEnd { fetch } => self.with(cx, |staged, desk| staged.ended(desk, fetch)).is_some(),
+            Input::FetchFailed { fetch, reason } => {
+                self.with(cx, |staged, desk| staged.broke(desk, fetch, reason)).is_some()
+            }
+            Input::StoreOpened { parts, .. } => {
+                self.with(cx, |staged, desk| staged.opened(desk, parts)).is_some()
+            }
+            Input::PartCommitted { .. } => self.with(cx, Staged::committed).is_some(),
+            Input::StoreFailed { reason, .. } => {
+                if self.with(cx, |staged, desk| staged.store_failed(desk, reason)).is_none() {
+                    self.fail(cx, reason, false);
+                }
+                true
+            }
+            Input::ArchiveVerified { path, .. } => self.verified(cx, path),
+            Input::ArchiveRefused { reason, .. } => self.refused(cx, reason),
+            _ => false,
+        }
+    }
+
+    /// A chunk passes by.
+    pub(crate) fn body(&mut self, cx: &mut Context<'_>, fetch: FetchId, chunk: &[u8]) -> Keep {
+        self.with(cx, |staged, desk| staged.body(desk, fetch, chunk)).unwrap_or_default()
+    }
+
+    /// The store took bytes. Returns whether they were an archive's, and whether of one that is under way; `None` if
+    /// they were nobody's in here.
+    pub(crate) fn stored(&mut self, cx: &mut Context<'_>, fetch: FetchId, len: usize) -> Option<bool> {
+        if !self.recent.contains(&fetch) {
+            return None;
+        }
+        Some(self.with(cx, |staged, desk| staged.stored(desk, fetch, len)).unwrap_or(false))
+    }
+
+    /// Lets time pass.
+    pub(crate) fn tick(&mut self, cx: &mut Context<'_>) {
+        match &mut self.state {
+            State::Deciding { until, .. } if cx.now >= *until => {
+                if let State::Deciding { offer, .. } = core::mem::replace(&mut self.state, State::Idle) {
+                    refuse(cx, offer.info, "the application did not decide in time");
+                }
+            }
+            State::Resting { until, .. } if cx.now >= *until => {
+                if !cx.out.has_room() {
+                    *until = cx.now + UNDRAINED_PAUSE;
+                } else if let State::Resting { offer, .. } = core::mem::replace(&mut self.state, State::Idle)
+                {
+                    self.ask(cx, offer);
+                }
+            }
+            State::Downloading { .. } => drop(self.with(cx, Staged::tick)),
+            State::Verifying { since, .. } if cx.now >= *since + APPLY_STALL => {
+                let minutes = APPLY_STALL.as_secs() / 60;
+                self.fail(cx, &format!("checking it took longer than {minutes} minutes"), true);
+            }
+            _ => {}
+        }
+    }
+
+    /// Adds the timers to a deadline.
+    pub(crate) fn deadlines(&self, config: &crate::config::Config, deadline: &mut Earliest) {
+        match &self.state {
+            State::Idle => {}
+            State::Deciding { until, .. } => deadline.at(Timer::Decision, *until),
+            State::Resting { until, .. } => deadline.at(Timer::Archive, *until),
+            State::Downloading { staged, .. } => staged.deadlines(&config.download, deadline),
+            State::Verifying { since, .. } => deadline.after(Timer::Archive, *since, APPLY_STALL),
+        }
+    }
+
+    fn ask(&mut self, cx: &mut Context<'_>, offer: Box<Offer>) {
+        let (archive, info) = (offer.id, offer.info.clone());
+        tell(cx, ArchiveEvent::Offered { archive, info });
+        self.state = State::Deciding { offer, until: cx.now + cx.config.decision_timeout };
+    }
+
+    /// Drops what is under way, for another archive.
+    fn replace(&mut self, cx: &mut Context<'_>) {
+        let old = match core::mem::replace(&mut self.state, State::Idle) {
+            State::Idle => return,
+            State::Deciding { offer, .. } | State::Resting { offer, .. } => offer,
+            State::Downloading { offer, mut staged } => {
+                staged.stop(cx.out);
+                cx.out.push(Output::CloseStore { store: staged.store(), clear: true });
+                offer
+            }
+            State::Verifying { offer, store, .. } => {
+                cx.out.push(Output::CloseStore { store, clear: true });
+                offer
+            }
+        };
+        tell(cx, ArchiveEvent::Replaced { archive: old.id });
+    }
+
+    fn remember(&mut self, uuid: &str) {
+        let uuid = cut(uuid, MAX_META_CHARS);
+        if !uuid.is_empty() && !self.known.contains(&uuid) {
+            if self.known.len() >= MAX_KNOWN_ARCHIVES {
+                self.known.pop_front();
+            }
+            self.known.push_back(uuid);
+        }
+    }
+
+    /// Does something with the download, if there is one, and tells the news.
+    fn with<T>(
+        &mut self,
+        cx: &mut Context<'_>,
+        work: impl FnOnce(&mut Staged, &mut Desk<'_>) -> T,
+    ) -> Option<T> {
+        let State::Downloading { staged, .. } = &mut self.state else { return None };
+        let answer = work(staged, &mut desk(cx));
+        if let Some(fetch) = staged.newest()
+            && !self.recent.contains(&fetch)
+        {
+            if self.recent.len() >= MAX_RECENT_FETCHES {
+                self.recent.pop_front();
+            }
+            self.recent.push_back(fetch);
+        }
+        while let State::Downloading { staged, .. } = &mut self.state
+            && let Some(news) = staged.news()
+        {
+            self.heard(cx, news);
+        }
+        Some(answer)
+    }
+
+    fn heard(&mut self, cx: &mut Context<'_>, news: Outcome) {
+        let State::Downloading { offer, staged } = &mut self.state else { return };
+        let archive = offer.id;
+        match news {
+            Outcome::Started { offset, total } => {
+                tell(cx, ArchiveEvent::DownloadStarted { archive, offset, total });
+            }
+            Outcome::Interrupted { reason, delay } => {
+                let received = staged.safe();
+                tell(cx, ArchiveEvent::DownloadInterrupted { archive, reason, received, retry_in: delay });
+            }
+            Outcome::Complete { .. } => {
+                let store = staged.store();
+                let State::Downloading { mut offer, .. } = core::mem::replace(&mut self.state, State::Idle)
+                else {
+                    return;
+                };
+                let public_keys = core::mem::take(&mut offer.keys);
+                cx.out.push(Output::VerifyArchive(VerifyArchive { store, archive, public_keys }));
+                self.state = State::Verifying { offer, store, since: cx.now };
+            }
+            Outcome::Failed { failure: Loss::Absent(reason) } => self.fail(cx, &reason, true),
+            Outcome::Failed { failure: Loss::Download(reason) | Loss::Bytes(reason) } => {
+                self.fail(cx, &reason, false);
+            }
+        }
+    }
+
+    fn verified(&mut self, cx: &mut Context<'_>, path: &str) -> bool {
+        match core::mem::replace(&mut self.state, State::Idle) {
+            State::Verifying { offer, .. } => {
+                let Offer { id, info, .. } = *offer;
+                self.remember(&info.uuid);
+                let path = path.to_string();
+                tell(cx, ArchiveEvent::Ready { archive: id, info, path });
+                true
+            }
+            other => {
+                self.state = other;
+                false
+            }
+        }
+    }
+
+    fn refused(&mut self, cx: &mut Context<'_>, reason: &str) -> bool {
+        match core::mem::replace(&mut self.state, State::Idle) {
+            State::Verifying { offer, .. } => {
+                let reason =
+                    cut(&format!("it is not to be trusted, and was deleted: {reason}"), MAX_REASON_CHARS);
+                tell(cx, ArchiveEvent::Failed { archive: offer.id, reason });
+                true
+            }
+            other => {
+                self.state = other;
+                false
+            }
+        }
+    }
+
+    /// Ends it from our side.
+    fn fail(&mut self, cx: &mut Context<'_>, reason: &str, clear: bool) {
+        let (offer, store) = match core::mem::replace(&mut self.state, State::Idle) {
+            State::Downloading { offer, mut staged } => {
+                staged.stop(cx.out);
+                (offer, staged.store())
+            }
+            State::Verifying { offer, store, .. } => (offer, store),
+            other => {
+                self.state = other;
+                return;
+            }
+        };
+        cx.out.push(Output::CloseStore { store, clear });
+        let reason = cut(reason, MAX_REASON_CHARS);
+        tell(cx, ArchiveEvent::Failed { archive: offer.id, reason });
+    }
+}
+
+const fn desk<'a>(cx: &'a mut Context<'_>) -> Desk<'a> {
+    Desk { now: cx.now, config: &cx.config.download, out: cx.out, ids: cx.ids }
+}
+
+fn tell(cx: &mut Context<'_>, event: ArchiveEvent) {
+    cx.out.event(Event::Archive(event));
+}
+
+fn refuse(cx: &mut Context<'_>, info: ArchiveInfo, reason: &str) {
+    tell(cx, ArchiveEvent::Refused { info, reason: cut(reason, MAX_REASON_CHARS) });
+}
