@@ -45,73 +45,76 @@ fn same(one: &Image, other: &Image, ranges: &[Range<u64>]) -> bool {
     ranges.iter().all(|range| one.same(other, range.start, range.end - range.start))
 }
 
-/// A boot record and an environment say which slot runs; a slot is a FAT file system and a root file system.
+/// A slot of `ab-upgrade`: its name in the environment, and where its two file systems are.
+type Slot = (&'static str, [Range<u64>; 2]);
+
+/// A boot record and an environment both say which slot runs, the former written first: boot loaders that go by
+/// either are tried.
 fn ab_upgrade(place: &Path) -> io::Result<Vec<Case>> {
     const LENGTH: u64 = 32_768 * BLOCK;
-    let slot_a = vec![blocks(2048, 5000), blocks(16_384, 4096)];
-    let slot_b = vec![blocks(8192, 5000), blocks(20_480, 4096)];
+    let slot_a: Slot = ("a", [blocks(2048, 5000), blocks(16_384, 4096)]);
+    let slot_b: Slot = ("b", [blocks(8192, 5000), blocks(20_480, 4096)]);
     let archive: Arc<[u8]> = std::fs::read(place.join("input.fw"))?.into();
     let mut fresh = applied(&Image::new(), LENGTH, &archive, &unsigned("complete"))?;
     fresh.settle();
     let mut upgraded = applied(&fresh, LENGTH, &archive, &unsigned("upgrade"))?;
     upgraded.settle();
-    let to = |name: &str,
-              before: &Image,
-              runs: (&'static str, &[Range<u64>]),
-              next: (&'static str, &[Range<u64>])| {
+    let mut cases = Vec::new();
+    for (before, runs, next) in [(&fresh, &slot_a, &slot_b), (&upgraded, &slot_b, &slot_a)] {
         let after = applied(before, LENGTH, &archive, &unsigned("upgrade"))?;
-        Ok::<_, io::Error>(Case {
-            name: name.to_owned(),
-            before: before.clone(),
-            length: LENGTH,
-            archive: Arc::clone(&archive),
-            options: unsigned("upgrade"),
-            judge: ab_judge(before.clone(), after, (runs.0, runs.1.to_vec()), (next.0, next.1.to_vec())),
-            is_sound: true,
-            may_be_damaged: true,
-            protected: runs.1.to_vec(),
-        })
-    };
-    let to_b = to("ab-upgrade, to slot B", &fresh, ("a", &slot_a), ("b", &slot_b))?;
+        for by_record in [false, true] {
+            let by = if by_record { "boot record" } else { "environment" };
+            cases.push(Case {
+                name: format!("ab-upgrade, to slot {}, by {by}", next.0),
+                before: before.clone(),
+                length: LENGTH,
+                archive: Arc::clone(&archive),
+                options: unsigned("upgrade"),
+                judge: ab_judge(before.clone(), after.clone(), runs.clone(), next.clone(), by_record),
+                is_sound: true,
+                may_be_damaged: !by_record,
+                protected: runs.1.to_vec(),
+            });
+        }
+    }
     // Recorded with the first three quarters of the archive: what on-error does is cut, too.
-    let cut = archive.get(..archive.len() / 4 * 3).unwrap_or_default().into();
-    let broken = Case {
+    let cut: Arc<[u8]> = archive.get(..archive.len() / 4 * 3).unwrap_or_default().into();
+    let broken = cases.first().cloned().map(|case| Case {
         name: "ab-upgrade, cut off".to_owned(),
         archive: cut,
         is_sound: false,
         may_be_damaged: false,
-        ..to_b.clone()
-    };
-    Ok(vec![to_b, broken, to("ab-upgrade, to slot A", &upgraded, ("b", &slot_b), ("a", &slot_a))?])
+        ..case
+    });
+    cases.extend(broken);
+    Ok(cases)
 }
 
-fn ab_judge(
-    before: Image,
-    after: Image,
-    (runs, old): (&'static str, Vec<Range<u64>>),
-    (next, new): (&'static str, Vec<Range<u64>>),
-) -> Judge {
+fn ab_judge(before: Image, after: Image, runs: Slot, next: Slot, by_record: bool) -> Judge {
     // The record is one sector, so it is the one or the other.
     let record = 0..BLOCK;
     let layout = DiskLayout { environment: 64, ..DiskLayout::with_slots_of(1) };
     Arc::new(move |disk| {
-        let record_is = |image: &Image| same(disk, image, std::slice::from_ref(&record));
-        let (old_whole, new_whole) = (same(disk, &before, &old), same(disk, &after, &new));
-        if !record_is(&before) && !record_is(&after) {
-            return State::Bricked("the boot record is neither the old nor the new one".to_owned());
-        }
-        // Boot loaders go by the one or by the other: both must lead to something whole.
-        if record_is(&after) && !record_is(&before) && !new_whole {
-            return State::Bricked("the boot record selects a slot that is not whole".to_owned());
-        }
-        match read_environment(disk, &layout) {
-            Err(error @ EnvironmentError::Checksum { .. }) => State::Damaged(error.to_string()),
-            Err(error) => State::Bricked(error.to_string()),
-            Ok(variables) => match variables.get("active") {
-                Some(active) if active == runs && old_whole => State::Old,
-                Some(active) if active == next && new_whole && record_is(&after) => State::New,
-                active => State::Bricked(format!("the environment selects {active:?}, which is not whole")),
-            },
+        let selected = if by_record {
+            let record_is = |image: &Image| same(disk, image, std::slice::from_ref(&record));
+            match (record_is(&before), record_is(&after)) {
+                (true, _) => runs.0.to_owned(),
+                (false, true) => next.0.to_owned(),
+                (false, false) => return State::Bricked("the boot record is neither old nor new".to_owned()),
+            }
+        } else {
+            match read_environment(disk, &layout) {
+                Err(error @ EnvironmentError::Checksum { .. }) => return State::Damaged(error.to_string()),
+                Err(error) => return State::Bricked(error.to_string()),
+                Ok(mut variables) => variables.remove("active").unwrap_or_default(),
+            }
+        };
+        if selected == runs.0 && same(disk, &before, &runs.1) {
+            State::Old
+        } else if selected == next.0 && same(disk, &after, &next.1) {
+            State::New
+        } else {
+            State::Bricked(format!("slot {selected:?} is selected and not whole"))
         }
     })
 }

@@ -11,7 +11,7 @@ use super::super::environment::{Variables, encode, read_environment, readers_agr
 use super::super::image::Image;
 use super::super::layout::{BLOCK, DiskLayout};
 use super::super::medium::Medium;
-use super::built::DIFFERENT_COPIES;
+use super::built::{DIFFERENT_COPIES, blocks};
 use super::case::{Case, Judge, State};
 use super::run::applied;
 
@@ -21,6 +21,8 @@ const LENGTH: u64 = 1 << 20;
 const BLOCKS: u64 = 4;
 const FIRST: u64 = 16;
 const SECOND: u64 = 32;
+/// Blocks of the largest sector.
+const SECTOR: u64 = 8;
 
 /// Every change the recorded archives make to an environment of one copy (`uboot-env`) and of two
 /// (`uboot-env-redundant`), the latter for generations around each border and with either copy damaged; and what
@@ -170,7 +172,8 @@ fn case(name: String, before: Image, archive: &Arc<[u8]>, task: &str, redundant:
         judge,
         is_sound: true,
         may_be_damaged: !redundant || starts_damaged,
-        protected: vec![0..FIRST * BLOCK, (FIRST + BLOCKS) * BLOCK..SECOND * BLOCK],
+        // Up to the next sector of the largest kind that is tried.
+        protected: vec![blocks(0, FIRST), blocks(FIRST + SECTOR, SECOND - FIRST - SECTOR)],
     })
 }
 
