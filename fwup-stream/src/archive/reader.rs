@@ -1,12 +1,14 @@
 //! The push reader: bytes in, entries and their data out.
 
+mod data;
+
 use super::error::{ArchiveError, ArchiveErrorKind as Kind};
 use super::event::ArchiveEvent;
-use super::header::{EntryInfo, FIXED_LENGTH, LocalHeader, le};
+use super::header::{EntryInfo, FIXED_LENGTH, LocalHeader};
 use super::inflate::Inflater;
-use super::search::{DESCRIPTOR_WORD, Found, Search};
+use super::search::Search;
 use super::tally::Tally;
-use crate::limits::{DATA_PIECE, ENTRY_NAME};
+use crate::limits::ENTRY_NAME;
 
 /// Third and fourth byte of the words an archive may begin with, after `PK`.
 const FIRST_WORDS: [[u8; 2]; 6] = [[1, 2], [3, 4], [5, 6], [6, 6], [7, 8], *b"00"];
@@ -15,15 +17,11 @@ const LOCAL_HEADER: [u8; 2] = [3, 4];
 /// Third and fourth byte of the words that say that no entry follows.
 const NO_MORE_ENTRIES: [[u8; 2]; 3] = [[1, 2], [5, 6], [6, 6]];
 
-/// Bytes that must follow the data of an entry with a descriptor: the longest one. fwup refuses an archive
-/// that ends earlier (golden `truncated`), and so it can't mistake one cut there for a whole one.
-const AFTER_DATA: usize = 24;
-
 const METHOD_STORED: u16 = 0;
 const METHOD_DEFLATE: u16 = 8;
 
 /// Reads a ZIP archive from front to back, from pieces of any size. Holds one buffer of
-/// [`DATA_PIECE`] bytes and one local header, whatever comes in.
+/// [`DATA_PIECE`](crate::limits::DATA_PIECE) bytes and one local header, whatever comes in.
 #[derive(Debug)]
 pub struct ArchiveReader {
     state: State,
@@ -263,130 +261,10 @@ impl ArchiveReader {
         Ok(Step::Entry(self.header.info(&self.name)))
     }
 
-    fn counted<'i>(&mut self, input: &mut &'i [u8], remaining: u64) -> Result<Step<'i>, Kind> {
-        if remaining == 0 {
-            return self.data_end();
-        }
-        if input.is_empty() {
-            return Ok(Step::NeedInput);
-        }
-        let wanted = usize::try_from(remaining).unwrap_or(usize::MAX).min(DATA_PIECE);
-        let data = self.take(input, wanted);
-        self.state = State::Counted { remaining: remaining.saturating_sub(data.len() as u64) };
-        self.tally.compressed += data.len() as u64;
-        Ok(self.deliver_direct(data))
-    }
-
-    fn searched<'i>(&mut self, input: &mut &'i [u8]) -> Step<'i> {
-        if input.is_empty() {
-            return Step::NeedInput;
-        }
-        let front = input.get(..DATA_PIECE).unwrap_or(input);
-        let crc = self.tally.checksum();
-        let step = self.search.step(front, self.header.zip64, crc, self.tally.uncompressed);
-        let data = self.take(input, step.taken);
-        match step.found {
-            Found::Data => self.deliver_direct(data),
-            Found::Held(0) => Step::Continue,
-            Found::Held(released) => {
-                self.tally.crc.update(self.search.released());
-                self.tally.uncompressed += released as u64;
-                if self.skipping { Step::Continue } else { Step::Released }
-            }
-            Found::Descriptor => self.entry_end(),
-        }
-    }
-
-    fn deflated<'i>(&mut self, input: &mut &'i [u8], remaining: Option<u64>) -> Result<Step<'i>, Kind> {
-        let Some(inflater) = self.inflater.as_mut() else {
-            return Err(Kind::BrokenDeflate);
-        };
-        if input.is_empty() && remaining != Some(0) && !inflater.has_more() {
-            return Ok(Step::NeedInput);
-        }
-        let allowed = remaining.and_then(|remaining| usize::try_from(remaining).ok()).unwrap_or(usize::MAX);
-        let front = input.get(..allowed).unwrap_or(input);
-        let inflated = inflater.step(front).map_err(|_| Kind::BrokenDeflate)?;
-        if remaining == Some(0) && inflated.produced == 0 && !inflated.done {
-            return Err(Kind::TruncatedDeflate);
-        }
-        let output = inflater.output(inflated.produced);
-        if !self.skipping {
-            self.tally.crc.update(output);
-        }
-        self.tally.uncompressed += inflated.produced as u64;
-        self.tally.compressed += inflated.taken as u64;
-        self.take(input, inflated.taken);
-        self.state = match remaining {
-            // What is left of a stream that ended early counts as a wrong size.
-            _ if inflated.done => State::Counted { remaining: 0 },
-            Some(remaining) => {
-                State::Deflated { remaining: Some(remaining.saturating_sub(inflated.taken as u64)) }
-            }
-            None => State::Deflated { remaining },
-        };
-        Ok(if self.skipping || inflated.produced == 0 {
-            Step::Continue
-        } else {
-            Step::Inflated(inflated.produced)
-        })
-    }
-
-    /// All data were there.
-    fn data_end<'i>(&mut self) -> Result<Step<'i>, Kind> {
-        if self.skipping && (!self.header.descriptor || self.header.compressed > 0) {
-            return Ok(self.entry_end());
-        }
-        if self.header.descriptor {
-            self.part.clear();
-            self.state = State::Descriptor;
-            return Ok(Step::Continue);
-        }
-        self.tally.check(&self.header)?;
-        Ok(self.entry_end())
-    }
-
-    fn descriptor<'i>(&mut self, input: &mut &'i [u8]) -> Result<Step<'i>, Kind> {
-        if !self.collect(input, AFTER_DATA) {
-            return Ok(Step::NeedInput);
-        }
-        let size = if self.header.zip64 { 8 } else { 4 };
-        let word = if self.part.starts_with(&DESCRIPTOR_WORD) { 4 } else { 0 };
-        let field = |at, length| le(&self.part, word + at, length).unwrap_or_default();
-        self.header.crc = u32::try_from(field(0, 4)).unwrap_or_default();
-        self.header.compressed = field(4, size);
-        self.header.uncompressed = field(4 + size, size);
-        if !self.skipping {
-            self.tally.check(&self.header)?;
-        }
-        let after = self.part.split_off((word + 4 + 2 * size).min(AFTER_DATA));
-        let end = self.entry_end();
-        self.reread(&after);
-        Ok(end)
-    }
-
-    /// Takes bytes that were read ahead of an entry's end as what they are: too few for a whole header.
-    fn reread(&mut self, mut after: &[u8]) {
-        self.bytes = self.bytes.saturating_sub(after.len() as u64);
-        if let Step::Continue = self.between(&mut after) {
-            self.collect(&mut after, FIXED_LENGTH);
-        }
-    }
-
     fn entry_end<'i>(&mut self) -> Step<'i> {
         self.part.clear();
         self.state = State::Between;
         Step::EntryEnd
-    }
-
-    /// Hands stored data through.
-    fn deliver_direct<'i>(&mut self, data: &'i [u8]) -> Step<'i> {
-        self.tally.uncompressed += data.len() as u64;
-        // A stored entry without size is found by its checksum, so that one is needed even to skip it.
-        if !self.skipping || matches!(self.state, State::Searched) {
-            self.tally.crc.update(data);
-        }
-        if self.skipping { Step::Continue } else { Step::Direct(data) }
     }
 
     /// Fills `part` up to `length` bytes; tells whether it is full.
