@@ -105,7 +105,7 @@ pub trait Client {
     }
 
     /// Starts a shell in a terminal, or says why not, which operators see. `room` bytes of its output may be handed in
-    /// with [`ShellCommand::Output`](crate::ShellCommand::Output) before [`Client::shell_ready`] allows more. The default has none.
+    /// with [`ShellCommand::Output`] before [`Client::shell_ready`] allows more. The default has none.
     ///
     /// An adapter that was given a shell of its own asks nobody about shells.
     ///
@@ -180,8 +180,8 @@ pub trait Client {
         let _ = (file, reason);
     }
 
-    /// Returns the next bytes of the file that [`UploadCommand::Send`](crate::UploadCommand::Send) announced, `bytes` at most; or `None` to hand them
-    /// in later with [`UploadCommand::Data`](crate::UploadCommand::Data).
+    /// Returns the next bytes of the file that [`UploadCommand::Send`] announced, `bytes` at most; or `None` to hand them
+    /// in later with [`UploadCommand::Data`].
     fn upload_ready(&mut self, upload: UploadId, bytes: usize) -> Option<Vec<u8>> {
         let _ = (upload, bytes);
         None
