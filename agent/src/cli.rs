@@ -6,6 +6,8 @@ use std::time::Duration;
 use clap::{ArgGroup, Args, Parser, Subcommand};
 use nerves_hub_link_protocol::limits::MAX_CONCURRENT_PARTS;
 
+use crate::extensions::Extension;
+
 /// Over-the-air updates from NervesHub, for any Linux device.
 #[derive(Debug, Parser)]
 #[command(name = "nerves-hub-link", version, max_term_width = 100)]
@@ -68,6 +70,12 @@ pub struct RunArgs {
     /// Mark a firmware that isn't validated yet as good once the server has accepted the device.
     #[arg(long)]
     pub validate_when_joined: bool,
+    /// What to tell the server beside updates, separated by commas. An operator must have switched it on for the
+    /// product, too.
+    #[arg(
+        long, value_enum, value_name = "NAME,...", value_delimiter = ',', default_values_t = [Extension::Health]
+    )]
+    pub extensions: Vec<Extension>,
     /// Let operators work in a shell on this device, with this program's rights, from their browser.
     #[arg(long)]
     pub console: bool,

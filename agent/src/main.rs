@@ -10,6 +10,7 @@
 mod cli;
 #[cfg(feature = "demo")]
 mod demo;
+mod extensions;
 mod memory;
 mod record;
 mod run;

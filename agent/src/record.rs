@@ -7,6 +7,7 @@ use nerves_hub_link_protocol::{Event, FileEvent, ShellEvent, Stage, UpdateMode, 
 use serde::{Deserialize, Serialize};
 
 use crate::cli::Format;
+use crate::extensions::{self, Outlet};
 
 /// One happening.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -28,13 +29,15 @@ pub struct Record {
 /// Prints records.
 pub struct Recorder {
     format: Format,
+    /// Where lines go beside the screen.
+    outlet: Option<Outlet>,
     start: Instant,
 }
 
 impl Recorder {
     /// Starts the clock of the records.
-    pub fn new(format: Format) -> Self {
-        Self { format, start: Instant::now() }
+    pub fn new(format: Format, outlet: Option<Outlet>) -> Self {
+        Self { format, outlet, start: Instant::now() }
     }
 
     /// Prints an event of the machine, unless it is one of those that come with every key an operator presses.
@@ -43,12 +46,21 @@ impl Recorder {
             return;
         }
         let (kind, text, percent, number) = describe(event);
+        // What is said about extensions would bring forth more to say about them.
+        if let (Some(outlet), false) = (&self.outlet, matches!(event, Event::Extension(_))) {
+            extensions::log(outlet, kind, &text);
+        }
         self.print(kind, text, percent, number);
     }
 
     /// Prints a happening of the program's own.
     pub fn note(&self, kind: &str, text: impl Into<String>) {
-        self.print(kind, text.into(), None, None);
+        let text = text.into();
+        // Notices tell of refused commands, of which log lines are some.
+        if let (Some(outlet), false) = (&self.outlet, kind == "notice") {
+            extensions::log(outlet, kind, &text);
+        }
+        self.print(kind, text, None, None);
     }
 
     /// Prints a happening with a figure.
@@ -200,7 +212,10 @@ fn describe(event: &Event) -> (&'static str, String, Option<u8>, Option<u64>) {
         Event::Malformed { reason } => plain("malformed", format!("ignored a message: {reason}")),
         other => match describe_console(other) {
             Some(text) => plain("console", text),
-            None => plain("event", format!("{other:?}")),
+            None => match extensions::describe(other) {
+                Some(text) => plain("extension", text),
+                None => plain("event", format!("{other:?}")),
+            },
         },
     }
 }

@@ -7,6 +7,7 @@ use std::thread;
 use std::time::Duration;
 
 use nerves_hub_link_blocking::{Exit, Handle, Options, Runner};
+use nerves_hub_link_platform::health::HealthSampler;
 use nerves_hub_link_platform::identity::{self, Identity};
 use nerves_hub_link_platform::install::{DiskPolicy, FwupStreamInstaller, Installer};
 use nerves_hub_link_platform::kv::UbootStore;
@@ -16,6 +17,7 @@ use nerves_hub_link_protocol::{Client, Command as Order, Event, UpdateMode};
 use nerves_hub_link_transport::{Tls, TlsOptions};
 
 use crate::cli::RunArgs;
+use crate::extensions::{self, Extension, Outlet};
 use crate::memory::resident_kib;
 use crate::record::Recorder;
 use crate::setup;
@@ -25,8 +27,13 @@ const ASK_EVERY: Duration = Duration::from_secs(3600);
 
 /// Runs the device until it must restart. Exit status 0 after a reboot was asked for, 1 for a failure.
 pub fn run(args: &RunArgs) -> ExitCode {
-    let recorder = Arc::new(Recorder::new(args.log));
-    match device(args, &recorder) {
+    let outlet = Outlet::default();
+    let logged = args.extensions.contains(&Extension::Logging).then(|| Arc::clone(&outlet));
+    if args.extensions.contains(&Extension::ErrorReports) {
+        extensions::report_panics(&outlet);
+    }
+    let recorder = Arc::new(Recorder::new(args.log, logged));
+    match device(args, &recorder, &outlet) {
         Ok(Exit::Reboot { reason }) => restart(args, &recorder, &reason),
         Ok(Exit::Stopped) => ExitCode::SUCCESS,
         Ok(Exit::Failed { reason }) | Err(reason) => {
@@ -37,7 +44,7 @@ pub fn run(args: &RunArgs) -> ExitCode {
     }
 }
 
-fn device(args: &RunArgs, recorder: &Arc<Recorder>) -> Result<Exit, String> {
+fn device(args: &RunArgs, recorder: &Arc<Recorder>, outlet: &Outlet) -> Result<Exit, String> {
     let disk = DiskPolicy::new(&args.disk).allow_block_device(args.allow_block_device);
     disk.check().map_err(|error| {
         let hint = if args.allow_block_device { "" } else { " (here: --allow-block-device)" };
@@ -80,6 +87,7 @@ fn device(args: &RunArgs, recorder: &Arc<Recorder>) -> Result<Exit, String> {
     let notices = Arc::clone(recorder);
     let mut options = Options::new(tls, installer(args, disk), application)
         .firmware_store(DownloadStore::new(&args.cache_dir))
+        .health(Some(HealthSampler::new(extensions::data_path(args.data_path.as_deref()))))
         .on_notice(move |text| notices.note("notice", text));
     if args.console || args.local_shell {
         recorder.note("console", format!("operators may work in {} here", args.shell.display()));
@@ -93,6 +101,8 @@ fn device(args: &RunArgs, recorder: &Arc<Recorder>) -> Result<Exit, String> {
     let runner = Runner::new(config, options).map_err(|error| error.to_string())?;
 
     let handle = runner.handle();
+    // Nobody else sets it.
+    let _ = outlet.set(handle.clone());
     let asking = handle.clone();
     thread::Builder::new()
         .name("update requests".into())

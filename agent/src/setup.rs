@@ -14,6 +14,7 @@ use nerves_hub_link_protocol::{Auth, Config, ConsoleConfig, PartsConfig, SharedS
 use nerves_hub_link_transport::Roots;
 
 use crate::cli::{EnvLocation, RunArgs, Strategy};
+use crate::extensions;
 
 /// Largest key or certificate file read. A file of roots is a few hundred KiB.
 const FILE_MAX: u64 = 4 * 1024 * 1024;
@@ -66,6 +67,7 @@ pub fn config(args: &RunArgs, identity: &Identity) -> Result<Config, String> {
     config.request_public_keys = args.accept_server_keys;
     // Deltas come only to those who say that they can apply them.
     config.fwup_version = fwup_stream::manifest::FWUP_VERSION.into();
+    config.extensions = extensions::config(&args.extensions);
     config.download.retry_delay = args.retry_delay;
     config.strategy = match args.strategy {
         Strategy::Streaming => UpdateStrategy::Streaming,

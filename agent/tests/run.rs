@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use nerves_hub_link_testkit::disk::{AbDisk, DiskLayout};
 use nerves_hub_link_testkit::firmware::{FirmwareBuilder, SigningKey};
-use nerves_hub_link_testkit::hub::HubEvent;
+use nerves_hub_link_testkit::hub::{HubConfig, HubEvent};
 use nerves_hub_link_testkit::server::{Firmware, Garbage, HubOptions, HubServer, Mischief, Times};
 use tempfile::TempDir;
 
@@ -43,12 +43,16 @@ struct Setting {
 
 impl Setting {
     fn new() -> Self {
+        Self::with(HubConfig::default())
+    }
+
+    fn with(hub: HubConfig) -> Self {
         let dir = TempDir::new().unwrap();
         let key = SigningKey::from_seed(11);
         let layout = DiskLayout::with_slots_of(4);
         let old = builder("1.0.0", &layout).build(&key).unwrap();
         let disk = AbDisk::create(&dir.path().join("disk.img"), &layout, &old.meta, 1 << 20, 1).unwrap();
-        let hub = HubServer::start(HubOptions::default()).unwrap();
+        let hub = HubServer::start(HubOptions { hub, ..HubOptions::default() }).unwrap();
         std::fs::write(dir.path().join("ca.pem"), hub.ca_pem()).unwrap();
         Self { hub, disk, key, dir }
     }
@@ -285,4 +289,58 @@ fn a_shell_without_a_console_is_a_mistake() {
     let output = command(disk.path()).args(["--shell", "/bin/bash"]).output().unwrap();
     assert_eq!(output.status.code(), Some(2));
     assert!(String::from_utf8_lossy(&output.stderr).contains("--console"), "{output:?}");
+}
+
+/// A hub whose operators switched on everything.
+fn allowing_all(advertise: bool) -> HubConfig {
+    let names = ["health", "geo", "network_identity", "metrics", "alarms", "logging", "error_reports"];
+    HubConfig {
+        extensions: names.map(str::to_owned).to_vec(),
+        advertise_extensions: advertise,
+        ..HubConfig::default()
+    }
+}
+
+fn attached(setting: &Setting) -> Vec<String> {
+    match setting.saw("extensions", |event| matches!(event, HubEvent::ExtensionsJoined { .. })) {
+        HubEvent::ExtensionsJoined { attached, .. } => attached,
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn only_health_is_told_unless_asked_for_more() {
+    let setting = Setting::with(allowing_all(true));
+    let _device = setting.device(&[]);
+    assert_eq!(attached(&setting), ["health"]);
+    let is_report =
+        |event: &HubEvent| matches!(event, HubEvent::Extension { event, .. } if event == "health:report");
+    let HubEvent::Extension { payload, .. } = setting.saw("report", is_report) else { panic!() };
+    let metrics = payload["value"]["metrics"].as_object().unwrap();
+    assert!(metrics.contains_key("disk_used_percentage"), "{metrics:?}");
+
+    let setting = Setting::with(allowing_all(true));
+    let _device = setting.device(&["--extensions", "none"]);
+    assert_eq!(attached(&setting), [] as [&str; 0]);
+}
+
+#[test]
+fn numbers_alarms_and_log_lines_are_told_on_request() {
+    // A server that lists no versions gets the oldest ones: log lines one by one, at once.
+    let setting = Setting::with(allowing_all(false));
+    let device = setting.device(&["--extensions", "metrics,alarms,logging,error-reports"]);
+    assert_eq!(attached(&setting), ["alarms", "error_reports", "logging", "metrics"]);
+    let sent = |wanted: &str| {
+        let is_it = |event: &HubEvent| matches!(event, HubEvent::Extension { event, .. } if event == wanted);
+        match setting.saw(wanted, is_it) {
+            HubEvent::Extension { payload, .. } => payload,
+            other => panic!("{other:?}"),
+        }
+    };
+    assert!(sent("metrics:report")["reports"][0]["metrics"]["disk_total_kb"].is_number());
+    assert_eq!(sent("alarms:snapshot"), serde_json::json!({"alarms": []}));
+    setting.hub.broadcast("identify", &serde_json::json!({}));
+    let line = sent("logging:send");
+    assert_eq!(line["level"], "info", "{line}");
+    drop(device);
 }

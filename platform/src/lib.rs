@@ -9,6 +9,7 @@
 //! | [`pty`] | shells with a terminal of their own |
 //! | [`files`] | files received from operators, and sent to them |
 //! | [`archive`] | checking archives |
+//! | [`health`] | temperature, load, memory, disk, network: how the device is doing |
 //! | [`store`] | downloads on disk that outlive a restart |
 //! | [`limits`] | every bound, with its reason |
 //!
@@ -32,6 +33,7 @@
 
 pub mod archive;
 pub mod files;
+pub mod health;
 pub mod identity;
 pub mod install;
 pub mod kv;

@@ -38,3 +38,15 @@ pub const OPEN_PARTS_MAX: usize = 8;
 
 /// Bytes of a kept download read at a time to check it.
 pub const READ_PIECE_MAX: usize = 64 * 1024;
+/// Most bytes read of a file in `/proc` or `/sys`. What is looked for stands at its beginning.
+pub const PROC_FILE_MAX: u64 = 64 * 1024;
+
+/// Thermal zones looked at for a temperature.
+pub const THERMAL_ZONES_MAX: u32 = 16;
+
+/// Network interfaces told. Hosts of containers have hundreds.
+pub const INTERFACES_MAX: usize = 16;
+
+/// Network interfaces whose traffic is told: with two numbers each they leave room for all others among the 20 that
+/// servers keep (device-protocol-additions A7).
+pub const TRAFFIC_INTERFACES_MAX: usize = 4;

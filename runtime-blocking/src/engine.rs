@@ -9,9 +9,10 @@ use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use nerves_hub_link_platform::health::HealthSampler;
 use nerves_hub_link_protocol::{
-    Client, Command, Config, Event, FetchId, FirmwareMeta, Input, Link, Output, Probe, ProbeId, Sink,
-    StartApply, client,
+    Client, Command, Config, Event, ExtensionCommand, ExtensionEvent, FetchId, FirmwareMeta, Input, Link,
+    Output, Probe, ProbeId, Sink, StartApply, client,
 };
 use nerves_hub_link_transport::limits::BODY_PIECE_MAX;
 use nerves_hub_link_transport::{Address, Tls};
@@ -23,6 +24,7 @@ use crate::clock::Clock;
 use crate::connect::{Attempt, Connector, Dialled};
 use crate::connection::{Download, Step, Websocket};
 use crate::handle::{Exit, Order, Shared};
+use crate::health;
 use crate::inbox::Files;
 use crate::keeper::Keeper;
 use crate::limits::{FETCHES_MAX, READ_MAX};
@@ -60,6 +62,7 @@ pub(crate) struct Engine {
     /// Where downloads are kept, and those that are open.
     folders: Folders,
     keepers: Vec<Keeper>,
+    health: Option<HealthSampler>,
     shells: Shells,
     files: Files,
     upload: Upload,
@@ -95,6 +98,7 @@ impl Engine {
             installer: Arc::new(Mutex::new(options.installer)),
             connector: Connector::new(results, shared.waker.clone()),
             files: Files::new(options.data_path, shared.waker.clone()),
+            health: options.health,
             shells: Shells::new(options.shell),
             upload: Upload::default(),
             shared,
@@ -477,9 +481,20 @@ impl Engine {
         }
         let (client, running) = (&mut *self.client, &self.running);
         let called = catch_unwind(AssertUnwindSafe(|| client::deliver(client, running, event)));
-        if let Some(command) = self.tell_panic("event", called).flatten() {
+        let failed = called.as_ref().err().map(|panic| panic_text(&**panic).to_owned());
+        let answer = self.tell_panic("event", called).flatten();
+        if let Some(command) = answer.or_else(|| self.answer_health(event, failed)) {
             self.order(command);
         }
+    }
+
+    /// Answers a question about the device's health that the application left open.
+    fn answer_health(&mut self, event: &Event, failed: Option<String>) -> Option<Command> {
+        let asked = matches!(event, Event::Extension(ExtensionEvent::HealthRequested));
+        if let (true, Some(reason)) = (asked, failed) {
+            return Some(ExtensionCommand::HealthFailed { reason }.into());
+        }
+        self.health.as_mut().and_then(|sampler| health::answer(sampler, event)).map(Command::Extension)
     }
 
     fn tell_panic<T>(&mut self, what: &str, called: std::thread::Result<T>) -> Option<T> {

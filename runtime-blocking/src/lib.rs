@@ -14,6 +14,7 @@
 //! | `identity` | [`device_config`]: settings from what the platform found out |
 //! | `shells`, `inbox` | operators' shells in terminals, the thread that stores the files they send |
 //! | `memory` | what survives a restart: how often each update was tried |
+//! | `health` | [`health_report`]: how the device is doing, unless the application tells |
 //! | `applier` | the thread that applies an update |
 //! | `keeper` | the thread that keeps a download on disk |
 //! | [`limits`] | every bound, with its reason |
@@ -50,6 +51,7 @@ mod connect;
 mod connection;
 mod engine;
 mod handle;
+mod health;
 mod identity;
 mod inbox;
 mod keeper;
@@ -62,6 +64,7 @@ mod wake;
 mod wire;
 
 pub use handle::{Exit, Handle, HandleError, SendFileError, Status};
+pub use health::health_report;
 pub use identity::{device_config, firmware_meta};
 pub use options::Options;
 pub use runner::{Runner, RunnerError};

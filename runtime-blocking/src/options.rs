@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 
+use nerves_hub_link_platform::health::HealthSampler;
 use nerves_hub_link_platform::install::Installer;
 use nerves_hub_link_platform::kv::KeyValueStore;
 use nerves_hub_link_platform::pty::ShellCommand;
@@ -24,6 +25,7 @@ pub struct Options {
     pub(crate) notice: Box<dyn FnMut(&str) + Send>,
     pub(crate) shell: Option<ShellCommand>,
     pub(crate) data_path: Option<PathBuf>,
+    pub(crate) health: Option<HealthSampler>,
     pub(crate) seed: Option<u64>,
     pub(crate) folders: Folders,
     pub(crate) connect: bool,
@@ -45,6 +47,7 @@ impl Options {
             notice: Box::new(|_| {}),
             shell: None,
             data_path: None,
+            health: Some(HealthSampler::new("/")),
             seed: None,
             folders: Folders::default(),
             connect: true,
@@ -118,6 +121,14 @@ impl Options {
     #[must_use]
     pub fn data_path(mut self, folder: impl Into<PathBuf>) -> Self {
         self.data_path = Some(folder.into());
+        self
+    }
+
+    /// Says where the numbers of health reports and metrics come from, for an application whose callbacks don't tell
+    /// them. Default: this system's, with the disk of `/`. With `None` such questions stay unanswered.
+    #[must_use]
+    pub fn health(mut self, sampler: Option<HealthSampler>) -> Self {
+        self.health = sampler;
         self
     }
 

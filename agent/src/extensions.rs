@@ -1,0 +1,158 @@
+//! Extensions of `run`: which are offered, and what this program feeds them.
+
+use std::panic::PanicHookInfo;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, OnceLock};
+
+use nerves_hub_link_blocking::Handle;
+use nerves_hub_link_protocol::{
+    ErrorFrame, ErrorReport, ErrorReportsConfig, ErrorSource, Event, ExtensionCommand, ExtensionEvent,
+    ExtensionsConfig, HealthConfig, LogLevel, LogLine, LoggingConfig,
+};
+
+/// An extension that this program can feed. Location and network identities need an application of one's own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum Extension {
+    /// How the device is doing: temperature, load, memory, disk, network interfaces.
+    Health,
+    /// The same numbers with the time they are of.
+    Metrics,
+    /// Alarms as they come and go.
+    Alarms,
+    /// What this program prints.
+    Logging,
+    /// Panics of this program.
+    ErrorReports,
+    /// None at all.
+    None,
+}
+
+/// Where log lines and errors go once the device runs.
+pub type Outlet = Arc<OnceLock<Handle>>;
+
+/// Returns the settings for these extensions alone.
+pub fn config(wanted: &[Extension]) -> ExtensionsConfig {
+    let on = |extension| wanted.contains(&extension) && !wanted.contains(&Extension::None);
+    let mut config = ExtensionsConfig::default();
+    (config.geo, config.network_identity) = (false, None);
+    config.health = on(Extension::Health).then(HealthConfig::default);
+    config.metrics = on(Extension::Metrics);
+    config.alarms = on(Extension::Alarms);
+    config.logging = on(Extension::Logging).then(LoggingConfig::default);
+    config.error_reports = on(Extension::ErrorReports).then(ErrorReportsConfig::default);
+    config
+}
+
+/// Returns the path whose file system is watched: where a device keeps its data.
+pub fn data_path(given: Option<&Path>) -> PathBuf {
+    let usual = [Path::new("/data"), Path::new("/")];
+    let found = given.into_iter().chain(usual).find(|path| path.is_dir());
+    found.unwrap_or(Path::new("/")).to_owned()
+}
+
+/// Sends a line of this program's to the server, if the device runs. It may be lost: what is said is worth less than
+/// what is done.
+pub fn log(outlet: &Outlet, kind: &str, text: &str) {
+    let Some(handle) = outlet.get() else { return };
+    let bad =
+        ["failed", "refused", "update-refused", "join-refused", "disconnected", "channel-lost", "alarm"];
+    let level = if bad.contains(&kind) { LogLevel::Warning } else { LogLevel::Info };
+    let mut line = LogLine::new(level, text);
+    line.meta.insert("kind".to_owned(), kind.to_owned());
+    let _ = handle.command(ExtensionCommand::Log(line).into());
+}
+
+/// Reports panics of this program to the server, beside what happens to them otherwise.
+pub fn report_panics(outlet: &Outlet) {
+    let (outlet, before) = (Arc::clone(outlet), std::panic::take_hook());
+    std::panic::set_hook(Box::new(move |info| {
+        before(info);
+        if let Some(handle) = outlet.get() {
+            let _ = handle.command(ExtensionCommand::ReportError(Box::new(report(info))).into());
+        }
+    }));
+}
+
+fn report(info: &PanicHookInfo<'_>) -> ErrorReport {
+    let payload = info.payload();
+    let text = payload.downcast_ref::<&str>().copied();
+    let text = text.or_else(|| payload.downcast_ref::<String>().map(String::as_str)).unwrap_or("no text");
+    let frame = info.location().map(|location| ErrorFrame {
+        file: Some(location.file().to_owned()),
+        line: Some(location.line()),
+        ..ErrorFrame::default()
+    });
+    ErrorReport {
+        message: Some(info.to_string()),
+        source: ErrorSource::Logger,
+        frames: frame.into_iter().collect(),
+        ..ErrorReport::new("panic", text)
+    }
+}
+
+/// Says what happens with extensions.
+pub fn describe(event: &Event) -> Option<String> {
+    let Event::Extension(event) = event else { return None };
+    Some(match event {
+        ExtensionEvent::Attached { name, version } => {
+            format!("the server uses the extension {name} {version}")
+        }
+        ExtensionEvent::Detached { name, reason } => format!("the extension {name} ended: {reason}"),
+        ExtensionEvent::NotAccepted { name } => {
+            format!(
+                "the server leaves the extension {name} out; an operator may switch it on for the product"
+            )
+        }
+        ExtensionEvent::ChannelLost { reason } => {
+            format!("extensions can't be reached: {reason}; will join again")
+        }
+        ExtensionEvent::HealthRequested => "the server asks how this device is doing".into(),
+        ExtensionEvent::MetricsRequested => "the server asks for numbers".into(),
+        ExtensionEvent::Unanswered { name } => {
+            format!("a question of the extension {name} stayed unanswered")
+        }
+        ExtensionEvent::Problem { name, problem } => format!("extension {name}: {problem}"),
+        other => format!("{other:?}"),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_is_wanted_is_offered() {
+        let health = config(&[Extension::Health]);
+        assert!(health.health.is_some() && !health.geo && health.network_identity.is_none());
+        assert!(
+            !health.metrics && !health.alarms && health.logging.is_none() && health.error_reports.is_none()
+        );
+        let all =
+            config(&[Extension::Metrics, Extension::Alarms, Extension::Logging, Extension::ErrorReports]);
+        assert!(all.health.is_none() && all.metrics && all.alarms);
+        assert!(all.logging.is_some() && all.error_reports.is_some());
+        assert!(config(&[Extension::Health, Extension::None]).health.is_none());
+    }
+
+    #[test]
+    fn a_panic_is_reported_with_its_place() {
+        let (sender, receiver) = std::sync::mpsc::channel();
+        let before = std::panic::take_hook();
+        std::panic::set_hook(Box::new(move |info| drop(sender.send(report(info)))));
+        let panicked = std::thread::spawn(|| panic!("no sensor {}", 7)).join();
+        std::panic::set_hook(before);
+        assert!(panicked.is_err());
+        let report = receiver.iter().find(|report| report.reason == "no sensor 7").unwrap();
+        assert_eq!((report.kind.as_str(), report.source), ("panic", ErrorSource::Logger));
+        assert!(report.frames[0].file.as_deref().unwrap().ends_with("extensions.rs"));
+        assert!(report.message.unwrap().contains("no sensor 7"));
+    }
+
+    #[test]
+    fn the_watched_disk_is_that_of_the_data() {
+        let folder = tempfile::TempDir::new().unwrap();
+        assert_eq!(data_path(Some(folder.path())), folder.path());
+        assert!(data_path(Some(&folder.path().join("none"))).is_dir());
+        assert!(data_path(None).is_dir());
+    }
+}

@@ -1,0 +1,49 @@
+//! The health of the device, for applications that don't tell it themselves.
+
+use std::collections::BTreeMap;
+
+use nerves_hub_link_platform::health::{self, HealthSampler};
+use nerves_hub_link_protocol::{
+    Connectivity, Event, ExtensionCommand, ExtensionEvent, HealthReport, InterfaceKind, MetricSample, Reach,
+};
+
+/// Answers a question about the device's health.
+pub(crate) fn answer(sampler: &mut HealthSampler, event: &Event) -> Option<ExtensionCommand> {
+    match event {
+        Event::Extension(ExtensionEvent::HealthRequested) => {
+            Some(ExtensionCommand::HealthReport(Box::new(health_report(sampler))))
+        }
+        Event::Extension(ExtensionEvent::MetricsRequested) => {
+            Some(ExtensionCommand::Metrics(MetricSample { time: None, metrics: sampler.sample() }))
+        }
+        _ => None,
+    }
+}
+
+/// Makes the report that is sent by default: numbers and network interfaces. For applications that add to it.
+pub fn health_report(sampler: &mut HealthSampler) -> HealthReport {
+    let interfaces = sampler.interfaces().into_iter().map(|(name, it)| (name, connectivity(&it)));
+    HealthReport { metrics: sampler.sample(), connectivity: interfaces.collect(), ..HealthReport::default() }
+}
+
+fn connectivity(interface: &health::Interface) -> Connectivity {
+    let kind = match interface.kind {
+        health::InterfaceKind::Ethernet => InterfaceKind::Ethernet,
+        health::InterfaceKind::Wifi => InterfaceKind::Wifi,
+        health::InterfaceKind::Mobile => InterfaceKind::Mobile,
+        health::InterfaceKind::Virtual => InterfaceKind::Local,
+    };
+    // The kernel doesn't know what lies behind an interface; tunnels are `unknown` while they work.
+    let reach = match interface.state.as_str() {
+        "up" | "unknown" => Reach::Lan,
+        _ => Reach::Disconnected,
+    };
+    Connectivity {
+        kind,
+        present: true,
+        state: interface.state.clone(),
+        reach,
+        metrics: BTreeMap::new(),
+        metadata: BTreeMap::new(),
+    }
+}
