@@ -44,6 +44,10 @@ pub struct HubConfig {
     pub heartbeat_replies: bool,
     /// Milliseconds without any frame before a socket is closed with 1002.
     pub idle_ms: u64,
+    /// Devices registered on first sight at most.
+    pub devices_max: usize,
+    /// Notes heartbeats in the log. Switched off, a large fleet leaves room for what matters.
+    pub log_heartbeats: bool,
 }
 
 impl Default for HubConfig {
@@ -66,6 +70,8 @@ impl Default for HubConfig {
             penalty_timeout_minutes: 1440,
             heartbeat_replies: true,
             idle_ms: crate::limits::IDLE_MS,
+            devices_max: crate::limits::DEVICES,
+            log_heartbeats: true,
         }
     }
 }

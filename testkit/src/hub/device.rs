@@ -77,6 +77,7 @@ impl Hub {
                     device.validated = Some(true);
                 }
                 self.log.push(HubEvent::Validated { identifier: identifier_owned });
+                self.mark(now_ms, conn);
             }
             "rebooting" => self.log.push(HubEvent::Rebooting { identifier: identifier_owned }),
             "report_network_interface" => {

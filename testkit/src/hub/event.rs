@@ -296,6 +296,13 @@ impl EventLog {
         self.events.get(index).map(|event| (position, event))
     }
 
+    /// Takes the oldest event out.
+    pub fn take(&mut self) -> Option<HubEvent> {
+        let event = self.events.pop_front()?;
+        self.dropped = self.dropped.saturating_add(1);
+        Some(event)
+    }
+
     pub fn iter(&self) -> impl Iterator<Item = &HubEvent> {
         self.events.iter()
     }

@@ -92,6 +92,17 @@ impl Hub {
         self.log.at(position)
     }
 
+    /// Takes the oldest event out of the log, for callers that work through it as it grows.
+    pub fn take_event(&mut self) -> Option<HubEvent> {
+        self.log.take()
+    }
+
+    /// When [`Self::tick`] has something to do for an update or an offer, in milliseconds. Idle sockets and what
+    /// extensions are asked now and then are not counted.
+    pub fn next_due(&self) -> Option<u64> {
+        self.fleet.next_due(self.config.offer_interval_ms)
+    }
+
     /// The device of this name, if it was ever seen.
     pub fn device_named(&self, identifier: &str) -> Option<DeviceId> {
         self.fleet.find(identifier)
@@ -116,9 +127,7 @@ impl Hub {
         serializer: Serializer,
     ) {
         let Some(identifier) = self.fleet.identifier(device) else { return };
-        let older: Vec<ConnId> =
-            self.conns.iter().filter(|(_, c)| c.device == device).map(|(id, _)| *id).collect();
-        for old in older {
+        if let Some(old) = self.fleet.conn(device) {
             self.close(old, 1001, "");
         }
         self.log.push(HubEvent::Connected { conn, identifier: identifier.clone() });
@@ -136,6 +145,7 @@ impl Hub {
             due: BTreeMap::new(),
         };
         self.conns.insert(conn, connection);
+        self.fleet.opened(device, conn);
     }
 
     /// The socket ended without the hub's doing.
@@ -180,7 +190,6 @@ impl Hub {
         for conn in silent {
             self.close(conn, 1002, "");
         }
-        self.expire(now_ms);
         self.ask_extensions(now_ms);
         self.offer(now_ms);
     }
@@ -229,6 +238,23 @@ impl Hub {
         for conn in self.joined() {
             self.crash(conn, "device", "asked to");
         }
+    }
+
+    /// Crashes the device channel of one connection.
+    pub fn crash_channel(&mut self, conn: ConnId) {
+        self.crash(conn, "device", "asked to");
+    }
+
+    /// Closes one socket with this code.
+    pub fn close_conn(&mut self, conn: ConnId, code: u16, reason: &str) {
+        if self.conns.contains_key(&conn) {
+            self.close(conn, code, reason);
+        }
+    }
+
+    /// Whether a connection's device channel is joined.
+    pub(super) fn is_joined(&self, conn: ConnId) -> bool {
+        self.conns.get(&conn).is_some_and(|connection| connection.topics.contains_key("device"))
     }
 
     /// Connections whose device channel is joined.
@@ -293,6 +319,7 @@ impl Hub {
 
     fn forget(&mut self, conn: ConnId, code: Option<u16>) {
         if let Some(connection) = self.conns.remove(&conn) {
+            self.fleet.closed(connection.device, conn);
             self.log.push(HubEvent::Disconnected { conn, identifier: connection.identifier, code });
         }
     }
@@ -311,7 +338,9 @@ impl Hub {
         let joined = connection.topics.get(topic);
         match (topic, event, joined) {
             ("phoenix", "heartbeat", _) => {
-                self.log.push(HubEvent::Heartbeat { identifier });
+                if self.config.log_heartbeats {
+                    self.log.push(HubEvent::Heartbeat { identifier });
+                }
                 if self.config.heartbeat_replies {
                     let reply = Frame { join_ref: Value::Null, ..frame };
                     self.reply(conn, &reply, "ok", &json!({}));

@@ -50,6 +50,10 @@ struct InFlight {
 #[derive(Debug, Default)]
 pub(super) struct Fleet {
     devices: BTreeMap<DeviceId, Device>,
+    names: BTreeMap<String, DeviceId>,
+    open: BTreeMap<DeviceId, ConnId>,
+    /// Devices to look at, and when: what changed since the last look, blocks and updates that end.
+    due: BTreeSet<(u64, DeviceId)>,
     release: Option<Release>,
     deployment_id: u64,
     offered_ms: Option<u64>,
@@ -97,7 +101,8 @@ impl Fleet {
     }
 
     pub fn named(&mut self, identifier: &str) -> Option<&mut Device> {
-        self.devices.values_mut().find(|device| device.identifier == identifier)
+        let id = self.find(identifier)?;
+        self.devices.get_mut(&id)
     }
 
     pub fn identifier(&self, id: DeviceId) -> Option<String> {
@@ -109,7 +114,44 @@ impl Fleet {
     }
 
     pub fn find(&self, identifier: &str) -> Option<DeviceId> {
-        self.devices.iter().find(|(_, d)| d.identifier == identifier).map(|(id, _)| *id)
+        self.names.get(identifier).copied()
+    }
+
+    /// The open socket of a device.
+    pub fn conn(&self, device: DeviceId) -> Option<ConnId> {
+        self.open.get(&device).copied()
+    }
+
+    pub fn opened(&mut self, device: DeviceId, conn: ConnId) {
+        self.open.insert(device, conn);
+    }
+
+    pub fn closed(&mut self, device: DeviceId, conn: ConnId) {
+        if self.conn(device) == Some(conn) {
+            self.open.remove(&device);
+        }
+    }
+
+    /// When the next device wants to be looked at.
+    pub fn next_due(&self, interval: u64) -> Option<u64> {
+        let (due, _) = self.due.first()?;
+        Some(self.offered_ms.map_or(*due, |last| (*due).max(last.saturating_add(interval))))
+    }
+
+    /// All devices online are to be looked at.
+    fn mark_all(&mut self, now_ms: u64) {
+        self.due.extend(self.open.keys().map(|id| (now_ms, *id)));
+    }
+
+    /// Takes the devices whose time has come.
+    fn take_due(&mut self, now_ms: u64) -> Vec<DeviceId> {
+        let later = self.due.split_off(&(now_ms.saturating_add(1), DeviceId(0)));
+        let due = std::mem::replace(&mut self.due, later);
+        let mut now: Vec<DeviceId> = due.into_iter().map(|(_, id)| id).collect();
+        // In the order of the connections, as a look at all of them would be.
+        now.sort_by_key(|id| (self.conn(*id), *id));
+        now.dedup();
+        now
     }
 
     /// The device of that name, made if it is new. `None` when the hub is full.
@@ -122,6 +164,7 @@ impl Fleet {
         }
         let id = DeviceId(self.devices.len().try_into().unwrap_or(u64::MAX));
         self.devices.insert(id, Device { identifier: identifier.to_owned(), ..Device::default() });
+        self.names.insert(identifier.to_owned(), id);
         Some(id)
     }
 }
@@ -132,8 +175,7 @@ impl Hub {
     pub fn deploy(&mut self, now_ms: u64, release: Release) {
         self.fleet.release = Some(release);
         self.fleet.deployment_id = self.fleet.deployment_id.saturating_add(1);
-        self.fleet.offered_ms = None;
-        self.offer(now_ms);
+        self.look_again(now_ms);
     }
 
     /// Takes the deployment group out of use; updates in flight go on.
@@ -144,11 +186,8 @@ impl Hub {
     /// Pushes a firmware to one device by hand: no conditions, no penalties, `deployment_id` null. A device in the
     /// automatic mode gets no more updates by itself then. False when no such device is there.
     pub fn push_update(&mut self, now_ms: u64, identifier: &str, release: &Release) -> bool {
-        let mut joined = self.joined().into_iter();
-        let Some(conn) = joined.find(|conn| self.conns.get(conn).is_some_and(|c| c.identifier == identifier))
-        else {
-            return false;
-        };
+        let conn = self.fleet.find(identifier).and_then(|id| self.fleet.conn(id));
+        let Some(conn) = conn.filter(|conn| self.is_joined(*conn)) else { return false };
         if self.device_of(conn).is_some_and(|device| device.update_mode == UpdateMode::Automatic) {
             self.change_mode(now_ms, conn, UpdateMode::Off);
             self.tell_mode(conn);
@@ -171,21 +210,31 @@ impl Hub {
 
     /// Whether another update of the group may be in flight.
     pub(super) fn has_slot(&self) -> bool {
-        let in_flight = self.fleet.devices.values().filter(|device| device.is_updating()).count();
-        self.config.concurrent_updates == 0 || in_flight < self.config.concurrent_updates
+        let in_flight = || self.fleet.devices.values().filter(|device| device.is_updating()).count();
+        self.config.concurrent_updates == 0 || in_flight() < self.config.concurrent_updates
     }
 
     /// Lets the orchestrator look at once.
     pub(super) fn look_again(&mut self, now_ms: u64) {
         self.fleet.offered_ms = None;
+        self.fleet.mark_all(now_ms);
         self.offer(now_ms);
+    }
+
+    /// Something about the device changed, or will by then.
+    pub(super) fn mark(&mut self, at_ms: u64, conn: ConnId) {
+        if let Some(connection) = self.conns.get(&conn) {
+            self.fleet.due.insert((at_ms, connection.device));
+        }
     }
 
     /// Lifts a device's block and forgets its attempts, as an operator can.
     pub fn clear_penalty(&mut self, identifier: &str) {
-        for device in self.fleet.devices.values_mut().filter(|d| d.identifier == identifier) {
+        let Some(id) = self.fleet.find(identifier) else { return };
+        if let Some(device) = self.fleet.devices.get_mut(&id) {
             device.blocked_until = None;
             device.attempts.clear();
+            self.fleet.due.insert((0, id));
         }
     }
 
@@ -230,6 +279,7 @@ impl Hub {
         }
         // A device that comes online makes the orchestrator look at once.
         self.fleet.offered_ms = None;
+        self.mark(now_ms, conn);
     }
 
     /// The first sign of life after an offer counts as an attempt, whatever comes of it.
@@ -262,15 +312,19 @@ impl Hub {
             let identifier = device.identifier.clone();
             self.log.push(HubEvent::Blocked { identifier, until_ms: until, why });
         }
+        self.mark(if automatic { until } else { now_ms }, conn);
     }
 
-    /// Forgets updates not heard of for thirty minutes.
-    pub(super) fn expire(&mut self, now_ms: u64) {
-        for device in self.fleet.devices.values_mut() {
-            let old = |update: &InFlight| now_ms.saturating_sub(update.touched_ms) >= IN_FLIGHT_MS;
-            if let Some(update) = device.in_flight.take_if(|update| old(update)) {
+    /// Forgets updates of these devices not heard of for thirty minutes.
+    fn expire(&mut self, now_ms: u64, devices: &[DeviceId]) {
+        for id in devices {
+            let Some(device) = self.fleet.devices.get_mut(id) else { continue };
+            let end = |update: &InFlight| update.touched_ms.saturating_add(IN_FLIGHT_MS);
+            if let Some(update) = device.in_flight.take_if(|update| end(update) <= now_ms) {
                 let identifier = device.identifier.clone();
                 self.log.push(HubEvent::UpdateExpired { identifier, uuid: update.uuid });
+            } else if let Some(update) = &device.in_flight {
+                self.fleet.due.insert((end(update), *id));
             }
         }
     }
@@ -281,11 +335,20 @@ impl Hub {
         if self.fleet.offered_ms.is_some_and(|last| now_ms.saturating_sub(last) < interval) {
             return;
         }
+        if self.fleet.due.first().is_none_or(|(due, _)| *due > now_ms) {
+            return;
+        }
+        let devices = self.fleet.take_due(now_ms);
+        self.expire(now_ms, &devices);
         let Some(release) = self.fleet.release.clone() else { return };
         self.fleet.offered_ms = Some(now_ms);
         let deployment = Some(self.fleet.deployment_id);
-        for conn in self.joined() {
-            if self.has_slot() && self.qualifies(now_ms, conn, &release) {
+        for id in devices {
+            let Some(conn) = self.fleet.conn(id).filter(|conn| self.is_joined(*conn)) else { continue };
+            if !self.has_slot() {
+                // One may be free at any round to come.
+                self.mark(now_ms.saturating_add(interval.max(1)), conn);
+            } else if self.qualifies(now_ms, conn, &release) {
                 self.send_update(now_ms, conn, &release, deployment);
             }
         }
@@ -296,9 +359,12 @@ impl Hub {
         if !device.runs_other_than(release)
             || device.validated == Some(false)
             || device.is_updating()
-            || device.is_blocked(now_ms)
             || device.update_mode != UpdateMode::Automatic
         {
+            return false;
+        }
+        if let Some(until) = device.blocked_until.filter(|until| now_ms < *until) {
+            self.mark(until, conn);
             return false;
         }
         !self.exhausted(now_ms, conn)
@@ -320,6 +386,7 @@ impl Hub {
         device.blocked_until = Some(until);
         let identifier = device.identifier.clone();
         self.log.push(HubEvent::Blocked { identifier, until_ms: until, why: "attempts" });
+        self.mark(until, conn);
         true
     }
 
@@ -346,6 +413,7 @@ impl Hub {
         let identifier = device.identifier.clone();
         let version = release.meta.version.clone();
         self.log.push(HubEvent::Offered { identifier, uuid, version });
+        self.mark(now_ms.saturating_add(IN_FLIGHT_MS), conn);
     }
 
     fn penalty_ms(&self) -> u64 {

@@ -5,7 +5,6 @@ use super::config::Refusal;
 use super::event::{DeviceId, HubEvent};
 use super::frame::Serializer;
 use super::machine::Hub;
-use crate::limits::DEVICES;
 
 impl Hub {
     /// Decides about an upgrade request by path, query and headers (device-protocol §1.13, §2.2).
@@ -62,14 +61,14 @@ impl Hub {
         let signed = SignedHeaders { alg, key, time, signature };
         if key == self.product.key {
             let identifier = auth::verify(signed, &self.product.secret, unix_ms).ok_or_else(refused)?;
-            return self.fleet.register(&identifier, DEVICES).ok_or_else(refused);
+            return self.fleet.register(&identifier, self.config.devices_max).ok_or_else(refused);
         }
         let (pair, owner) = self.device_keys.iter().find(|(pair, _)| pair.key == key).ok_or_else(refused)?;
         let identifier = auth::verify(signed, &pair.secret, unix_ms).ok_or_else(refused)?;
         if identifier != *owner {
             return Err(refused());
         }
-        self.fleet.register(&identifier, DEVICES).ok_or_else(refused)
+        self.fleet.register(&identifier, self.config.devices_max).ok_or_else(refused)
     }
 
     /// What a connection with this query speaks; `None` for versions the hub refuses. A missing `vsn` counts as 1.0.0.
