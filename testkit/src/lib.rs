@@ -57,3 +57,4 @@ pub mod meta;
 pub mod msgpack;
 pub mod replay;
 pub mod server;
+pub mod sim;

@@ -53,3 +53,14 @@ pub const MSGPACK_DEPTH: usize = 64;
 
 /// Bytes of a made-up body that a replay hands over at a time.
 pub const REPLAY_BODY: u64 = 16 * 1024 * 1024;
+
+/// Devices of one simulated fleet. Each takes about 10 KiB.
+pub const SIM_DEVICES: u32 = 100_000;
+
+/// Things that happen in one short scenario at most, besides what follows from them.
+pub const SIM_STEPS: usize = 64;
+
+/// Microseconds of virtual time in which everything must be well again after all faults ended. The longest waits
+/// are half an hour for an offer that the hub forgets and as long for one that was postponed, a quarter of an hour
+/// for a `Retry-After` or an applier that stands still, and a minute of back-off between attempts.
+pub const SIM_HEALING: u64 = 3 * 3_600_000_000;

@@ -1,0 +1,249 @@
+//! One device: the real machine, and what it runs on.
+
+use nerves_hub_link_protocol::{
+    Auth, Config, ConnectionState, FetchId, Input, Instant, Link, Now, SharedSecret, SocketId, UnixTime,
+    UpdateState,
+};
+
+use super::applier::Applier;
+use super::dice::{Rng, mix};
+use super::disk::{Booted, Disk};
+use super::firmware::{Firmware, FirmwareId, KEYS};
+use super::model::Model;
+use super::scenario::{SECOND, Scenario, Strikes, Variant};
+use super::violation::Broken;
+use super::watch::{SHARED_SECRET, Watch};
+
+/// Unix time when a run begins.
+pub(super) const BEGIN: i64 = 1_795_444_000;
+/// The key that goes with [`SHARED_SECRET`].
+pub(super) const PRODUCT_KEY: &str = "nhp_sim";
+
+/// A device and everything it has.
+pub(super) struct Device {
+    pub number: u32,
+    /// Absent while it is off or its program is being started.
+    pub link: Option<Box<Life>>,
+    /// Counts starts. What happens to an earlier life is dropped.
+    pub life: u32,
+    pub disk: Disk,
+    pub booted: Booted,
+    pub wall: Wall,
+    pub armed: Armed,
+    pub rng: Rng,
+    pub strikes: Option<Strikes>,
+    /// Operations of the disk left until power goes.
+    pub cut_in: Option<u32>,
+    /// Since when it is joined, if it is.
+    pub joined_since: Option<u64>,
+    /// When the newest offer was accepted.
+    pub accepted_at: u64,
+    /// The second of the last thing that happened, and how many did in it.
+    heat: (u64, u32),
+}
+
+/// The program's life: gone when it ends.
+pub(super) struct Life {
+    pub link: Link,
+    /// The world's time at this life's origin of time.
+    pub origin: u64,
+    pub watch: Watch,
+    pub model: Model,
+    pub socket: Option<SocketId>,
+    pub fetches: Vec<Fetching>,
+    pub applier: Option<Applier>,
+    /// Messages taken from the machine and not reported sent.
+    pub unsent: u32,
+    /// When the machine wants a tick, and when the queue holds one.
+    pub wake: u64,
+    pub planned: u64,
+    /// Nothing happens but heartbeats, which are left out: the time of one of them.
+    pub quiet: Option<u64>,
+    /// A heartbeat waits for its answer.
+    pub beating: bool,
+    /// A message since the last answer to a heartbeat.
+    pub unconfirmed: bool,
+    /// For [`super::Mutation::ReuseNumber`].
+    pub reused: u64,
+}
+
+/// The wall clock.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Wall {
+    pub offset: i64,
+    pub unset: bool,
+}
+
+/// Faults that wait for their moment, and how often they will strike.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Armed {
+    pub slow_body: u8,
+    pub range_ignored: u8,
+    pub short_body: u8,
+    pub file_error: u8,
+    pub file_redirect: u8,
+    pub file_changed: u8,
+    pub tampered: u8,
+    pub disk_full: u8,
+    pub disk_error: u8,
+    pub disk_slow: u64,
+    pub slow_answer: u8,
+    pub no_answer: u8,
+    pub refuses: u8,
+    pub late: u8,
+    /// Which kind of it.
+    pub how: u32,
+}
+
+/// A download on its way.
+#[derive(Debug)]
+pub(super) struct Fetching {
+    pub fetch: FetchId,
+    pub firmware: FirmwareId,
+    /// Redirected already.
+    pub moved: bool,
+    /// The first byte asked for, if not the first of the file.
+    pub range: Option<u64>,
+    pub tag: Option<String>,
+    /// The next byte, and the end of the body.
+    pub offset: u64,
+    pub end: u64,
+    pub short: bool,
+    pub changed: bool,
+    pub tampered: Option<u64>,
+    pub bytes_per_second: u64,
+    /// Waits for the applier.
+    pub waiting: bool,
+}
+
+impl Device {
+    pub fn new(scenario: &Scenario, number: u32, factory: &Firmware) -> Self {
+        let strikes = scenario.steps.is_none().then(|| scenario.strikes(number));
+        Self {
+            number,
+            link: None,
+            life: 0,
+            disk: Disk::new(factory),
+            booted: Booted { firmware: factory.id, validated: true, reverted: false },
+            wall: Wall::default(),
+            armed: Armed::default(),
+            rng: Rng::of(scenario.seed, 4, number.into()),
+            strikes,
+            cut_in: None,
+            joined_since: None,
+            accepted_at: 0,
+            heat: (0, 0),
+        }
+    }
+
+    /// Starts the program, offline.
+    pub fn start(&mut self, scenario: &Scenario, now: u64, firmware: &Firmware) -> Result<(), Broken> {
+        let config = config(scenario, self.number, firmware, self.booted);
+        let seed = mix(mix(scenario.seed, u64::from(self.number)), u64::from(self.life));
+        // Clocks that count from the boot begin anywhere.
+        let origin = now.saturating_sub(u64::from(self.life % 7) * SECOND);
+        let mono = Instant::from_micros(now - origin);
+        let link = Link::new(config, seed, Now { mono, wall: self.wall.at(now) })
+            .map_err(|error| Broken::Config(error.to_string()))?;
+        self.link = Some(Box::new(Life {
+            link,
+            origin,
+            watch: Watch::default(),
+            model: Model::new(),
+            socket: None,
+            fetches: Vec::new(),
+            applier: None,
+            unsent: 0,
+            wake: u64::MAX,
+            planned: u64::MAX,
+            quiet: None,
+            beating: false,
+            unconfirmed: false,
+            reused: 0,
+        }));
+        Ok(())
+    }
+
+    /// Ends the program. What it had under way is gone.
+    pub fn end(&mut self) {
+        self.link = None;
+        self.life += 1;
+    }
+
+    /// Counts something that happens; an error if that is far too much.
+    pub fn warm(&mut self, now: u64) -> Result<(), Broken> {
+        /// More than any device does in a second: a download at full speed has some hundred pieces.
+        const MOST: u32 = 5000;
+        let second = now / SECOND;
+        self.heat = if self.heat.0 == second { (second, self.heat.1 + 1) } else { (second, 1) };
+        if self.heat.1 > MOST { Err(Broken::Hot(self.heat.1.into())) } else { Ok(()) }
+    }
+
+    /// Whether the machine says it is joined and nothing is under way.
+    pub fn is_settled(&self) -> bool {
+        self.link.as_ref().is_some_and(|life| {
+            let status = life.link.status();
+            status.connection == ConnectionState::Joined
+                && status.update == UpdateState::Idle
+                && life.watch.unreported.is_empty()
+        })
+    }
+}
+
+impl Life {
+    /// The clocks for a call into the machine.
+    pub fn clock(&self, now: u64, wall: Wall) -> Now {
+        Now { mono: Instant::from_micros(now.saturating_sub(self.origin)), wall: wall.at(now) }
+    }
+
+    /// Tells the machine something.
+    pub fn input(&mut self, now: u64, wall: Wall, input: Input<'_>) {
+        let clock = self.clock(now, wall);
+        self.link.handle(clock, input);
+    }
+
+    pub fn fetching(&mut self, fetch: FetchId) -> Option<&mut Fetching> {
+        self.fetches.iter_mut().find(|fetching| fetching.fetch == fetch)
+    }
+}
+
+impl Wall {
+    pub fn at(self, now: u64) -> Option<UnixTime> {
+        let seconds = BEGIN + i64::try_from(now / SECOND).unwrap_or(i64::MAX);
+        (!self.unset).then(|| UnixTime(seconds.saturating_add(self.offset)))
+    }
+}
+
+/// The name a device has at the hub.
+pub(super) fn identifier(number: u32) -> String {
+    format!("sim-{number}")
+}
+
+/// The number of a device.
+pub(super) fn number(identifier: &str) -> Option<u32> {
+    identifier.strip_prefix("sim-")?.parse().ok()
+}
+
+fn config(scenario: &Scenario, number: u32, firmware: &Firmware, booted: Booted) -> Config {
+    let mut secret = SharedSecret::new(PRODUCT_KEY, SHARED_SECRET, identifier(number));
+    // A signature for each dial, and there are many.
+    secret.iterations = 1;
+    let meta = &firmware.meta;
+    let running = nerves_hub_link_protocol::FirmwareMeta {
+        uuid: meta.uuid.clone(),
+        product: meta.product.clone(),
+        version: meta.version.clone(),
+        platform: meta.platform.clone(),
+        architecture: meta.architecture.clone(),
+        ..nerves_hub_link_protocol::FirmwareMeta::default()
+    };
+    let mut config = Config::new("hub.sim", Auth::SharedSecret(secret), running);
+    config.firmware_validated = (!scenario.has(Variant::ValidationUnknown)).then_some(booted.validated);
+    config.firmware_auto_revert_detected = booted.reverted;
+    config.heartbeat = std::time::Duration::from_secs(scenario.heartbeat);
+    if scenario.has(Variant::OwnKeys) {
+        config.public_keys = KEYS.iter().take(1).map(|key| (*key).to_owned()).collect();
+        config.accept_server_keys = false;
+    }
+    config
+}

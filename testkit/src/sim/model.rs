@@ -1,0 +1,203 @@
+//! The reference model: what a device must be doing, told by a few plain rules beside the machine.
+
+use nerves_hub_link_protocol::{ConnectionState, Event, OfferId, Output, SocketId, Status, UpdateState};
+
+use super::message::Message;
+use super::violation::Broken;
+
+/// How long an application may think, in microseconds: the default of the configuration.
+const DECISION: u64 = 60_000_000;
+/// How long a join may go unanswered, in microseconds: the default of the configuration.
+const JOIN: u64 = 10_000_000;
+
+/// What the model believes.
+#[derive(Debug)]
+pub(super) struct Model {
+    connection: ConnectionState,
+    socket: Option<SocketId>,
+    /// The join that was asked for on this socket and not given up.
+    join: Option<u64>,
+    asked: u64,
+    /// The newest reference sent on this socket.
+    last: u64,
+    update: Update,
+    /// A message that offers an update arrived, and what followed from it is still being told.
+    offered: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Update {
+    Idle,
+    Deciding { offer: OfferId, until: u64 },
+    Downloading { offer: OfferId, received: u64 },
+    Finishing { offer: OfferId },
+    Written,
+}
+
+impl Model {
+    pub fn new() -> Self {
+        Self {
+            connection: ConnectionState::Offline,
+            socket: None,
+            join: None,
+            asked: 0,
+            last: 0,
+            update: Update::Idle,
+            offered: false,
+        }
+    }
+
+    pub fn is_joined(&self) -> bool {
+        self.connection == ConnectionState::Joined
+    }
+
+    /// The upgrade succeeded.
+    pub fn up(&mut self, socket: SocketId) {
+        if self.socket == Some(socket) && self.connection == ConnectionState::Dialing {
+            self.connection = ConnectionState::Connected;
+            (self.join, self.last) = (None, 0);
+        }
+    }
+
+    /// The connection ended, or was refused.
+    pub fn down(&mut self, socket: SocketId) {
+        if self.socket == Some(socket) {
+            self.connection = ConnectionState::Waiting;
+            (self.socket, self.join) = (None, None);
+        }
+    }
+
+    /// A message arrived.
+    pub fn text(&mut self, socket: SocketId, text: &str) {
+        if self.socket != Some(socket) || self.connection < ConnectionState::Connected {
+            return;
+        }
+        let Some(message) = Message::read(text) else { return };
+        if message.topic != "device" {
+            return;
+        }
+        let ours = self.join.is_some() && message.join_ref.is_none_or(|theirs| Some(theirs) == self.join);
+        match message.event {
+            "phx_reply" => self.reply(&message),
+            "phx_error" | "phx_close" if ours => self.lost(),
+            "update" if ours => self.offered = true,
+            _ => {}
+        }
+    }
+
+    fn reply(&mut self, message: &Message<'_>) {
+        let Some(reference) = message.reference else { return };
+        let payload = message.payload().unwrap_or_default();
+        let status = payload.get("status").and_then(|status| status.as_str());
+        let is_join = self.join == Some(reference) && self.connection == ConnectionState::Connected;
+        match status {
+            Some("ok") if is_join => self.connection = ConnectionState::Joined,
+            Some("ok") | None => {}
+            Some(_) if is_join => self.lost(),
+            Some("error") => {
+                let reason = payload.pointer("/response/reason").and_then(|reason| reason.as_str());
+                if reason == Some("unmatched topic") && reference <= self.last {
+                    self.lost();
+                }
+            }
+            Some(_) => {}
+        }
+    }
+
+    fn lost(&mut self) {
+        self.join = None;
+        self.connection = ConnectionState::Connected;
+    }
+
+    /// The application decided, and was heard.
+    pub fn decided(&mut self, offer: OfferId, apply: bool) {
+        self.update = if apply { Update::Downloading { offer, received: 0 } } else { Update::Idle };
+    }
+
+    /// Bytes went to the applier.
+    pub fn kept(&mut self, length: u64) {
+        if let Update::Downloading { received, .. } = &mut self.update {
+            *received += length;
+        }
+    }
+
+    /// The applier ended by itself.
+    pub fn applier_ended(&mut self, which: OfferId, well: bool) {
+        if matches!(self.update, Update::Downloading { offer, .. } | Update::Finishing { offer } if offer == which)
+        {
+            self.update = if well { Update::Written } else { Update::Idle };
+        }
+    }
+
+    /// The machine wants something done.
+    pub fn output(&mut self, now: u64, output: &Output) -> Result<(), Broken> {
+        match output {
+            Output::Dial(dial) => {
+                self.connection = ConnectionState::Dialing;
+                (self.socket, self.join) = (Some(dial.socket), None);
+            }
+            Output::HangUp { socket, .. } => self.down(*socket),
+            Output::Send { text, .. } => {
+                let message = Message::read(text).ok_or_else(|| Broken::NoMessage(text.clone()))?;
+                self.last = message.reference.unwrap_or(self.last);
+                match (message.topic, message.event) {
+                    ("device", "phx_join") => (self.join, self.asked) = (message.reference, now),
+                    ("device", "phx_leave") => self.join = None,
+                    _ => {}
+                }
+            }
+            Output::FinishApply { offer } => self.update = Update::Finishing { offer: *offer },
+            Output::CancelApply { .. } => self.update = Update::Idle,
+            Output::Event(event) => self.event(now, event)?,
+            _ => {}
+        }
+        Ok(())
+    }
+
+    fn event(&mut self, now: u64, event: &Event) -> Result<(), Broken> {
+        match event {
+            Event::UpdateOffered { offer, .. } => {
+                let free = matches!(self.update, Update::Idle | Update::Deciding { .. });
+                if !self.offered || !free {
+                    return Err(Broken::OfferFromNowhere(*offer));
+                }
+                self.update = Update::Deciding { offer: *offer, until: now + DECISION };
+            }
+            Event::UpdateRefused { .. } if matches!(self.update, Update::Deciding { .. }) => {
+                self.update = Update::Idle;
+            }
+            Event::UpdateFailed { .. } => self.update = Update::Idle,
+            _ => {}
+        }
+        Ok(())
+    }
+
+    /// Compares with the machine, once everything it wants was done.
+    pub fn check(&mut self, now: u64, ticked: bool, status: &Status) -> Result<(), Broken> {
+        self.offered = false;
+        if ticked && self.connection == ConnectionState::Connected && now >= self.asked + JOIN {
+            // Given up, though the message that says so may have to wait.
+            self.join = None;
+        }
+        if status.connection != self.connection {
+            return Err(Broken::ConnectionDiffers { machine: status.connection, model: self.connection });
+        }
+        let same = match (self.update, status.update) {
+            (Update::Idle, UpdateState::Idle) | (Update::Written, UpdateState::Written) => true,
+            (Update::Deciding { offer, until }, UpdateState::Deciding { offer: theirs }) => {
+                offer == theirs && !(ticked && now >= until)
+            }
+            (
+                Update::Downloading { offer, received },
+                UpdateState::Downloading { offer: theirs, received: counted, .. },
+            ) => offer == theirs && received == counted,
+            (Update::Finishing { offer }, UpdateState::Finishing { offer: theirs }) => offer == theirs,
+            _ => false,
+        };
+        if same {
+            return Ok(());
+        }
+        let (machine, model) = (format!("{:?}", status.update), format!("{:?}", self.update));
+        Err(Broken::UpdateDiffers { machine, model })
+    }
+}

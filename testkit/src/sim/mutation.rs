@@ -1,0 +1,61 @@
+//! Adapters and applications with a mistake in them, to show that the world notices.
+
+use serde::{Deserialize, Serialize};
+
+/// One mistake. `docs/testing.md` lists what notices each.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+#[non_exhaustive]
+pub enum Mutation {
+    /// The applier takes firmware signed by anybody.
+    SkipSignature,
+    /// The applier doesn't compare the digest of what it wrote.
+    SkipDigest,
+    /// The applier switches slots before the firmware is synced.
+    SkipSync,
+    /// The applier switches slots first and writes then.
+    SwitchFirst,
+    /// The applier writes the slot that runs.
+    WriteRunning,
+    /// The adapter hands over whole chunks instead of the part to keep.
+    ForgetRange,
+    /// Numbers of sockets begin anew after each connection.
+    ReuseNumber,
+    /// The adapter applies what the application was only asked about.
+    ApplyUndecided,
+    /// Reports of failed updates get lost on the way.
+    LoseFailure,
+    /// The adapter gives addresses as the reason of a failed download.
+    LeakAddress,
+    /// The adapter doesn't carry out the order to hang up.
+    KeepSocket,
+    /// The adapter's clock stands still.
+    StopClock,
+    /// The application dials again at once, whatever happened.
+    ForgetBackoff,
+    /// The adapter forgets its timer when a connection breaks.
+    LoseTimer,
+    /// The adapter says that bytes are stored which the applier never got.
+    LoseBytes,
+}
+
+impl Mutation {
+    /// Every mistake.
+    pub const ALL: [Self; 15] = [
+        Self::SkipSignature,
+        Self::SkipDigest,
+        Self::SkipSync,
+        Self::SwitchFirst,
+        Self::WriteRunning,
+        Self::ForgetRange,
+        Self::ReuseNumber,
+        Self::ApplyUndecided,
+        Self::LoseFailure,
+        Self::LeakAddress,
+        Self::KeepSocket,
+        Self::StopClock,
+        Self::ForgetBackoff,
+        Self::LoseTimer,
+        Self::LoseBytes,
+    ];
+}

@@ -1,0 +1,274 @@
+//! What a run is: everything that decides it, as plain data that can be saved and made smaller.
+
+use serde::{Deserialize, Serialize};
+
+use super::dice::{Dice, Rng};
+use super::fault::{Fault, Faults};
+use super::mutation::Mutation;
+use crate::limits::{SIM_DEVICES, SIM_STEPS};
+
+/// Microseconds in a second.
+pub const SECOND: u64 = 1_000_000;
+/// Microseconds in a minute.
+pub const MINUTE: u64 = 60 * SECOND;
+/// Microseconds in an hour.
+pub const HOUR: u64 = 60 * MINUTE;
+/// Microseconds in a day.
+pub const DAY: u64 = 24 * HOUR;
+
+/// A run. The same scenario gives the same run, event by event.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Scenario {
+    /// Decides all that `steps` don't.
+    pub seed: u64,
+    /// Devices.
+    pub devices: u32,
+    /// Devices left out, to find the few that matter.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub absent: Vec<u32>,
+    /// Microseconds until everything heals.
+    pub span: u64,
+    /// Classes of faults in play.
+    pub faults: Faults,
+    /// How often faults strike: times the usual.
+    pub rate: f64,
+    /// Releases, evenly over the span. Only without `steps`.
+    pub releases: u32,
+    /// Bytes of a firmware.
+    pub firmware_bytes: u64,
+    /// Seconds between heartbeats; 0 for none.
+    pub heartbeat: u64,
+    /// Plays every heartbeat. Otherwise those of devices that nothing happens to are left out.
+    #[serde(default)]
+    pub every_heartbeat: bool,
+    /// What differs between servers and devices, a bit for each.
+    pub variant: u16,
+    /// Applies real archives to real disk images.
+    #[serde(default)]
+    pub real_disks: bool,
+    /// What happens, and when. If absent, the seed decides.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub steps: Option<Vec<Step>>,
+    /// A mistake to be noticed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mutation: Option<Mutation>,
+}
+
+/// One thing that happens.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Step {
+    /// Microseconds of virtual time.
+    pub at: u64,
+    /// To which device. Meaningless for what happens to the hub.
+    pub device: u32,
+    /// What.
+    pub what: What,
+    /// How much of it, and which kind of it.
+    pub how: u32,
+}
+
+/// A fault, or work as usual.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum What {
+    /// Something goes wrong.
+    Fault(Fault),
+    /// A good release.
+    Release,
+}
+
+/// Gaps between things that happen, in microseconds: from within one exchange to the next day.
+const GAPS: [u64; 8] = [0, 3_000, 40_000, 400_000, 3 * SECOND, 20 * SECOND, 5 * MINUTE, 40 * MINUTE];
+
+impl Scenario {
+    /// A fleet over days.
+    pub fn fleet(devices: u32, days: f64, seed: u64) -> Self {
+        #[expect(clippy::cast_precision_loss, clippy::cast_possible_truncation, clippy::cast_sign_loss)]
+        let span = (days.clamp(0.0, 36_500.0) * DAY as f64) as u64;
+        Self {
+            seed,
+            devices: devices.clamp(1, SIM_DEVICES),
+            absent: Vec::new(),
+            span: span.max(HOUR),
+            faults: Faults::all(),
+            rate: 1.0,
+            releases: u32::try_from(span / (5 * DAY)).unwrap_or(u32::MAX).clamp(1, 1000),
+            firmware_bytes: 128 * 1024,
+            heartbeat: 30,
+            every_heartbeat: false,
+            variant: 0b111,
+            real_disks: false,
+            steps: None,
+            mutation: None,
+        }
+    }
+
+    /// A short scenario of a seed: some devices, some classes of faults, some things that happen.
+    pub fn short(seed: u64) -> Self {
+        let mut scenario = Self::read(&mut Dice::Seed(Rng::of(seed, 1, 0)));
+        scenario.seed = seed;
+        scenario
+    }
+
+    /// A short scenario of a fuzzer's bytes, by the same rules.
+    pub fn from_bytes(bytes: &[u8]) -> Self {
+        Self::read(&mut Dice::Bytes(bytes))
+    }
+
+    fn read(dice: &mut Dice<'_>) -> Self {
+        let devices = 1 + u32::from(dice.byte() % 8 / 6) + u32::from(dice.byte() % 8 / 7);
+        let variant = dice.short();
+        // Swarm: each class is in or out. A run with few classes goes deeper into those.
+        let mask = u64::from(dice.word()) | u64::from(dice.word()) << 32;
+        let sparse = if dice.byte() & 1 == 1 {
+            u64::from(dice.word()) | u64::from(dice.word()) << 32
+        } else {
+            u64::MAX
+        };
+        let faults = Faults::from_bits(mask & sparse);
+        let enabled: Vec<Fault> = faults.iter().collect();
+        let firmware_bytes = dice.pick(&[9_000, 2_000, 60_000, 200_000]);
+        let count = 4 + usize::from(dice.byte() % 32);
+        let mut at = 0;
+        let mut steps = Vec::new();
+        while steps.len() < count.min(SIM_STEPS) && !(steps.len() > 1 && dice.is_empty()) {
+            let pace = dice.byte();
+            let gap = GAPS.get(usize::from(pace % 8)).copied().unwrap_or(0);
+            at += gap / 8 * u64::from(pace / 8 + 1);
+            let pick = dice.byte();
+            let fault = enabled.get(usize::from(pick).checked_rem(enabled.len()).unwrap_or(0));
+            let what = match fault {
+                Some(fault) if pick < 200 => What::Fault(*fault),
+                _ => What::Release,
+            };
+            let device = u32::from(dice.byte()) % devices;
+            steps.push(Step { at, device, what, how: dice.word() });
+        }
+        Self {
+            seed: 0,
+            devices,
+            absent: Vec::new(),
+            span: at + MINUTE,
+            faults,
+            rate: 1.0,
+            releases: 0,
+            firmware_bytes,
+            heartbeat: 30,
+            every_heartbeat: false,
+            variant,
+            real_disks: false,
+            steps: Some(steps),
+            mutation: None,
+        }
+    }
+
+    /// Whether a bit of the variant is set.
+    pub(super) const fn has(&self, variant: Variant) -> bool {
+        self.variant >> (variant as u16) & 1 == 1
+    }
+
+    /// What happens to one device, one after the other, without end, if the seed decides.
+    pub(super) fn strikes(&self, device: u32) -> Strikes {
+        let faults = self.faults.iter().filter(|fault| !fault.is_global());
+        Strikes::new(Rng::of(self.seed, 2, device.into()), faults, self.rate)
+    }
+
+    /// What happens to all at once, if the seed decides.
+    pub(super) fn global_strikes(&self) -> Strikes {
+        let faults = self
+            .faults
+            .iter()
+            .filter(|fault| fault.is_global() && !matches!(fault, Fault::BadRelease | Fault::Untrusted));
+        Strikes::new(Rng::of(self.seed, 3, 0), faults, self.rate)
+    }
+}
+
+/// Bits of [`Scenario::variant`].
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Variant {
+    /// Offers tell the size.
+    Size,
+    /// Offers tell the checksum.
+    Checksum,
+    /// The file server names a strong entity tag.
+    Tag,
+    /// The device has keys of its own instead of asking the server.
+    OwnKeys,
+    /// The device can't tell whether its firmware is validated.
+    ValidationUnknown,
+    /// The file server sends no length.
+    Chunked,
+    /// The hub makes offers every three seconds only.
+    Interval,
+    /// The device knows its network interface.
+    Interface,
+}
+
+/// Things that happen at random times.
+#[derive(Debug, Clone)]
+pub(super) struct Strikes {
+    rng: Rng,
+    /// Classes with the sum of the rates up to and with each, per microsecond.
+    classes: Vec<(Fault, f64)>,
+    at: f64,
+}
+
+impl Strikes {
+    fn new(rng: Rng, faults: impl Iterator<Item = Fault>, rate: f64) -> Self {
+        let mut sum = 0.0;
+        #[expect(clippy::cast_precision_loss)]
+        let week = (7 * DAY) as f64;
+        let classes = faults.map(|fault| {
+            sum += fault.per_week() * rate / week;
+            (fault, sum)
+        });
+        Self { rng, classes: classes.collect(), at: 0.0 }
+    }
+}
+
+impl Iterator for Strikes {
+    type Item = (u64, Fault, u32);
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let sum = self.classes.last().map_or(0.0, |(_, sum)| *sum);
+        if sum <= 0.0 {
+            return None;
+        }
+        // Exponential gaps, as of things that don't know of each other. The logarithm is a library's, but the
+        // same program on the same machine takes the same.
+        self.at += -self.rng.unit().ln() / sum;
+        let pick = self.rng.unit() * sum;
+        let (fault, _) = self.classes.iter().find(|(_, upto)| pick <= *upto).or(self.classes.last())?;
+        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "`as` saturates")]
+        let at = self.at as u64;
+        Some((at, *fault, self.rng.word()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn strikes_come_as_often_as_they_should() {
+        let mut scenario = Scenario::fleet(1, 7.0, 1);
+        scenario.faults = Faults::parse("cut,dns").unwrap();
+        let weeks = 200;
+        let all: Vec<_> = scenario.strikes(0).take_while(|(at, ..)| *at < weeks * 7 * DAY).collect();
+        let count = |wanted| all.iter().filter(|(_, fault, _)| *fault == wanted).count();
+        let cuts = count(Fault::Cut);
+        assert!((3900..4500).contains(&cuts), "{cuts}");
+        assert!((320..480).contains(&count(Fault::Dns)), "{}", count(Fault::Dns));
+        scenario.faults = Faults::NONE;
+        assert_eq!(scenario.strikes(0).next(), None);
+    }
+
+    #[test]
+    fn a_cut_input_is_still_a_scenario() {
+        let bytes: Vec<u8> = (0..=255).collect();
+        for length in 0..bytes.len() {
+            let scenario = Scenario::from_bytes(&bytes[..length]);
+            assert!(scenario.devices >= 1 && scenario.steps.unwrap().len() <= SIM_STEPS);
+        }
+    }
+}

@@ -1,0 +1,228 @@
+//! What must never happen, and what it looks like when it did.
+
+use std::fmt;
+
+use nerves_hub_link_protocol::{ConnectionState, FetchId, OfferId, SocketId};
+
+/// A promise that was broken.
+#[derive(Debug, Clone, PartialEq, thiserror::Error)]
+#[non_exhaustive]
+pub enum Broken {
+    /// A socket was dialled while another one lived.
+    #[error("socket {new} was dialled while socket {old} was in use")]
+    TwoSockets {
+        /// The one in use.
+        old: SocketId,
+        /// The one dialled.
+        new: SocketId,
+    },
+    /// A number came a second time.
+    #[error("{what} {number} after {last}: a number was used twice")]
+    NumberReused {
+        /// Of what.
+        what: &'static str,
+        /// The number.
+        number: u64,
+        /// The newest before.
+        last: u64,
+    },
+    /// A message for a socket that isn't up.
+    #[error("a message was sent on socket {0}, which is not up")]
+    SentOnDeadSocket(SocketId),
+    /// Something other than a join or a heartbeat was sent before the join was answered.
+    #[error("{event} was sent before the join was answered")]
+    SentBeforeJoin {
+        /// The event.
+        event: String,
+    },
+    /// More messages than the adapter may be given.
+    #[error("{0} messages wait to be sent, more than the credit")]
+    CreditExceeded(u32),
+    /// A message longer than any a device has to send.
+    #[error("a message of {0} bytes")]
+    LongMessage(usize),
+    /// A message that is no message.
+    #[error("the device sent what is no message: {0}")]
+    NoMessage(String),
+    /// An applier was started for an offer that the application did not accept.
+    #[error("offer {0} is applied, and the application did not accept it")]
+    AppliedWithoutDecision(OfferId),
+    /// An applier that would trust nobody, or whoever the server named.
+    #[error("an applier was started with keys that were not those the device trusts")]
+    WrongKeys,
+    /// The disk was in use already.
+    #[error("offer {0} is applied while the disk is in use, or after firmware was written")]
+    DiskInUse(OfferId),
+    /// A download for something that isn't being applied.
+    #[error("request {0} belongs to no applier")]
+    FetchWithoutApplier(FetchId),
+    /// Bytes out of order.
+    #[error("bytes from {offset} on were kept after {kept} bytes")]
+    Gap {
+        /// Where they belong.
+        offset: u64,
+        /// What was kept so far.
+        kept: u64,
+    },
+    /// An applier was finished too early.
+    #[error("the applier of offer {offer} was finished when {stored} of {kept} bytes were stored")]
+    FinishedEarly {
+        /// The offer.
+        offer: OfferId,
+        /// What was stored.
+        stored: u64,
+        /// What was kept.
+        kept: u64,
+    },
+    /// An order about an applier that isn't open.
+    #[error("an order to {what} offer {offer}, which is not being applied")]
+    NoApplier {
+        /// Which order.
+        what: &'static str,
+        /// The offer.
+        offer: OfferId,
+    },
+    /// A reboot that nobody asked for.
+    #[error("a reboot that nobody wanted")]
+    RebootUnasked,
+    /// A text for people holds a secret.
+    #[error("a secret shows in a text for people: {0}")]
+    SecretTold(String),
+    /// More outputs at once than the machine may hold.
+    #[error("{0} outputs waited at once")]
+    QueueUnbounded(usize),
+    /// A deadline passed and stayed.
+    #[error("after time was told, the deadline {why} is still in the past")]
+    DeadlineStands {
+        /// The timer.
+        why: String,
+    },
+    /// Attempts that follow each other too fast.
+    #[error("{what} {gap_ms} ms after the last attempt failed, sooner than {least_ms} ms")]
+    TooSoon {
+        /// What was attempted.
+        what: &'static str,
+        /// The time between.
+        gap_ms: u64,
+        /// The shortest allowed.
+        least_ms: u64,
+    },
+    /// Attempts without end.
+    #[error("{count} requests for firmware in a row without a byte")]
+    EndlessAttempts {
+        /// How many.
+        count: u32,
+    },
+    /// The slot that runs was written.
+    #[error("slot {slot} runs and was written")]
+    RunningSlotWritten {
+        /// Which.
+        slot: &'static str,
+    },
+    /// The boot loader was told to run nothing.
+    #[error("slot {slot} is to boot and holds no firmware")]
+    NothingToBoot {
+        /// Which.
+        slot: &'static str,
+    },
+    /// The boot loader was told to run what was not safe on the disk.
+    #[error("slot {slot} is to boot, but power went before firmware {firmware} in it was safe")]
+    TornFirmwareBooted {
+        /// Which.
+        slot: &'static str,
+        /// What it holds.
+        firmware: u32,
+    },
+    /// What is in a slot isn't what was published.
+    #[error(
+        "slot {slot} is to boot, but its {written} bytes are not the {size} published of firmware {firmware}"
+    )]
+    OtherBytesThanPublished {
+        /// Which.
+        slot: &'static str,
+        /// What it says it is.
+        firmware: u32,
+        /// Bytes in it.
+        written: u64,
+        /// Bytes published.
+        size: u64,
+    },
+    /// Firmware runs that nobody trusted signed.
+    #[error("firmware {0} runs, and is signed by nobody the device trusts")]
+    UntrustedFirmwareRuns(u32),
+    /// A real disk doesn't boot.
+    #[error("the disk does not boot: {0}")]
+    DiskDoesNotBoot(String),
+    /// The machine isn't in the state that the model predicts.
+    #[error("the machine is {machine:?} but should be {model:?}")]
+    ConnectionDiffers {
+        /// What the machine says.
+        machine: ConnectionState,
+        /// What the model says.
+        model: ConnectionState,
+    },
+    /// The machine's update isn't in the state that the model predicts.
+    #[error("the machine's update is {machine} but should be {model}")]
+    UpdateDiffers {
+        /// What the machine says.
+        machine: String,
+        /// What the model says.
+        model: String,
+    },
+    /// An offer without one.
+    #[error("offer {0} was made to the application, and no message offered it")]
+    OfferFromNowhere(OfferId),
+    /// The server was not told of a failure.
+    #[error(
+        "an update failed {minutes} minutes ago and the server was not told, though the device is connected"
+    )]
+    FailureNotReported {
+        /// How long ago.
+        minutes: u64,
+    },
+    /// A device that doesn't come back though nothing is wrong any more.
+    #[error("{hours} hours after everything healed: {what}")]
+    Stuck {
+        /// How long it had.
+        hours: u64,
+        /// What it doesn't do.
+        what: String,
+    },
+    /// Too much waits to happen: the world or the machine runs hot.
+    #[error("{0} things happened within one second of one device")]
+    Hot(u64),
+    /// The machine refused its configuration.
+    #[error("the machine refused its configuration: {0}")]
+    Config(String),
+}
+
+/// A broken promise, where and when.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Violation {
+    /// Microseconds of virtual time.
+    pub at: u64,
+    /// The device's number.
+    pub device: u32,
+    /// What was broken.
+    pub broken: Broken,
+}
+
+impl fmt::Display for Violation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "device {} at {}: {}", self.device, Clock(self.at), self.broken)
+    }
+}
+
+impl std::error::Error for Violation {}
+
+/// Virtual time for people: days, hours, minutes, seconds.
+#[derive(Debug, Clone, Copy)]
+pub struct Clock(pub u64);
+
+impl fmt::Display for Clock {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (seconds, micros) = (self.0 / 1_000_000, self.0 % 1_000_000);
+        let (days, hours, minutes) = (seconds / 86_400, seconds / 3600 % 24, seconds / 60 % 60);
+        write!(f, "{days}d {hours:02}:{minutes:02}:{:02}.{:06}", seconds % 60, micros)
+    }
+}

@@ -1,0 +1,266 @@
+//! A watch over all that a machine wants done: what must hold whatever the world does.
+
+use std::fmt::Write as _;
+
+use nerves_hub_link_protocol::limits::{MAX_OUTPUTS, MAX_REASON_CHARS, SEND_CREDIT};
+use nerves_hub_link_protocol::{Event, FetchId, OfferId, Output, SocketId};
+
+use super::firmware::{KEYS, URL_SECRET};
+use super::message::Message;
+use super::violation::Broken;
+
+/// The secret that devices share with the hub.
+pub(super) const SHARED_SECRET: &str = "5hared-5ecret";
+/// Outputs over [`MAX_OUTPUTS`] that one last call may add.
+const ONE_CALL: usize = 64;
+/// Longest message of a device: reasons are cut, nothing of a peer's is sent back.
+const MESSAGE: usize = 8000;
+/// The shortest back-off and the shortest wait between downloads, by default, in milliseconds.
+const BACKOFF_MS: u64 = 1000;
+const RETRY_MS: u64 = 15_000;
+/// Requests in a row without a byte: ten attempts, each with five redirects.
+const BARREN: u32 = 60;
+
+/// What a machine did so far in its life, as far as it binds what it may do next.
+#[derive(Debug, Default)]
+pub(super) struct Watch {
+    socket: u64,
+    fetch: u64,
+    offer: u64,
+    /// The socket dialled or up.
+    live: Option<SocketId>,
+    up: Option<SocketId>,
+    flying: u32,
+    joined: bool,
+    /// Offers the application accepted.
+    accepted: Option<OfferId>,
+    pub applying: Option<OfferId>,
+    finishing: bool,
+    written: bool,
+    pub reboot_wanted: bool,
+    pub kept: u64,
+    pub stored: u64,
+    /// When the last connection ended.
+    ended: Option<u64>,
+    interrupted: Option<u64>,
+    barren: u32,
+    /// Failures of updates that the server hasn't heard of: when, why, and how often that was sent.
+    pub unreported: Vec<(u64, String, u8)>,
+    /// Used again for every text.
+    text: String,
+}
+
+impl Watch {
+    /// The upgrade succeeded.
+    pub fn came_up(&mut self, socket: SocketId) {
+        if self.live == Some(socket) {
+            self.up = Some(socket);
+        }
+    }
+
+    /// The connection ended, or never was.
+    pub fn went(&mut self, socket: SocketId) {
+        if self.live == Some(socket) {
+            (self.live, self.up, self.joined) = (None, None, false);
+        }
+    }
+
+    /// The adapter sent messages.
+    pub fn sent(&mut self, frames: u32) {
+        self.flying = self.flying.saturating_sub(frames);
+    }
+
+    /// The channel is joined, or not any more.
+    pub fn joined(&mut self, joined: bool) {
+        self.joined = joined;
+    }
+
+    /// The application accepted an offer.
+    pub fn accepted(&mut self, offer: OfferId) {
+        self.accepted = Some(offer);
+    }
+
+    /// Bytes were to be kept: they must go on where the last ended.
+    pub fn keep(&mut self, offset: u64, length: u64) -> Result<(), Broken> {
+        if length == 0 {
+            return Ok(());
+        }
+        if self.applying.is_none() || self.finishing || offset != self.kept {
+            return Err(Broken::Gap { offset, kept: self.kept });
+        }
+        self.kept += length;
+        self.barren = 0;
+        Ok(())
+    }
+
+    /// The applier ended by itself.
+    pub fn applier_ended(&mut self, offer: OfferId, well: bool) {
+        if self.applying == Some(offer) {
+            self.applying = None;
+            self.written |= well;
+            self.reboot_wanted |= well;
+        }
+    }
+
+    /// The server heard of a failure.
+    pub fn reported(&mut self, reason: &str) {
+        self.unreported.retain(|(_, ours, _)| ours != reason);
+    }
+
+    /// The machine wants something done at `now`, in microseconds.
+    pub fn output(&mut self, now: u64, output: &Output) -> Result<(), Broken> {
+        match output {
+            Output::Dial(dial) => self.dial(now, dial.socket),
+            Output::Send { socket, text } => self.send(*socket, text),
+            Output::SendBinary { socket, data } => self.fly(*socket, data.len()),
+            Output::HangUp { socket, reason, .. } => {
+                self.went(*socket);
+                told(reason)
+            }
+            Output::Fetch(fetch) => self.fetch(now, fetch.fetch, fetch.offer),
+            Output::StartApply(start) => self.start(start.offer, &start.public_keys),
+            Output::FinishApply { offer } => {
+                if self.applying != Some(*offer) || self.finishing {
+                    return Err(Broken::NoApplier { what: "finish", offer: *offer });
+                }
+                if self.stored != self.kept {
+                    let (stored, kept) = (self.stored, self.kept);
+                    return Err(Broken::FinishedEarly { offer: *offer, stored, kept });
+                }
+                self.finishing = true;
+                Ok(())
+            }
+            Output::CancelApply { offer } => {
+                if self.applying.take() != Some(*offer) {
+                    return Err(Broken::NoApplier { what: "cancel", offer: *offer });
+                }
+                Ok(())
+            }
+            Output::Reboot { reason } => {
+                if !self.reboot_wanted {
+                    return Err(Broken::RebootUnasked);
+                }
+                told(reason)
+            }
+            Output::Abort { fetch } => {
+                if fetch.0 > self.fetch {
+                    let (number, last) = (fetch.0, self.fetch);
+                    return Err(Broken::NumberReused { what: "aborted request", number, last });
+                }
+                Ok(())
+            }
+            Output::Event(event) => self.hear(now, event),
+        }
+    }
+
+    fn dial(&mut self, now: u64, socket: SocketId) -> Result<(), Broken> {
+        newer("socket", socket.0, &mut self.socket)?;
+        if let Some(old) = self.live {
+            return Err(Broken::TwoSockets { old, new: socket });
+        }
+        (self.live, self.up, self.flying, self.joined) = (Some(socket), None, 0, false);
+        apart("dialled", now, &mut self.ended, BACKOFF_MS)
+    }
+
+    fn fly(&mut self, socket: SocketId, length: usize) -> Result<(), Broken> {
+        if self.up != Some(socket) {
+            return Err(Broken::SentOnDeadSocket(socket));
+        }
+        if length > MESSAGE {
+            return Err(Broken::LongMessage(length));
+        }
+        self.flying += 1;
+        if self.flying > SEND_CREDIT { Err(Broken::CreditExceeded(self.flying)) } else { Ok(()) }
+    }
+
+    fn send(&mut self, socket: SocketId, text: &str) -> Result<(), Broken> {
+        self.fly(socket, text.len())?;
+        let message = Message::read(text).ok_or_else(|| Broken::NoMessage(text.to_owned()))?;
+        let early = matches!(message.event, "phx_join" | "phx_leave" | "heartbeat");
+        if !early && !self.joined {
+            return Err(Broken::SentBeforeJoin { event: message.event.to_owned() });
+        }
+        if message.event == "status_update" && message.rest.contains("\"failed\"") {
+            let payload = message.payload().ok_or_else(|| Broken::NoMessage(text.to_owned()))?;
+            let reason = payload.get("reason").and_then(|reason| reason.as_str()).unwrap_or_default();
+            if let Some((.., sent)) = self.unreported.iter_mut().find(|(_, ours, _)| ours == reason) {
+                *sent = sent.saturating_add(1);
+            }
+        }
+        Ok(())
+    }
+
+    fn fetch(&mut self, now: u64, fetch: FetchId, offer: OfferId) -> Result<(), Broken> {
+        newer("request", fetch.0, &mut self.fetch)?;
+        if self.applying != Some(offer) {
+            return Err(Broken::FetchWithoutApplier(fetch));
+        }
+        self.barren += 1;
+        if self.barren > BARREN {
+            return Err(Broken::EndlessAttempts { count: self.barren });
+        }
+        apart("firmware requested", now, &mut self.interrupted, RETRY_MS)
+    }
+
+    fn start(&mut self, offer: OfferId, keys: &[String]) -> Result<(), Broken> {
+        if self.accepted.take() != Some(offer) {
+            return Err(Broken::AppliedWithoutDecision(offer));
+        }
+        if keys != KEYS.get(..1).unwrap_or_default() {
+            return Err(Broken::WrongKeys);
+        }
+        if self.applying.is_some() || self.written {
+            return Err(Broken::DiskInUse(offer));
+        }
+        self.applying = Some(offer);
+        (self.kept, self.stored, self.finishing) = (0, 0, false);
+        (self.barren, self.interrupted) = (0, None);
+        Ok(())
+    }
+
+    fn hear(&mut self, now: u64, event: &Event) -> Result<(), Broken> {
+        match event {
+            Event::UpdateProgress { .. } => return Ok(()),
+            Event::UpdateOffered { offer, .. } => newer("offer", offer.0, &mut self.offer)?,
+            Event::Disconnected { retry_at, .. } => self.ended = retry_at.map(|_| now),
+            Event::DownloadInterrupted { .. } => self.interrupted = Some(now),
+            Event::RebootRequested => self.reboot_wanted = true,
+            Event::UpdateFailed { reason, .. } => {
+                if reason.chars().count() > MAX_REASON_CHARS {
+                    return Err(Broken::LongMessage(reason.len()));
+                }
+                self.unreported.push((now, reason.clone(), 0));
+            }
+            _ => {}
+        }
+        self.text.clear();
+        // Writing to a string can't fail.
+        let _ = write!(self.text, "{event:?}");
+        told(&self.text)
+    }
+}
+
+/// So many outputs waited at once.
+pub(super) fn drained(outputs: usize) -> Result<(), Broken> {
+    if outputs > MAX_OUTPUTS + ONE_CALL { Err(Broken::QueueUnbounded(outputs)) } else { Ok(()) }
+}
+
+fn newer(what: &'static str, number: u64, last: &mut u64) -> Result<(), Broken> {
+    if number <= *last {
+        return Err(Broken::NumberReused { what, number, last: *last });
+    }
+    *last = number;
+    Ok(())
+}
+
+fn apart(what: &'static str, now: u64, before: &mut Option<u64>, least_ms: u64) -> Result<(), Broken> {
+    let gap_ms = before.take().map_or(u64::MAX, |before| now.saturating_sub(before) / 1000);
+    if gap_ms < least_ms { Err(Broken::TooSoon { what, gap_ms, least_ms }) } else { Ok(()) }
+}
+
+fn told(text: &str) -> Result<(), Broken> {
+    if text.contains(URL_SECRET) || text.contains(SHARED_SECRET) {
+        return Err(Broken::SecretTold(text.to_owned()));
+    }
+    Ok(())
+}

@@ -1,0 +1,216 @@
+//! The file server, and downloads on their way.
+
+use nerves_hub_link_protocol::{Fetch, FetchId, HeaderRef, Input};
+
+use super::{CHUNK, World};
+use crate::sim::device::{Device, Fetching};
+use crate::sim::firmware::{FILES, content, read};
+use crate::sim::mutation::Mutation;
+use crate::sim::queue::DeviceDue;
+use crate::sim::scenario::{SECOND, Variant};
+use crate::sim::violation::Broken;
+
+/// Bytes that may wait for the applier before the next are read.
+const WAITING: u64 = 64 * 1024;
+const STATUSES: [u16; 8] = [503, 404, 403, 500, 429, 416, 502, 410];
+
+impl World {
+    /// The machine wants firmware.
+    pub(super) fn fetch(&mut self, device: &mut Device, fetch: &Fetch) {
+        self.stats.fetches += 1;
+        let header = |wanted: &str| {
+            fetch
+                .headers
+                .iter()
+                .find(|(name, _)| name.eq_ignore_ascii_case(wanted))
+                .map(|(_, value)| value.as_str())
+        };
+        let range =
+            header("range").and_then(|range| range.strip_prefix("bytes=")?.strip_suffix('-')?.parse().ok());
+        let url = fetch.url.expose();
+        let firmware = url.split_once("/fw/").and_then(|(_, rest)| rest.split('?').next()?.parse().ok());
+        let (now, id) = (self.now, fetch.fetch);
+        let fetching = Fetching {
+            fetch: id,
+            firmware: firmware.unwrap_or_default(),
+            moved: !url.starts_with(FILES),
+            range,
+            tag: header("if-range").map(str::to_owned),
+            offset: 0,
+            end: 0,
+            short: false,
+            changed: false,
+            tampered: None,
+            bytes_per_second: device.rng.within(20_000, 2_000_000),
+            waiting: false,
+        };
+        let Some(life) = device.link.as_mut() else { return };
+        life.fetches.push(fetching);
+        let Some(net) = self.nets.get(device.number as usize) else { return };
+        let delay = net.delay(now, &mut device.rng);
+        let timeout = u64::try_from(fetch.timeout.as_micros()).unwrap_or(u64::MAX);
+        let failed = |reason| DeviceDue::FetchFailed { fetch: id, reason };
+        let (after, what) = if net.dns_until > now {
+            (40_000, failed("the name files.sim could not be resolved"))
+        } else if net.refused_until > now {
+            (delay, failed("connection refused"))
+        } else if net.proxy_until > now {
+            (delay, failed("the proxy refused the connection with HTTP 407"))
+        } else if net.hang_until > now || net.is_silent(now) {
+            (timeout, failed("connecting took too long"))
+        } else {
+            (4 * delay, DeviceDue::Head(id))
+        };
+        self.later(device, after, what);
+    }
+
+    /// The adapter tells of a request that broke.
+    pub(super) fn fetch_failed(&mut self, device: &mut Device, fetch: FetchId, reason: &str) {
+        let leak = self.mutated(Mutation::LeakAddress);
+        let Some(life) = device.link.as_mut() else { return };
+        let Some(at) = life.fetches.iter().position(|fetching| fetching.fetch == fetch) else { return };
+        let fetching = life.fetches.remove(at);
+        let leaked = format!(
+            "{FILES}{}?signature={}: {reason}",
+            fetching.firmware,
+            super::super::firmware::URL_SECRET
+        );
+        let reason = if leak { &leaked } else { reason };
+        life.input(self.now, device.wall, Input::FetchFailed { fetch, reason });
+    }
+
+    /// The server answers a request.
+    pub(super) fn head(&mut self, device: &mut Device, fetch: FetchId) {
+        let unix = self.unix();
+        let (tags, chunked) = (self.scenario.has(Variant::Tag), self.scenario.has(Variant::Chunked));
+        let (armed, rng) = (&mut device.armed, &mut device.rng);
+        let Some(life) = device.link.as_mut() else { return };
+        let Some(fetching) = life.fetching(fetch) else { return };
+        let mut headers = vec![("Date".to_owned(), crate::date::http_date(unix))];
+        let mut status = 200;
+        let mut body = false;
+        if strike(&mut armed.file_error) {
+            status =
+                usize::try_from(armed.how % 8).ok().and_then(|at| STATUSES.get(at)).copied().unwrap_or(503);
+            if armed.how / 8 % 2 == 0 {
+                headers.push(("Retry-After".to_owned(), (armed.how / 16 % 600).to_string()));
+            }
+        } else if !fetching.moved && strike(&mut armed.file_redirect) {
+            status = 307;
+            let location = format!("https://cdn.sim/fw/{}?signature=5ecre7-s1gna7ure", fetching.firmware);
+            headers.push(("Location".to_owned(), location));
+        } else {
+            body = true;
+            fetching.changed = fetching.range.is_some() && strike(&mut armed.file_changed);
+            let size = self.firmware.get(fetching.firmware as usize).map_or(0, |firmware| firmware.size);
+            let tag = format!("\"{}-{}\"", fetching.firmware, u8::from(fetching.changed));
+            let ignored = fetching.range.is_some() && strike(&mut armed.range_ignored);
+            let same = fetching.tag.as_ref().is_none_or(|ours| *ours == tag);
+            let from = fetching.range.filter(|from| !ignored && same && *from < size);
+            fetching.offset = from.unwrap_or(0);
+            fetching.end = size;
+            if let Some(from) = from {
+                status = 206;
+                headers.push(("Content-Range".to_owned(), format!("bytes {from}-{}/{size}", size - 1)));
+            }
+            if tags {
+                headers.push(("ETag".to_owned(), tag));
+            }
+            if !chunked {
+                headers.push(("Content-Length".to_owned(), (size - fetching.offset).to_string()));
+            }
+            let left = size - fetching.offset;
+            if strike(&mut armed.short_body) {
+                fetching.short = true;
+                fetching.end = fetching.offset + rng.below(left);
+            }
+            if strike(&mut armed.tampered) {
+                fetching.tampered = Some(fetching.offset + rng.below(left));
+            }
+            if strike(&mut armed.slow_body) {
+                fetching.bytes_per_second = 500 + u64::from(armed.how % 8000);
+            }
+        }
+        let interface = self.scenario.has(Variant::Interface).then_some("eth0");
+        let borrowed: Vec<HeaderRef<'_>> =
+            headers.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
+        if !body {
+            life.fetches.retain(|fetching| fetching.fetch != fetch);
+        }
+        life.input(self.now, device.wall, Input::FetchHead { fetch, status, headers: &borrowed, interface });
+        if body {
+            self.later(device, 1000, DeviceDue::Body(fetch));
+        }
+    }
+
+    /// Bytes arrive, or the end.
+    pub(super) fn body(&mut self, device: &mut Device, fetch: FetchId) -> Result<(), Broken> {
+        let silent = self.nets.get(device.number as usize).filter(|net| net.is_silent(self.now));
+        if let Some(net) = silent {
+            let until = net.silent_until() - self.now + 200_000;
+            self.later(device, until, DeviceDue::Body(fetch));
+            return Ok(());
+        }
+        let now = self.now;
+        let forget = self.mutated(Mutation::ForgetRange);
+        let Some(life) = device.link.as_mut() else { return Ok(()) };
+        let clock = life.clock(now, device.wall);
+        let waiting = life.applier.as_ref().is_some_and(|applier| applier.outstanding > WAITING);
+        let Some(fetching) = life.fetching(fetch) else { return Ok(()) };
+        fetching.waiting = waiting;
+        if waiting {
+            return Ok(());
+        }
+        let left = fetching.end.saturating_sub(fetching.offset);
+        if left == 0 {
+            let (short, odd) = (fetching.short, fetching.end % 2 == 1);
+            if short && odd {
+                self.fetch_failed(device, fetch, "connection reset by peer");
+            } else {
+                life.fetches.retain(|fetching| fetching.fetch != fetch);
+                life.input(now, device.wall, Input::FetchEnd { fetch });
+            }
+            return Ok(());
+        }
+        let most = usize::try_from(fetching.bytes_per_second / 8).unwrap_or(CHUNK).clamp(200, CHUNK);
+        let length = usize::try_from(left).unwrap_or(CHUNK).min(most);
+        let offset = fetching.offset;
+        fetching.offset += length as u64;
+        let after = length as u64 * SECOND / fetching.bytes_per_second.max(1);
+        let (id, changed, tampered) = (fetching.firmware, fetching.changed, fetching.tampered);
+        let mut buffer = std::mem::take(&mut self.buffer);
+        let chunk = buffer.get_mut(..length).unwrap_or_default();
+        if let Some(firmware) = self.firmware.get(id as usize) {
+            // A replaced file has as many bytes, of another content.
+            let code =
+                if changed { content(!self.scenario.seed, id) } else { content(self.scenario.seed, id) };
+            read(code, &firmware.header, offset, chunk);
+        }
+        if let Some(at) = tampered.and_then(|at| usize::try_from(at.checked_sub(offset)?).ok())
+            && let Some(byte) = chunk.get_mut(at)
+        {
+            *byte ^= 0x10;
+        }
+        self.stats.received += length as u64;
+        let keep = life.link.body(clock, fetch, chunk);
+        let kept = keep.range.len() as u64;
+        life.watch.keep(keep.offset, kept)?;
+        life.model.kept(kept);
+        self.trace.note_number(now, device.number, "bytes kept", kept);
+        let piece = if forget && kept > 0 { 0..length } else { keep.range };
+        // What was ordered before comes first.
+        let result = self.drain(device).and_then(|()| match buffer.get(piece) {
+            Some(piece) if !piece.is_empty() => self.apply_piece(device, fetch, piece, kept),
+            _ => Ok(()),
+        });
+        self.buffer = buffer;
+        self.later(device, after, DeviceDue::Body(fetch));
+        result
+    }
+}
+
+fn strike(armed: &mut u8) -> bool {
+    let struck = *armed > 0;
+    *armed = armed.saturating_sub(1);
+    struck
+}

@@ -1,0 +1,181 @@
+//! The hub's side: the pure hub, its connections, and what it notes.
+
+use std::collections::BTreeMap;
+
+use nerves_hub_link_protocol::{Dial, SocketId};
+
+use super::World;
+use crate::hub::{ConnId, Hub, HubEvent, HubOutput};
+use crate::sim::device::{self, BEGIN};
+use crate::sim::queue::{Answer, DeviceDue, Due};
+use crate::sim::scenario::SECOND;
+
+/// The hub and its connections.
+pub(super) struct Server {
+    pub hub: Hub,
+    conns: BTreeMap<ConnId, (u32, u32, SocketId)>,
+    joined: BTreeMap<u32, ConnId>,
+    next: u64,
+    /// When it comes up again.
+    pub down_until: u64,
+    /// When the queue holds a tick for it.
+    pub wake: u64,
+}
+
+impl Server {
+    pub fn new(hub: Hub) -> Self {
+        Self { hub, conns: BTreeMap::new(), joined: BTreeMap::new(), next: 0, down_until: 0, wake: u64::MAX }
+    }
+
+    /// Whether the hub counts a device as joined.
+    pub fn is_joined(&self, device: u32) -> bool {
+        self.joined.contains_key(&device)
+    }
+
+    /// A connection ended without the hub's doing.
+    pub fn gone(&mut self, conn: ConnId) {
+        self.hub.disconnected(conn);
+        self.forget(conn);
+    }
+
+    fn forget(&mut self, conn: ConnId) {
+        if let Some((device, ..)) = self.conns.remove(&conn)
+            && self.joined.get(&device) == Some(&conn)
+        {
+            self.joined.remove(&device);
+        }
+    }
+
+    pub fn all(&self) -> Vec<ConnId> {
+        self.conns.keys().copied().collect()
+    }
+}
+
+impl World {
+    /// The server's clock, in seconds since 1970.
+    pub(super) fn unix(&self) -> u64 {
+        u64::try_from(BEGIN).unwrap_or(0) + self.now / SECOND
+    }
+
+    /// A device's request for an upgrade arrives.
+    pub(super) fn hub_dial(&mut self, number: u32, life: u32, dial: &Dial) {
+        let path =
+            dial.url.split_once("://").and_then(|(_, rest)| rest.find('/').and_then(|at| rest.get(at..)));
+        let (path, query) = path
+            .unwrap_or("/")
+            .split_once('?')
+            .map_or((path.unwrap_or("/"), None), |(path, query)| (path, Some(query)));
+        let headers: Vec<(String, String)> =
+            dial.headers.iter().map(|(name, value)| (name.clone(), value.expose().to_owned())).collect();
+        let unix = self.unix();
+        let answer = self.server.hub.authenticate(unix * 1000, path, query, &headers);
+        let socket = dial.socket;
+        let Some(net) = self.nets.get_mut(number as usize) else { return };
+        let what = match answer {
+            Err(refusal) => {
+                let mut headers = refusal.headers;
+                headers.push(("date".to_owned(), crate::date::http_date(unix)));
+                let answer = Answer { status: refusal.status, headers, body: refusal.body };
+                DeviceDue::Refused { socket, answer: Box::new(answer) }
+            }
+            Ok(id) => {
+                self.server.next += 1;
+                let conn = ConnId(self.server.next);
+                self.server.conns.insert(conn, (number, life, socket));
+                self.server.hub.connected(self.now / 1000, conn, id);
+                net.connect(conn, socket, self.now);
+                DeviceDue::Up { socket, conn }
+            }
+        };
+        let at = net.reaches_device(self.now, &mut self.rng);
+        self.queue.push(at, Due::Device { device: number, life, what });
+        self.serve();
+    }
+
+    /// Carries out what the hub wants, and takes note of what it noted.
+    pub(super) fn serve(&mut self) {
+        while let Some(output) = self.server.hub.poll() {
+            match output {
+                HubOutput::Send { conn, text } => self.hub_sends(conn, text),
+                HubOutput::Close { conn, code, .. } => self.hub_closes(conn, Some(code)),
+            }
+        }
+        while let Some(event) = self.server.hub.take_event() {
+            self.hub_noted(event);
+        }
+        let due = self.server.hub.next_due().map_or(u64::MAX, |ms| (ms * 1000).max(self.now + 1000));
+        if due < self.server.wake {
+            self.server.wake = due;
+            self.queue.push(due, Due::HubTick);
+        }
+    }
+
+    fn hub_sends(&mut self, conn: ConnId, text: String) {
+        let Some((number, life, socket)) = self.server.conns.get(&conn).copied() else { return };
+        let Some(net) = self.nets.get_mut(number as usize) else { return };
+        if net.deaf_until > self.now && text.contains(r#""phoenix","phx_reply""#) {
+            return;
+        }
+        let at = net.reaches_device(self.now, &mut self.rng);
+        if net.duplicates > 0 {
+            net.duplicates -= 1;
+            let (again, text) = (at + self.rng.below(3 * SECOND), text.clone());
+            let what = DeviceDue::Text { socket, text };
+            self.queue.push(again, Due::Device { device: number, life, what });
+        }
+        let what = DeviceDue::Text { socket, text };
+        self.queue.push(at, Due::Device { device: number, life, what });
+    }
+
+    /// The hub ended a connection, politely if with a code.
+    pub(super) fn hub_closes(&mut self, conn: ConnId, code: Option<u16>) {
+        let Some((number, life, socket)) = self.server.conns.get(&conn).copied() else { return };
+        self.server.forget(conn);
+        let Some(net) = self.nets.get_mut(number as usize) else { return };
+        let at = net.reaches_device(self.now, &mut self.rng);
+        let reason = if code.is_some() { "" } else { "connection reset by peer" };
+        let what = DeviceDue::Down { socket, code, reason };
+        self.queue.push(at, Due::Device { device: number, life, what });
+    }
+
+    /// The hub dies or restarts: no connection is left.
+    pub(super) fn hub_dies(&mut self) {
+        for conn in self.server.all() {
+            self.server.hub.disconnected(conn);
+            self.hub_closes(conn, None);
+        }
+        self.serve();
+    }
+
+    fn hub_noted(&mut self, event: HubEvent) {
+        match event {
+            HubEvent::Connected { conn, identifier } => {
+                if let Some(number) = device::number(&identifier) {
+                    self.server.joined.remove(&number);
+                    let _ = conn;
+                }
+            }
+            HubEvent::Joined { identifier, .. } => {
+                let Some(number) = device::number(&identifier) else { return };
+                let conn = self.nets.get(number as usize).and_then(|net| net.conn);
+                if let Some((conn, _)) = conn {
+                    self.server.joined.insert(number, conn);
+                }
+            }
+            HubEvent::Status { identifier, status, reason, .. } => {
+                let Some(number) = device::number(&identifier) else { return };
+                self.stats.status(&status);
+                if status == "failed" {
+                    let device = self.devices.get_mut(number as usize).and_then(Option::as_mut);
+                    let life = device.and_then(|device| device.link.as_mut());
+                    if let Some(life) = life {
+                        life.watch.reported(&reason.unwrap_or_default());
+                    }
+                }
+            }
+            HubEvent::Blocked { why, .. } => self.stats.blocked(why),
+            HubEvent::UpdateExpired { .. } => self.stats.expired += 1,
+            _ => {}
+        }
+    }
+}

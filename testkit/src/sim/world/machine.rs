@@ -1,0 +1,337 @@
+//! What happens to one device's machine, and carrying out what it wants.
+
+use nerves_hub_link_protocol::{Command, Event, Input, Instant, Output, SocketId, Timer, UpdateState};
+
+use super::World;
+use crate::sim::applier::Applier;
+use crate::sim::device::Device;
+use crate::sim::mutation::Mutation;
+use crate::sim::queue::{DeviceDue, Due};
+use crate::sim::scenario::SECOND;
+use crate::sim::violation::{Broken, Violation};
+use crate::sim::watch::drained;
+
+/// How long a device may be joined without telling the server of a failure: longer than a dead connection lasts.
+const REPORT: u64 = 100 * SECOND;
+
+impl World {
+    /// Something happens to a device.
+    pub(super) fn device_due(&mut self, number: u32, life: u32, what: DeviceDue) -> Result<(), Violation> {
+        self.with(number, |world, device| {
+            if device.life != life {
+                return Ok(());
+            }
+            let mut ticked = false;
+            match what {
+                DeviceDue::Start => world.start(device)?,
+                DeviceDue::Tick => {
+                    let now = world.now;
+                    let stopped = world.mutated(Mutation::StopClock);
+                    let Some(life) = device.link.as_mut() else { return Ok(()) };
+                    if life.planned != now {
+                        return Ok(());
+                    }
+                    life.planned = u64::MAX;
+                    if life.wake > now {
+                        world.plan(device);
+                        return Ok(());
+                    }
+                    ticked = true;
+                    let mut clock = life.clock(now, device.wall);
+                    if stopped {
+                        clock.mono = Instant::ZERO;
+                    }
+                    life.link.handle(clock, Input::Tick);
+                    world.trace.note(now, number, "tick", "");
+                }
+                DeviceDue::Up { socket, conn } => {
+                    world.trace.note(world.now, number, "socket up", "");
+                    world.socket_up(device, socket, conn);
+                }
+                DeviceDue::Refused { socket, answer } => {
+                    world.trace.note_number(world.now, number, "socket refused", answer.status.into());
+                    world.socket_refused(device, socket, &answer);
+                }
+                DeviceDue::Down { socket, code, reason } => {
+                    world.trace.note_number(world.now, number, "socket down", code.unwrap_or(0).into());
+                    world.socket_down(device, socket, code, reason);
+                }
+                DeviceDue::Text { socket, text } => {
+                    world.trace.note(world.now, number, "receives", &text);
+                    world.socket_text(device, socket, &text);
+                }
+                DeviceDue::Head(fetch) => world.head(device, fetch),
+                DeviceDue::Body(fetch) => world.body(device, fetch)?,
+                DeviceDue::FetchFailed { fetch, reason } => world.fetch_failed(device, fetch, reason),
+                DeviceDue::Stored { offer, fetch, length } => world.stored(device, offer, fetch, length),
+                DeviceDue::Finish { offer, step } => world.finish(device, offer, step)?,
+                DeviceDue::ApplyFailed { offer, reason } => world.apply_failed(device, offer, &reason),
+                DeviceDue::Decide(offer) => world.decide(device, offer),
+                DeviceDue::Validate => world.validate(device),
+                DeviceDue::Watchdog => {
+                    if !device.booted.validated {
+                        world.trace.note(world.now, number, "watchdog", "");
+                        world.reboot(device, 20 * SECOND)?;
+                    }
+                }
+            }
+            world.settle(device, ticked)
+        })
+    }
+
+    /// The program starts: after a boot, or after it crashed.
+    fn start(&mut self, device: &mut Device) -> Result<(), Broken> {
+        if device.disk.is_switched() {
+            // It crashed when new firmware was written, and before that was told: only a boot is missing.
+            return self.reboot(device, 10 * SECOND);
+        }
+        let Some(firmware) = self.firmware.get(device.booted.firmware as usize) else { return Ok(()) };
+        self.trace.note(self.now, device.number, "starts", &firmware.meta.version);
+        device.start(&self.scenario, self.now, firmware)?;
+        if !device.booted.validated {
+            let what = if firmware.good { DeviceDue::Validate } else { DeviceDue::Watchdog };
+            let after = if firmware.good { 20 } else { 600 };
+            let after = (after + device.rng.below(60)) * SECOND;
+            self.later(device, after, what);
+        }
+        self.order(device, Command::Connect);
+        Ok(())
+    }
+
+    /// Tells the machine what the application wants. Returns whether it agreed.
+    pub(super) fn order(&mut self, device: &mut Device, command: Command) -> bool {
+        let Some(life) = device.link.as_mut() else { return false };
+        let clock = life.clock(self.now, device.wall);
+        life.link.command(clock, command).is_ok()
+    }
+
+    /// Lets the machine have its way, compares it with the model, and notes when it wants a tick.
+    pub(super) fn settle(&mut self, device: &mut Device, ticked: bool) -> Result<(), Broken> {
+        self.drain(device)?;
+        let (now, number) = (self.now, device.number);
+        let Some(life) = device.link.as_mut() else {
+            if let Some(since) = device.joined_since.take() {
+                self.stats.online(since, now);
+            }
+            return Ok(());
+        };
+        let status = life.link.status();
+        life.model.check(now - life.origin, ticked, &status)?;
+        let joined = life.model.is_joined();
+        match device.joined_since {
+            None if joined => device.joined_since = Some(now),
+            Some(since) if !joined => {
+                self.stats.online(since, now);
+                device.joined_since = None;
+            }
+            _ => {}
+        }
+        if let Some(since) = device.joined_since {
+            let overdue = life.watch.unreported.iter().find(|(at, _, sends)| {
+                let at = at + life.origin;
+                now >= since + REPORT && now >= at + REPORT && *sends < 3
+            });
+            if let Some((at, ..)) = overdue {
+                return Err(Broken::FailureNotReported { minutes: (now - life.origin - at) / 60 / SECOND });
+            }
+        }
+        let Some(deadline) = life.link.deadline() else {
+            life.wake = u64::MAX;
+            return Ok(());
+        };
+        let mut at = life.origin + deadline.at.as_micros();
+        if ticked && at <= now {
+            return Err(Broken::DeadlineStands { why: format!("{:?}", deadline.why) });
+        }
+        let every = self.scenario.heartbeat * SECOND;
+        if at <= now
+            && let Some(phase) = life.quiet
+        {
+            // Heartbeats were left out: the next one is due when it would have been.
+            at = phase + (now - phase).div_ceil(every.max(1)) * every;
+            at = at.max(now + 1);
+        }
+        let silent = self.nets.get(number as usize).is_some_and(|net| net.is_silent(now));
+        let idle = !self.scenario.every_heartbeat
+            && joined
+            && !life.beating
+            && !life.unconfirmed
+            && deadline.why == Timer::Heartbeat
+            && life.applier.is_none()
+            && life.fetches.is_empty()
+            && life.watch.unreported.is_empty()
+            && status.update == UpdateState::Idle
+            && !silent;
+        if idle {
+            life.quiet.get_or_insert(at);
+            life.wake = u64::MAX;
+        } else {
+            life.quiet = None;
+            life.wake = at.max(now);
+            self.plan(device);
+        }
+        Ok(())
+    }
+
+    /// A quiet device beats its heart again, in the rhythm it had.
+    pub(super) fn rouse(&mut self, device: &mut Device) {
+        let every = (self.scenario.heartbeat * SECOND).max(1);
+        let now = self.now;
+        if let Some(life) = device.link.as_mut()
+            && let Some(phase) = life.quiet
+        {
+            let at = if phase >= now { phase } else { phase + (now - phase).div_ceil(every) * every };
+            life.quiet = None;
+            life.unconfirmed = true;
+            life.wake = at.max(now);
+            self.plan(device);
+        }
+    }
+
+    /// Puts the tick a device waits for into the queue, unless an earlier one is there.
+    fn plan(&mut self, device: &mut Device) {
+        let (number, generation) = (device.number, device.life);
+        let Some(life) = device.link.as_mut() else { return };
+        if life.wake < life.planned {
+            life.planned = life.wake;
+            self.queue
+                .push(life.wake, Due::Device { device: number, life: generation, what: DeviceDue::Tick });
+        }
+    }
+
+    /// Carries out everything the machine wants.
+    pub(super) fn drain(&mut self, device: &mut Device) -> Result<(), Broken> {
+        let mut count = 0;
+        loop {
+            let Some(life) = device.link.as_mut() else { return Ok(()) };
+            let Some(mut output) = life.link.poll() else {
+                drained(count)?;
+                count = 0;
+                let stalled =
+                    self.nets.get(device.number as usize).is_some_and(|net| net.stall_until > self.now);
+                if life.unsent == 0 || stalled {
+                    return Ok(());
+                }
+                let frames = std::mem::take(&mut life.unsent);
+                life.watch.sent(frames);
+                if let Some(socket) = life.socket {
+                    life.input(self.now, device.wall, Input::SocketSent { socket, frames });
+                }
+                continue;
+            };
+            count += 1;
+            if self.scenario.mutation == Some(Mutation::ReuseNumber)
+                && let Output::Dial(dial) = &mut output
+            {
+                life.reused += 1;
+                dial.socket = SocketId(life.reused % 2);
+            }
+            let since = self.now - life.origin;
+            life.watch.output(since, &output)?;
+            life.model.output(since, &output)?;
+            self.trace.output(self.now, device.number, &output);
+            self.carry_out(device, output)?;
+        }
+    }
+
+    fn carry_out(&mut self, device: &mut Device, output: Output) -> Result<(), Broken> {
+        match output {
+            Output::Dial(dial) => self.dial(device, dial)?,
+            Output::Send { socket, text } => self.send(device, socket, text),
+            Output::SendBinary { socket, .. } => return Err(Broken::SentOnDeadSocket(socket)),
+            Output::HangUp { socket, .. } => self.hang_up(device, socket),
+            Output::Fetch(fetch) => self.fetch(device, &fetch),
+            Output::Abort { fetch } => {
+                if let Some(life) = device.link.as_mut() {
+                    life.fetches.retain(|fetching| fetching.fetch != fetch);
+                }
+            }
+            Output::StartApply(start) => {
+                let slot = if self.mutated(Mutation::WriteRunning) {
+                    device.disk.running()
+                } else {
+                    device.disk.spare()
+                };
+                let mutation = self.scenario.mutation;
+                if let Some(life) = device.link.as_mut() {
+                    life.applier = Some(Applier::new(start.offer, start.public_keys, slot, mutation));
+                }
+            }
+            Output::FinishApply { offer } => self.finish_apply(device, offer)?,
+            Output::CancelApply { offer } => {
+                if let Some(life) = device.link.as_mut() {
+                    life.applier.take_if(|applier| applier.offer == offer);
+                }
+            }
+            Output::Reboot { .. } => {
+                let after = (10 + device.rng.below(30)) * SECOND;
+                self.reboot(device, after)?;
+            }
+            Output::Event(event) => self.hear(device, event),
+        }
+        Ok(())
+    }
+
+    /// The application hears the news.
+    fn hear(&mut self, device: &mut Device, event: Event) {
+        match event {
+            Event::UpdateOffered { offer, .. } => self.offered(device, offer),
+            Event::UpdateFailed { reason, .. } => self.stats.failed(&reason),
+            Event::UpdateCompleted { .. } => self.stats.written += 1,
+            Event::DownloadInterrupted { .. } => self.stats.interrupted += 1,
+            Event::Refused { .. } => self.stats.refused += 1,
+            Event::Disconnected { .. } => {
+                self.stats.disconnected += 1;
+                if self.mutated(Mutation::ForgetBackoff) {
+                    self.order(device, Command::Reconnect);
+                }
+            }
+            _ => {}
+        }
+    }
+
+    /// The device goes down in order and comes back.
+    pub(super) fn reboot(&mut self, device: &mut Device, after: u64) -> Result<(), Broken> {
+        self.end(device, true);
+        self.boot(device, after)
+    }
+
+    /// The power goes, and comes back.
+    pub(super) fn lose_power(&mut self, device: &mut Device, after: u64) -> Result<(), Broken> {
+        self.end(device, false);
+        device.disk.lose_power(&mut device.rng);
+        self.stats.power_cuts += 1;
+        self.boot(device, after)
+    }
+
+    fn boot(&mut self, device: &mut Device, after: u64) -> Result<(), Broken> {
+        device.cut_in = None;
+        let before = device.booted.firmware;
+        device.booted = device.disk.boot(&self.firmware)?;
+        let runs = device.booted.firmware;
+        let firmware = self.firmware.get(runs as usize).ok_or(Broken::NothingToBoot { slot: "?" })?;
+        if !firmware.trusted {
+            return Err(Broken::UntrustedFirmwareRuns(runs));
+        }
+        if runs != before {
+            let took = self.now.saturating_sub(device.accepted_at);
+            self.stats.runs(self.now, before, runs, device.booted.reverted, took);
+        }
+        self.later(device, after, DeviceDue::Start);
+        Ok(())
+    }
+
+    /// The program ends; the hub is told by the system, unless power went.
+    pub(super) fn end(&mut self, device: &mut Device, told: bool) {
+        if let Some(life) = device.link.as_mut().map(|life| &**life)
+            && let Some(socket) = life.socket
+        {
+            self.let_go(device.number, socket, told);
+        }
+        if let Some(since) = device.joined_since.take() {
+            self.stats.online(since, self.now);
+        }
+        self.trace.note(self.now, device.number, "ends", "");
+        device.end();
+    }
+}

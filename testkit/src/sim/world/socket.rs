@@ -1,0 +1,201 @@
+//! Dialling, and what happens to connections.
+
+use nerves_hub_link_protocol::{Dial, HeaderRef, Input, SocketId};
+
+use super::World;
+use crate::hub::ConnId;
+use crate::sim::device::Device;
+use crate::sim::mutation::Mutation;
+use crate::sim::net::IDLE;
+use crate::sim::queue::{Answer, DeviceDue, Due};
+use crate::sim::scenario::{SECOND, Variant};
+use crate::sim::violation::Broken;
+
+impl World {
+    /// The machine wants a connection.
+    pub(super) fn dial(&mut self, device: &mut Device, dial: Dial) -> Result<(), Broken> {
+        let Some(life) = device.link.as_mut() else { return Ok(()) };
+        let socket = dial.socket;
+        if let Some(old) = life.socket.replace(socket) {
+            return Err(Broken::TwoSockets { old, new: socket });
+        }
+        life.unsent = 0;
+        self.stats.dials += 1;
+        self.connect(device, dial);
+        Ok(())
+    }
+
+    fn connect(&mut self, device: &mut Device, dial: Dial) {
+        let (now, number, socket) = (self.now, device.number, dial.socket);
+        let Some(net) = self.nets.get_mut(number as usize) else { return };
+        let down = |reason| DeviceDue::Down { socket, code: None, reason };
+        let timeout = u64::try_from(dial.timeout.as_micros()).unwrap_or(u64::MAX);
+        let delay = net.delay(now, &mut device.rng);
+        let (after, what) = if net.dns_until > now {
+            (40_000, down("the name hub.sim could not be resolved"))
+        } else if net.refused_until > now {
+            (delay, down("connection refused"))
+        } else if net.proxy_until > now {
+            (delay, down("the proxy refused the connection with HTTP 407"))
+        } else if net.hang_until > now || net.is_silent(now) {
+            // Some adapters give up by themselves; the machine's own timer is behind them.
+            if device.rng.one_in(4) {
+                return;
+            }
+            (timeout, down("connecting took too long"))
+        } else if self.server.down_until > now {
+            (delay, down("connection refused"))
+        } else if net.redirects > 0 {
+            net.redirects -= 1;
+            (2 * delay, redirected(socket, device.rng.below(4)))
+        } else if net.refusal_until > now {
+            (2 * delay, refused(socket, net.refusal, self.unix()))
+        } else {
+            let due = Due::HubDial { device: number, life: device.life, dial: Box::new(dial) };
+            return self.queue.push(now + 3 * delay, due);
+        };
+        self.later(device, after, what);
+    }
+
+    /// The hub's answer came.
+    pub(super) fn socket_up(&mut self, device: &mut Device, socket: SocketId, conn: ConnId) {
+        let interface = self.scenario.has(Variant::Interface).then_some("eth0");
+        let Some(life) = device.link.as_mut() else { return };
+        if life.socket != Some(socket) {
+            // Nobody waits for it any more.
+            return self.queue.push(self.now + SECOND, Due::HubGone { conn });
+        }
+        life.watch.came_up(socket);
+        life.model.up(socket);
+        life.input(self.now, device.wall, Input::SocketUp { socket, interface });
+    }
+
+    /// The upgrade was refused.
+    pub(super) fn socket_refused(&mut self, device: &mut Device, socket: SocketId, answer: &Answer) {
+        let Some(life) = device.link.as_mut() else { return };
+        if life.socket != Some(socket) {
+            return;
+        }
+        life.socket = None;
+        life.watch.went(socket);
+        life.model.down(socket);
+        let headers: Vec<HeaderRef<'_>> =
+            answer.headers.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
+        let input = Input::SocketRefused {
+            socket,
+            status: answer.status,
+            headers: &headers,
+            body: answer.body.as_bytes(),
+        };
+        life.input(self.now, device.wall, input);
+    }
+
+    /// The connection ended.
+    pub(super) fn socket_down(
+        &mut self,
+        device: &mut Device,
+        socket: SocketId,
+        code: Option<u16>,
+        reason: &str,
+    ) {
+        let lose_timer = self.mutated(Mutation::LoseTimer);
+        let Some(life) = device.link.as_mut() else { return };
+        if life.socket != Some(socket) {
+            return;
+        }
+        life.socket = None;
+        self.let_go(device.number, socket, false);
+        life.watch.went(socket);
+        life.model.down(socket);
+        life.input(self.now, device.wall, Input::SocketDown { socket, code, reason });
+        if lose_timer {
+            life.planned = 0;
+        }
+    }
+
+    /// The adapter closes a connection.
+    pub(super) fn hang_up(&mut self, device: &mut Device, socket: SocketId) {
+        if self.mutated(Mutation::KeepSocket) {
+            return;
+        }
+        let Some(life) = device.link.as_mut() else { return };
+        if life.socket == Some(socket) {
+            life.socket = None;
+            self.let_go(device.number, socket, true);
+        }
+    }
+
+    /// The hub will learn that the device's end of a connection is gone.
+    pub(super) fn let_go(&mut self, number: u32, socket: SocketId, told: bool) {
+        let Some(net) = self.nets.get_mut(number as usize) else { return };
+        if net.conn.is_none_or(|(_, its)| its != socket) {
+            return;
+        }
+        let Some(conn) = net.hang_up() else { return };
+        // Without a word through, the hub waits until the silence is too long.
+        let after = if told && !net.is_silent(self.now) { net.delay(self.now, &mut self.rng) } else { IDLE };
+        self.queue.push(self.now + after, Due::HubGone { conn });
+    }
+
+    /// A message of the hub arrives.
+    pub(super) fn socket_text(&mut self, device: &mut Device, socket: SocketId, text: &str) {
+        let Some(life) = device.link.as_mut() else { return };
+        if life.socket != Some(socket) {
+            if device.armed.late == 0 {
+                return;
+            }
+            device.armed.late -= 1;
+        }
+        if text.contains(r#""phoenix","phx_reply""#) {
+            (life.beating, life.unconfirmed) = (false, false);
+        }
+        life.model.text(socket, text);
+        life.input(self.now, device.wall, Input::SocketText { socket, text });
+        life.watch.joined(life.model.is_joined());
+    }
+
+    /// The machine sends a message.
+    pub(super) fn send(&mut self, device: &mut Device, socket: SocketId, text: String) {
+        let Some(life) = device.link.as_mut() else { return };
+        life.unsent += 1;
+        if text.contains(r#""phoenix","heartbeat""#) {
+            life.beating = true;
+        } else {
+            life.unconfirmed = true;
+        }
+        if self.scenario.mutation == Some(Mutation::LoseFailure) && text.contains(r#""failed""#) {
+            return;
+        }
+        let Some(net) = self.nets.get_mut(device.number as usize) else { return };
+        let Some((conn, _)) = net.conn.filter(|(_, its)| *its == socket) else { return };
+        let at = net.reaches_hub(self.now, &mut device.rng);
+        self.queue.push(at, Due::HubText { conn, text });
+    }
+}
+
+fn redirected(socket: SocketId, kind: u64) -> DeviceDue {
+    let location = match kind {
+        0 => "wss://hub2.sim/device-socket/websocket?vsn=2.0.0",
+        1 => "https://hub2.sim/device-socket/websocket",
+        2 => "/device-socket/websocket?vsn=2.0.0",
+        _ => "ws://hub2.sim/device-socket/websocket",
+    };
+    let headers = vec![("location".to_owned(), location.to_owned())];
+    let answer = Answer { status: 302, headers, body: String::new() };
+    DeviceDue::Refused { socket, answer: Box::new(answer) }
+}
+
+fn refused(socket: SocketId, kind: u32, unix: u64) -> DeviceDue {
+    const STATUSES: [u16; 8] = [401, 403, 404, 429, 500, 502, 503, 429];
+    let status = usize::try_from(kind % 8).ok().and_then(|at| STATUSES.get(at)).copied().unwrap_or(503);
+    let mut headers = vec![("date".to_owned(), crate::date::http_date(unix))];
+    match kind / 8 % 4 {
+        0 => headers.push(("retry-after".to_owned(), (kind / 32 % 1000).to_string())),
+        1 => headers
+            .push(("Retry-After".to_owned(), crate::date::http_date(unix + u64::from(kind / 32 % 5000)))),
+        2 => headers.push(("retry-after".to_owned(), "soon".to_owned())),
+        _ => {}
+    }
+    let answer = Answer { status, headers, body: "no".to_owned() };
+    DeviceDue::Refused { socket, answer: Box::new(answer) }
+}

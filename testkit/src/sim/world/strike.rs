@@ -1,0 +1,240 @@
+//! Faults as they strike, and how they end.
+
+use nerves_hub_link_protocol::SocketId;
+
+use super::World;
+use crate::hub::ConnId;
+use crate::sim::device::{Armed, Device};
+use crate::sim::fault::Fault;
+use crate::sim::net::Net;
+use crate::sim::queue::DeviceDue;
+use crate::sim::scenario::{MINUTE, SECOND};
+use crate::sim::violation::{Broken, Violation};
+
+/// Messages no server should send. None means anything, and none may cost more than being ignored.
+const HOSTILE: [&str; 18] = [
+    "",
+    "[]",
+    "{}",
+    "null",
+    "[1,2,3,4,5]",
+    r#"["1","1","device"]"#,
+    r#"[null,null,"device","update",{"firmware_url":7}]"#,
+    r#"[null,null,"device","update",{"update_available":true}]"#,
+    r#"[null,null,"device","update",{"update_available":false}]"#,
+    r#"[null,null,"device","fwup_public_keys",{"keys":[1,null,"","no key"]}]"#,
+    r#"[null,null,"device","fwup_public_keys",{}]"#,
+    r#"[null,"18446744073709551615","device","phx_reply",{"status":"ok","response":{}}]"#,
+    r#"[null,"7777777","phoenix","phx_reply",{"status":"ok","response":{}}]"#,
+    r#"["99999","99999","device","phx_error",{"reason":"x"}]"#,
+    r#"[null,null,"elsewhere","phx_close",{}]"#,
+    r#"[null,null,"device","scripts/run",{"ref":1}]"#,
+    r#"[null,null,"device","extensions:get",{}]"#,
+    r#"[null,null,"device","update_mode",{"mode":7}]"#,
+];
+
+impl World {
+    /// A fault strikes a device.
+    pub(super) fn strike(&mut self, number: u32, fault: Fault, how: u32) -> Result<(), Violation> {
+        self.with(number, |world, device| {
+            world.stats.struck(world.now, fault);
+            world.trace.note(world.now, number, "fault", fault.name());
+            world.rouse(device);
+            world.hit(device, fault, how)?;
+            world.settle(device, false)
+        })
+    }
+
+    fn hit(&mut self, device: &mut Device, fault: Fault, how: u32) -> Result<(), Broken> {
+        let now = self.now;
+        // Short ones are the more frequent: seconds mostly, half an hour at most.
+        let seconds = u64::from(how >> 16) % 300 * if how.is_multiple_of(8) { 6 } else { 1 };
+        let until = now + (5 + seconds) * SECOND;
+        let times = u8::try_from(1 + (how >> 8) % 3).unwrap_or(1);
+        let Some(net) = self.nets.get_mut(device.number as usize) else { return Ok(()) };
+        let armed = &mut device.armed;
+        match fault {
+            Fault::Latency => net.slow(until),
+            Fault::Silence => net.silence(until),
+            Fault::Dns => net.dns_until = until,
+            Fault::Refused => net.refused_until = until,
+            Fault::Hang => net.hang_until = until,
+            Fault::Proxy => net.proxy_until = until,
+            Fault::Stall => net.stall_until = until,
+            Fault::Deaf => net.deaf_until = until,
+            Fault::Duplicate => net.duplicates = times.saturating_mul(4),
+            Fault::Late => armed.late = times,
+            Fault::Redirect => {
+                net.redirects = times.saturating_mul(if how & 1 == 0 { 1 } else { 4 });
+                self.break_connections(device, how);
+            }
+            Fault::Refusal => {
+                (net.refusal, net.refusal_until) = (how >> 3, until);
+                self.break_connections(device, how);
+            }
+            Fault::Cut => self.break_connections(device, how),
+            Fault::Kick => {
+                const CODES: [u16; 6] = [1000, 1001, 1008, 1011, 1012, 1002];
+                let code =
+                    usize::try_from(how % 6).ok().and_then(|at| CODES.get(at)).copied().unwrap_or(1000);
+                if let Some((conn, _)) = net.conn {
+                    self.server.hub.close_conn(conn, code, "");
+                    self.serve();
+                }
+            }
+            Fault::Crash => {
+                if let Some((conn, _)) = net.conn {
+                    self.server.hub.crash_channel(conn);
+                    self.serve();
+                }
+            }
+            Fault::Hostile => self.send_raw(device, how),
+            Fault::RebootAsked => {
+                let reboot = r#"[null,null,"device","reboot",{}]"#;
+                if let Some((_, socket)) = net.conn {
+                    self.later(device, 20_000, DeviceDue::Text { socket, text: reboot.to_owned() });
+                }
+            }
+            Fault::PowerCut => {
+                // Half of them wait for an operation of the disk: the next, or one of those behind it.
+                if how & 1 == 0 {
+                    return self.lose_power(device, (5 + seconds) * SECOND);
+                }
+                device.cut_in = Some((how >> 1) % 24);
+            }
+            Fault::Exit => {
+                if device.link.is_some() {
+                    self.end(device, true);
+                    self.later(device, (1 + seconds / 20) * SECOND, DeviceDue::Start);
+                }
+            }
+            Fault::ClockJump => {
+                let seconds = i64::from(how >> 7);
+                device.wall.offset += if how & 1 == 0 { seconds } else { -seconds };
+            }
+            Fault::ClockUnset => device.wall.unset = true,
+            Fault::SlowBody
+            | Fault::RangeIgnored
+            | Fault::ShortBody
+            | Fault::FileError
+            | Fault::FileRedirect
+            | Fault::FileChanged
+            | Fault::Tampered
+            | Fault::DiskFull
+            | Fault::DiskError
+            | Fault::DiskSlow
+            | Fault::SlowAnswer
+            | Fault::NoAnswer
+            | Fault::Refuses => armed.arm(fault, how, times),
+            Fault::Restart | Fault::Drain | Fault::BadRelease | Fault::Untrusted => {}
+        }
+        Ok(())
+    }
+
+    /// A fault strikes all at once.
+    pub(super) fn strike_all(&mut self, fault: Fault, how: u32) {
+        self.stats.struck(self.now, fault);
+        self.trace.note(self.now, u32::MAX, "fault", fault.name());
+        let down = u64::from(how >> 16) % 180 * SECOND;
+        match fault {
+            Fault::Restart => {
+                self.hub_dies();
+                self.server.down_until = self.now + SECOND + down;
+            }
+            Fault::Drain => {
+                self.server.hub.drain();
+                self.serve();
+                self.server.down_until = self.now + SECOND + down / 4;
+            }
+            Fault::BadRelease => self.release(true, false),
+            Fault::Untrusted => self.release(false, true),
+            _ => {}
+        }
+    }
+
+    /// All connections of a device break.
+    fn break_connections(&mut self, device: &mut Device, how: u32) {
+        let Some(life) = device.link.as_ref() else { return };
+        let fetches: Vec<_> = life.fetches.iter().map(|fetching| fetching.fetch).collect();
+        let socket = life.socket;
+        for fetch in fetches {
+            self.later(device, 0, DeviceDue::FetchFailed { fetch, reason: "connection reset by peer" });
+        }
+        if let Some(socket) = socket {
+            let conn = self.nets.get_mut(device.number as usize).and_then(Net::hang_up);
+            self.lose(conn, how);
+            self.tell_down(device, socket);
+        }
+    }
+
+    fn lose(&mut self, conn: Option<ConnId>, how: u32) {
+        if let Some(conn) = conn {
+            // What is under way to the hub arrives, or is lost with the connection.
+            let after = if how & 2 == 0 { 0 } else { 2 * SECOND };
+            self.queue.push(self.now + after, crate::sim::queue::Due::HubGone { conn });
+        }
+    }
+
+    fn tell_down(&mut self, device: &Device, socket: SocketId) {
+        self.later(device, 0, DeviceDue::Down { socket, code: None, reason: "connection reset by peer" });
+    }
+
+    fn send_raw(&mut self, device: &Device, how: u32) {
+        let Some((_, socket)) = self.nets.get(device.number as usize).and_then(|net| net.conn) else {
+            return;
+        };
+        let count = 1 + (how >> 8) % 3;
+        for number in 0..=count {
+            let pick = usize::try_from(how.wrapping_add(number * 7)).unwrap_or(0) % (HOSTILE.len() + 2);
+            let text = match HOSTILE.get(pick) {
+                Some(text) => (*text).to_owned(),
+                None if pick == HOSTILE.len() => {
+                    format!(r#"[null,null,"device","{}",{{}}]"#, "x".repeat(5000))
+                }
+                None => "[".repeat(3000),
+            };
+            self.later(device, 5000 * u64::from(number), DeviceDue::Text { socket, text });
+        }
+    }
+
+    /// A device is well again: nothing that goes wrong is left.
+    pub(super) fn heal_device(&mut self, device: &mut Device) -> Result<(), Broken> {
+        device.armed = Armed::default();
+        device.cut_in = None;
+        device.wall = crate::sim::device::Wall::default();
+        if let Some(life) = device.link.as_mut() {
+            for fetching in &mut life.fetches {
+                fetching.bytes_per_second = 500_000;
+                fetching.tampered = None;
+            }
+        }
+        self.rouse(device);
+        self.settle(device, false)
+    }
+}
+
+impl Armed {
+    fn arm(&mut self, fault: Fault, how: u32, times: u8) {
+        self.how = how;
+        match fault {
+            Fault::SlowBody => self.slow_body = times,
+            Fault::RangeIgnored => self.range_ignored = times,
+            Fault::ShortBody => self.short_body = times,
+            Fault::FileError => self.file_error = times,
+            Fault::FileRedirect => self.file_redirect = times,
+            Fault::FileChanged => self.file_changed = 1,
+            Fault::Tampered => self.tampered = 1,
+            Fault::DiskFull => self.disk_full = 1,
+            Fault::DiskError => self.disk_error = 1,
+            // Once in a while longer than the machine waits for an applier that stands still.
+            Fault::DiskSlow => {
+                self.disk_slow =
+                    if how.is_multiple_of(16) { 16 * MINUTE } else { u64::from(how >> 8) % 60 * SECOND };
+            }
+            Fault::SlowAnswer => self.slow_answer = times,
+            Fault::NoAnswer => self.no_answer = 1,
+            Fault::Refuses => self.refuses = times,
+            _ => {}
+        }
+    }
+}

@@ -1,0 +1,187 @@
+//! The simulated world: nothing is broken in it, it is the same each time, and it notices mistakes.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, missing_docs)]
+
+use std::path::Path;
+
+use nerves_hub_link_testkit::sim::{
+    Broken, Fault, Faults, Mutation, Outcome, Saved, Scenario, What, World, replay_line, shrink,
+};
+
+/// Seeds that once failed, or lead far.
+const FIXED: [u64; 8] = [1801, 3229, 20043, 0, 1, 2, 3, 4];
+/// Fresh ones in each run.
+const FRESH: u64 = 150;
+
+/// Runs a scenario; one that fails is made smaller and saved.
+fn run(scenario: &Scenario) -> Outcome {
+    World::new(scenario.clone()).run().unwrap_or_else(|violation| {
+        let shrunk = shrink(scenario, &violation);
+        let saved = Saved::of(&shrunk.scenario, &shrunk.violation);
+        let path = saved.write_into(Path::new(env!("CARGO_TARGET_TMPDIR"))).unwrap();
+        for line in saved.trace.iter().rev().take(40).rev() {
+            println!("{line}");
+        }
+        panic!("seed {}: {violation}\nreplay: {}", scenario.seed, replay_line(&path));
+    })
+}
+
+fn fresh() -> u64 {
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap();
+    now.as_secs() << 16
+}
+
+#[test]
+fn seeds_that_failed_once_and_fresh_ones_pass() {
+    let from = fresh();
+    println!("seeds {FIXED:?} and {from}..{}", from + FRESH);
+    let mut written = 0;
+    for seed in FIXED.into_iter().chain(from..from + FRESH) {
+        written += run(&Scenario::short(seed)).stats.written;
+    }
+    assert!(written > FRESH, "{written} updates: next to nothing happened");
+}
+
+#[test]
+fn the_same_seed_gives_the_same_run() {
+    for seed in 100..140 {
+        let first = run(&Scenario::short(seed));
+        assert_eq!(run(&Scenario::short(seed)), first, "seed {seed}");
+        assert_ne!(run(&Scenario::short(seed + 1000)).hash, first.hash, "seed {seed}");
+    }
+    let fleet = Scenario::fleet(20, 3.0, 9);
+    assert_eq!(run(&fleet), run(&fleet));
+}
+
+#[test]
+fn heartbeats_left_out_change_nothing_that_counts() {
+    let mut fleet = Scenario::fleet(10, 2.0, 5);
+    let short = run(&fleet);
+    fleet.every_heartbeat = true;
+    let whole = run(&fleet);
+    assert!(whole.events > 5 * short.events, "{} {}", whole.events, short.events);
+    let difference = (whole.stats.availability() - short.stats.availability()).abs();
+    assert!(difference < 0.01, "{difference}");
+}
+
+#[test]
+fn a_fleet_without_faults_is_online_and_up_to_date() {
+    let mut fleet = Scenario::fleet(30, 10.0, 3);
+    fleet.faults = Faults::NONE;
+    let stats = run(&fleet).stats;
+    assert!(stats.availability() > 0.999, "{}", stats.availability());
+    assert_eq!((stats.failed_updates(), stats.fetched_again(), stats.faults_met()), (0, 0, 0));
+    // Two releases of the calendar and the last one.
+    assert_eq!(stats.written, 3 * 30);
+}
+
+#[test]
+fn a_fleet_with_every_fault_gets_through() {
+    let mut fleet = Scenario::fleet(40, 8.0, 11);
+    fleet.rate = 3.0;
+    let stats = run(&fleet).stats;
+    let missing: Vec<_> = Fault::ALL.iter().zip(&stats.struck).filter(|(_, count)| **count == 0).collect();
+    assert!(missing.len() < 6, "{missing:?}");
+    assert!(stats.availability() > 0.8, "{}", stats.availability());
+    assert!(stats.releases.last().unwrap().reached(100, 40).is_some());
+}
+
+/// Scenarios in which a mistake can show: updates, and the faults that it takes.
+fn suited(mutation: Mutation, seed: u64) -> Scenario {
+    let mut scenario = Scenario::short(seed);
+    scenario.mutation = Some(mutation);
+    if mutation == Mutation::SkipDigest {
+        // Without the checksum of the server, only the applier's own is left.
+        scenario.variant &= !0b10;
+    }
+    scenario
+}
+
+/// What notices each mistake. `docs/testing.md` has the same list.
+fn expected(mutation: Mutation, broken: &Broken) -> bool {
+    match mutation {
+        Mutation::SkipSignature => matches!(broken, Broken::UntrustedFirmwareRuns(_)),
+        Mutation::SkipDigest => matches!(broken, Broken::OtherBytesThanPublished { .. }),
+        Mutation::SkipSync => matches!(broken, Broken::TornFirmwareBooted { .. }),
+        Mutation::SwitchFirst => {
+            // A reboot runs half of it; or nothing goes on, as other firmware seems to wait for the reboot.
+            let halves =
+                matches!(broken, Broken::TornFirmwareBooted { .. } | Broken::OtherBytesThanPublished { .. });
+            halves || matches!(broken, Broken::Stuck { .. })
+        }
+        Mutation::WriteRunning => matches!(broken, Broken::RunningSlotWritten { .. }),
+        Mutation::ForgetRange | Mutation::LoseBytes => matches!(broken, Broken::FinishedEarly { .. }),
+        Mutation::ReuseNumber => matches!(broken, Broken::NumberReused { .. }),
+        Mutation::ApplyUndecided => {
+            matches!(broken, Broken::AppliedWithoutDecision(_) | Broken::UpdateDiffers { .. })
+        }
+        Mutation::LoseFailure => matches!(broken, Broken::FailureNotReported { .. }),
+        Mutation::LeakAddress => matches!(broken, Broken::SecretTold(_)),
+        Mutation::KeepSocket => {
+            matches!(broken, Broken::TwoSockets { .. } | Broken::ConnectionDiffers { .. })
+        }
+        Mutation::StopClock => matches!(broken, Broken::DeadlineStands { .. }),
+        Mutation::ForgetBackoff => matches!(broken, Broken::TooSoon { .. }),
+        Mutation::LoseTimer => matches!(broken, Broken::Stuck { .. }),
+        _ => false,
+    }
+}
+
+#[test]
+fn every_mistake_is_noticed() {
+    for mutation in Mutation::ALL {
+        let found = (0..1000).find_map(|seed| {
+            let scenario = suited(mutation, seed);
+            World::new(scenario.clone()).run().err().map(|violation| (seed, scenario, violation))
+        });
+        let (seed, scenario, violation) = found.unwrap_or_else(|| panic!("{mutation:?} goes unnoticed"));
+        println!("{mutation:?}: seed {seed}: {violation}");
+        assert!(expected(mutation, &violation.broken), "{mutation:?} is noticed as {:?}", violation.broken);
+        // Without the mistake, the same scenario passes.
+        run(&Scenario { mutation: None, ..scenario });
+    }
+}
+
+#[test]
+fn a_failure_shrinks_to_what_it_takes_and_replays_from_its_file() {
+    let (scenario, violation) = (0..500)
+        .find_map(|seed| {
+            let scenario = suited(Mutation::SkipSync, seed);
+            let violation = World::new(scenario.clone()).run().err()?;
+            (scenario.devices > 1).then_some((scenario, violation))
+        })
+        .unwrap();
+    let shrunk = shrink(&scenario, &violation);
+    let steps = shrunk.scenario.steps.clone().unwrap();
+    println!("{} runs to {steps:?}", shrunk.runs);
+    // A release and the power cut; what heals at the end may be the release.
+    assert!(steps.len() <= 3, "{steps:?}");
+    assert!(steps.iter().any(|step| step.what == What::Fault(Fault::PowerCut)), "{steps:?}");
+    assert_eq!(shrunk.scenario.absent.len() + 1, usize::try_from(shrunk.scenario.devices).unwrap());
+
+    let folder = tempfile::tempdir().unwrap();
+    let path = Saved::of(&shrunk.scenario, &shrunk.violation).write_into(folder.path()).unwrap();
+    let saved = Saved::read(&path).unwrap();
+    assert_eq!(saved.scenario, shrunk.scenario);
+    assert!(saved.trace.last().unwrap().contains("BROKEN"), "{:?}", saved.trace.last());
+    let again = World::new(saved.scenario).run().unwrap_err();
+    assert_eq!(again, shrunk.violation);
+    assert!(replay_line(&path).contains("simulate --replay"));
+}
+
+#[test]
+fn a_fleet_that_fails_shrinks_too() {
+    let mut fleet = Scenario::fleet(12, 3.0, 1);
+    fleet.mutation = Some(Mutation::LeakAddress);
+    let violation = World::new(fleet.clone()).run().unwrap_err();
+    let shrunk = shrink(&fleet, &violation);
+    assert_eq!(shrunk.scenario.absent.len(), 11);
+    assert!(shrunk.scenario.steps.unwrap().len() <= 4);
+}
+
+#[test]
+fn a_thousand_devices_fit() {
+    let mut fleet = Scenario::fleet(1000, 0.1, 2);
+    fleet.releases = 1;
+    let stats = run(&fleet).stats;
+    assert!(stats.written >= 1000, "{}", stats.written);
+}
