@@ -15,7 +15,9 @@ const FRESH: u64 = 150;
 /// Runs a scenario; one that fails is made smaller and saved.
 fn run(scenario: &Scenario) -> Outcome {
     World::new(scenario.clone()).run().unwrap_or_else(|violation| {
-        let shrunk = shrink(scenario, &violation);
+        println!("seed {}: {violation}", scenario.seed);
+        // Fleets take long; the command makes them smaller.
+        let shrunk = shrink(scenario, &violation, if scenario.steps.is_some() { 300 } else { 0 });
         let saved = Saved::of(&shrunk.scenario, &shrunk.violation);
         let path = saved.write_into(Path::new(env!("CARGO_TARGET_TMPDIR"))).unwrap();
         for line in saved.trace.iter().rev().take(40).rev() {
@@ -150,7 +152,7 @@ fn a_failure_shrinks_to_what_it_takes_and_replays_from_its_file() {
             (scenario.devices > 1).then_some((scenario, violation))
         })
         .unwrap();
-    let shrunk = shrink(&scenario, &violation);
+    let shrunk = shrink(&scenario, &violation, 300);
     let steps = shrunk.scenario.steps.clone().unwrap();
     println!("{} runs to {steps:?}", shrunk.runs);
     // A release and the power cut; what heals at the end may be the release.
@@ -173,7 +175,7 @@ fn a_fleet_that_fails_shrinks_too() {
     let mut fleet = Scenario::fleet(12, 3.0, 1);
     fleet.mutation = Some(Mutation::LeakAddress);
     let violation = World::new(fleet.clone()).run().unwrap_err();
-    let shrunk = shrink(&fleet, &violation);
+    let shrunk = shrink(&fleet, &violation, 300);
     assert_eq!(shrunk.scenario.absent.len(), 11);
     assert!(shrunk.scenario.steps.unwrap().len() <= 4);
 }

@@ -2,6 +2,7 @@
 
 mod power_cuts;
 mod replay;
+mod simulate;
 
 use std::process::ExitCode;
 
@@ -23,6 +24,8 @@ enum Command {
     PowerCuts(power_cuts::Arguments),
     /// Replay recorded traffic against the device's machine and compare
     Replay(replay::Arguments),
+    /// Run a fleet through bad networks, bad servers, full disks and pulled plugs, in virtual time
+    Simulate(simulate::Arguments),
 }
 
 /// Runs what the arguments ask for.
@@ -30,5 +33,6 @@ pub fn run() -> ExitCode {
     match Cli::parse().command {
         Command::PowerCuts(arguments) => power_cuts::run(&arguments),
         Command::Replay(arguments) => replay::run(&arguments),
+        Command::Simulate(arguments) => simulate::run(&arguments),
     }
 }

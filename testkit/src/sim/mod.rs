@@ -15,7 +15,7 @@
 //! | `violation` | what it looks like when it didn't |
 //! | `mutation` | mistakes that the world must notice |
 //! | `shrink`, `saved` | makes a failing run smaller, and keeps it in a file |
-//! | `stats`, `trace` | figures, and what happened |
+//! | `stats`, `trace`, `report` | figures, what happened, and both for people |
 //!
 //! ```
 //! use nerves_hub_link_testkit::sim::{Scenario, World};
@@ -36,6 +36,7 @@ mod model;
 mod mutation;
 mod net;
 mod queue;
+mod report;
 mod saved;
 mod scenario;
 mod shrink;
@@ -48,6 +49,7 @@ mod world;
 pub use dice::{Dice, Rng};
 pub use fault::{Fault, Faults, Origin, UnknownFault};
 pub use mutation::Mutation;
+pub use report::Report;
 pub use saved::{Saved, replay_line};
 pub use scenario::{DAY, HOUR, MINUTE, SECOND, Scenario, Step, What};
 pub use shrink::{Shrunk, shrink};

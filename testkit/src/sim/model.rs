@@ -136,6 +136,7 @@ impl Model {
                 self.connection = ConnectionState::Dialing;
                 (self.socket, self.join) = (Some(dial.socket), None);
             }
+            Output::Probe(_) => self.connection = ConnectionState::Waiting,
             Output::HangUp { socket, .. } => self.down(*socket),
             Output::Send { text, .. } => {
                 let message = Message::read(text).ok_or_else(|| Broken::NoMessage(text.clone()))?;

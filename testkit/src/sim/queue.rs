@@ -3,7 +3,7 @@
 use std::cmp::{Ordering, Reverse};
 use std::collections::BinaryHeap;
 
-use nerves_hub_link_protocol::{Dial, FetchId, OfferId, SocketId};
+use nerves_hub_link_protocol::{Dial, FetchId, OfferId, ProbeId, SocketId};
 
 use super::applier::Finish;
 use super::fault::Fault;
@@ -39,6 +39,7 @@ pub(super) enum Due {
 pub(super) enum DeviceDue {
     Start,
     Tick,
+    Probed { probe: ProbeId, failure: Option<&'static str> },
     Up { socket: SocketId, conn: ConnId },
     Refused { socket: SocketId, answer: Box<Answer> },
     Down { socket: SocketId, code: Option<u16>, reason: &'static str },

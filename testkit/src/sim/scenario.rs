@@ -32,6 +32,9 @@ pub struct Scenario {
     pub faults: Faults,
     /// How often faults strike: times the usual.
     pub rate: f64,
+    /// The same for single classes.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub rates: Vec<(Fault, f64)>,
     /// Releases, evenly over the span. Only without `steps`.
     pub releases: u32,
     /// Bytes of a firmware.
@@ -92,6 +95,7 @@ impl Scenario {
             span: span.max(HOUR),
             faults: Faults::all(),
             rate: 1.0,
+            rates: Vec::new(),
             releases: u32::try_from(span / (5 * DAY)).unwrap_or(u32::MAX).clamp(1, 1000),
             firmware_bytes: 128 * 1024,
             heartbeat: 30,
@@ -151,6 +155,7 @@ impl Scenario {
             span: at + MINUTE,
             faults,
             rate: 1.0,
+            rates: Vec::new(),
             releases: 0,
             firmware_bytes,
             heartbeat: 30,
@@ -170,7 +175,7 @@ impl Scenario {
     /// What happens to one device, one after the other, without end, if the seed decides.
     pub(super) fn strikes(&self, device: u32) -> Strikes {
         let faults = self.faults.iter().filter(|fault| !fault.is_global());
-        Strikes::new(Rng::of(self.seed, 2, device.into()), faults, self.rate)
+        Strikes::new(Rng::of(self.seed, 2, device.into()), faults.map(|fault| (fault, self.weekly(fault))))
     }
 
     /// What happens to all at once, if the seed decides.
@@ -179,7 +184,13 @@ impl Scenario {
             .faults
             .iter()
             .filter(|fault| fault.is_global() && !matches!(fault, Fault::BadRelease | Fault::Untrusted));
-        Strikes::new(Rng::of(self.seed, 3, 0), faults, self.rate)
+        Strikes::new(Rng::of(self.seed, 3, 0), faults.map(|fault| (fault, self.weekly(fault))))
+    }
+
+    /// How often a class strikes in a week.
+    pub(super) fn weekly(&self, fault: Fault) -> f64 {
+        let own = self.rates.iter().find(|(which, _)| *which == fault).map_or(1.0, |(_, rate)| *rate);
+        fault.per_week() * self.rate * own
     }
 }
 
@@ -214,12 +225,12 @@ pub(super) struct Strikes {
 }
 
 impl Strikes {
-    fn new(rng: Rng, faults: impl Iterator<Item = Fault>, rate: f64) -> Self {
+    fn new(rng: Rng, faults: impl Iterator<Item = (Fault, f64)>) -> Self {
         let mut sum = 0.0;
         #[expect(clippy::cast_precision_loss)]
         let week = (7 * DAY) as f64;
-        let classes = faults.map(|fault| {
-            sum += fault.per_week() * rate / week;
+        let classes = faults.map(|(fault, weekly)| {
+            sum += weekly / week;
             (fault, sum)
         });
         Self { rng, classes: classes.collect(), at: 0.0 }

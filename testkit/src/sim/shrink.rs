@@ -7,9 +7,6 @@ use super::scenario::{MINUTE, Scenario, Step, What};
 use super::violation::Violation;
 use super::world::World;
 
-/// Runs of a scenario while making it smaller, at most.
-const RUNS: u32 = 2000;
-
 /// A smaller scenario that fails, and how.
 #[derive(Debug, Clone)]
 pub struct Shrunk {
@@ -22,10 +19,11 @@ pub struct Shrunk {
 }
 
 /// Makes a scenario smaller: fewer devices, then fewer classes of faults, then fewer steps, then an earlier end.
-/// Returns the smallest found that breaks the same promise; the scenario itself if none does.
-pub fn shrink(scenario: &Scenario, violation: &Violation) -> Shrunk {
+/// Returns the smallest found in so many runs that breaks the same promise; the scenario itself if none does.
+pub fn shrink(scenario: &Scenario, violation: &Violation, runs: u32) -> Shrunk {
     let scenario = scenario.clone();
-    let mut search = Search { best: Shrunk { scenario, violation: violation.clone(), runs: 0 } };
+    let best = Shrunk { scenario, violation: violation.clone(), runs: 0 };
+    let mut search = Search { best, most: runs };
     search.cut_off();
     search.devices();
     search.classes();
@@ -37,12 +35,13 @@ pub fn shrink(scenario: &Scenario, violation: &Violation) -> Shrunk {
 
 struct Search {
     best: Shrunk,
+    most: u32,
 }
 
 impl Search {
     /// Runs a smaller scenario, and takes it if it fails in the same way.
     fn attempt(&mut self, smaller: Scenario) -> bool {
-        if self.best.runs >= RUNS || smaller == self.best.scenario {
+        if self.best.runs >= self.most || smaller == self.best.scenario {
             return false;
         }
         self.best.runs += 1;

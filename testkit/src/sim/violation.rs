@@ -16,6 +16,12 @@ pub enum Broken {
         /// The one dialled.
         new: SocketId,
     },
+    /// A look for the network while a socket lives.
+    #[error("the network was looked for while socket {0} was in use")]
+    ProbeBesideSocket(SocketId),
+    /// An order for a store that the strategy has no use for.
+    #[error("a store was used for an update that streams")]
+    StoreForStreaming,
     /// A number came a second time.
     #[error("{what} {number} after {last}: a number was used twice")]
     NumberReused {

@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use nerves_hub_link_protocol::limits::{MAX_OUTPUTS, MAX_REASON_CHARS, SEND_CREDIT};
-use nerves_hub_link_protocol::{Event, FetchId, OfferId, Output, SocketId};
+use nerves_hub_link_protocol::{Event, FetchId, OfferId, Output, Sink, SocketId};
 
 use super::firmware::{KEYS, URL_SECRET};
 use super::message::Message;
@@ -117,7 +117,16 @@ impl Watch {
                 self.went(*socket);
                 told(reason)
             }
-            Output::Fetch(fetch) => self.fetch(now, fetch.fetch, fetch.offer),
+            Output::Fetch(fetch) => self.fetch(now, fetch.fetch, fetch.into),
+            Output::Probe(_) => match self.live {
+                Some(old) => Err(Broken::ProbeBesideSocket(old)),
+                None => Ok(()),
+            },
+            Output::OpenStore(_)
+            | Output::ReadStore(_)
+            | Output::CommitPart { .. }
+            | Output::DropPart { .. }
+            | Output::CloseStore { .. } => Err(Broken::StoreForStreaming),
             Output::StartApply(start) => self.start(start.offer, &start.public_keys),
             Output::FinishApply { offer } => {
                 if self.applying != Some(*offer) || self.finishing {
@@ -190,9 +199,9 @@ impl Watch {
         Ok(())
     }
 
-    fn fetch(&mut self, now: u64, fetch: FetchId, offer: OfferId) -> Result<(), Broken> {
+    fn fetch(&mut self, now: u64, fetch: FetchId, into: Sink) -> Result<(), Broken> {
         newer("request", fetch.0, &mut self.fetch)?;
-        if self.applying != Some(offer) {
+        if self.applying.map(Sink::Applier) != Some(into) {
             return Err(Broken::FetchWithoutApplier(fetch));
         }
         self.barren += 1;

@@ -44,6 +44,15 @@ impl World {
                     life.link.handle(clock, Input::Tick);
                     world.trace.note(now, number, "tick", "");
                 }
+                DeviceDue::Probed { probe, failure } => {
+                    let now = world.now;
+                    let Some(life) = device.link.as_mut() else { return Ok(()) };
+                    let input = match failure {
+                        None => Input::Reachable { probe },
+                        Some(reason) => Input::Unreachable { probe, reason },
+                    };
+                    life.input(now, device.wall, input);
+                }
                 DeviceDue::Up { socket, conn } => {
                     world.trace.note(world.now, number, "socket up", "");
                     world.socket_up(device, socket, conn);
@@ -237,6 +246,12 @@ impl World {
     fn carry_out(&mut self, device: &mut Device, output: Output) -> Result<(), Broken> {
         match output {
             Output::Dial(dial) => self.dial(device, dial)?,
+            Output::Probe(probe) => self.probe(device, probe.probe),
+            Output::OpenStore(_)
+            | Output::ReadStore(_)
+            | Output::CommitPart { .. }
+            | Output::DropPart { .. }
+            | Output::CloseStore { .. } => return Err(Broken::StoreForStreaming),
             Output::Send { socket, text } => self.send(device, socket, text),
             Output::SendBinary { socket, .. } => return Err(Broken::SentOnDeadSocket(socket)),
             Output::HangUp { socket, .. } => self.hang_up(device, socket),

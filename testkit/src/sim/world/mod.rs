@@ -335,14 +335,13 @@ impl World {
     /// The release that the calendar has: a good one, or whichever fault is in play.
     fn planned_release(&mut self) {
         use super::fault::Fault;
-        let weeks = |fault: Fault| fault.per_week() * self.scenario.rate;
         #[expect(clippy::cast_precision_loss)]
         let per_release =
             self.scenario.span as f64 / (7 * DAY) as f64 / f64::from(self.scenario.releases.max(1));
         let drawn = |world: &mut Self, fault: Fault, weekly: f64| {
             world.scenario.faults.contains(fault) && world.rng.unit() < weekly * per_release
         };
-        let (bad, untrusted) = (weeks(Fault::BadRelease), weeks(Fault::Untrusted));
+        let (bad, untrusted) = (self.scenario.weekly(Fault::BadRelease), self.scenario.weekly(Fault::Untrusted));
         if drawn(self, Fault::BadRelease, bad) {
             return self.strike_all(Fault::BadRelease, 0);
         }

@@ -1,6 +1,6 @@
 //! Dialling, and what happens to connections.
 
-use nerves_hub_link_protocol::{Dial, HeaderRef, Input, SocketId};
+use nerves_hub_link_protocol::{Dial, HeaderRef, Input, ProbeId, SocketId};
 
 use super::World;
 use crate::hub::ConnId;
@@ -12,6 +12,26 @@ use crate::sim::scenario::{SECOND, Variant};
 use crate::sim::violation::Broken;
 
 impl World {
+    /// The machine looks whether the network is there.
+    pub(super) fn probe(&mut self, device: &mut Device, probe: ProbeId) {
+        let now = self.now;
+        let Some(net) = self.nets.get_mut(device.number as usize) else { return };
+        let delay = net.delay(now, &mut device.rng);
+        let (after, failure) = if net.dns_until > now {
+            (40_000, Some("the name hub.sim could not be resolved"))
+        } else if net.refused_until > now || self.server.down_until > now {
+            (2 * delay, Some("connection refused"))
+        } else if net.hang_until > now || net.is_silent(now) {
+            if device.rng.one_in(4) {
+                return;
+            }
+            (2 * SECOND, Some("connecting took too long"))
+        } else {
+            (2 * delay, None)
+        };
+        self.later(device, after, DeviceDue::Probed { probe, failure });
+    }
+
     /// The machine wants a connection.
     pub(super) fn dial(&mut self, device: &mut Device, dial: Dial) -> Result<(), Broken> {
         let Some(life) = device.link.as_mut() else { return Ok(()) };
