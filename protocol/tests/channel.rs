@@ -243,3 +243,27 @@ fn connection_types_are_told_now_and_after_each_join() {
     device.come_back_after(1);
     assert_eq!(device.last_sent("connection_types")[4], json!({"values": ["wifi", "cellular"]}));
 }
+
+#[test]
+fn a_status_that_a_crashed_channel_may_not_have_seen_is_sent_again() {
+    let crash = json!(["1", "1", "device", "phx_error", {"reason": "channel_crash"}]);
+    let unmatched = |device: &Device| {
+        let reference = device.last_sent("status_update")[1].clone();
+        json!([null, reference, "device", "phx_reply", {"status": "error", "response": {"reason": "unmatched topic"}}])
+    };
+    for told in [true, false] {
+        let mut device = Device::joined(config());
+        device.offer_and_ignore();
+        let ignored = device.statuses().pop().unwrap();
+        // The server tells that its side is gone, or only that it doesn't know the topic.
+        let message = if told { crash.clone() } else { unmatched(&device) };
+        device.server(&message);
+        device.pass(Duration::from_secs(8));
+        let join = device.last_sent("phx_join")[1].clone();
+        let out =
+            device.server(&json!([join, join, "device", "phx_reply", {"status": "ok", "response": {}}]));
+        let again: Vec<_> = sent(&out).into_iter().filter(|message| message[3] == "status_update").collect();
+        assert_eq!(again.len(), 1, "{out:?}");
+        assert_eq!(again[0][4], ignored);
+    }
+}

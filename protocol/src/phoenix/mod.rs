@@ -257,12 +257,12 @@ impl Phoenix {
         match &*message.event {
             "phx_error" => {
                 let reason = message.payload.explain();
-                self.topics.lost(now, topic);
+                self.lose(now, topic);
                 let reason = format!("the server's side of the channel crashed ({reason})");
                 Ok(Incoming::Lost { topic, reason })
             }
             "phx_close" => {
-                self.topics.lost(now, topic);
+                self.lose(now, topic);
                 Ok(Incoming::Lost { topic, reason: String::from("the server closed the channel") })
             }
             _ => Ok(Incoming::Push { topic, event: message.event, payload: message.payload }),
@@ -364,7 +364,7 @@ impl Phoenix {
             Fate::Refused => Incoming::JoinRefused { topic, reason: failure() },
             Fate::NotAJoin if reply.status == "error" => match failure() {
                 reason if reason == "unmatched topic" => {
-                    self.topics.lost(now, topic);
+                    self.lose(now, topic);
                     let reason = String::from("the server does not know the channel any more");
                     Incoming::Lost { topic, reason }
                 }
@@ -372,6 +372,12 @@ impl Phoenix {
             },
             Fate::NotAJoin => Incoming::Nothing,
         })
+    }
+
+    /// The server's side of a topic is gone.
+    fn lose(&mut self, now: Instant, topic: TopicId) {
+        self.topics.lost(now, topic);
+        self.outbox.lost(topic);
     }
 
     fn encode(

@@ -186,12 +186,27 @@ impl Outbox {
         self.blocked_since = None;
         self.tags.clear();
         self.queue.retain(|push| push.class == Class::Keep);
-        while let Some((_, push)) = self.unconfirmed.pop_back() {
-            if push.sends < MAX_PUSH_SENDS && self.queue.len() < MAX_HELD_PUSHES {
+        self.repeat(|_| true);
+    }
+
+    /// A topic is gone, on a connection that stays. What the server's side of it may not have seen is sent again:
+    /// later replies would confirm it, though nobody read it.
+    pub(super) fn lost(&mut self, topic: TopicId) {
+        self.repeat(|push| push.topic == topic);
+    }
+
+    /// Puts pushes that were not confirmed in front of all others, in their order.
+    fn repeat(&mut self, which: impl Fn(&Push) -> bool) {
+        let mut others = VecDeque::new();
+        while let Some((reference, push)) = self.unconfirmed.pop_back() {
+            if !which(&push) {
+                others.push_front((reference, push));
+            } else if push.sends < MAX_PUSH_SENDS && self.held(push.topic) < MAX_HELD_PUSHES {
                 self.queue.push_front(push);
             } else {
                 self.dropped = self.dropped.saturating_add(1);
             }
         }
+        self.unconfirmed = others;
     }
 }

@@ -100,8 +100,9 @@ fn scenario(arguments: &Arguments) -> Result<Scenario, String> {
         match name.map(str::trim) {
             None => scenario.rate = factor,
             Some(name) => {
-                let fault = Fault::parse(name)
-                    .ok_or_else(|| format!("--rates: no class of faults is called {name:?}; see --faults list"))?;
+                let fault = Fault::parse(name).ok_or_else(|| {
+                    format!("--rates: no class of faults is called {name:?}; see --faults list")
+                })?;
                 scenario.rates.push((fault, factor));
             }
         }
@@ -149,7 +150,8 @@ fn many(arguments: &Arguments, runs: u64) -> Result<ExitCode, String> {
     let faults = Faults::parse(&arguments.faults).map_err(|error| error.to_string())?;
     println!("{runs} short scenarios from seed {from} on");
     let began = Instant::now();
-    let (mut events, mut devices, mut written, mut failed_updates, mut struck) = (0_u64, 0_u64, 0_u64, 0_u64, 0_u64);
+    let (mut events, mut devices, mut written, mut failed_updates, mut struck) =
+        (0_u64, 0_u64, 0_u64, 0_u64, 0_u64);
     let mut virtual_time = 0_u64;
     for run in 0..runs {
         let mut scenario = Scenario::short(from.wrapping_add(run));
@@ -215,7 +217,8 @@ fn failed(
     let file = saved
         .write_into(&arguments.save)
         .map_err(|error| format!("the run can't be saved in {}: {error}", arguments.save.display()))?;
-    let steps = shrunk.scenario.steps.as_ref().map_or_else(|| "all".to_owned(), |steps| steps.len().to_string());
+    let steps =
+        shrunk.scenario.steps.as_ref().map_or_else(|| "all".to_owned(), |steps| steps.len().to_string());
     let devices = shrunk.scenario.devices as usize - shrunk.scenario.absent.len();
     eprintln!("after {} runs: {steps} steps with {devices} devices: {}", shrunk.runs, shrunk.violation);
     for line in saved.trace.iter().rev().take(25).rev() {

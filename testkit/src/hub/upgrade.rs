@@ -87,6 +87,6 @@ impl Hub {
 
     /// The device whose client certificate TLS accepted, by the certificate's common name.
     pub fn authenticate_certificate(&mut self, common_name: &str) -> Option<DeviceId> {
-        self.fleet.register(common_name, DEVICES)
+        self.fleet.register(common_name, self.config.devices_max)
     }
 }

@@ -64,7 +64,7 @@ pub(super) struct Life {
     /// A message since the last answer to a heartbeat.
     pub unconfirmed: bool,
     /// For [`super::Mutation::ReuseNumber`].
-    pub reused: u64,
+    pub reused: Option<SocketId>,
 }
 
 /// The wall clock.
@@ -159,7 +159,7 @@ impl Device {
             quiet: None,
             beating: false,
             unconfirmed: false,
-            reused: 0,
+            reused: None,
         }));
         Ok(())
     }

@@ -20,9 +20,19 @@ pub(super) struct Model {
     asked: u64,
     /// The newest reference sent on this socket.
     last: u64,
+    /// The other topics.
+    others: [Topic; 2],
     update: Update,
     /// A message that offers an update arrived, and what followed from it is still being told.
     offered: bool,
+}
+
+/// A topic beside that of the device.
+#[derive(Debug)]
+struct Topic {
+    name: &'static str,
+    join: Option<u64>,
+    joined: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -42,6 +52,7 @@ impl Model {
             join: None,
             asked: 0,
             last: 0,
+            others: ["extensions", "console"].map(|name| Topic { name, join: None, joined: false }),
             update: Update::Idle,
             offered: false,
         }
@@ -56,6 +67,7 @@ impl Model {
         if self.socket == Some(socket) && self.connection == ConnectionState::Dialing {
             self.connection = ConnectionState::Connected;
             (self.join, self.last) = (None, 0);
+            self.forget_others();
         }
     }
 
@@ -73,6 +85,9 @@ impl Model {
             return;
         }
         let Some(message) = Message::read(text) else { return };
+        if let Some(topic) = self.others.iter_mut().find(|topic| topic.name == message.topic) {
+            topic.receive(&message);
+        }
         if message.topic != "device" {
             return;
         }
@@ -101,6 +116,12 @@ impl Model {
                 }
             }
             Some(_) => {}
+        }
+    }
+
+    fn forget_others(&mut self) {
+        for topic in &mut self.others {
+            (topic.join, topic.joined) = (None, false);
         }
     }
 
@@ -141,6 +162,7 @@ impl Model {
             Output::Send { text, .. } => {
                 let message = Message::read(text).ok_or_else(|| Broken::NoMessage(text.clone()))?;
                 self.last = message.reference.unwrap_or(self.last);
+                self.sends(&message)?;
                 match (message.topic, message.event) {
                     ("device", "phx_join") => (self.join, self.asked) = (message.reference, now),
                     ("device", "phx_leave") => self.join = None,
@@ -153,6 +175,25 @@ impl Model {
             _ => {}
         }
         Ok(())
+    }
+
+    /// Nothing is sent on a topic before its join was answered.
+    fn sends(&mut self, message: &Message<'_>) -> Result<(), Broken> {
+        let topic = self.others.iter_mut().find(|topic| topic.name == message.topic);
+        let joined = match (message.event, topic) {
+            ("phx_join", Some(topic)) => {
+                (topic.join, topic.joined) = (message.reference, false);
+                true
+            }
+            ("phx_leave", Some(topic)) => {
+                (topic.join, topic.joined) = (None, false);
+                true
+            }
+            ("phx_join" | "phx_leave" | "heartbeat", None) => true,
+            (_, Some(topic)) => topic.joined,
+            _ => self.is_joined(),
+        };
+        if joined { Ok(()) } else { Err(Broken::SentBeforeJoin { event: message.event.to_owned() }) }
     }
 
     fn event(&mut self, now: u64, event: &Event) -> Result<(), Broken> {
@@ -200,5 +241,16 @@ impl Model {
         }
         let (machine, model) = (format!("{:?}", status.update), format!("{:?}", self.update));
         Err(Broken::UpdateDiffers { machine, model })
+    }
+}
+
+impl Topic {
+    fn receive(&mut self, message: &Message<'_>) {
+        // What the machine takes for the loss of a topic is looser than for its join, and may be: nothing is
+        // sent too early by that.
+        if message.event == "phx_reply" && self.join.is_some() && self.join == message.reference {
+            let payload = message.payload().unwrap_or_default();
+            self.joined = payload.get("status").and_then(|status| status.as_str()) == Some("ok");
+        }
     }
 }

@@ -28,6 +28,8 @@ pub(super) enum Due {
     Strike { device: Option<u32>, fault: Fault, how: u32 },
     /// A release is due.
     Release,
+    /// A good release takes the place of a spoilt one.
+    Mend,
     /// Everything is well from here on.
     Heal,
     /// Somebody looks whether all is well.

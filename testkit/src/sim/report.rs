@@ -1,6 +1,7 @@
 //! What a run of a fleet came to, for people and programs.
 
 mod html;
+mod plot;
 
 use std::fmt::Write as _;
 use std::time::Duration;
@@ -39,8 +40,9 @@ impl Report {
             let names = if names.is_empty() { "none".to_owned() } else { names.join(",") };
             let _ = write!(text, " --faults {names}");
         }
-        if *rate != 1.0 || !rates.is_empty() {
-            let list = rates.iter().fold(rate.to_string(), |list, (fault, rate)| format!("{list},{fault}={rate}"));
+        if (*rate - 1.0).abs() > 1e-9 || !rates.is_empty() {
+            let list =
+                rates.iter().fold(rate.to_string(), |list, (fault, rate)| format!("{list},{fault}={rate}"));
             let _ = write!(text, " --rates {list}");
         }
         text
@@ -112,10 +114,7 @@ impl Report {
                 percent(stats.fetched_again(), stats.received)
             ),
         );
-        line(
-            "connections",
-            format!("{} attempts, {} refused by the server", stats.dials, stats.refused),
-        );
+        line("connections", format!("{} attempts, {} refused by the server", stats.dials, stats.refused));
         line("faults", format!("{} met, all survived", stats.faults_met()));
         for origin in Origin::ALL {
             let of = |fault: &&Fault| fault.origin() == origin;
@@ -130,7 +129,10 @@ impl Report {
                 line(&format!("  {}", origin.name()), struck.join(", "));
             }
         }
-        line("after all healed", format!("every device online and up to date within {}", span(Some(self.healed_in()))));
+        line(
+            "after all healed",
+            format!("every device online and up to date within {}", span(Some(self.healed_in()))),
+        );
         line(
             "the run",
             format!(

@@ -31,7 +31,6 @@ pub(super) struct Watch {
     live: Option<SocketId>,
     up: Option<SocketId>,
     flying: u32,
-    joined: bool,
     /// Offers the application accepted.
     accepted: Option<OfferId>,
     pub applying: Option<OfferId>,
@@ -61,18 +60,13 @@ impl Watch {
     /// The connection ended, or never was.
     pub fn went(&mut self, socket: SocketId) {
         if self.live == Some(socket) {
-            (self.live, self.up, self.joined) = (None, None, false);
+            (self.live, self.up) = (None, None);
         }
     }
 
     /// The adapter sent messages.
     pub fn sent(&mut self, frames: u32) {
         self.flying = self.flying.saturating_sub(frames);
-    }
-
-    /// The channel is joined, or not any more.
-    pub fn joined(&mut self, joined: bool) {
-        self.joined = joined;
     }
 
     /// The application accepted an offer.
@@ -167,7 +161,7 @@ impl Watch {
         if let Some(old) = self.live {
             return Err(Broken::TwoSockets { old, new: socket });
         }
-        (self.live, self.up, self.flying, self.joined) = (Some(socket), None, 0, false);
+        (self.live, self.up, self.flying) = (Some(socket), None, 0);
         apart("dialled", now, &mut self.ended, BACKOFF_MS)
     }
 
@@ -185,10 +179,6 @@ impl Watch {
     fn send(&mut self, socket: SocketId, text: &str) -> Result<(), Broken> {
         self.fly(socket, text.len())?;
         let message = Message::read(text).ok_or_else(|| Broken::NoMessage(text.to_owned()))?;
-        let early = matches!(message.event, "phx_join" | "phx_leave" | "heartbeat");
-        if !early && !self.joined {
-            return Err(Broken::SentBeforeJoin { event: message.event.to_owned() });
-        }
         if message.event == "status_update" && message.rest.contains("\"failed\"") {
             let payload = message.payload().ok_or_else(|| Broken::NoMessage(text.to_owned()))?;
             let reason = payload.get("reason").and_then(|reason| reason.as_str()).unwrap_or_default();

@@ -97,6 +97,8 @@ impl World {
         while let Some(output) = self.server.hub.poll() {
             match output {
                 HubOutput::Send { conn, text } => self.hub_sends(conn, text),
+                // Only to devices that speak MessagePack.
+                HubOutput::SendBinary { .. } => {}
                 HubOutput::Close { conn, code, .. } => self.hub_closes(conn, Some(code)),
             }
         }

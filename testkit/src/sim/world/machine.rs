@@ -1,6 +1,6 @@
 //! What happens to one device's machine, and carrying out what it wants.
 
-use nerves_hub_link_protocol::{Command, Event, Input, Instant, Output, SocketId, Timer, UpdateState};
+use nerves_hub_link_protocol::{Command, Event, Input, Instant, Output, Timer, UpdateState};
 
 use super::World;
 use crate::sim::applier::Applier;
@@ -232,8 +232,9 @@ impl World {
             if self.scenario.mutation == Some(Mutation::ReuseNumber)
                 && let Output::Dial(dial) = &mut output
             {
-                life.reused += 1;
-                dial.socket = SocketId(life.reused % 2);
+                // The first number again.
+                let first = *life.reused.get_or_insert(dial.socket);
+                dial.socket = first;
             }
             let since = self.now - life.origin;
             life.watch.output(since, &output)?;

@@ -9,11 +9,12 @@ mod update;
 
 use super::device::{Device, PRODUCT_KEY, identifier};
 use super::dice::{Rng, mix};
+use super::fault::Fault;
 use super::firmware::{Firmware, FirmwareId, KEYS};
 use super::mutation::Mutation;
 use super::net::Net;
 use super::queue::{DeviceDue, Due, Queue};
-use super::scenario::{DAY, MINUTE, SECOND, Scenario, Strikes, Variant, What};
+use super::scenario::{DAY, HOUR, MINUTE, SECOND, Scenario, Strikes, Variant, What};
 use super::stats::Stats;
 use super::trace::Trace;
 use super::violation::{Broken, Violation};
@@ -208,6 +209,10 @@ impl World {
                 self.planned_release();
                 Ok(())
             }
+            Due::Mend => {
+                self.release(true, true);
+                Ok(())
+            }
             Due::Heal => self.heal(),
             Due::Inspect => self.inspect(),
         }
@@ -334,21 +339,25 @@ impl World {
 
     /// The release that the calendar has: a good one, or whichever fault is in play.
     fn planned_release(&mut self) {
-        use super::fault::Fault;
         #[expect(clippy::cast_precision_loss)]
         let per_release =
             self.scenario.span as f64 / (7 * DAY) as f64 / f64::from(self.scenario.releases.max(1));
         let drawn = |world: &mut Self, fault: Fault, weekly: f64| {
             world.scenario.faults.contains(fault) && world.rng.unit() < weekly * per_release
         };
-        let (bad, untrusted) = (self.scenario.weekly(Fault::BadRelease), self.scenario.weekly(Fault::Untrusted));
-        if drawn(self, Fault::BadRelease, bad) {
-            return self.strike_all(Fault::BadRelease, 0);
+        let (bad, untrusted) =
+            (self.scenario.weekly(Fault::BadRelease), self.scenario.weekly(Fault::Untrusted));
+        let fault = [(Fault::BadRelease, bad), (Fault::Untrusted, untrusted)]
+            .into_iter()
+            .find(|(fault, weekly)| drawn(self, *fault, *weekly));
+        match fault {
+            Some((fault, _)) => {
+                self.strike_all(fault, 0);
+                // Whoever made it notices some hours later.
+                self.queue.push((self.now + 6 * HOUR).min(self.scenario.span - 1), Due::Mend);
+            }
+            None => self.release(true, true),
         }
-        if drawn(self, Fault::Untrusted, untrusted) {
-            return self.strike_all(Fault::Untrusted, 0);
-        }
-        self.release(true, true);
     }
 
     fn release(&mut self, trusted: bool, good: bool) {

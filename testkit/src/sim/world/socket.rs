@@ -171,7 +171,6 @@ impl World {
         }
         life.model.text(socket, text);
         life.input(self.now, device.wall, Input::SocketText { socket, text });
-        life.watch.joined(life.model.is_joined());
     }
 
     /// The machine sends a message.
