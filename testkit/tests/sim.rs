@@ -123,6 +123,7 @@ fn expected(mutation: Mutation, broken: &Broken) -> bool {
         }
         Mutation::StopClock => matches!(broken, Broken::DeadlineStands { .. }),
         Mutation::ForgetBackoff => matches!(broken, Broken::TooSoon { .. }),
+        Mutation::ForgetAttempts => matches!(broken, Broken::TriedTooOften { .. }),
         Mutation::LoseTimer => matches!(broken, Broken::Stuck { .. }),
         _ => false,
     }

@@ -1,8 +1,8 @@
 //! One device: the real machine, and what it runs on.
 
 use nerves_hub_link_protocol::{
-    Auth, Config, ConnectionState, FetchId, Input, Instant, Link, Now, SharedSecret, SocketId, UnixTime,
-    UpdateState,
+    Attempt, Auth, Config, ConnectionState, FetchId, Input, Instant, Link, Now, SharedSecret, SocketId,
+    UnixTime, UpdateState,
 };
 
 use super::applier::Applier;
@@ -10,7 +10,7 @@ use super::dice::{Rng, mix};
 use super::disk::{Booted, Disk};
 use super::firmware::{Firmware, FirmwareId, KEYS};
 use super::model::Model;
-use super::scenario::{SECOND, Scenario, Strikes, Variant};
+use super::scenario::{DAY, SECOND, Scenario, Strikes, Variant};
 use super::violation::Broken;
 use super::watch::{SHARED_SECRET, Watch};
 
@@ -36,6 +36,12 @@ pub(super) struct Device {
     pub cut_in: Option<u32>,
     /// Since when it is joined, if it is.
     pub joined_since: Option<u64>,
+    /// What the machine wants remembered of the updates it tried.
+    pub attempts: Vec<Attempt>,
+    /// Firmware that was booted and not proved good since: how often, and when last.
+    tried: Vec<(FirmwareId, u32, u64)>,
+    /// Nothing can be said about what is forgotten when: the wall clock was wrong once, or validation is unknown.
+    pub uncounted: bool,
     /// When the newest offer was accepted.
     pub accepted_at: u64,
     /// The second of the last thing that happened, and how many did in it.
@@ -131,6 +137,10 @@ impl Device {
             strikes,
             cut_in: None,
             joined_since: None,
+            attempts: Vec::new(),
+            tried: Vec::new(),
+            // A device that can't tell whether its firmware is good takes all that boots for good.
+            uncounted: scenario.has(Variant::ValidationUnknown),
             accepted_at: 0,
             heat: (0, 0),
         }
@@ -138,7 +148,8 @@ impl Device {
 
     /// Starts the program, offline.
     pub fn start(&mut self, scenario: &Scenario, now: u64, firmware: &Firmware) -> Result<(), Broken> {
-        let config = config(scenario, self.number, firmware, self.booted);
+        let mut config = config(scenario, self.number, firmware, self.booted);
+        config.past_attempts.clone_from(&self.attempts);
         let seed = mix(mix(scenario.seed, u64::from(self.number)), u64::from(self.life));
         // Clocks that count from the boot begin anywhere.
         let origin = now.saturating_sub(u64::from(self.life % 7) * SECOND);
@@ -168,6 +179,29 @@ impl Device {
     pub fn end(&mut self) {
         self.link = None;
         self.life += 1;
+    }
+
+    /// Other firmware than before was booted. A machine lets one that never proves good be tried five times a week.
+    pub fn tried(&mut self, now: u64, firmware: FirmwareId) -> Result<(), Broken> {
+        if self.booted.validated {
+            return Ok(());
+        }
+        let past =
+            self.tried.iter().position(|(which, ..)| *which == firmware).map(|at| self.tried.remove(at));
+        let recent = past.filter(|(.., last)| now - last < 7 * DAY).map_or(0, |(_, times, _)| times);
+        let times = recent + 1;
+        self.tried.push((firmware, times, now));
+        if self.tried.len() > 8 {
+            self.tried.remove(0);
+        }
+        if times > 5 && !self.uncounted { Err(Broken::TriedTooOften { firmware, times }) } else { Ok(()) }
+    }
+
+    /// What runs proved good.
+    pub fn proved(&mut self) {
+        let firmware = self.booted.firmware;
+        self.booted.validated = true;
+        self.tried.retain(|(which, ..)| *which != firmware);
     }
 
     /// Counts something that happens; an error if that is far too much.

@@ -35,13 +35,15 @@ pub enum Mutation {
     ForgetBackoff,
     /// The adapter forgets its timer when a connection breaks.
     LoseTimer,
+    /// The adapter doesn't keep how often a firmware was tried.
+    ForgetAttempts,
     /// The adapter says that bytes are stored which the applier never got.
     LoseBytes,
 }
 
 impl Mutation {
     /// Every mistake.
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 16] = [
         Self::SkipSignature,
         Self::SkipDigest,
         Self::SkipSync,
@@ -57,5 +59,6 @@ impl Mutation {
         Self::ForgetBackoff,
         Self::LoseTimer,
         Self::LoseBytes,
+        Self::ForgetAttempts,
     ];
 }

@@ -119,6 +119,14 @@ pub enum Broken {
         /// How many.
         count: u32,
     },
+    /// A firmware that doesn't prove good is booted again and again.
+    #[error("firmware {firmware} was booted {times} times and never proved good")]
+    TriedTooOften {
+        /// Which.
+        firmware: u32,
+        /// How often.
+        times: u32,
+    },
     /// The slot that runs was written.
     #[error("slot {slot} runs and was written")]
     RunningSlotWritten {

@@ -152,6 +152,7 @@ impl Watch {
                 }
                 Ok(())
             }
+            Output::SaveAttempts { .. } => Ok(()),
             Output::Event(event) => self.hear(now, event),
         }
     }

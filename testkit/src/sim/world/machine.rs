@@ -283,6 +283,11 @@ impl World {
                 let after = (10 + device.rng.below(30)) * SECOND;
                 self.reboot(device, after)?;
             }
+            Output::SaveAttempts { attempts } => {
+                if !self.mutated(Mutation::ForgetAttempts) {
+                    device.attempts = attempts;
+                }
+            }
             Output::Event(event) => self.hear(device, event),
         }
         Ok(())
@@ -331,6 +336,7 @@ impl World {
         }
         if runs != before {
             let took = self.now.saturating_sub(device.accepted_at);
+            device.tried(self.now, runs)?;
             self.stats.runs(self.now, before, runs, device.booted.reverted, took);
         }
         self.later(device, after, DeviceDue::Start);

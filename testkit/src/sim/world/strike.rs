@@ -109,10 +109,11 @@ impl World {
                 }
             }
             Fault::ClockJump => {
+                device.uncounted = true;
                 let seconds = i64::from(how >> 7);
                 device.wall.offset += if how & 1 == 0 { seconds } else { -seconds };
             }
-            Fault::ClockUnset => device.wall.unset = true,
+            Fault::ClockUnset => (device.wall.unset, device.uncounted) = (true, true),
             Fault::SlowBody
             | Fault::RangeIgnored
             | Fault::ShortBody

@@ -192,7 +192,7 @@ impl World {
             return self.later(device, 30 * SECOND, DeviceDue::Validate);
         }
         device.disk.validate();
-        device.booted.validated = true;
+        device.proved();
         self.trace.note(self.now, device.number, "validates", "");
         self.order(device, Command::FirmwareValidated);
     }
