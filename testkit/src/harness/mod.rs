@@ -20,6 +20,7 @@
 //! | [`link`] | what happens to a device | see the function |
 //! | [`wire_json`], [`wire_msgpack`] | messages of a server | none costs the connection |
 //! | [`exchange`], [`socket`] | what a server sends | cuts don't matter, buffers are bounded |
+//! | [`world`] | what happens to some devices, in virtual time | all of [`crate::sim`] |
 //!
 //! ```
 //! use nerves_hub_link_testkit::harness;
@@ -45,6 +46,7 @@ mod small;
 mod tables;
 mod transport;
 mod wire;
+mod world;
 
 pub use apply::apply;
 pub use archive::archive_reader;
@@ -58,12 +60,13 @@ pub use small::{frames, keys};
 pub use tables::tables;
 pub use transport::{exchange, socket};
 pub use wire::{wire_json, wire_msgpack};
+pub use world::world;
 
 /// A fuzz target: takes an input, panics when a promise is broken.
 pub type Target = fn(&[u8]);
 
 /// Every target with its name.
-pub const TARGETS: [(&str, Target); 16] = [
+pub const TARGETS: [(&str, Target); 17] = [
     ("archive_reader", archive_reader),
     ("manifest", manifest),
     ("apply", apply),
@@ -80,4 +83,5 @@ pub const TARGETS: [(&str, Target); 16] = [
     ("wire_msgpack", wire_msgpack),
     ("exchange", exchange),
     ("socket", socket),
+    ("world", world),
 ];

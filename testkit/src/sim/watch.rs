@@ -118,6 +118,7 @@ impl Watch {
             },
             Output::OpenStore(_)
             | Output::ReadStore(_)
+            | Output::VerifyArchive(_)
             | Output::CommitPart { .. }
             | Output::DropPart { .. }
             | Output::CloseStore { .. } => Err(Broken::StoreForStreaming),

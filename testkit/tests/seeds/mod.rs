@@ -46,8 +46,15 @@ fn of(target: &str) -> Inputs {
         "wire_msgpack" => wire_msgpack(),
         "exchange" => exchange(),
         "socket" => socket(),
+        "world" => world(),
         other => panic!("no seeds for {other}"),
     }
+}
+
+/// Anything is a scenario; longer ones have more happen in them.
+fn world() -> Inputs {
+    let mut state = 7;
+    (1..=6).map(|number| (format!("steps-{number}"), crate::random_bytes(&mut state, 40 * number))).collect()
 }
 
 fn named(title: &str, input: impl Into<Vec<u8>>) -> (String, Vec<u8>) {

@@ -250,6 +250,7 @@ impl World {
             Output::Probe(probe) => self.probe(device, probe.probe),
             Output::OpenStore(_)
             | Output::ReadStore(_)
+            | Output::VerifyArchive(_)
             | Output::CommitPart { .. }
             | Output::DropPart { .. }
             | Output::CloseStore { .. } => return Err(Broken::StoreForStreaming),
