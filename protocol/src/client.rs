@@ -229,6 +229,17 @@ pub trait Client {
     }
 }
 
+/// An application with nothing but defaults.
+struct Default;
+
+impl Client for Default {}
+
+/// Returns the command that answers `event` for an application whose callback panicked: that of the default callbacks.
+/// So an update is applied; else a firmware whose application always panics could never be replaced.
+pub fn fallback(running: &FirmwareMeta, event: &Event) -> Option<Command> {
+    deliver(&mut Default, running, event)
+}
+
 /// Calls what fits `event` on `client` and returns the command that answers it, if any.
 pub fn deliver(client: &mut dyn Client, running: &FirmwareMeta, event: &Event) -> Option<Command> {
     client.event(event);

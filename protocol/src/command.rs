@@ -1,10 +1,13 @@
 //! What the application wants: orders to the machine, which it may refuse.
 
+use alloc::boxed::Box;
 use alloc::string::String;
 use alloc::vec::Vec;
 use core::time::Duration;
 
 use crate::archive::ArchiveCommand;
+use crate::config::Config;
+use crate::error::ConfigError;
 use crate::event::Stage;
 use crate::extension::ExtensionCommand;
 use crate::file::{FileCommand, UploadCommand};
@@ -23,6 +26,14 @@ pub enum Command {
     Disconnect,
     /// Close the connection and dial again, without waiting for the back-off.
     Reconnect,
+    /// Use other settings: other credentials, another server, other policies, without a restart.
+    ///
+    /// Address, credentials and headers count from the next attempt to connect on ([`Command::Reconnect`] makes one at
+    /// once); everything else from now on, but for an update under way, whose strategy, keys and address stay. Kept as
+    /// they were, whatever is given here: the firmware, whether it is validated and reverted, past attempts,
+    /// serializer, heartbeat, join timeout, delays between joins, extensions and console. Keys the server sent stay
+    /// unless [`Config::public_keys`] changes.
+    Reconfigure(Box<Config>),
     /// Use these delays between attempts to connect, from the present wait on, in place of
     /// [`Config::backoff`](crate::Config::backoff) and [`Config::reconnect_after`](crate::Config::reconnect_after),
     /// with the same bounds. Empty goes back to those.
@@ -151,9 +162,12 @@ pub enum UpdateReport {
 }
 
 /// Why a command was refused. Nothing was changed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum CommandError {
+    /// The settings make no sense.
+    #[error("the configuration cannot be used: {0}")]
+    Config(#[from] ConfigError),
     /// The offer is not, or no longer, waiting for a decision.
     #[error("offer {0} is not waiting for a decision")]
     UnknownOffer(OfferId),
@@ -265,6 +279,7 @@ impl CommandError {
             | Self::FileName
             | Self::FileTooLarge { .. }
             | Self::NotPermitted
+            | Self::Config(_)
             | Self::Unsupported
             | Self::ReconnectAfter => false,
         }

@@ -270,6 +270,15 @@ impl Config {
         }
     }
 
+    /// Checks everything a caller can get wrong, as [`Link::new`](crate::Link::new) does.
+    ///
+    /// # Errors
+    ///
+    /// What is wrong.
+    pub fn check(&self) -> Result<(), ConfigError> {
+        self.validate().map(drop)
+    }
+
     /// Checks everything a caller can get wrong. Returns the address of the socket.
     pub(crate) fn validate(&self) -> Result<Url, ConfigError> {
         let given = self.socket_url.as_deref();

@@ -3,7 +3,9 @@
 mod archive;
 mod console;
 mod extensions;
+mod pace;
 mod receive;
+mod reconfigure;
 mod report;
 
 use alloc::boxed::Box;
@@ -26,6 +28,7 @@ use crate::hub::console::Console;
 use crate::hub::extensions::Extensions;
 use crate::hub::keys::Keys;
 use crate::hub::managed::Managed;
+use crate::hub::pace::Pace;
 use crate::hub::scripts::Scripts;
 use crate::hub::update::Updates;
 use crate::hub::{CONSOLE, Context, DEVICE, EXTENSIONS, TOPICS, device, payload};
@@ -52,6 +55,7 @@ pub struct Link {
     updates: Updates,
     archive_keys: Keys,
     archives: Archives,
+    pace: Pace,
     managed: Managed,
     scripts: Scripts,
     extensions: Extensions,
@@ -88,6 +92,7 @@ impl Link {
             keys: Keys::new(config.public_keys.clone()),
             archive_keys: Keys::for_archives(&config),
             archives: Archives::new(&config.known_archives),
+            pace: Pace::default(),
             managed: Managed::new(seed.rotate_left(16)),
             scripts: Scripts::default(),
             extensions: Extensions::new(&config, now.mono),
@@ -209,6 +214,7 @@ impl Link {
                 Backoff::validate_list(&delays).map_err(|_| CommandError::ReconnectAfter)?;
                 connection.reconnect_after(&cx, delays);
             }
+            Command::Reconfigure(config) => self.reconfigure(config)?,
             Command::Decide { offer, decision } => updates.decide(&mut cx, offer, &decision)?,
             Command::FirmwareValidated => self.firmware_validated(),
             Command::CheckUpdate => self.managed_with(Managed::check)?,
@@ -248,18 +254,20 @@ impl Link {
     /// with [`Link::stored`] when the applier took it.
     pub fn body(&mut self, now: Now, fetch: FetchId, chunk: &[u8]) -> Keep {
         self.advance(now);
-        if self.archives.is_current(fetch) {
-            let keep = self.archives_with(|archives, cx| archives.body(cx, fetch, chunk));
-            self.settle();
-            return keep;
-        }
-        let (mut cx, _, updates) = self.parts();
-        let keep = updates.body(&mut cx, fetch, chunk);
+        let network = self.transfer(fetch).is_some();
+        let keep = if self.archives.is_current(fetch) {
+            Some(self.archives_with(|archives, cx| archives.body(cx, fetch, chunk)))
+        } else {
+            let (mut cx, _, updates) = self.parts();
+            updates.body(&mut cx, fetch, chunk)
+        };
         if keep.is_none() {
             count(&mut self.counters.stale_inputs);
         }
+        let keep = keep.unwrap_or_default();
+        let keep = if network { self.paced(fetch, chunk.len(), keep) } else { keep };
         self.settle();
-        keep.unwrap_or_default()
+        keep
     }
 
     /// Reports that the applier took bytes that [`Link::body`] said to keep. The number of the fetch

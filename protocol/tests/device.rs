@@ -11,6 +11,9 @@ use common::*;
 use nerves_hub_link_protocol::*;
 use serde_json::{Value, json};
 
+/// Another key than the configured one.
+const OTHER_KEY: &str = "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=";
+
 fn join_params(change: impl Fn(&mut Config)) -> Value {
     let mut config = config();
     change(&mut config);
@@ -351,4 +354,68 @@ fn an_update_the_application_took_over_can_fail_or_be_forgotten() {
     let (offer, _) = device.start(json!({}));
     let report = Command::ReportUpdate { offer, report: UpdateReport::Completed };
     assert_eq!(device.link.command(device.now, report), Err(CommandError::UnknownOffer(offer)));
+}
+
+#[test]
+fn other_settings_count_without_a_restart() {
+    let mut device = Device::joined(config());
+    device.command(Command::FirmwareValidated);
+    device.broadcast("fwup_public_keys", json!({"keys": [OTHER_KEY]}));
+    let mut new = config();
+    new.host = "other.example:8443".into();
+    new.auth = Auth::SharedSecret(SharedSecret::new("nhd_new", "new secret", "device-1"));
+    new.headers = vec![("x-new".into(), Secret::new("1"))];
+    new.firmware = FirmwareMeta::default();
+    new.firmware_validated = Some(false);
+    new.heartbeat = Duration::from_secs(5);
+    new.decision_timeout = Duration::from_secs(5);
+    assert_eq!(device.command(Command::Reconfigure(Box::new(new.clone()))), [], "nothing happens by itself");
+    assert_eq!(device.link.status().connection, ConnectionState::Joined);
+    assert_eq!(device.link.running().uuid, UUID, "what runs, runs");
+    device.command(Command::Reconnect);
+    let dial = device.dial();
+    assert_eq!(dial.url, "wss://other.example:8443/device-socket/websocket?vsn=2.0.0");
+    let header = |name: &str| {
+        dial.headers.iter().find(|(key, _)| key == name).map(|(_, value)| value.expose().to_owned())
+    };
+    assert_eq!((header("x-nh-key").as_deref(), header("x-new").as_deref()), (Some("nhd_new"), Some("1")));
+    device.input(Input::SocketUp { socket: dial.socket, interface: None });
+    device.join();
+    assert_eq!(device.last_sent("phx_join")[4]["meta"]["firmware_validated"], true);
+    assert_eq!(
+        device.link.deadline().unwrap().at - device.now.mono,
+        Duration::from_secs(30),
+        "the same heartbeat"
+    );
+    // Keys of the server's stay; the time to decide is the new one.
+    let offer = device.offer(json!({}));
+    assert_eq!(device.link.deadline().unwrap().at - device.now.mono, Duration::from_secs(5));
+    device.command(Command::Decide { offer, decision: Decision::Apply });
+    let keys = |device: &Device| {
+        device.out.iter().rev().find_map(|output| match output {
+            Output::StartApply(start) => Some(start.public_keys.clone()),
+            _ => None,
+        })
+    };
+    assert_eq!(keys(&device), Some(vec![OTHER_KEY.to_owned()]));
+    device.input(Input::ApplyFailed { offer, reason: "x" });
+    // Unless the application has others.
+    new.public_keys = vec![KEY.into(), OTHER_KEY.into()];
+    device.command(Command::Reconfigure(Box::new(new)));
+    device.start(json!({}));
+    assert_eq!(keys(&device).unwrap().len(), 2);
+}
+
+#[test]
+fn settings_that_make_no_sense_change_nothing() {
+    let mut device = Device::joined(config());
+    let mut bad = config();
+    bad.host = "ftp://x".into();
+    let error = device.link.command(device.now, Command::Reconfigure(Box::new(bad.clone()))).unwrap_err();
+    assert_eq!(error, CommandError::Config(ConfigError::Host(UrlError::Scheme)));
+    assert!(!error.is_retryable());
+    assert_eq!(bad.check(), Err(ConfigError::Host(UrlError::Scheme)));
+    assert_eq!(config().check(), Ok(()));
+    device.command(Command::Reconnect);
+    assert_eq!(device.dial().url, "wss://hub.example/device-socket/websocket?vsn=2.0.0");
 }

@@ -470,8 +470,8 @@ impl Engine {
         self.retired.extend(self.applier.take().and_then(Applier::cancel));
     }
 
-    /// Tells the application an event. Its answer, if any, goes back to the machine; a callback that
-    /// panics gave none.
+    /// Tells the application an event. Its answer, if any, goes back to the machine; for a callback that panics, the
+    /// default one answers.
     fn tell(&mut self, event: &Event) {
         // First, so that a callback that asks the handle gets the news it was called for.
         self.shared.observe(event);
@@ -482,7 +482,11 @@ impl Engine {
         let (client, running) = (&mut *self.client, &self.running);
         let called = catch_unwind(AssertUnwindSafe(|| client::deliver(client, running, event)));
         let failed = called.as_ref().err().map(|panic| panic_text(&**panic).to_owned());
-        let answer = self.tell_panic("event", called).flatten();
+        let answer = match self.tell_panic("event", called) {
+            Some(answer) => answer,
+            // What the default callback would have said, so that a bad application can still be replaced.
+            None => client::fallback(&self.running, event),
+        };
         if let Some(command) = answer.or_else(|| self.answer_health(event, failed)) {
             self.order(command);
         }

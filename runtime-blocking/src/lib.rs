@@ -8,7 +8,7 @@
 //! | module | what is in it |
 //! | --- | --- |
 //! | `runner`, `options` | [`Runner`]: setting a device up and letting it run |
-//! | `handle` | [`Handle`]: commands to a running device, its [`Status`] and [`Exit`] |
+//! | `handle`, `orders` | [`Handle`]: commands to a running device, its [`Status`] and [`Exit`] |
 //! | `engine` | the loop |
 //! | `connection`, `wire`, `connect` | WebSocket and downloads, moving their bytes, dialling |
 //! | `identity` | [`device_config`]: settings from what the platform found out |
@@ -58,6 +58,7 @@ mod keeper;
 pub mod limits;
 mod memory;
 mod options;
+mod orders;
 mod runner;
 mod shells;
 mod wake;

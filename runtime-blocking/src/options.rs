@@ -37,7 +37,7 @@ impl Options {
     /// application's callbacks.
     ///
     /// Callbacks run on the thread that keeps the connection alive, so they should return within
-    /// seconds. A callback that panics is told to the notice hook and counts as not having answered.
+    /// seconds. A callback that panics is told to the notice hook, and the default callback answers in its place.
     pub fn new(tls: Tls, installer: impl Installer + 'static, client: impl Client + Send + 'static) -> Self {
         Self {
             socket_tls: tls.clone(),

@@ -109,6 +109,29 @@ fn a_firmware_that_failed_is_remembered_over_restarts_and_forgotten_once_it_runs
 }
 
 #[test]
+fn other_settings_count_from_the_next_connection_on() {
+    let bench = Bench::new();
+    let mut wrong = bench.config();
+    if let nerves_hub_link_protocol::Auth::SharedSecret(secret) = &mut wrong.auth {
+        secret.secret = nerves_hub_link_protocol::Secret::new("not the secret");
+    }
+    let device = Device::start(&bench, wrong, FileStore::new(bench.path("state")));
+    device.until("refused", |event| matches!(event, Event::Refused { .. }));
+    let mut senseless = bench.config();
+    senseless.host = "no host".to_owned();
+    assert!(senseless.check().is_err());
+    device.handle.reconfigure(senseless).unwrap();
+    let told = device.notices.recv_timeout(LIMIT).unwrap();
+    assert!(told.contains("the configuration cannot be used: the host is unusable"), "{told}");
+    device.handle.reconfigure(bench.config()).unwrap();
+    device.handle.reconnect().unwrap();
+    device.until("joined", |event| *event == Event::Joined);
+    assert_eq!(device.handle.alarms(), []);
+    assert_eq!(device.handle.currently_downloading_uuid(), None);
+    device.handle.stop();
+}
+
+#[test]
 fn a_memory_that_fails_is_told_and_stops_no_update() {
     let bench = Bench::new();
     // A directory in the place of the file: neither read nor written.

@@ -12,7 +12,7 @@ use super::payload;
 use super::report::usable;
 use crate::archive::{ArchiveCommand, ArchiveDecision, ArchiveEvent, ArchiveInfo};
 use crate::command::CommandError;
-use crate::download::{Attempts, Desk, Keep, Loss, Outcome, Plan, Staged};
+use crate::download::{Attempts, Desk, Download, Keep, Loss, Outcome, Plan, Staged};
 use crate::event::Event;
 use crate::http::url::Url;
 use crate::ids::{ArchiveId, FetchId, StoreId};
@@ -217,6 +217,14 @@ impl Archives {
     /// A chunk passes by.
     pub(crate) fn body(&mut self, cx: &mut Context<'_>, fetch: FetchId, chunk: &[u8]) -> Keep {
         self.with(cx, |staged, desk| staged.body(desk, fetch, chunk)).unwrap_or_default()
+    }
+
+    /// Returns the download that a request of the network belongs to.
+    pub(crate) fn transfer(&mut self, fetch: FetchId) -> Option<&mut Download> {
+        match &mut self.state {
+            State::Downloading { staged, .. } => staged.transfer(fetch),
+            _ => None,
+        }
     }
 
     /// The store took bytes. Returns whether they were an archive's, and whether of one that is under way; `None` if

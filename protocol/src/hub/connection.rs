@@ -131,6 +131,11 @@ impl Connection {
         self.twin.suspected()
     }
 
+    /// The next attempt begins at another address.
+    pub(crate) fn set_home(&mut self, home: Url) {
+        self.home = home;
+    }
+
     /// Goes online, if offline.
     pub(crate) fn connect(&mut self, cx: &mut Context<'_>) {
         if self.is_offline() {

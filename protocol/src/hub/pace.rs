@@ -2,7 +2,6 @@
 
 use core::time::Duration;
 
-use super::Context;
 use crate::limits::RATE_BURST;
 use crate::schedule::{RateLimit, RateWindow};
 use crate::time::{Instant, UnixTime};
@@ -16,13 +15,19 @@ pub(crate) struct Pace {
 
 impl Pace {
     /// Bytes came. Returns when to read on, if not at once.
-    pub(crate) fn came(&mut self, cx: &Context<'_>, bytes: usize) -> Option<Instant> {
-        let rate = rate(&cx.config.rate, cx.wall)?;
+    pub(crate) fn came(
+        &mut self,
+        now: Instant,
+        wall: Option<UnixTime>,
+        limit: &RateLimit,
+        bytes: usize,
+    ) -> Option<Instant> {
+        let rate = rate(limit, wall)?;
         let bytes = u64::try_from(bytes).unwrap_or(u64::MAX);
         let micros = bytes.saturating_mul(1_000_000).checked_div(rate)?;
-        self.through = self.through.max(cx.now) + Duration::from_micros(micros);
-        let ahead = self.through.saturating_since(cx.now).checked_sub(RATE_BURST)?;
-        (!ahead.is_zero()).then(|| cx.now + ahead)
+        self.through = self.through.max(now) + Duration::from_micros(micros);
+        let ahead = self.through.saturating_since(now).checked_sub(RATE_BURST)?;
+        (!ahead.is_zero()).then(|| now + ahead)
     }
 }
 

@@ -12,7 +12,6 @@ use crate::config::Config;
 use crate::download::{Download, Failure, Keep, Staged, Verdict};
 use crate::event::{Event, Stage};
 use crate::hub::attempts::Attempts;
-use crate::hub::pace::Pace;
 use crate::hub::payload::Status;
 use crate::hub::progress::Progress;
 use crate::hub::report::{drop_fetch, failed, push_progress, status};
@@ -35,7 +34,6 @@ pub(crate) struct Updates {
     state: State,
     hold: Option<Hold>,
     attempts: Attempts,
-    pace: Pace,
     rng: Rng,
 }
 
@@ -78,7 +76,7 @@ enum Phase {
 impl Updates {
     pub(crate) fn new(config: &Config, out: &mut Outputs, seed: u64) -> Self {
         let attempts = Attempts::new(config, out);
-        Self { state: State::Idle, hold: None, attempts, pace: Pace::default(), rng: Rng::new(seed) }
+        Self { state: State::Idle, hold: None, attempts, rng: Rng::new(seed) }
     }
 
     /// The running firmware proved good.
@@ -151,8 +149,7 @@ impl Updates {
             return Some(self.feed(cx, chunk));
         }
         if self.is_staging(fetch) {
-            let keep = self.stage_with(cx, None, |staged, desk| staged.body(desk, fetch, chunk))?;
-            return Some(self.paced(cx, fetch, chunk, keep));
+            return self.stage_with(cx, None, |staged, desk| staged.body(desk, fetch, chunk));
         }
         let download = self.current(fetch)?;
         let (keep, verdict) = download.body(cx.now, &cx.config.download, chunk);
@@ -160,26 +157,19 @@ impl Updates {
             self.report(cx, Stage::Downloading, percent, false);
         }
         self.follow(cx, verdict, None);
-        Some(self.paced(cx, fetch, chunk, keep))
+        Some(keep)
     }
 
-    /// Says when to read on, if bytes of the network come faster than they may.
-    fn paced(&mut self, cx: &Context<'_>, fetch: FetchId, chunk: &[u8], mut keep: Keep) -> Keep {
-        let network = match &mut self.state {
+    /// Returns the download that a request of the network belongs to.
+    pub(crate) fn transfer(&mut self, fetch: FetchId) -> Option<&mut Download> {
+        match &mut self.state {
             State::Running(running) => match &mut running.phase {
                 Phase::Downloading(download) => Some(download).filter(|download| download.is_current(fetch)),
                 Phase::Staging(staging) => staging.transfer(fetch),
                 _ => None,
             },
             _ => None,
-        };
-        if let Some(download) = network {
-            keep.not_before = self.pace.came(cx, chunk.len());
-            if let Some(at) = keep.not_before {
-                download.paused(at);
-            }
         }
-        keep
     }
 
     /// The applier took bytes.
