@@ -5,10 +5,13 @@
 
 mod common;
 
+use nerves_hub_link_testkit::disk::DiskLayout;
 use nerves_hub_link_testkit::disk::cuts::{
-    Case, Effort, Report, WAYS, Way, ab_cases, bad_cases, environment_cases, golden_cases, power_cuts,
-    store_cuts, table_cases,
+    Case, Effort, Report, WAYS, Way, ab_case, ab_cases, bad_cases, environment_cases, golden_cases,
+    power_cuts, store_cuts, table_cases,
 };
+
+use proptest::prelude::*;
 
 fn ways(names: &[&str]) -> Vec<Way> {
     let ways: Vec<_> = WAYS.into_iter().filter(|way| names.contains(&way.name)).collect();
@@ -129,4 +132,56 @@ fn the_same_seed_tries_the_same() {
     assert_eq!(run(3), run(3));
     let others: Vec<_> = (4..14).map(|seed| run(seed).damaged).collect();
     assert!(others.iter().any(|damaged| *damaged != others[0]), "seeds choose: {others:?}");
+}
+
+/// Few, unless `PROPTEST_CASES` says otherwise.
+fn layouts_to_try() -> u32 {
+    std::env::var("PROPTEST_CASES").ok().and_then(|number| number.parse().ok()).unwrap_or(8)
+}
+
+/// A disk whose parts come in any order, close together or apart, with environments of any size.
+fn layouts() -> impl Strategy<Value = DiskLayout> {
+    let size = prop_oneof![Just(3_u64), 4..20_u64, Just(256), 257..400_u64];
+    let order = Just(vec![0_usize, 1, 2, 3]).prop_shuffle();
+    let gap = prop_oneof![3 => 0..4_u64, 1 => 0..600_u64];
+    (size, order, proptest::collection::vec(gap, 4), any::<bool>()).prop_map(
+        |(size, order, gaps, redundant)| {
+            let mut places = [0; 4];
+            // Behind the boot record.
+            let mut end = 1;
+            for (part, gap) in order.into_iter().zip(gaps) {
+                places[part] = end + gap;
+                end = places[part] + if part < 2 { size } else { 2048 };
+            }
+            let [environment, second, slot_a, slot_b] = places;
+            DiskLayout {
+                environment,
+                environment_blocks: size,
+                environment_redundant: redundant.then_some(second),
+                slot_a,
+                slot_b,
+                application: end,
+                ..DiskLayout::with_slots_of(1)
+            }
+        },
+    )
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(layouts_to_try()))]
+
+    #[test]
+    fn a_disk_of_any_layout_boots_whatever_is_lost(
+        layout in layouts(),
+        generation in any::<u8>(),
+        way in 0..7_usize,
+        seed in any::<u64>(),
+    ) {
+        let case = ab_case("A/B", &layout, generation).unwrap();
+        // Pieces of one byte are slow, and tried elsewhere.
+        let way = if WAYS[way].name == "byte by byte" { WAYS[0] } else { WAYS[way] };
+        let effort = Effort { samples: 12, repeat_every: 29, ..Effort::bounded(seed) };
+        let report = power_cuts(&case, way, &effort);
+        prop_assert!(report.is_good() && report.new > 0, "{:#?}", report.failures);
+    }
 }

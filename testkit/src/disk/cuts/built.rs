@@ -36,34 +36,20 @@ pub fn ab_cases() -> io::Result<Vec<Case>> {
     let (slot_a, environment, slot_b) = (2112, 4176, 4208);
     let close = DiskLayout { slot_a, environment, slot_b, application: 6400, ..layout };
     Ok(vec![
-        ab_case("A/B, one environment", &layout)?,
-        ab_case("A/B, two environments", &layout.redundant())?,
-        ab_case("A/B, two environments side by side", &side_by_side(layout))?,
-        wrapping(
-            ab_case("A/B, two environments, generations wrap", &layout.redundant())?,
-            &layout.redundant(),
-        )?,
-        ab_case("A/B, one environment close to the slots", &close)?,
-        ab_case("A/B, two environments close to the slots", &side_by_side(close))?,
+        ab_case("A/B, one environment", &layout, 1)?,
+        ab_case("A/B, two environments", &layout.redundant(), 1)?,
+        ab_case("A/B, two environments side by side", &side_by_side(layout), 1)?,
+        ab_case("A/B, two environments, generations wrap", &layout.redundant(), 252)?,
+        ab_case("A/B, one environment close to the slots", &close, 1)?,
+        ab_case("A/B, two environments close to the slots", &side_by_side(close), 1)?,
     ])
-}
-
-/// Makes the environment old enough for its generation to start over in the upgrade.
-fn wrapping(mut case: Case, layout: &DiskLayout) -> io::Result<Case> {
-    let variables = read_environment(&case.before, layout).map_err(io::Error::other)?;
-    let size = usize::try_from(layout.environment_blocks * BLOCK).map_err(io::Error::other)?;
-    for (block, generation) in [(Some(layout.environment), 252), (layout.environment_redundant, 251)] {
-        let copy = encode(&variables, size, Some(generation)).map_err(io::Error::other)?;
-        case.before.write_at(block.unwrap_or_default() * BLOCK, &copy)?;
-    }
-    Ok(case)
 }
 
 /// The same with archives that prove bad only when most of it is written: a wrong byte near the end of the root
 /// file system, and the end cut off.
 pub fn bad_cases() -> io::Result<Vec<Case>> {
     let layout = DiskLayout::with_slots_of(1).redundant();
-    let case = ab_case("A/B", &layout)?;
+    let case = ab_case("A/B", &layout, 1)?;
     let wrong = Tamper::Resource { name: "rootfs.img".to_owned(), offset: 290_000 };
     let cut = Tamper::Truncated(case.archive.len() - 20_000);
     [("a wrong byte", wrong), ("cut off", cut)]
@@ -75,8 +61,9 @@ pub fn bad_cases() -> io::Result<Vec<Case>> {
         .collect()
 }
 
-/// An upgrade from slot A to slot B on a disk of this layout, whose slots have at least 1 MiB.
-pub fn ab_case(name: &str, layout: &DiskLayout) -> io::Result<Case> {
+/// An upgrade from slot A to slot B on a disk of this layout, whose slots have at least 1 MiB, and whose newer
+/// environment, if there are two, has this generation.
+pub fn ab_case(name: &str, layout: &DiskLayout, generation: u8) -> io::Result<Case> {
     let key = SigningKey::from_seed(1);
     let old = FirmwareMeta {
         version: OLD.to_owned(),
@@ -88,6 +75,14 @@ pub fn ab_case(name: &str, layout: &DiskLayout) -> io::Result<Case> {
     };
     let mut before = Image::new();
     format_disk(&mut before, layout, &old, ROOTFS, 1)?;
+    if let Some(second) = layout.environment_redundant {
+        let variables = read_environment(&before, layout).map_err(io::Error::other)?;
+        let size = usize::try_from(layout.environment_blocks * BLOCK).map_err(io::Error::other)?;
+        for (block, generation) in [(layout.environment, generation), (second, generation.wrapping_sub(1))] {
+            let copy = encode(&variables, size, Some(generation)).map_err(io::Error::other)?;
+            before.write_at(block * BLOCK, &copy)?;
+        }
+    }
     before.settle();
     let builder = FirmwareBuilder::new("gadget", NEW).rootfs(ROOTFS, 2).ab_layout(layout).level(1);
     let archive = builder.build(&key).map_err(io::Error::other)?;
