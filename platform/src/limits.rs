@@ -38,6 +38,7 @@ pub const OPEN_PARTS_MAX: usize = 8;
 
 /// Bytes of a kept download read at a time to check it.
 pub const READ_PIECE_MAX: usize = 64 * 1024;
+
 /// Most bytes read of a file in `/proc` or `/sys`. What is looked for stands at its beginning.
 pub const PROC_FILE_MAX: u64 = 64 * 1024;
 
