@@ -3,6 +3,7 @@
 #![allow(clippy::cast_possible_truncation, clippy::cast_lossless)]
 
 mod bench;
+mod chaos;
 #[path = "../common/mod.rs"]
 mod common;
 mod property;
