@@ -107,6 +107,9 @@ pub struct RunArgs {
         value_parser = clap::value_parser!(u32).range(1..=i64::from(MAX_CONCURRENT_PARTS))
     )]
     pub concurrent_parts: u32,
+    /// Download the archives that come with a deployment to this folder, each once. Without it they are ignored.
+    #[arg(long, value_name = "DIR")]
+    pub archive_dir: Option<PathBuf>,
     /// Seconds to wait before a broken download is tried again.
     #[arg(long, value_name = "SECONDS", default_value = "15", value_parser = seconds)]
     pub retry_delay: Duration,

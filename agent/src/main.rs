@@ -3,10 +3,11 @@
 //! | module | what is in it |
 //! | --- | --- |
 //! | `cli`, `setup` | the command line, and what becomes of it |
-//! | `run` | the device |
+//! | `run`, `archives` | the device; which archives it had |
 //! | `record`, `memory` | what it says |
 //! | `demo` | one update end to end, for the eye (feature `demo`) |
 
+mod archives;
 mod cli;
 #[cfg(feature = "demo")]
 mod demo;

@@ -3,7 +3,7 @@
 use std::io::Write;
 use std::time::Instant;
 
-use nerves_hub_link_protocol::{Event, FileEvent, ShellEvent, Stage, UpdateMode, UploadEvent};
+use nerves_hub_link_protocol::{ArchiveEvent, Event, FileEvent, ShellEvent, Stage, UpdateMode, UploadEvent};
 use serde::{Deserialize, Serialize};
 
 use crate::cli::Format;
@@ -114,6 +114,31 @@ fn describe_console(event: &Event) -> Option<String> {
     })
 }
 
+fn describe_archive(event: &ArchiveEvent) -> (&'static str, String, Option<u8>, Option<u64>) {
+    let (kind, text) = match event {
+        ArchiveEvent::Offered { info, .. } => {
+            ("archive-offered", format!("offered archive {} ({})", info.version, info.uuid))
+        }
+        ArchiveEvent::Refused { info, reason } => {
+            ("archive-refused", format!("refused archive {}: {reason}", info.version))
+        }
+        ArchiveEvent::DownloadStarted { offset, .. } => {
+            ("archive", format!("download of the archive goes on from {}", bytes(*offset)))
+        }
+        ArchiveEvent::DownloadInterrupted { reason, retry_in, .. } => (
+            "archive-interrupted",
+            format!("download of the archive broke: {reason}; again in {:.1} s", retry_in.as_secs_f64()),
+        ),
+        ArchiveEvent::Ready { info, path, .. } => {
+            ("archive-ready", format!("archive {} is checked, and in {path}", info.version))
+        }
+        ArchiveEvent::Failed { reason, .. } => ("archive-failed", format!("the archive failed: {reason}")),
+        ArchiveEvent::Replaced { .. } => ("archive-replaced", "another archive takes its place".into()),
+        _ => ("archive", "something happened to an archive that this program has no words for".into()),
+    };
+    (kind, text, None, None)
+}
+
 fn describe(event: &Event) -> (&'static str, String, Option<u8>, Option<u64>) {
     let plain = |kind, text: String| (kind, text, None, None);
     match event {
@@ -178,6 +203,7 @@ fn describe(event: &Event) -> (&'static str, String, Option<u8>, Option<u64>) {
             None,
             Some(*received),
         ),
+        Event::Archive(event) => describe_archive(event),
         Event::PartsUnavailable { reason, .. } => {
             plain("one-part", format!("keeping the update in one part: {reason}"))
         }

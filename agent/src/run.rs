@@ -13,9 +13,10 @@ use nerves_hub_link_platform::install::{DiskPolicy, FwupStreamInstaller, Install
 use nerves_hub_link_platform::kv::UbootStore;
 use nerves_hub_link_platform::pty::ShellCommand;
 use nerves_hub_link_platform::store::DownloadStore;
-use nerves_hub_link_protocol::{Client, Command as Order, Event, UpdateMode};
+use nerves_hub_link_protocol::{ArchiveDecision, ArchiveInfo, Client, Command as Order, Event, UpdateMode};
 use nerves_hub_link_transport::{Tls, TlsOptions};
 
+use crate::archives::Known;
 use crate::cli::RunArgs;
 use crate::extensions::{self, Extension, Outlet};
 use crate::memory::resident_kib;
@@ -83,12 +84,16 @@ fn device(args: &RunArgs, recorder: &Arc<Recorder>, outlet: &Outlet) -> Result<E
         recorder: Arc::clone(recorder),
         managed,
         joined: (args.validate_when_joined && identity.validated == Some(false)).then_some(joined),
+        archives: args.archive_dir.as_deref().map(Known::new),
     };
     let notices = Arc::clone(recorder);
     let mut options = Options::new(tls, installer(args, disk), application)
         .firmware_store(DownloadStore::new(&args.cache_dir))
         .health(Some(HealthSampler::new(extensions::data_path(args.data_path.as_deref()))))
         .on_notice(move |text| notices.note("notice", text));
+    if let Some(dir) = &args.archive_dir {
+        options = options.archive_store(DownloadStore::new(dir));
+    }
     if args.console || args.local_shell {
         recorder.note("console", format!("operators may work in {} here", args.shell.display()));
         // The device's secret is none of the operator's business.
@@ -190,6 +195,8 @@ struct Application {
     recorder: Arc<Recorder>,
     managed: Sender<bool>,
     joined: Option<Sender<()>>,
+    /// Which archives were had, if any are wanted.
+    archives: Option<Known>,
 }
 
 impl Application {
@@ -205,6 +212,16 @@ impl Application {
 }
 
 impl Client for Application {
+    fn archive_available(&mut self, _: &ArchiveInfo) -> Option<ArchiveDecision> {
+        Some(if self.archives.is_some() { ArchiveDecision::Download } else { ArchiveDecision::Ignore })
+    }
+
+    fn archive_ready(&mut self, archive: &ArchiveInfo, _: &str) {
+        if let Some(Err(error)) = self.archives.as_ref().map(|known| known.add(&archive.uuid)) {
+            self.recorder.note("archive-unknown", format!("this archive will be downloaded again: {error}"));
+        }
+    }
+
     fn connected(&mut self) {
         self.memory("idle");
         if let Some(joined) = self.joined.take() {

@@ -13,6 +13,7 @@ use nerves_hub_link_platform::kv::fw_env_config::{FwEnvConfig, Location};
 use nerves_hub_link_protocol::{Auth, Config, ConsoleConfig, PartsConfig, SharedSecret, UpdateStrategy};
 use nerves_hub_link_transport::Roots;
 
+use crate::archives::Known;
 use crate::cli::{EnvLocation, RunArgs, Strategy};
 use crate::extensions;
 
@@ -69,6 +70,9 @@ pub fn config(args: &RunArgs, identity: &Identity) -> Result<Config, String> {
     config.fwup_version = fwup_stream::manifest::FWUP_VERSION.into();
     config.extensions = extensions::config(&args.extensions);
     config.download.retry_delay = args.retry_delay;
+    if let Some(dir) = &args.archive_dir {
+        config.known_archives = Known::new(dir).list()?;
+    }
     config.strategy = match args.strategy {
         Strategy::Streaming => UpdateStrategy::Streaming,
         Strategy::Caching => UpdateStrategy::Caching,

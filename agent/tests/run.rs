@@ -89,10 +89,16 @@ fn builder(version: &str, layout: &DiskLayout) -> FirmwareBuilder {
 struct Device(Child);
 
 impl Device {
-    /// Waits until it prints these words.
-    fn says(&mut self, words: &str) {
-        let mut lines = BufReader::new(self.0.stdout.take().unwrap()).lines().map_while(Result::ok);
-        assert!(lines.any(|line| line.contains(words)), "it ended without {words:?}");
+    /// Waits until it prints these words. Returns what it printed so far; nobody hears the rest.
+    fn says(&mut self, words: &str) -> String {
+        let mut text = String::new();
+        for line in BufReader::new(self.0.stdout.take().unwrap()).lines().map_while(Result::ok) {
+            text += &(line + "\n");
+            if text.contains(words) {
+                return text;
+            }
+        }
+        panic!("it ended without {words:?}: {text}");
     }
 
     /// Waits for the device to end, and returns what it printed.
@@ -343,4 +349,36 @@ fn numbers_alarms_and_log_lines_are_told_on_request() {
     let line = sent("logging:send");
     assert_eq!(line["level"], "info", "{line}");
     drop(device);
+}
+
+#[test]
+fn an_archive_is_downloaded_once() {
+    let setting = Setting::new();
+    let folder = setting.dir.path().join("archives");
+    let more = ["--archive-dir", folder.to_str().unwrap()];
+    let archive = FirmwareBuilder::new("archive", "0.9.0").rootfs(100_000, 5).build(&setting.key).unwrap();
+    setting.hub.offer_archive(Firmware::from_archive(&archive).unwrap());
+    let mut device = setting.device(&more);
+    device.says("is checked, and in");
+    // An update ends the program, in good order.
+    let update = builder("1.1.0", setting.disk.layout()).build(&setting.key).unwrap();
+    setting.hub.deploy(Firmware::from_archive(&update).unwrap());
+    assert!(device.0.wait().unwrap().success());
+    let kept = |end: &str| {
+        let names = std::fs::read_dir(&folder).unwrap().map(|entry| entry.unwrap().path());
+        names.filter(|path| path.to_str().unwrap().ends_with(end)).collect::<Vec<_>>()
+    };
+    let [path] = &kept(".fw")[..] else { panic!("{:?}", kept("")) };
+    assert!(std::fs::read(path).unwrap() == *archive.bytes().unwrap());
+    std::fs::remove_file(path).unwrap();
+
+    // The next start knows it.
+    let mut device = setting.device(&more);
+    setting.saw("join", |event| matches!(event, HubEvent::Joined { version, .. } if version == "1.1.0"));
+    setting.hub.broadcast("identify", &serde_json::json!({}));
+    let text = device.says("which device this is");
+    assert!(!text.contains("offered archive"), "{text}");
+    let asked =
+        |event: &&HubEvent| matches!(event, HubEvent::Download { path, .. } if path.contains("archives"));
+    assert_eq!(setting.hub.log().iter().filter(asked).count(), 1);
 }

@@ -227,8 +227,7 @@ impl World {
             Step::Opened(back, lengths) => {
                 let store = self.store(*back);
                 // An opening is answered once.
-                if !self.held.contains_key(&(store, u32::MAX)) {
-                    self.held.insert((store, u32::MAX), 0);
+                if self.held.insert((store, u32::MAX), 0).is_none() {
                     self.held.extend(lengths.iter().map(|(part, length)| ((store, *part), *length)));
                     self.device.link.handle(now, Input::StoreOpened { store, parts: lengths });
                 }
