@@ -192,7 +192,15 @@ impl Drive<'_> {
         let data = said.payload.get("data").and_then(Value::as_str).unwrap_or_default();
         match (name, event) {
             // The machine's own words.
-            (_, "attached" | "detached" | "error" | "" | "request_status") => {}
+            ("local_shell", "request_status") => {
+                let Some(shell) = self.actor.shells.get("local_shell").copied() else { return };
+                let status = said.payload.get("status").and_then(Value::as_str).unwrap_or_default();
+                self.order(Command::Shell(match status {
+                    "started" => ShellCommand::Started { shell },
+                    other => ShellCommand::Ended { shell, end: ShellEnd::Failed(other.to_owned()) },
+                }));
+            }
+            (_, "attached" | "detached" | "error" | "") => {}
             ("health", "report") => {
                 if let Some(report) = said.payload.get("value").and_then(values::health) {
                     self.order(ExtensionCommand::HealthReport(Box::new(report)));
@@ -240,7 +248,10 @@ impl Drive<'_> {
                 }
             }
             Event::Archive(ArchiveEvent::Offered { archive, .. }) => {
-                let decision = ArchiveDecision::Download;
+                let decision = match self.plot.wants_archive(self.position) {
+                    true => ArchiveDecision::Download,
+                    false => ArchiveDecision::Ignore,
+                };
                 self.command(Command::Archive(ArchiveCommand::Decide { archive: *archive, decision }));
             }
             Event::ScriptRequested { id, .. } => {
@@ -251,7 +262,10 @@ impl Drive<'_> {
             Event::Shell(ShellEvent::Wanted { shell, kind, .. }) => {
                 let name = if *kind == ShellKind::Local { "local_shell" } else { "console" };
                 self.actor.shells.insert(name, *shell);
-                self.command(Command::Shell(ShellCommand::Started { shell: *shell }));
+                // The start of a local shell shows in the recording.
+                if *kind != ShellKind::Local {
+                    self.command(Command::Shell(ShellCommand::Started { shell: *shell }));
+                }
             }
             Event::Shell(ShellEvent::Stopped { shell, .. }) => {
                 self.actor.shells.retain(|_, running| running != shell);

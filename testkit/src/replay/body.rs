@@ -8,7 +8,7 @@ use nerves_hub_link_protocol::{Fetch, FetchId, Sink};
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 
-use super::plot::Plot;
+use super::plot::{Plot, target};
 use super::recording::{Envelope, Kind, Request, header};
 use crate::limits::{PART, REPLAY_BODY};
 
@@ -147,8 +147,7 @@ impl Downloads {
         }
         let Some(fields) = message.payload.as_object_mut() else { return };
         let url = fields.get("firmware_url").or_else(|| fields.get("url")).and_then(Value::as_str);
-        let target = url.and_then(|url| Some(&url[url.find("://")?.checked_add(3)?..]));
-        let target = target.and_then(|rest| rest.find('/').and_then(|at| rest.get(at..)));
+        let target = url.and_then(target);
         let (Some(target), Some(size)) = (target, fields.get("size").and_then(Value::as_u64)) else { return };
         if is_recorded(plot, target, size) {
             return;

@@ -8,7 +8,7 @@ use super::connections;
 use super::difference::{Difference, Kind};
 use super::drive::{Sent, Transcript};
 use super::plot::{Credentials, Plot, said};
-use super::recording::{Envelope, Kind as Line};
+use super::recording::{Envelope, Kind as Happened, Line};
 use super::refs::key;
 
 /// What was compared, and what differs.
@@ -57,15 +57,24 @@ pub fn compare(plot: &Plot<'_>, transcript: &Transcript, credentials: Option<&Cr
     result
 }
 
-/// Marks a message that only came because the machine lives until the recording ends: a device that is stopped
-/// takes up to a second to go, and says nothing more.
+/// Marks a heartbeat that one side sent and the other did not, in the last second of a connection: it depends on
+/// moments, and a device that is stopped takes up to a second to go and says nothing more.
 fn at_the_end(plot: &Plot<'_>, conn: u64, sent: &[&Sent], found: &mut [Difference]) {
-    let ended = plot.lines(0).find(|line| line.conn == Some(conn) && matches!(line.kind, Line::Eof(_)));
-    let Some((last, ended)) = sent.last().zip(ended) else { return };
-    if plot.life.sockets.last() == Some(&conn) && last.at.saturating_add(1_000_000) >= ended.at {
-        let name = key(&last.envelope);
-        for extra in found.iter_mut().filter(|d| d.is(Kind::Extra, &name, "") && d.times == 1) {
-            "at the end".clone_into(&mut extra.path);
+    let is_end =
+        |line: &&Line| matches!(line.kind, Happened::Eof(_) | Happened::Close(..) | Happened::Closed);
+    let Some(ended) = plot.lines(0).filter(|line| line.conn == Some(conn)).find(is_end) else { return };
+    let beat = |envelope: &Envelope| envelope.topic == "phoenix" && envelope.event == "heartbeat";
+    let ours = sent.iter().rev().find(|sent| beat(&sent.envelope)).map(|sent| sent.at);
+    let lines = plot.lines(0).filter(|line| line.conn == Some(conn) && said(line).is_some_and(beat));
+    let theirs = lines.last().map(|line| line.at);
+    for difference in found.iter_mut().filter(|d| d.what == "phoenix heartbeat" && d.times == 1) {
+        let at = match difference.kind {
+            Kind::Extra => ours,
+            Kind::Missing => theirs,
+            _ => None,
+        };
+        if at.is_some_and(|at| at.saturating_add(1_000_000) >= ended.at) {
+            "at the end".clone_into(&mut difference.path);
         }
     }
 }
@@ -105,7 +114,12 @@ fn socket(ours: &[&Envelope], theirs: &[&Envelope], found: &mut Vec<Difference>)
         messages += a.len().min(b.len());
         if b.len() > a.len() {
             let sent = format!("{} of {}", a.len(), b.len());
-            found.push(Difference::new(Kind::Missing, name).times(b.len() - a.len()).ours(sent));
+            let wanted = b.get(a.len()).map_or(&Value::Null, |(_, envelope)| &envelope.payload);
+            let mut missing = Difference::new(Kind::Missing, name).times(b.len() - a.len());
+            if name == "device status_update started" && !other.contains_key("device status_update received") {
+                missing = missing.at("without an offer");
+            }
+            found.push(missing.ours(sent).theirs(short(wanted)));
         }
         if a.len() > b.len() {
             let extra = a.get(b.len()).map_or(&Value::Null, |(_, envelope)| &envelope.payload);

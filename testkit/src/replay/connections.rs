@@ -36,12 +36,23 @@ pub fn dials(
         let Some(conn) = dialled.conn else { continue };
         result.sockets += 1;
         if let Some((request, unix)) = request(plot, conn) {
-            let found = dial(dialled, request, unix, plot.clock_error, credentials);
+            let found = dial(dialled, request, unix, plot, credentials);
             result.differences.extend(found.into_iter().map(|difference| difference.on(conn)));
         }
         result.differences.extend(delay(plot, dialled, conn));
     }
     for (conn, reason) in &transcript.hang_ups {
+        // The recorded device ended that connection, too.
+        let too = |line: &super::recording::Line| {
+            line.conn == *conn && matches!(line.kind, Line::Eof(Side::Device) | Line::Close(Side::Device, _))
+        };
+        let first = plot
+            .lines(0)
+            .filter(|line| line.conn == *conn)
+            .find(|line| matches!(line.kind, Line::Eof(_) | Line::Close(..)));
+        if conn.is_some() && first.is_some_and(too) {
+            continue;
+        }
         let mut difference = Difference::new(Kind::HangUp, "dial").ours(reason);
         difference.conn = *conn;
         result.differences.push(difference);
@@ -59,7 +70,7 @@ fn dial(
     dialled: &Dialled,
     request: &Request,
     unix: Option<i64>,
-    clock_error: i64,
+    plot: &Plot<'_>,
     credentials: Option<&Credentials>,
 ) -> Vec<Difference> {
     let mut found = Vec::new();
@@ -71,7 +82,10 @@ fn dial(
     let rest = dialled.dial.url.split_once("://").map_or("", |(_, rest)| rest);
     let (host, target) = rest.find('/').map_or((rest, ""), |at| rest.split_at(at));
     differ("target", target, &request.target);
-    differ("host", host, request.header("host").unwrap_or_default());
+    // An attempt that begins anew, where the recorded client may stay with the address of a redirect.
+    let path =
+        if plot.config.host.ends_with(&format!("//{host}")) { "host of the configuration" } else { "host" };
+    differ(path, host, request.header("host").unwrap_or_default());
     let own = |name: &String| !PLUMBING.contains(&name.as_str()) && !name.starts_with("sec-websocket-");
     let names = |list: &mut dyn Iterator<Item = &String>| {
         let names: BTreeSet<String> = list.map(|name| name.to_ascii_lowercase()).filter(own).collect();
@@ -90,7 +104,7 @@ fn dial(
     if let ((Some(ours), Some(theirs)), Some(unix)) = (times, unix) {
         // How far each is from the true time; the machine's may be stretched.
         let off = |time: &str, truth: i64| time.parse::<i64>().map_or(i64::MAX, |t| t.saturating_sub(truth));
-        let ours = off(ours, dialled.unix_seconds.saturating_sub(clock_error.div_euclid(1_000_000)));
+        let ours = off(ours, dialled.unix_seconds.saturating_sub(plot.clock_error.div_euclid(1_000_000)));
         let theirs = off(theirs, unix.div_euclid(1_000_000));
         if ours.abs_diff(theirs) > 2 {
             let show = |off: i64| format!("{off:+} s");

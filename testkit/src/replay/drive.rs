@@ -148,6 +148,13 @@ impl<'r> Drive<'r> {
                 }
             }
             Kind::Close(Side::Server, code) => self.down(conn, *code, ""),
+            // The recorded program wanted another connection.
+            Kind::Close(Side::Device, _)
+                if self.plot.life.sockets.last() != Some(&conn)
+                    && self.socket.as_ref().is_some_and(|socket| socket.up && socket.conn == Some(conn)) =>
+            {
+                self.command(Command::Reconnect);
+            }
             // The end of the recorded program, unless it comes back.
             Kind::Eof(Side::Device) if self.plot.life.sockets.last() == Some(&conn) => {}
             Kind::Eof(_) | Kind::Closed => self.down(conn, None, "the connection ended"),

@@ -4,8 +4,9 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use nerves_hub_link_protocol::{
-    Auth, Config, ConsoleConfig, Decision, ExtensionsConfig, FirmwareMeta, HealthConfig, KeyDigest,
-    NetworkIdentityConfig, PartsConfig, Serializer, SharedSecret, ThirdPartyExtension, UpdateStrategy,
+    Auth, Config, ConsoleConfig, Decision, ErrorReportsConfig, ExtensionsConfig, FirmwareMeta, HealthConfig,
+    KeyDigest, LoggingConfig, NetworkIdentityConfig, PartsConfig, Serializer, SharedSecret,
+    ThirdPartyExtension, UpdateStrategy,
 };
 use serde_json::{Map, Value};
 
@@ -91,6 +92,24 @@ impl<'r> Plot<'r> {
         self.life.lines.iter().skip(from).filter_map(move |at| recording.lines.get(*at))
     }
 
+    /// Returns whether the recorded device fetched the archive that arrived just before `from`.
+    pub fn wants_archive(&self, from: usize) -> bool {
+        let before: Vec<&Line> = self.lines(0).take(from).collect();
+        let url = before.iter().rev().find_map(|line| match &line.kind {
+            Kind::Message(Side::Server, message) => {
+                let envelope = message.envelope.as_ref().filter(|m| m.event == "archive")?;
+                envelope.payload.get("url")?.as_str()
+            }
+            _ => None,
+        });
+        let wanted = url.and_then(target);
+        wanted.is_some()
+            && self.lines(from).any(|line| match &line.kind {
+                Kind::Request(request) => Some(request.target.as_str()) == wanted,
+                _ => false,
+            })
+    }
+
     /// Returns what the recorded device decided about the update that arrived just before `from`.
     pub fn decision(&self, from: usize) -> Option<Decision> {
         for line in self.lines(from) {
@@ -121,6 +140,12 @@ impl<'r> Plot<'r> {
         }
         None
     }
+}
+
+/// The path and query of an address.
+pub fn target(url: &str) -> Option<&str> {
+    let (_, rest) = url.split_once("://")?;
+    rest.get(rest.find('/')?..)
 }
 
 /// Returns what a line says from the device to the server.
@@ -191,6 +216,10 @@ fn joined<'r>(config: &mut Config, join: &Value, lines: impl Iterator<Item = &'r
         let key = keys.and_then(Value::as_str).unwrap_or(MADE_UP_KEY);
         config.public_keys = vec![key.to_owned()];
     }
+    config.request_archive_public_keys = join.get("archive_public_keys").is_some();
+    if !config.request_archive_public_keys && config.public_keys.is_empty() {
+        config.archive_public_keys = vec![MADE_UP_KEY.to_owned()];
+    }
     let known: BTreeMap<&String, &Value> = join.as_object().into_iter().flatten().collect();
     for (name, value) in known {
         // What the slot's own variables say beyond what every device knows.
@@ -214,18 +243,17 @@ fn extensions<'r>(config: &mut ExtensionsConfig, offers: impl Iterator<Item = &'
     config.health = has("health").then(HealthConfig::default);
     config.geo = has("geo");
     config.network_identity = has("network_identity").then(NetworkIdentityConfig::default);
-    for name in BUILT_IN {
-        has(name);
-    }
+    config.local_shell = has("local_shell");
+    config.logging = has("logging").then(LoggingConfig::default);
+    config.error_reports = has("error_reports").then(ErrorReportsConfig::default);
+    config.metrics = has("metrics");
+    config.alarms = has("alarms");
     let third_party = offered.into_iter().map(|(name, versions)| {
         let name = name.clone();
         ThirdPartyExtension { name, versions }
     });
     config.third_party = third_party.collect();
 }
-
-/// Extensions of the protocol that the configuration has no switch for here.
-const BUILT_IN: [&str; 5] = ["local_shell", "logging", "error_reports", "metrics", "alarms"];
 
 /// How firmware got to the applier: a device that reports a stage of downloading kept it first.
 fn strategy(recording: &Recording, said: &[&Envelope]) -> UpdateStrategy {

@@ -10,6 +10,8 @@ pub struct Rule {
     pub explains: fn(&Difference) -> bool,
     /// The rule that must explain something in the same life, or this one doesn't hold.
     pub only_with: Option<&'static str>,
+    /// Whether it is for what a recording may hold, though none at hand does.
+    pub foreseen: bool,
     /// Why the machine does otherwise than the recorded device.
     pub reason: &'static str,
 }
@@ -38,54 +40,63 @@ pub const RULES: &[Rule] = &[
             joins && d.path == "/device_api_version" && d.ours == "\"2.4.0\""
         },
         only_with: None,
+        foreseen: false,
         reason: "we speak 2.4.0, which adds device-managed updates; the recorded client speaks 2.3.0",
     },
     Rule {
         name: "topics-in-any-order",
         explains: |d| d.kind == Kind::OrderAcross,
         only_with: None,
+        foreseen: false,
         reason: "topics are independent; the recorded client's order across them differs between its recordings",
     },
     Rule {
         name: "stale-time",
         explains: |d| d.is(Kind::Payload, "dial", "x-nh-time") && matches!(seconds(&d.ours), Some(-2..=2)),
         only_with: None,
+        foreseen: false,
         reason: "we sign when we dial; the recorded client signs before it waits, and again with the date of a refusal",
     },
     Rule {
         name: "wrong-secret",
         explains: |d| d.is(Kind::Payload, "dial", "x-nh-signature") && d.theirs == "does not verify",
         only_with: None,
+        foreseen: false,
         reason: "the recorded client was given a wrong secret on purpose; ours is the right one",
     },
     Rule {
         name: "redirect-at-once",
         explains: |d| d.is(Kind::Delay, "dial", "") && d.ours == "0.000 s",
         only_with: None,
+        foreseen: false,
         reason: "we follow a redirect, and reconnect on request, at once; the recorded client waits for its back-off",
     },
     Rule {
         name: "stopped",
         explains: |d| d.is(Kind::Extra, "phoenix heartbeat", "at the end"),
         only_with: None,
+        foreseen: false,
         reason: "the recorded program was being stopped when its last heartbeat was due",
     },
     Rule {
         name: "get-has-no-content",
         explains: |d| d.is(Kind::Payload, "fetch", "content-type") && d.ours == "absent",
         only_with: None,
+        foreseen: false,
         reason: "a GET has no content, so we name no type of it",
     },
     Rule {
         name: "open-range",
         explains: |d| d.is(Kind::Payload, "fetch", "range") && same_beginning(&d.ours, &d.theirs),
         only_with: None,
+        foreseen: false,
         reason: "we ask for all from there on; the recorded client ends its range one byte past the file",
     },
     Rule {
         name: "if-range",
         explains: |d| d.is(Kind::Payload, "fetch", "if-range") && d.theirs == "absent",
         only_with: None,
+        foreseen: false,
         reason: "we resume only the same file; the recorded client would mix two files",
     },
     Rule {
@@ -96,6 +107,7 @@ pub const RULES: &[Rule] = &[
             d.what == "device status_update started" && (once || after)
         },
         only_with: None,
+        foreseen: false,
         reason: "we send `started` once an update, when the first bytes come; the recorded client at every request",
     },
     Rule {
@@ -105,6 +117,7 @@ pub const RULES: &[Rule] = &[
             d.kind == Kind::Missing && (start || d.what == "device fwup_progress updating")
         },
         only_with: Some("reason-in-words"),
+        foreseen: false,
         reason: "a download that never began was not started",
     },
     Rule {
@@ -115,12 +128,14 @@ pub const RULES: &[Rule] = &[
             failed && d.ours.starts_with(phrase) && d.theirs.starts_with(phrase)
         },
         only_with: None,
+        foreseen: false,
         reason: "after the phrase that dashboards look for, we say why in words; the recorded client shows a term",
     },
     Rule {
         name: "downloaded-before-written",
         explains: |d| d.is(Kind::Extra, "device fwup_progress downloading", "value"),
         only_with: None,
+        foreseen: false,
         reason: "until the applier reports progress, we report how much was downloaded",
     },
     Rule {
@@ -131,6 +146,7 @@ pub const RULES: &[Rule] = &[
             delay && numbers.is_some_and(|(ours, theirs)| ours == theirs.saturating_mul(60_000))
         },
         only_with: None,
+        foreseen: false,
         reason: "servers read `delay_for` as milliseconds, so we send milliseconds; the recorded client sends minutes",
     },
     Rule {
@@ -140,6 +156,7 @@ pub const RULES: &[Rule] = &[
             reason && d.ours == "\"the device asked for this update to wait\""
         },
         only_with: None,
+        foreseen: false,
         reason: "a firmware that was put off is put off again without asking, until the time is over",
     },
     Rule {
@@ -149,6 +166,7 @@ pub const RULES: &[Rule] = &[
             delay || d.is(Kind::Missing, "device status_update received", "")
         },
         only_with: Some("held"),
+        foreseen: false,
         reason: "what is put off without asking waits for the rest of the time, and was not received",
     },
     Rule {
@@ -160,12 +178,14 @@ pub const RULES: &[Rule] = &[
                     || unknown_extension(&d.ours))
         },
         only_with: None,
+        foreseen: false,
         reason: "a device says nothing for an extension that is detached or unknown; the recorded message was sent by hand",
     },
     Rule {
         name: "a-shell-not-iex",
         explains: |d| d.is(Kind::Payload, "console up", "notice"),
         only_with: None,
+        foreseen: false,
         reason: "the shell that is restarted or stopped is not called IEx",
     },
     Rule {
@@ -177,6 +197,7 @@ pub const RULES: &[Rule] = &[
                 && d.theirs.contains(text)
         },
         only_with: None,
+        foreseen: false,
         reason: "times are ISO 8601 texts in MessagePack, too, as some servers read no other (additions A11)",
     },
     Rule {
@@ -185,25 +206,94 @@ pub const RULES: &[Rule] = &[
             d.is(Kind::Payload, "extensions health:report", "/value/alarms/NervesHubLink.UpdateInProgress")
         },
         only_with: None,
+        foreseen: false,
         reason: "the alarm says which firmware is being installed; the recorded client shows an empty term",
     },
     Rule {
-        name: "not-built-yet",
+        name: "rhythm",
+        explains: |d| d.kind == Kind::Rhythm,
+        only_with: None,
+        foreseen: true,
+        reason: "progress is told when it grew, and at most twice a second; both ended at the same percentage",
+    },
+    Rule {
+        name: "no-report-of-nothing",
         explains: |d| {
-            let foreign = d.what.starts_with("extensions local_shell:") || d.what == "extensions phx_join";
-            let refused = d.kind == Kind::Extra && d.ours.contains("unknown_extension");
-            let offered = d.path == "/local_shell" && d.ours == "absent";
-            foreign && (d.kind == Kind::Missing || refused || offered)
+            d.is(Kind::Missing, "extensions health:report", "") && d.theirs.contains("\"value\":null")
         },
         only_with: None,
-        reason: "local shells are being built",
+        foreseen: true,
+        reason: "a device whose health is not told says nothing; the recorded client sends null",
+    },
+    Rule {
+        name: "from-the-beginning",
+        explains: |d| d.is(Kind::Payload, "dial", "host of the configuration"),
+        only_with: None,
+        foreseen: true,
+        reason: "every attempt after a failure begins at the configured address; the recorded client stays where a redirect led",
+    },
+    Rule {
+        name: "applier-s-words",
+        explains: |d| {
+            let failed = d.is(Kind::Payload, "device status_update failed", "/reason");
+            failed && d.ours.starts_with("\"FWUP error : ") && d.theirs.starts_with("\"Update failed")
+        },
+        only_with: None,
+        foreseen: true,
+        reason: "the applier is a part of this program; it fails with its reason and does not just vanish",
+    },
+    Rule {
+        name: "patient",
+        explains: |d| {
+            let failed = d.is(Kind::Missing, "device status_update failed", "");
+            failed && ["http_error, 5", "timeout", "max_disconnects"].iter().any(|why| d.theirs.contains(why))
+        },
+        only_with: None,
+        foreseen: true,
+        reason: "what may pass (5xx, silence) is tried again, and progress forgives; the recorded client gave up",
+    },
+    Rule {
+        name: "patient-again",
+        explains: |d| d.is(Kind::Extra, "fetch", ""),
+        only_with: Some("patient"),
+        foreseen: true,
+        reason: "the attempts of a download that the recorded client had given up",
+    },
+    Rule {
+        name: "sent-by-hand",
+        explains: |d| {
+            let event = d.what.strip_prefix("device ").and_then(|rest| rest.split(' ').next());
+            d.kind == Kind::Missing && event.is_some_and(|event| !OF_THE_PROTOCOL.contains(&event))
+        },
+        only_with: None,
+        foreseen: true,
+        reason: "no client of the protocol sends this event; whoever recorded sent it by hand",
     },
     Rule {
         name: "archive-is-no-firmware",
-        explains: |d| d.is(Kind::Missing, "device status_update started", ""),
-        only_with: Some("not-built-yet"),
+        explains: |d| d.is(Kind::Missing, "device status_update started", "without an offer"),
+        only_with: None,
+        foreseen: false,
         reason: "the recorded client reports an archive as firmware that was started, and servers take it for an update",
     },
+];
+
+/// What devices say on their channel.
+const OF_THE_PROTOCOL: [&str; 14] = [
+    "phx_join",
+    "phx_leave",
+    "status_update",
+    "fwup_progress",
+    "update_progress",
+    "firmware_validated",
+    "rebooting",
+    "report_network_interface",
+    "connection_types",
+    "scripts/run",
+    "check_update",
+    "request_update",
+    "set_update_mode",
+    "phx_close",
 ];
 
 fn unknown_extension(ours: &str) -> bool {
