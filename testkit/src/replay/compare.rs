@@ -116,7 +116,8 @@ fn socket(ours: &[&Envelope], theirs: &[&Envelope], found: &mut Vec<Difference>)
             let sent = format!("{} of {}", a.len(), b.len());
             let wanted = b.get(a.len()).map_or(&Value::Null, |(_, envelope)| &envelope.payload);
             let mut missing = Difference::new(Kind::Missing, name).times(b.len() - a.len());
-            if name == "device status_update started" && !other.contains_key("device status_update received") {
+            if name == "device status_update started" && !other.contains_key("device status_update received")
+            {
                 missing = missing.at("without an offer");
             }
             found.push(missing.ours(sent).theirs(short(wanted)));

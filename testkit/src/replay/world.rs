@@ -80,7 +80,9 @@ impl Drive<'_> {
         match &line.kind {
             Kind::Request(request) => {
                 // Only a download that is to be tried again is worth waiting for.
-                let most = if self.rig.link.status().update == UpdateState::Idle { 0 } else { LONG_WAIT };
+                let status = self.rig.link.status();
+                let idle = status.update == UpdateState::Idle && status.downloading_archive.is_none();
+                let most = if idle { 0 } else { LONG_WAIT };
                 if self.wait_for(most, |drive| !drive.waiting.is_empty())
                     && let Some(fetch) = self.waiting.pop_front()
                 {
