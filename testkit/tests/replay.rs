@@ -220,3 +220,67 @@ fn a_recording_cut_or_with_lines_missing_anywhere_comes_to_an_end() {
         }
     }
 }
+
+#[test]
+fn what_other_recordings_may_hold_is_foreseen() {
+    type Change = fn(&mut Vec<Value>);
+    let changes: [(&str, &[&str], Change); 6] = [
+        ("update_reconnect_during_download", &["rhythm"], |lines| {
+            let at = lines
+                .iter()
+                .position(|line| said(line, "fwup_progress") && line["payload"]["value"] == 41)
+                .unwrap();
+            let mut line = lines[at].clone();
+            line["payload"]["value"] = 42.into();
+            line["t"] = (line["t"].as_f64().unwrap() + 0.1).into();
+            lines.insert(at + 1, line);
+        }),
+        ("health_report", &["no-report-of-nothing"], |lines| {
+            for line in lines.iter_mut().filter(|line| said(line, "health:report")) {
+                line["payload"] = serde_json::json!({"value": null});
+            }
+        }),
+        ("server_disconnect", &["from-the-beginning"], |lines| {
+            let request = lines.iter_mut().rfind(|line| line["kind"] == "http_request").unwrap();
+            request["headers"][0][1] = "elsewhere:5000".into();
+        }),
+        ("update_failed_bad_signature", &["applier-s-words"], |lines| {
+            let failed = lines.iter_mut().find(|line| line["payload"]["status"] == "failed").unwrap();
+            failed["payload"]["reason"] = "Update failed : :killed".into();
+        }),
+        ("update_download_404", &["patient", "patient-again"], |lines| {
+            for line in lines.iter_mut().filter(|line| line["line"] == "HTTP/1.1 404 Not Found") {
+                line["line"] = "HTTP/1.1 503 Service Unavailable".into();
+            }
+            let failed = lines.iter_mut().find(|line| line["payload"]["status"] == "failed").unwrap();
+            failed["payload"]["reason"] = "Download failed : {:http_error, 503}".into();
+            // Long enough for another attempt.
+            let mut last = lines.iter().rfind(|line| line["kind"] == "tcp_closed").unwrap().clone();
+            last["t"] = 60.into();
+            lines.push(last);
+        }),
+        ("heartbeat", &["sent-by-hand"], |lines| {
+            let at = lines.iter().position(|line| said(line, "report_network_interface")).unwrap();
+            let mut line = lines[at].clone();
+            line["event"] = "made_up".into();
+            line["ref"] = "900".into();
+            lines.insert(at + 1, line);
+        }),
+    ];
+    let mut shown = BTreeSet::new();
+    let mut complete = true;
+    for (name, rules, change) in changes {
+        let Some(report) = changed(name, change) else {
+            complete = false;
+            continue;
+        };
+        let used: Vec<_> =
+            report.differences.iter().filter_map(|(_, rule)| rule.map(|rule| rule.name)).collect();
+        for rule in rules {
+            assert!(used.contains(rule), "{name}: {rule}\n{report}");
+            shown.insert(*rule);
+        }
+    }
+    let foreseen: BTreeSet<_> = RULES.iter().filter(|rule| rule.foreseen).map(|rule| rule.name).collect();
+    assert!(!complete || shown == foreseen, "not shown: {:?}", foreseen.difference(&shown));
+}

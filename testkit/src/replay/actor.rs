@@ -54,9 +54,10 @@ impl Drive<'_> {
             "status_update" => match (text("status"), text("reason").unwrap_or_default()) {
                 (Some("completed"), _) => self.apply_done(),
                 (Some("failed"), reason) => {
-                    if let (Some(reason), Some(offer)) =
-                        (reason.strip_prefix("FWUP error : "), self.actor.offer)
-                    {
+                    // What failed in downloading is the machine's to find out.
+                    let applier = !reason.starts_with("Download failed");
+                    if let Some(offer) = self.actor.offer.filter(|_| applier) {
+                        let reason = reason.strip_prefix("FWUP error : ").unwrap_or(reason);
                         self.handle(Input::ApplyFailed { offer, reason });
                     }
                 }
@@ -248,10 +249,8 @@ impl Drive<'_> {
                 }
             }
             Event::Archive(ArchiveEvent::Offered { archive, .. }) => {
-                let decision = match self.plot.wants_archive(self.position) {
-                    true => ArchiveDecision::Download,
-                    false => ArchiveDecision::Ignore,
-                };
+                let wanted = self.plot.wants_archive(self.position);
+                let decision = if wanted { ArchiveDecision::Download } else { ArchiveDecision::Ignore };
                 self.command(Command::Archive(ArchiveCommand::Decide { archive: *archive, decision }));
             }
             Event::ScriptRequested { id, .. } => {
