@@ -67,6 +67,10 @@ pub struct RunArgs {
     /// The identity of the running firmware, where the U-Boot environment has none.
     #[command(flatten)]
     pub firmware: FirmwareArgs,
+    /// A file in which to remember how often each firmware was tried, so that one that falls back again and again is
+    /// refused in the end. Best on a data partition that all slots share.
+    #[arg(long, value_name = "FILE")]
+    pub state: Option<PathBuf>,
     /// Mark a firmware that isn't validated yet as good once the server has accepted the device.
     #[arg(long)]
     pub validate_when_joined: bool,

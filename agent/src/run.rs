@@ -10,7 +10,7 @@ use nerves_hub_link_blocking::{Exit, Handle, Options, Runner};
 use nerves_hub_link_platform::health::HealthSampler;
 use nerves_hub_link_platform::identity::{self, Identity};
 use nerves_hub_link_platform::install::{DiskPolicy, FwupStreamInstaller, Installer};
-use nerves_hub_link_platform::kv::UbootStore;
+use nerves_hub_link_platform::kv::{FileStore, UbootStore};
 use nerves_hub_link_platform::pty::ShellCommand;
 use nerves_hub_link_platform::store::DownloadStore;
 use nerves_hub_link_protocol::{ArchiveDecision, ArchiveInfo, Client, Command as Order, Event, UpdateMode};
@@ -99,6 +99,9 @@ fn device(args: &RunArgs, recorder: &Arc<Recorder>, outlet: &Outlet) -> Result<E
         // The device's secret is none of the operator's business.
         let shell = ShellCommand::new(&args.shell).unset("NERVES_HUB_PRODUCT_SECRET");
         options = options.shell(shell);
+    }
+    if let Some(file) = &args.state {
+        options = options.remember_attempts(FileStore::new(file));
     }
     if let Some(folder) = &args.data_path {
         options = options.data_path(folder);

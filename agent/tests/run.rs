@@ -172,7 +172,10 @@ fn help_shows_no_secret_of_the_environment() {
 fn an_update_is_applied_and_the_reboot_command_is_run() {
     let setting = Setting::new();
     let flag = setting.dir.path().join("rebooted");
-    let device = setting.device(&["--reboot-command", &format!("touch {}", flag.display())]);
+    let state = setting.dir.path().join("state");
+    let remember = ["--state", state.to_str().unwrap()];
+    let reboot = format!("touch {}", flag.display());
+    let device = setting.device(&[&remember[..], &["--reboot-command", &reboot]].concat());
     setting.saw("join", |event| matches!(event, HubEvent::Joined { .. }));
     let update = builder("1.1.0", setting.disk.layout()).build(&setting.key).unwrap();
     setting.hub.deploy(Firmware::from_archive(&update).unwrap());
@@ -182,8 +185,12 @@ fn an_update_is_applied_and_the_reboot_command_is_run() {
     let booted = setting.disk.boot().unwrap();
     assert_eq!((booted.meta.version.as_str(), booted.validated), ("1.1.0", Some(false)));
 
-    let _device = setting.device(&["--validate-when-joined"]);
+    let remembered = || std::fs::read_to_string(&state).unwrap().contains(&update.meta.uuid);
+    assert!(remembered(), "a firmware that is not known to be good");
+
+    let _device = setting.device(&[&remember[..], &["--validate-when-joined"]].concat());
     setting.saw("validation", |event| matches!(event, HubEvent::Validated { .. }));
+    assert!(!remembered());
     assert_eq!(setting.disk.boot().unwrap().validated, Some(true));
 }
 

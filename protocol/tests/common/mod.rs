@@ -205,7 +205,8 @@ impl Device {
     }
 
     pub fn join(&mut self) -> Vec<Output> {
-        let join = self.last_sent("phx_join");
+        let ours = |message: &Value| message[2] == "device" && message[3] == "phx_join";
+        let join = self.sent().into_iter().rev().find(ours).expect("no join of the device channel");
         let reply = json!([join[0], join[1], "device", "phx_reply", {"status": "ok", "response": {}}]);
         self.server(&reply)
     }
