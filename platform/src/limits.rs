@@ -21,6 +21,12 @@ pub const LOCK_PAUSE: std::time::Duration = std::time::Duration::from_millis(50)
 /// Time a shell has to end after its terminal was closed, before it is killed. Shells write their history then.
 pub const SHELL_GRACE: std::time::Duration = std::time::Duration::from_secs(2);
 
+/// How often a shell without a terminal is looked at before it is killed, where the kernel doesn't tell of its end.
+pub const HANG_UP_TRIES: u32 = 20;
+
+/// Wait between two such looks.
+pub const HANG_UP_PAUSE: std::time::Duration = std::time::Duration::from_millis(5);
+
 /// Shells that may be ending at a time; further ones are killed at once.
 pub const ENDING_SHELLS_MAX: usize = 8;
 

@@ -20,7 +20,7 @@ use rustix::io::Errno;
 use rustix::process::{Pid, PidfdFlags, Signal, kill_process_group, pidfd_open};
 use rustix::termios::{InputModes, OptionalActions, tcgetattr, tcsetattr};
 
-use crate::limits::{ENDING_SHELLS_MAX, SHELL_GRACE};
+use crate::limits::{ENDING_SHELLS_MAX, HANG_UP_PAUSE, HANG_UP_TRIES, SHELL_GRACE};
 
 /// The program to run as a shell, and what it gets.
 #[derive(Clone, Debug)]
@@ -205,8 +205,13 @@ impl Shell {
             && let Some(process) = &mut self.process
         {
             if self.hung_up && self.watch.is_none() {
-                // It has no terminal any more, and nothing would tell of its end.
-                signal_group(process, Signal::KILL);
+                // Nothing else would tell of its end, which is a moment away; or it goes on without a terminal.
+                let mut tries = HANG_UP_TRIES;
+                while tries > 0 && matches!(process.try_wait(), Ok(None)) {
+                    thread::sleep(HANG_UP_PAUSE);
+                    tries -= 1;
+                }
+                kill(process);
                 self.ended = process.wait().ok().map(ended);
             } else {
                 self.ended = process.try_wait().ok().flatten().map(ended);
@@ -289,6 +294,12 @@ fn wait(watch: Option<&OwnedFd>) {
     }
 }
 
+fn kill(process: &mut Child) {
+    if matches!(process.try_wait(), Ok(None)) {
+        signal_group(process, Signal::KILL);
+    }
+}
+
 fn end_taken(process: &Mutex<Option<Child>>) {
     if let Some(process) = process.lock().unwrap_or_else(PoisonError::into_inner).take() {
         end(process);
@@ -297,16 +308,43 @@ fn end_taken(process: &Mutex<Option<Child>>) {
 
 /// Ends a process for good.
 fn end(mut process: Child) {
-    if matches!(process.try_wait(), Ok(None)) {
-        signal_group(&process, Signal::KILL);
-        // Nothing survives that; it only takes as long as the kernel needs.
-        let _ = process.wait();
-    }
+    kill(&mut process);
+    // Nothing survives that; it only takes as long as the kernel needs.
+    let _ = process.wait();
 }
 
 fn ended(status: std::process::ExitStatus) -> Ended {
     match status.signal() {
         Some(signal) => Ended::Signalled(signal),
         None => Ended::Exited(status.code().unwrap_or_default()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Runs a script as kernels before 5.3 would, and returns how it ended.
+    fn end_of(script: &str) -> Ended {
+        let mut shell = ShellCommand::new("/bin/sh").argument("-c").argument(script).start(24, 80).unwrap();
+        shell.watch = None;
+        let mut buffer = [0; 1024];
+        loop {
+            match shell.read(&mut buffer) {
+                Read::Bytes(_) => {}
+                Read::HungUp => return shell.ended().unwrap(),
+                Read::Nothing => {
+                    let terminal = shell.terminal();
+                    assert_eq!(poll(&mut [PollFd::new(&terminal, PollFlags::IN)], None), Ok(1));
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn old_kernels_tell_of_the_end_by_the_terminal() {
+        assert_eq!(end_of("echo words; exit 3"), Ended::Exited(3));
+        // One that gives its terminal away is of no use to anybody.
+        assert_eq!(end_of("exec 0<&- 1>&- 2>&-; sleep 600"), Ended::Signalled(9));
     }
 }

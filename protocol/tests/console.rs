@@ -360,6 +360,24 @@ fn invalid_bytes_take_no_more_memory_than_said() {
 }
 
 #[test]
+fn notices_are_bounded_while_the_network_takes_none() {
+    let (mut device, _) = running();
+    device.sends = false;
+    for _ in 0..2 * 3 * MAX_SHELL_BUFFER / RESTART.len() {
+        device.console("restart", json!({}));
+    }
+    device.out.clear();
+    device.sends = true;
+    let socket = device.socket();
+    device.input(Input::SocketSent { socket, frames: BULK_CREDIT });
+    device.pass(Duration::from_secs(10));
+    let length = shown(&device.out).concat().len();
+    // What waits, and the message that was handed over before.
+    let most = 3 * MAX_SHELL_BUFFER + MAX_SHELL_MESSAGE_BYTES + RESTART.len();
+    assert!((3 * MAX_SHELL_BUFFER..=most).contains(&length), "{length}");
+}
+
+#[test]
 fn a_lost_connection_keeps_the_shell_and_what_it_wrote() {
     let (mut device, shell) = running();
     device.down(None);

@@ -257,6 +257,26 @@ fn console_and_local_shell_live_side_by_side() {
 }
 
 #[test]
+fn words_about_shells_are_bounded_while_the_network_takes_none() {
+    let (mut device, mut shell) = running(allowed());
+    device.sends = false;
+    for _ in 0..50 {
+        device.output(shell, b"x").unwrap();
+        device.command(ShellCommand::Ended { shell, end: ShellEnd::Exited(0) }.into());
+        device.extension("local_shell:shell_input", json!({"data": "x"}));
+        shell = device.shell();
+    }
+    device.sends = true;
+    let socket = device.socket();
+    device.input(Input::SocketSent { socket, frames: BULK_CREDIT });
+    device.pass(Duration::from_secs(10));
+    let words =
+        said(&device.out).into_iter().filter(|(event, _)| event != "local_shell:shell_output").count();
+    // Those that wait in the end, and those handed over before.
+    assert!((MAX_SHELL_NOTES..=MAX_SHELL_NOTES + 4).contains(&words), "{words}");
+}
+
+#[test]
 fn commands_about_shells_that_are_not_there_are_refused() {
     let shell = ShellId(4711);
     for config in [config(), allowed()] {

@@ -173,3 +173,78 @@ impl Session {
         None
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use nerves_hub_link_protocol::{Secret, ShellKind};
+    use rustix::event::poll;
+
+    const SHELL: ShellId = ShellId(1);
+
+    /// Waits until a shell has something to say, and returns it.
+    fn hear(shells: &mut Shells) -> ShellCommand {
+        let mut buffer = [0; SHELL_READ_MAX];
+        loop {
+            if let Some(command) = shells.next(&mut buffer) {
+                return command;
+            }
+            let mut interests = Vec::new();
+            shells.interests(&mut interests);
+            assert!(!interests.is_empty(), "nothing to wait for");
+            poll(&mut interests, None).unwrap();
+        }
+    }
+
+    fn start(script: &str, room: usize) -> Shells {
+        let mut shells = Shells::new(Some(Program::new("/bin/sh").argument("-c").argument(script)));
+        let size = WindowSize::default();
+        let wanted = ShellEvent::Wanted { shell: SHELL, kind: ShellKind::Console, size, room };
+        assert_eq!(shells.event(&wanted), Ok(Some(ShellCommand::Started { shell: SHELL })));
+        shells
+    }
+
+    fn typed(length: usize) -> ShellEvent {
+        ShellEvent::Input { shell: SHELL, data: Secret::new("x".repeat(length)) }
+    }
+
+    #[test]
+    fn what_is_typed_waits_for_a_shell_that_does_not_read_but_not_without_bound() {
+        let mut shells = start("stty raw -echo; echo ready; sleep 600", 1000);
+        hear(&mut shells);
+        // The terminal takes some thousands by and by, and then no more.
+        let mut taken = 0;
+        let lost = loop {
+            let room = (TYPED_MAX - shells.sessions[0].typed.len()).max(1);
+            match shells.event(&typed(room)) {
+                Ok(_) => taken += room,
+                Err(lost) => break lost,
+            }
+        };
+        assert_eq!(shells.sessions[0].typed.len(), TYPED_MAX);
+        assert!((TYPED_MAX..TYPED_MAX + 200_000).contains(&taken), "{taken}");
+        assert!(lost.contains("1 bytes typed into a shell were lost"), "{lost}");
+    }
+
+    #[test]
+    fn no_more_is_read_than_the_machine_takes() {
+        let mut shells = start("printf 0123456789; exit 7", 4);
+        let mut read = |length: usize| {
+            let mut seen = Vec::new();
+            while seen.len() < length {
+                match hear(&mut shells) {
+                    ShellCommand::Output { data, .. } => seen.extend(data.0),
+                    other => panic!("{other:?} after {seen:?}"),
+                }
+            }
+            assert_eq!(shells.sessions[0].room, 0);
+            assert_eq!(shells.next(&mut [0; 100]), None);
+            assert_eq!(shells.event(&ShellEvent::Ready { shell: SHELL, bytes: 6 }), Ok(None));
+            seen
+        };
+        assert_eq!(read(4), b"0123");
+        assert_eq!(read(6), b"456789");
+        assert_eq!(hear(&mut shells), ShellCommand::Ended { shell: SHELL, end: ShellEnd::Exited(7) });
+        assert!(shells.sessions.is_empty());
+    }
+}

@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 
 use common::{Bench, Device, LIMIT, SERIAL};
 use nerves_hub_link_blocking::{Options, Runner, SendFileError};
+use nerves_hub_link_platform::limits::SHELL_GRACE;
 use nerves_hub_link_platform::pty::ShellCommand as Program;
 use nerves_hub_link_protocol::*;
 use nerves_hub_link_testkit::hub::HubEvent;
@@ -175,11 +176,7 @@ fn stopping_the_device_ends_the_shell() {
     let process = PathBuf::from(format!("/proc/{pid}"));
     assert!(process.exists());
     device.stop();
-    let end = Instant::now() + LIMIT;
-    while process.exists() {
-        assert!(Instant::now() < end, "the shell is still there");
-        std::thread::yield_now();
-    }
+    gone(&process);
 }
 
 #[test]
@@ -227,12 +224,45 @@ fn the_local_shell_starts_when_it_is_attached_and_ends_when_it_is_detached() {
     assert!(process.exists(), "{output:?}");
     bench.hub.with_hub(|hub, _| hub.set_device_extension(SERIAL, "local_shell", false));
     told("local_shell:detached", "");
+    gone(&process);
+    device.stop();
+}
+
+#[test]
+fn a_local_shell_is_killed_without_a_word_about_its_end() {
+    let bench = Bench::new();
+    let mut config = bench.config();
+    config.extensions.local_shell = true;
+    let stubborn = sh().argument("-c").argument("trap '' HUP TERM; echo pid-$$-; while :; do sleep 1; done");
+    let device = Device::start_as(
+        config,
+        bench.tls(),
+        bench.installer(),
+        |_| Decision::Apply,
+        |it| it.shell(stubborn),
+    );
+    let output = bench.hub_saw("the shell's number", |event| {
+        matches!(event, HubEvent::Extension { payload, .. } if payload.to_string().contains("-\\r\\n"))
+    });
+    let HubEvent::Extension { payload, .. } = output else { unreachable!() };
+    let pid = payload["data"].as_str().unwrap().split('-').nth(1).unwrap().to_owned();
+    let before = Instant::now();
+    bench.hub.with_hub(|hub, _| hub.extension(SERIAL, "local_shell:kill_shell", &json!({"signal": 9})));
+    gone(&PathBuf::from(format!("/proc/{pid}")));
+    assert!(before.elapsed() < SHELL_GRACE, "the signal did not reach it");
+    device.answers(&bench.hub);
+    let exited = |event: &HubEvent| matches!(event, HubEvent::Extension { event, .. } if event.ends_with("shell_exited"));
+    assert!(!bench.hub.log().iter().any(exited));
+    device.stop();
+}
+
+/// Waits until a process is gone.
+fn gone(process: &Path) {
     let end = Instant::now() + LIMIT;
     while process.exists() {
         assert!(Instant::now() < end, "the shell is still there");
         std::thread::yield_now();
     }
-    device.stop();
 }
 
 fn send(bench: &Bench, name: &str, content: &[u8]) {

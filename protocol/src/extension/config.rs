@@ -30,7 +30,8 @@ pub struct ExtensionsConfig {
     /// Tell alarms as they come and go. Default false. Health reports leave them out then.
     pub alarms: bool,
     /// Let operators work with a shell on the device. Default false. The shell is the application's, see
-    /// [`ShellEvent::Wanted`](crate::ShellEvent::Wanted), and asked for as soon as the server attaches the extension.
+    /// [`ShellEvent::Wanted`](crate::ShellEvent::Wanted), and asked for as soon as the server attaches the extension. It
+    /// has no time-out and outlives a lost connection; the server ends it by detaching the extension.
     pub local_shell: bool,
     /// Extensions of the application's own. At most
     /// [`MAX_THIRD_PARTY_EXTENSIONS`](crate::limits::MAX_THIRD_PARTY_EXTENSIONS).
