@@ -111,7 +111,9 @@ fn expected(mutation: Mutation, broken: &Broken) -> bool {
             halves || matches!(broken, Broken::Stuck { .. })
         }
         Mutation::WriteRunning => matches!(broken, Broken::RunningSlotWritten { .. }),
-        Mutation::ForgetRange | Mutation::LoseBytes => matches!(broken, Broken::FinishedEarly { .. }),
+        Mutation::ForgetRange | Mutation::LoseBytes => {
+            matches!(broken, Broken::FinishedEarly { .. } | Broken::Gap { .. })
+        }
         Mutation::ReuseNumber => matches!(broken, Broken::NumberReused { .. }),
         Mutation::ApplyUndecided => {
             matches!(broken, Broken::AppliedWithoutDecision(_) | Broken::UpdateDiffers { .. })
@@ -174,7 +176,7 @@ fn a_failure_shrinks_to_what_it_takes_and_replays_from_its_file() {
 #[test]
 fn a_fleet_that_fails_shrinks_too() {
     let mut fleet = Scenario::fleet(12, 3.0, 1);
-    fleet.mutation = Some(Mutation::LeakAddress);
+    fleet.mutation = Some(Mutation::ForgetBackoff);
     let violation = World::new(fleet.clone()).run().unwrap_err();
     let shrunk = shrink(&fleet, &violation, 300);
     assert_eq!(shrunk.scenario.absent.len(), 11);

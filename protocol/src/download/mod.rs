@@ -363,6 +363,11 @@ impl Download {
                 self.fetch = None;
                 self.finish()
             }
+            // All was there before, and a server that ignores ranges sent it again.
+            (Stage::Receiving { skip: 0, .. }, Some(total)) if self.received == total => {
+                self.fetch = None;
+                self.finish()
+            }
             (_, total) => {
                 let of = total.map_or_else(String::new, |total| format!(" of {total}"));
                 let reason = format!("the body ended after {}{of} bytes", self.received);

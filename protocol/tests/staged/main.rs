@@ -354,6 +354,20 @@ fn a_server_that_ignores_ranges_is_read_up_to_what_is_wanted() {
 }
 
 #[test]
+fn a_kept_file_that_is_whole_is_applied_though_the_server_ignores_ranges() {
+    let extra = json!({"size": null, "checksum": null, "partials_checksums": []});
+    let file = file(5000);
+    let mut first = Bench::started(UpdateStrategy::Caching, file.clone(), Disk::default(), extra.clone());
+    first.serve(0, 4999);
+    let mut disk = first.disk;
+    disk.0.values_mut().for_each(|folder| drop(folder.parts.insert(0, file.clone())));
+    let mut bench = Bench::started(UpdateStrategy::Caching, file, disk, extra);
+    bench.whole = true;
+    bench.serve_all();
+    bench.assert_complete();
+}
+
+#[test]
 fn more_than_was_asked_for_is_refused() {
     // In the head: a wrong range, tried again.
     let mut bench = Bench::plain(parts(2), 8 * PART);

@@ -1,8 +1,8 @@
 //! One device: the real machine, and what it runs on.
 
 use nerves_hub_link_protocol::{
-    Attempt, Auth, Config, ConnectionState, FetchId, Input, Instant, Link, Now, SharedSecret, SocketId,
-    UnixTime, UpdateState,
+    Attempt, Auth, Config, ConnectionState, FetchId, Input, Instant, Link, Now, OfferId, PartsConfig,
+    SharedSecret, Sink, SocketId, StoreId, UnixTime, UpdateState, UpdateStrategy,
 };
 
 use super::applier::Applier;
@@ -11,6 +11,7 @@ use super::disk::{Booted, Disk};
 use super::firmware::{Firmware, FirmwareId, KEYS};
 use super::model::Model;
 use super::scenario::{DAY, SECOND, Scenario, Strikes, Variant};
+use super::store::Folder;
 use super::violation::Broken;
 use super::watch::{SHARED_SECRET, Watch};
 
@@ -27,6 +28,7 @@ pub(super) struct Device {
     /// Counts starts. What happens to an earlier life is dropped.
     pub life: u32,
     pub disk: Disk,
+    pub folder: Folder,
     pub booted: Booted,
     pub wall: Wall,
     pub armed: Armed,
@@ -58,6 +60,9 @@ pub(super) struct Life {
     pub socket: Option<SocketId>,
     pub fetches: Vec<Fetching>,
     pub applier: Option<Applier>,
+    /// The store that is open.
+    pub store: Option<StoreId>,
+    pub readings: Vec<Reading>,
     /// Messages taken from the machine and not reported sent.
     pub unsent: u32,
     /// When the machine wants a tick, and when the queue holds one.
@@ -99,12 +104,24 @@ pub(super) struct Armed {
     pub late: u8,
     /// Which kind of it.
     pub how: u32,
+    /// Until when they wait.
+    pub until: u64,
+}
+
+/// A reading of a store.
+#[derive(Debug)]
+pub(super) struct Reading {
+    pub fetch: FetchId,
+    pub at: u64,
+    pub to: u64,
+    pub into: Option<OfferId>,
 }
 
 /// A download on its way.
 #[derive(Debug)]
 pub(super) struct Fetching {
     pub fetch: FetchId,
+    pub into: Sink,
     pub firmware: FirmwareId,
     /// Redirected already.
     pub moved: bool,
@@ -130,6 +147,7 @@ impl Device {
             link: None,
             life: 0,
             disk: Disk::new(factory),
+            folder: Folder::default(),
             booted: Booted { firmware: factory.id, validated: true, reverted: false },
             wall: Wall::default(),
             armed: Armed::default(),
@@ -160,10 +178,12 @@ impl Device {
             link,
             origin,
             watch: Watch::default(),
-            model: Model::new(),
+            model: Model::new(scenario.has(Variant::Stored) || scenario.has(Variant::Parts)),
             socket: None,
             fetches: Vec::new(),
             applier: None,
+            store: None,
+            readings: Vec::new(),
             unsent: 0,
             wake: u64::MAX,
             planned: u64::MAX,
@@ -224,6 +244,15 @@ impl Device {
     }
 }
 
+impl Armed {
+    /// Forgets what waited too long.
+    pub fn expire(&mut self, now: u64) {
+        if self.until <= now {
+            *self = Self::default();
+        }
+    }
+}
+
 impl Life {
     /// The clocks for a call into the machine.
     pub fn clock(&self, now: u64, wall: Wall) -> Now {
@@ -275,6 +304,12 @@ fn config(scenario: &Scenario, number: u32, firmware: &Firmware, booted: Booted)
     config.firmware_validated = (!scenario.has(Variant::ValidationUnknown)).then_some(booted.validated);
     config.firmware_auto_revert_detected = booted.reverted;
     config.heartbeat = std::time::Duration::from_secs(scenario.heartbeat);
+    if scenario.has(Variant::Parts) {
+        config.strategy =
+            UpdateStrategy::Parts(PartsConfig { max_concurrent_parts: 2, ..PartsConfig::default() });
+    } else if scenario.has(Variant::Stored) {
+        config.strategy = UpdateStrategy::Caching;
+    }
     if scenario.has(Variant::OwnKeys) {
         config.public_keys = KEYS.iter().take(1).map(|key| (*key).to_owned()).collect();
         config.accept_server_keys = false;

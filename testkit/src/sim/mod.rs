@@ -10,7 +10,7 @@
 //! | `scenario` | what decides a run, as data; the generator that turns a seed or a fuzzer's bytes into it |
 //! | `fault` | the classes of faults |
 //! | `world/` | what happens: dialling, messages, downloads, updates, faults |
-//! | `device`, `applier`, `disk`, `firmware`, `net`, `queue` | what a world is made of |
+//! | `device`, `applier`, `disk`, `store`, `firmware`, `net`, `queue` | what a world is made of |
 //! | `watch`, `model`, `message` | what must hold |
 //! | `violation` | what it looks like when it didn't |
 //! | `mutation` | mistakes that the world must notice |
@@ -41,6 +41,7 @@ mod saved;
 mod scenario;
 mod shrink;
 mod stats;
+mod store;
 mod trace;
 mod violation;
 mod watch;

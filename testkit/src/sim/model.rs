@@ -23,6 +23,8 @@ pub(super) struct Model {
     /// The other topics.
     others: [Topic; 2],
     update: Update,
+    /// Updates are kept first: how many bytes of them count is the machine's business.
+    kept_first: bool,
     /// A message that offers an update arrived, and what followed from it is still being told.
     offered: bool,
 }
@@ -45,7 +47,7 @@ enum Update {
 }
 
 impl Model {
-    pub fn new() -> Self {
+    pub fn new(kept_first: bool) -> Self {
         Self {
             connection: ConnectionState::Offline,
             socket: None,
@@ -54,6 +56,7 @@ impl Model {
             last: 0,
             others: ["extensions", "console"].map(|name| Topic { name, join: None, joined: false }),
             update: Update::Idle,
+            kept_first,
             offered: false,
         }
     }
@@ -232,7 +235,10 @@ impl Model {
             (
                 Update::Downloading { offer, received },
                 UpdateState::Downloading { offer: theirs, received: counted, .. },
-            ) => offer == theirs && received == counted,
+            ) => offer == theirs && (received == counted || self.kept_first),
+            (Update::Downloading { offer, .. }, UpdateState::Finishing { offer: theirs }) => {
+                offer == theirs && self.kept_first
+            }
             (Update::Finishing { offer }, UpdateState::Finishing { offer: theirs }) => offer == theirs,
             _ => false,
         };

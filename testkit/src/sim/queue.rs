@@ -3,7 +3,7 @@
 use std::cmp::{Ordering, Reverse};
 use std::collections::BinaryHeap;
 
-use nerves_hub_link_protocol::{Dial, FetchId, OfferId, ProbeId, SocketId};
+use nerves_hub_link_protocol::{Dial, FetchId, OfferId, ProbeId, SocketId, StoreId};
 
 use super::applier::Finish;
 use super::fault::Fault;
@@ -49,6 +49,11 @@ pub(super) enum DeviceDue {
     Head(FetchId),
     Body(FetchId),
     FetchFailed { fetch: FetchId, reason: &'static str },
+    StoreOpened { store: StoreId, parts: Vec<(u32, u64)> },
+    StoreFailed { store: StoreId, reason: &'static str },
+    PartCommitted { store: StoreId, part: u32 },
+    Read(FetchId),
+    Kept { fetch: FetchId, length: u32 },
     Stored { offer: OfferId, fetch: FetchId, length: u32 },
     Finish { offer: OfferId, step: Finish },
     ApplyFailed { offer: OfferId, reason: String },

@@ -213,6 +213,10 @@ pub(super) enum Variant {
     Interval,
     /// The device knows its network interface.
     Interface,
+    /// Updates are kept on the device before they are applied.
+    Stored,
+    /// The same, in parts that are checked one by one.
+    Parts,
 }
 
 /// Things that happen at random times.

@@ -19,9 +19,9 @@ pub enum Broken {
     /// A look for the network while a socket lives.
     #[error("the network was looked for while socket {0} was in use")]
     ProbeBesideSocket(SocketId),
-    /// An order for a store that the strategy has no use for.
-    #[error("a store was used for an update that streams")]
-    StoreForStreaming,
+    /// An order for a store that isn't open, or before the application accepted an offer.
+    #[error("an order for a store that is not open, or before an offer was accepted")]
+    StoreOutOfTurn,
     /// A number came a second time.
     #[error("{what} {number} after {last}: a number was used twice")]
     NumberReused {

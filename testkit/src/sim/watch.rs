@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use nerves_hub_link_protocol::limits::{MAX_OUTPUTS, MAX_REASON_CHARS, SEND_CREDIT};
-use nerves_hub_link_protocol::{Event, FetchId, OfferId, Output, Sink, SocketId};
+use nerves_hub_link_protocol::{Event, FetchId, OfferId, Output, Sink, SocketId, StoreId};
 
 use super::firmware::{KEYS, URL_SECRET};
 use super::message::Message;
@@ -18,8 +18,8 @@ const MESSAGE: usize = 8000;
 /// The shortest back-off and the shortest wait between downloads, by default, in milliseconds.
 const BACKOFF_MS: u64 = 1000;
 const RETRY_MS: u64 = 15_000;
-/// Requests in a row without a byte: ten attempts, each with five redirects.
-const BARREN: u32 = 60;
+/// Requests in a row without a byte: ten attempts, each with five redirects, two side by side.
+const BARREN: u32 = 120;
 
 /// What a machine did so far in its life, as far as it binds what it may do next.
 #[derive(Debug, Default)]
@@ -35,6 +35,7 @@ pub(super) struct Watch {
     accepted: Option<OfferId>,
     pub applying: Option<OfferId>,
     finishing: bool,
+    store: Option<StoreId>,
     written: bool,
     pub reboot_wanted: bool,
     pub kept: u64,
@@ -72,6 +73,11 @@ impl Watch {
     /// The application accepted an offer.
     pub fn accepted(&mut self, offer: OfferId) {
         self.accepted = Some(offer);
+    }
+
+    /// Bytes went into a store.
+    pub fn stored_some(&mut self) {
+        self.barren = 0;
     }
 
     /// Bytes were to be kept: they must go on where the last ended.
@@ -116,12 +122,25 @@ impl Watch {
                 Some(old) => Err(Broken::ProbeBesideSocket(old)),
                 None => Ok(()),
             },
-            Output::OpenStore(_)
-            | Output::ReadStore(_)
-            | Output::VerifyArchive(_)
-            | Output::CommitPart { .. }
-            | Output::DropPart { .. }
-            | Output::CloseStore { .. } => Err(Broken::StoreForStreaming),
+            Output::OpenStore(order) => {
+                if self.accepted.is_none() || self.store.is_some() {
+                    return Err(Broken::StoreOutOfTurn);
+                }
+                self.store = Some(order.store);
+                (self.barren, self.interrupted) = (0, None);
+                Ok(())
+            }
+            Output::ReadStore(order) => {
+                newer("request", order.fetch.0, &mut self.fetch)?;
+                self.holds(order.store)
+            }
+            Output::CommitPart { store, .. } | Output::DropPart { store, .. } => self.holds(*store),
+            Output::CloseStore { store, .. } => {
+                self.holds(*store)?;
+                self.store = None;
+                Ok(())
+            }
+            Output::VerifyArchive(_) => Err(Broken::StoreOutOfTurn),
             Output::StartApply(start) => self.start(start.offer, &start.public_keys),
             Output::FinishApply { offer } => {
                 if self.applying != Some(*offer) || self.finishing {
@@ -193,14 +212,22 @@ impl Watch {
 
     fn fetch(&mut self, now: u64, fetch: FetchId, into: Sink) -> Result<(), Broken> {
         newer("request", fetch.0, &mut self.fetch)?;
-        if self.applying.map(Sink::Applier) != Some(into) {
+        if self.applying.map(Sink::Applier) != Some(into) && self.store.map(Sink::Store) != Some(into) {
             return Err(Broken::FetchWithoutApplier(fetch));
         }
         self.barren += 1;
         if self.barren > BARREN {
             return Err(Broken::EndlessAttempts { count: self.barren });
         }
+        if matches!(into, Sink::Store(_)) {
+            // Several requests go side by side; one may begin while another waits.
+            return Ok(());
+        }
         apart("firmware requested", now, &mut self.interrupted, RETRY_MS)
+    }
+
+    fn holds(&self, store: StoreId) -> Result<(), Broken> {
+        if self.store == Some(store) { Ok(()) } else { Err(Broken::StoreOutOfTurn) }
     }
 
     fn start(&mut self, offer: OfferId, keys: &[String]) -> Result<(), Broken> {

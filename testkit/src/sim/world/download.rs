@@ -1,6 +1,6 @@
 //! The file server, and downloads on their way.
 
-use nerves_hub_link_protocol::{Fetch, FetchId, HeaderRef, Input};
+use nerves_hub_link_protocol::{Fetch, FetchId, HeaderRef, Input, Sink};
 
 use super::{CHUNK, World};
 use crate::sim::device::{Device, Fetching};
@@ -32,6 +32,7 @@ impl World {
         let (now, id) = (self.now, fetch.fetch);
         let fetching = Fetching {
             fetch: id,
+            into: fetch.into,
             firmware: firmware.unwrap_or_default(),
             moved: !url.starts_with(FILES),
             range,
@@ -86,6 +87,7 @@ impl World {
         let (armed, rng) = (&mut device.armed, &mut device.rng);
         let Some(life) = device.link.as_mut() else { return };
         let Some(fetching) = life.fetching(fetch) else { return };
+        let size = self.firmware.get(fetching.firmware as usize).map_or(0, |firmware| firmware.size);
         let mut headers = vec![("Date".to_owned(), crate::date::http_date(unix))];
         let mut status = 200;
         let mut body = false;
@@ -95,6 +97,9 @@ impl World {
             if armed.how / 8 % 2 == 0 {
                 headers.push(("Retry-After".to_owned(), (armed.how / 16 % 600).to_string()));
             }
+        } else if fetching.range.is_some_and(|from| from >= size) && !strike(&mut armed.range_ignored) {
+            status = 416;
+            headers.push(("Content-Range".to_owned(), format!("bytes */{size}")));
         } else if !fetching.moved && strike(&mut armed.file_redirect) {
             status = 307;
             let location = format!("https://cdn.sim/fw/{}?signature=5ecre7-s1gna7ure", fetching.firmware);
@@ -102,7 +107,6 @@ impl World {
         } else {
             body = true;
             fetching.changed = fetching.range.is_some() && strike(&mut armed.file_changed);
-            let size = self.firmware.get(fetching.firmware as usize).map_or(0, |firmware| firmware.size);
             let tag = format!("\"{}-{}\"", fetching.firmware, u8::from(fetching.changed));
             let ignored = fetching.range.is_some() && strike(&mut armed.range_ignored);
             let same = fetching.tag.as_ref().is_none_or(|ours| *ours == tag);
@@ -177,6 +181,7 @@ impl World {
         let offset = fetching.offset;
         fetching.offset += length as u64;
         let after = length as u64 * SECOND / fetching.bytes_per_second.max(1);
+        let into = fetching.into;
         let (id, changed, tampered) = (fetching.firmware, fetching.changed, fetching.tampered);
         let mut buffer = std::mem::take(&mut self.buffer);
         let chunk = buffer.get_mut(..length).unwrap_or_default();
@@ -194,13 +199,21 @@ impl World {
         self.stats.received += length as u64;
         let keep = life.link.body(clock, fetch, chunk);
         let kept = keep.range.len() as u64;
-        life.watch.keep(keep.offset, kept)?;
-        life.model.kept(kept);
+        if let Sink::Store(_) = into {
+            life.watch.stored_some();
+        } else {
+            life.watch.keep(keep.offset, kept)?;
+            life.model.kept(kept);
+        }
         self.trace.note_number(now, device.number, "bytes kept", kept);
         let piece = if forget && kept > 0 { 0..length } else { keep.range };
         // What was ordered before comes first.
+        let offset = keep.offset;
         let result = self.drain(device).and_then(|()| match buffer.get(piece) {
-            Some(piece) if !piece.is_empty() => self.apply_piece(device, fetch, piece, kept),
+            Some(piece) if !piece.is_empty() => match into {
+                Sink::Store(store) => self.keep_piece(device, fetch, store, offset, piece),
+                Sink::Applier(_) => self.apply_piece(device, fetch, piece, kept),
+            },
             _ => Ok(()),
         });
         self.buffer = buffer;

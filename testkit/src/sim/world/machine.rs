@@ -72,6 +72,11 @@ impl World {
                 DeviceDue::Head(fetch) => world.head(device, fetch),
                 DeviceDue::Body(fetch) => world.body(device, fetch)?,
                 DeviceDue::FetchFailed { fetch, reason } => world.fetch_failed(device, fetch, reason),
+                DeviceDue::StoreOpened { store, parts } => world.store_opened(device, store, &parts),
+                DeviceDue::StoreFailed { store, reason } => world.store_failed(device, store, reason),
+                DeviceDue::PartCommitted { store, part } => world.part_committed(device, store, part),
+                DeviceDue::Read(fetch) => world.read(device, fetch)?,
+                DeviceDue::Kept { fetch, length } => world.kept(device, fetch, length),
                 DeviceDue::Stored { offer, fetch, length } => world.stored(device, offer, fetch, length),
                 DeviceDue::Finish { offer, step } => world.finish(device, offer, step)?,
                 DeviceDue::ApplyFailed { offer, reason } => world.apply_failed(device, offer, &reason),
@@ -168,6 +173,7 @@ impl World {
             && deadline.why == Timer::Heartbeat
             && life.applier.is_none()
             && life.fetches.is_empty()
+            && life.store.is_none()
             && life.watch.unreported.is_empty()
             && status.update == UpdateState::Idle
             && !silent;
@@ -248,12 +254,19 @@ impl World {
         match output {
             Output::Dial(dial) => self.dial(device, dial)?,
             Output::Probe(probe) => self.probe(device, probe.probe),
-            Output::OpenStore(_)
-            | Output::ReadStore(_)
-            | Output::VerifyArchive(_)
-            | Output::CommitPart { .. }
-            | Output::DropPart { .. }
-            | Output::CloseStore { .. } => return Err(Broken::StoreForStreaming),
+            Output::OpenStore(order) => self.open_store(device, &order),
+            Output::ReadStore(order) => self.read_store(device, &order),
+            Output::CommitPart { store, part } => self.commit_part(device, store, part),
+            Output::DropPart { part, .. } => device.folder.drop_part(part),
+            Output::CloseStore { clear, .. } => {
+                if clear {
+                    device.folder.clear();
+                }
+                if let Some(life) = device.link.as_mut() {
+                    life.store = None;
+                }
+            }
+            Output::VerifyArchive(_) => return Err(Broken::StoreOutOfTurn),
             Output::Send { socket, text } => self.send(device, socket, text),
             Output::SendBinary { socket, .. } => return Err(Broken::SentOnDeadSocket(socket)),
             Output::HangUp { socket, .. } => self.hang_up(device, socket),
@@ -261,6 +274,7 @@ impl World {
             Output::Abort { fetch } => {
                 if let Some(life) = device.link.as_mut() {
                     life.fetches.retain(|fetching| fetching.fetch != fetch);
+                    life.readings.retain(|reading| reading.fetch != fetch);
                 }
             }
             Output::StartApply(start) => {
@@ -322,6 +336,7 @@ impl World {
     pub(super) fn lose_power(&mut self, device: &mut Device, after: u64) -> Result<(), Broken> {
         self.end(device, false);
         device.disk.lose_power(&mut device.rng);
+        device.folder.lose_power(&mut device.rng);
         self.stats.power_cuts += 1;
         self.boot(device, after)
     }

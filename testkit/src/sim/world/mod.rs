@@ -4,6 +4,7 @@ mod download;
 mod hub;
 mod machine;
 mod socket;
+mod store;
 mod strike;
 mod update;
 
@@ -71,7 +72,7 @@ impl World {
             update_fields: UpdateFields {
                 size: scenario.has(Variant::Size),
                 checksum: scenario.has(Variant::Checksum),
-                partials: false,
+                partials: scenario.has(Variant::Parts),
             },
             // The network of a run notices silence; see `net`.
             idle_ms: u64::MAX,

@@ -63,7 +63,7 @@ impl World {
             Fault::Stall => net.stall_until = until,
             Fault::Deaf => net.deaf_until = until,
             Fault::Duplicate => net.duplicates = times.saturating_mul(4),
-            Fault::Late => armed.late = times,
+            Fault::Late => (armed.late, armed.until) = (times, armed.until.max(until)),
             Fault::Redirect => {
                 net.redirects = times.saturating_mul(if how & 1 == 0 { 1 } else { 4 });
                 self.break_connections(device, how);
@@ -126,7 +126,12 @@ impl World {
             | Fault::DiskSlow
             | Fault::SlowAnswer
             | Fault::NoAnswer
-            | Fault::Refuses => armed.arm(fault, how, times),
+            | Fault::Refuses => {
+                armed.expire(now);
+                // In a short scenario they meet the next update; in a fleet, only one that comes soon.
+                armed.until = if self.scenario.steps.is_some() { u64::MAX } else { until + 30 * MINUTE };
+                armed.arm(fault, how, times);
+            }
             Fault::Restart | Fault::Drain | Fault::BadRelease | Fault::Untrusted => {}
         }
         Ok(())

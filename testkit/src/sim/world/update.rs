@@ -16,6 +16,7 @@ impl World {
     /// The application is asked about an update.
     pub(super) fn offered(&mut self, device: &mut Device, offer: OfferId) {
         self.stats.offers += 1;
+        device.armed.expire(self.now);
         if self.mutated(Mutation::ApplyUndecided) {
             self.order(device, Command::Decide { offer, decision: Decision::Apply });
             return;
@@ -171,7 +172,7 @@ impl World {
     }
 
     /// One more operation of the disk; the power may go at it.
-    fn operation(&mut self, device: &mut Device) -> Result<(), Broken> {
+    pub(super) fn operation(&mut self, device: &mut Device) -> Result<(), Broken> {
         match &mut device.cut_in {
             Some(0) => {
                 let after = device.rng.within(5 * SECOND, 10 * MINUTE);
