@@ -18,6 +18,7 @@
 //! | [`keys`] | a public key | what is taken is a key, in every form of it |
 //! | [`frames`] | framed input | cuts don't matter |
 //! | [`link`] | what happens to a device | see the function |
+//! | [`planner`] | what happens to a download with a store | see the function |
 //! | [`wire_json`], [`wire_msgpack`] | messages of a server | none costs the connection |
 //! | [`exchange`], [`socket`] | what a server sends | cuts don't matter, buffers are bounded |
 //! | [`world`] | what happens to some devices, in virtual time | all of [`crate::sim`] |
@@ -42,6 +43,9 @@ mod input;
 mod link;
 mod link_world;
 mod manifest;
+mod planner;
+mod planner_disk;
+mod planner_server;
 mod small;
 mod tables;
 mod transport;
@@ -56,6 +60,7 @@ pub use environment::environment;
 pub use fat::fat;
 pub use link::link;
 pub use manifest::manifest;
+pub use planner::planner;
 pub use small::{frames, keys};
 pub use tables::tables;
 pub use transport::{exchange, socket};
@@ -66,7 +71,7 @@ pub use world::world;
 pub type Target = fn(&[u8]);
 
 /// Every target with its name.
-pub const TARGETS: [(&str, Target); 17] = [
+pub const TARGETS: [(&str, Target); 18] = [
     ("archive_reader", archive_reader),
     ("manifest", manifest),
     ("apply", apply),
@@ -79,6 +84,7 @@ pub const TARGETS: [(&str, Target); 17] = [
     ("keys", keys),
     ("frames", frames),
     ("link", link),
+    ("planner", planner),
     ("wire_json", wire_json),
     ("wire_msgpack", wire_msgpack),
     ("exchange", exchange),

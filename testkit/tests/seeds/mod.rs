@@ -42,6 +42,7 @@ fn of(target: &str) -> Inputs {
             [&[0x44, 0x33, 0, 0, 0, 3], &b"abc"[..], &[0, 0, 0, 1, 9, 0, 0, 0, 0, 7]].concat(),
         )],
         "link" => link(),
+        "planner" => planner(),
         "wire_json" => wire_json(),
         "wire_msgpack" => wire_msgpack(),
         "exchange" => exchange(),
@@ -297,6 +298,30 @@ fn keys() -> Inputs {
 }
 
 /// Scenarios: two bytes of settings, then steps as the harness reads them.
+/// What is announced and configured, the size of the file, and things that happen.
+fn planner() -> Inputs {
+    let opened: &[u8] = &[5];
+    let head: &[u8] = &[8, 0, 0];
+    let right = |low: u8, high: u8| [10, 0, low, high, 200];
+    let wrong: &[u8] = &[10, 0, 0, 4, 0];
+    let settled: &[u8] = &[5, 5, 5, 5];
+    vec![
+        named(
+            "parts",
+            [&[0, 0, 20][..], opened, head, &right(0, 4), settled, &right(0, 8), settled].concat(),
+        ),
+        named("at_once", [&[0x18, 0, 22][..], opened, head, &[8, 1, 0, 8, 2, 0], &right(0, 4)].concat()),
+        named("wrong_part", [&[0, 0, 20][..], opened, head, wrong, head, &right(0, 4), settled].concat()),
+        named("restarted", [&[2, 0, 20][..], opened, head, &right(0, 6), settled, &[2], opened].concat()),
+        named("spoilt", [&[0, 0, 20][..], opened, head, &right(0, 4), settled, &[2, 3, 0, 8]].concat()),
+        named(
+            "cached",
+            [&[0x22, 0, 20][..], opened, head, &right(0, 6), settled, &[13, 0, 1, 0, 8, 0, 1]].concat(),
+        ),
+        named("gone", [&[0, 0, 20][..], opened, &[8, 0, 5]].concat()),
+    ]
+}
+
 fn link() -> Inputs {
     let joined: &[u8] = &[0, 1, 2, 0, 0, 11, 8, 3];
     let taken: &[u8] = &[4, 1, 0, 0, 0, 0, 5, 0, 11, 8];
