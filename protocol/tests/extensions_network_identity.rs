@@ -145,6 +145,18 @@ fn the_device_looks_itself_and_sends_only_what_changed() {
 }
 
 #[test]
+fn a_look_that_finds_nothing_is_no_news() {
+    let mut device = attached();
+    poll(&mut device);
+    assert_eq!(device.pass(EXTENSION_ANSWER_TIMEOUT), []);
+    // Asked by the server meanwhile, it is one.
+    device.pass(270 * SECOND);
+    device.extension("network_identity:request", json!({}));
+    let out = device.pass(EXTENSION_ANSWER_TIMEOUT);
+    assert_eq!(extension_events(&out), [ExtensionEvent::Unanswered { name: "network_identity".into() }]);
+}
+
+#[test]
 fn one_told_at_once_is_not_repeated_by_the_next_look() {
     let mut device = attached();
     device.command(ExtensionCommand::NetworkIdentity(iroh()).into());

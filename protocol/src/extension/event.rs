@@ -53,7 +53,7 @@ pub enum ExtensionEvent {
     /// The server wants the numbers of this moment: answer with
     /// [`ExtensionCommand::Metrics`](crate::ExtensionCommand::Metrics).
     MetricsRequested,
-    /// The application didn't answer a question of an extension within
+    /// The application didn't answer a question of the server, or of an interval it chose itself, within
     /// [`EXTENSION_ANSWER_TIMEOUT`](crate::limits::EXTENSION_ANSWER_TIMEOUT). Nothing was sent.
     Unanswered {
         /// The extension's name.

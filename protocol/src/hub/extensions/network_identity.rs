@@ -12,7 +12,7 @@ use sha2::{Digest as _, Sha256};
 use super::super::{Context, names};
 use super::port::Port;
 use super::problem;
-use super::question::Question;
+use super::question::{Question, unanswered};
 use crate::command::CommandError;
 use crate::extension::{ExtensionEvent, NetworkIdentity};
 use crate::limits::{
@@ -71,8 +71,9 @@ impl Identities {
     }
 
     pub(super) fn settle(&mut self, cx: &mut Context<'_>, port: Port) {
-        if self.asked.settle(cx, names::NETWORK_IDENTITY) {
-            self.everything = false;
+        // A device without identities may be silent about it, except to a server that wants to know.
+        if self.asked.expire(cx.now) && core::mem::take(&mut self.everything) {
+            unanswered(cx, names::NETWORK_IDENTITY);
         }
         if self.next.is_some_and(|next| next <= cx.now) {
             self.started(cx);

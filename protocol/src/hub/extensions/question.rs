@@ -9,6 +9,11 @@ use crate::limits::EXTENSION_ANSWER_TIMEOUT;
 use crate::time::Instant;
 use crate::timer::{Earliest, Timer};
 
+/// Tells that a question stayed unanswered.
+pub(super) fn unanswered(cx: &mut Context<'_>, name: &str) {
+    tell(cx, ExtensionEvent::Unanswered { name: String::from(name) });
+}
+
 /// A question; one of a kind waits at a time.
 #[derive(Default)]
 pub(super) struct Question {
@@ -34,13 +39,16 @@ impl Question {
         self.until = None;
     }
 
-    /// Lets time pass. Returns whether the answer is given up.
-    pub(super) fn settle(&mut self, cx: &mut Context<'_>, name: &str) -> bool {
-        let late = self.until.take_if(|until| *until <= cx.now).is_some();
-        if late {
-            tell(cx, ExtensionEvent::Unanswered { name: String::from(name) });
+    /// Lets time pass, and tells when the answer is given up.
+    pub(super) fn settle(&mut self, cx: &mut Context<'_>, name: &str) {
+        if self.expire(cx.now) {
+            unanswered(cx, name);
         }
-        late
+    }
+
+    /// Lets time pass. Returns whether the answer is given up.
+    pub(super) fn expire(&mut self, now: Instant) -> bool {
+        self.until.take_if(|until| *until <= now).is_some()
     }
 
     pub(super) fn deadlines(&self, deadline: &mut Earliest) {
