@@ -1,6 +1,9 @@
 //! A download that is kept in a store until all of it is there and verified (spec §6.5). Parts that are there
 //! already are checked and kept; missing ones are requested in runs, several at a time if so configured.
 
+mod check;
+mod run;
+
 use alloc::collections::{BTreeMap, VecDeque};
 use alloc::format;
 use alloc::string::String;
@@ -9,19 +12,19 @@ use alloc::vec::Vec;
 
 use sha2::{Digest as _, Sha256};
 
-use super::digest::Sha;
 use super::plan::{Attempts, Plan};
-use super::{Download, Failure, Keep, Verdict, as_u64, runs};
+use super::{Download, Failure, Keep, Verdict, as_u64};
 use crate::config::DownloadConfig;
 use crate::http::url::Url;
 use crate::ids::{FetchId, StoreId};
 use crate::input::HeaderRef;
 use crate::limits::{MAX_COMMITS, MAX_TEXT_CHARS, STORE_STALL};
-use crate::output::{OpenStore, Output, ReadStore, Sink, StoreKind};
+use crate::output::{OpenStore, Output, StoreKind};
 use crate::outputs::{Ids, Outputs};
 use crate::text::cut;
 use crate::time::Instant;
 use crate::timer::{Earliest, Timer};
+use run::Run;
 
 /// What the parts of a download share for the length of one call.
 pub(crate) struct Desk<'a> {
@@ -90,21 +93,6 @@ enum Stage {
     Fetching,
     /// The owner knows, or will be told.
     Over,
-}
-
-/// Contiguous parts that are received one after the other.
-struct Run {
-    first: u32,
-    /// The part that is being received.
-    part: u32,
-    /// The next part to be brought onto the disk.
-    commit: u32,
-    end: u32,
-    /// Over what is there of the part being received.
-    hash: Sha256,
-    /// Whether what was there of it before has been read.
-    seeded: bool,
-    transfer: Download,
 }
 
 /// A part being read back.
@@ -380,93 +368,6 @@ impl Staged {
         self.runs.iter().take(self.attempts.at_once)
     }
 
-    /// A part is verified.
-    fn have(&mut self, part: u32) {
-        if let Some(verified) = usize::try_from(part).ok().and_then(|at| self.verified.get_mut(at))
-            && !core::mem::replace(verified, true)
-        {
-            self.missing = self.missing.saturating_sub(1);
-        }
-    }
-
-    /// Checks the complete parts from `next` on, one after the other; then plans for those that are missing.
-    fn check(&mut self, desk: &mut Desk<'_>, mut next: u32) {
-        while let Some((part, length)) =
-            self.leftovers.range(next..).next().map(|(part, length)| (*part, *length))
-        {
-            next = part.saturating_add(1);
-            if self.plan.len(part) != Some(length) {
-                continue;
-            }
-            if self.plan.checksum(part).is_some() {
-                self.stage = Stage::Checking { next };
-                self.read(desk, part, length);
-                return;
-            }
-            self.leftovers.remove(&part);
-            self.have(part);
-            self.settled = self.settled.saturating_add(length);
-        }
-        self.stage = Stage::Fetching;
-        let missing = (0_u32..).zip(&self.verified).filter(|(_, there)| !**there).map(|(part, _)| part);
-        for run in runs::split(missing, self.attempts.at_once) {
-            let left = self.leftovers.remove(&run.start).unwrap_or(0);
-            let until = (run.end < self.plan.count()).then(|| self.plan.start(run.end));
-            let from = self.plan.start(run.start).saturating_add(left);
-            let sink = Sink::Store(self.store);
-            let mut transfer =
-                Download::of_range(sink, self.url.clone(), self.plan.size, from, until, desk.now);
-            transfer.began = self.began;
-            self.runs.push_back(Run {
-                first: run.start,
-                part: run.start,
-                commit: run.start,
-                end: run.end,
-                hash: Sha256::new(),
-                seeded: left == 0 || self.plan.checksum(run.start).is_none(),
-                transfer,
-            });
-        }
-        self.leftovers.clear();
-    }
-
-    fn read(&mut self, desk: &mut Desk<'_>, part: u32, length: u64) {
-        let fetch = desk.ids.fetch();
-        let from = self.plan.start(part);
-        let to = from.saturating_add(length);
-        desk.out.push(Output::ReadStore(ReadStore { fetch, store: self.store, from, to, into: None }));
-        self.read = Some(Read { fetch, part, left: length, hash: Sha256::new() });
-        self.moved = desk.now;
-    }
-
-    /// A part was read back, or what there is of it.
-    fn read_back(&mut self, desk: &mut Desk<'_>, whole: bool) {
-        let Some(Read { part, left, hash, .. }) = self.read.take() else { return };
-        self.moved = desk.now;
-        let whole = whole && left == 0;
-        let Stage::Checking { next } = self.stage else {
-            let start = self.plan.start(part);
-            if let Some(run) = self.runs.iter_mut().find(|run| run.part == part && !run.seeded) {
-                run.seeded = true;
-                if whole {
-                    run.hash = hash;
-                } else {
-                    (run.transfer.received, run.transfer.stored) = (start, start);
-                }
-            }
-            return;
-        };
-        let length = self.leftovers.remove(&part).unwrap_or(0);
-        let found: Sha = hash.finalize().into();
-        if whole && self.plan.checksum(part) == Some(found) {
-            self.have(part);
-            self.settled = self.settled.saturating_add(length);
-        } else {
-            desk.out.push(Output::DropPart { store: self.store, part });
-        }
-        self.check(desk, next);
-    }
-
     /// A part turned out wrong.
     fn wrong(&mut self, desk: &mut Desk<'_>, at: usize, part: u32) {
         desk.out.push(Output::DropPart { store: self.store, part });
@@ -624,41 +525,5 @@ impl Staged {
 fn drop_fetch(desk: &mut Desk<'_>, abort: Option<FetchId>) {
     if let Some(fetch) = abort {
         desk.out.push(Output::Abort { fetch });
-    }
-}
-
-impl Run {
-    /// Hashes new bytes. Returns how many of them belong to parts that are right so far, and the part that turned
-    /// out wrong.
-    fn judge(&mut self, plan: &Plan, bytes: &[u8]) -> (usize, Option<u32>) {
-        let from = self.transfer.received;
-        let (mut at, mut rest) = (from, bytes);
-        while !rest.is_empty() {
-            let room = plan.end(self.part).map_or(u64::MAX, |end| end.saturating_sub(at));
-            let room = usize::try_from(room).unwrap_or(usize::MAX).min(rest.len());
-            let (now, later) = rest.split_at(room);
-            if now.is_empty() {
-                break;
-            }
-            if plan.checksum(self.part).is_some() {
-                self.hash.update(now);
-            }
-            (at, rest) = (at.saturating_add(as_u64(now.len())), later);
-            if plan.end(self.part) == Some(at) {
-                if !self.matches(plan) {
-                    let good = plan.start(self.part).saturating_sub(from);
-                    return (usize::try_from(good).unwrap_or(0), Some(self.part));
-                }
-                self.part = self.part.saturating_add(1);
-                self.hash = Sha256::new();
-            }
-        }
-        (bytes.len(), None)
-    }
-
-    /// Whether the part that was received is the one announced, as far as one was.
-    fn matches(&self, plan: &Plan) -> bool {
-        let found: Sha = self.hash.clone().finalize().into();
-        plan.checksum(self.part).is_none_or(|announced| announced == found)
     }
 }
