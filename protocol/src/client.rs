@@ -77,7 +77,7 @@ pub trait Client {
     }
 
     /// Decides about an archive, or returns `None` to decide later with
-    /// [`ArchiveCommand::Decide`](crate::ArchiveCommand::Decide). The default ignores it.
+    /// [`ArchiveCommand::Decide`]. The default ignores it.
     fn archive_available(&mut self, archive: &ArchiveInfo) -> Option<ArchiveDecision> {
         let _ = archive;
         Some(ArchiveDecision::Ignore)
