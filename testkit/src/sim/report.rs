@@ -100,7 +100,7 @@ impl Report {
                     span(release.reached(100, stats.devices))
                 )
             } else {
-                format!("spoilt on purpose; {} devices tried it", release.arrivals.len())
+                format!("spoilt on purpose; tried {} times, never kept", release.arrivals.len())
             };
             line(&format!("release {} ({})", release.id, day(release.at)), reached);
         }

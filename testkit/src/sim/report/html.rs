@@ -108,7 +108,7 @@ fn online(page: &mut String, report: &Report) {
     section(
         page,
         "How many devices were online",
-        "The share of all devices joined to the hub. Dips down to the bottom are restarts of the hub.",
+        "The share of all devices joined to the hub. What most dips have in common is a restart of the hub.",
         &plot.finish("day", "devices online"),
     );
 }
