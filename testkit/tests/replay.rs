@@ -204,6 +204,26 @@ fn a_replay_gives_the_same_result_twice() {
     }
 }
 
+/// One recording after the other, as if one device had been stopped and started again.
+#[test]
+fn a_device_that_was_started_again_is_another_life() {
+    let (Some(first), Some(second)) = (text("heartbeat"), text("extensions_toggle")) else { return };
+    let parse = |text: &str| {
+        text.lines().map(|line| serde_json::from_str::<Value>(line).unwrap()).collect::<Vec<_>>()
+    };
+    let (first, mut second) = (parse(&first), parse(&second));
+    for line in &mut second {
+        line["t"] = (line["t"].as_f64().unwrap() + 100.0).into();
+        if let Some(conn) = line["conn"].as_u64() {
+            line["conn"] = (conn + 1000).into();
+        }
+    }
+    let both: Vec<String> = first.iter().chain(&second).map(Value::to_string).collect();
+    let report = run(&both.join("\n"));
+    assert_eq!(report.verdict(), Verdict::Explained, "{report}");
+    assert_eq!((report.lives, report.sockets), (2, 2));
+}
+
 #[test]
 fn a_recording_cut_or_with_lines_missing_anywhere_comes_to_an_end() {
     for name in

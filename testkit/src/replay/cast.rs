@@ -27,6 +27,10 @@ pub struct Life {
     pub fetches: BTreeSet<u64>,
 }
 
+/// A device that ends a connection itself and stays away for longer was started again: the first attempt after a loss
+/// comes within a second and a half.
+const AWAY_MICROS: u64 = 2_500_000;
+
 /// What a connection is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Role {
@@ -49,6 +53,7 @@ struct Device {
 struct Past {
     firmware: Option<String>,
     ended_by_device: bool,
+    ended_at: u64,
     said_goodbye: bool,
 }
 
@@ -73,7 +78,7 @@ impl Cast {
                 continue;
             }
             if let std::collections::btree_map::Entry::Vacant(entry) = owner.entry(conn) {
-                let device = cast.choose(recording, conn, role, &mut devices);
+                let device = cast.choose(recording, line, role, &mut devices);
                 entry.insert(device);
             }
             let Some(device) = owner.get(&conn).and_then(|at| devices.get_mut(*at)) else { continue };
@@ -86,7 +91,8 @@ impl Cast {
     }
 
     /// Finds the device a connection belongs to, and begins lives as needed.
-    fn choose(&mut self, recording: &Recording, conn: u64, role: Role, devices: &mut Vec<Device>) -> usize {
+    fn choose(&mut self, recording: &Recording, line: &Line, role: Role, devices: &mut Vec<Device>) -> usize {
+        let conn = line.conn.unwrap_or_default();
         if role == Role::Fetch {
             let at = devices.len().saturating_sub(1);
             if let Some(life) = devices.get(at).and_then(|device| self.lives.get_mut(device.life)) {
@@ -112,7 +118,8 @@ impl Cast {
             let firmware = firmware_of(recording, conn);
             let other =
                 firmware.is_some() && device.last.firmware.is_some() && firmware != device.last.firmware;
-            let restarted = device.last.ended_by_device && (other || device.last.said_goodbye);
+            let away = line.at.saturating_sub(device.last.ended_at) > AWAY_MICROS;
+            let restarted = device.last.ended_by_device && (other || away || device.last.said_goodbye);
             if device.life == usize::MAX || restarted {
                 device.life = self.lives.len();
                 self.lives.push(Life::default());
@@ -137,6 +144,7 @@ impl Device {
         match &line.kind {
             Kind::Eof(side) => {
                 self.last.ended_by_device = *side == Side::Device;
+                self.last.ended_at = line.at;
                 self.open = None;
             }
             Kind::Close(Side::Server, _) => {
