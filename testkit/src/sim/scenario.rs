@@ -46,9 +46,6 @@ pub struct Scenario {
     pub every_heartbeat: bool,
     /// What differs between servers and devices, a bit for each.
     pub variant: u16,
-    /// Applies real archives to real disk images.
-    #[serde(default)]
-    pub real_disks: bool,
     /// What happens, and when. If absent, the seed decides.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub steps: Option<Vec<Step>>,
@@ -101,7 +98,6 @@ impl Scenario {
             heartbeat: 30,
             every_heartbeat: false,
             variant: 0b111,
-            real_disks: false,
             steps: None,
             mutation: None,
         }
@@ -161,7 +157,6 @@ impl Scenario {
             heartbeat: 30,
             every_heartbeat: false,
             variant,
-            real_disks: false,
             steps: Some(steps),
             mutation: None,
         }

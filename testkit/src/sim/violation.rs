@@ -164,9 +164,6 @@ pub enum Broken {
     /// Firmware runs that nobody trusted signed.
     #[error("firmware {0} runs, and is signed by nobody the device trusts")]
     UntrustedFirmwareRuns(u32),
-    /// A real disk doesn't boot.
-    #[error("the disk does not boot: {0}")]
-    DiskDoesNotBoot(String),
     /// The machine isn't in the state that the model predicts.
     #[error("the machine is {machine:?} but should be {model:?}")]
     ConnectionDiffers {
