@@ -165,7 +165,7 @@ fn each(size: u64, from: u64, mut act: impl FnMut(u64, &mut [u8])) {
 /// Makes bytes, eight at a time.
 fn fill(code: u64, offset: u64, buffer: &mut [u8]) {
     let mut word = offset / 8;
-    let skew = usize::try_from(offset % 8).unwrap_or(0).min(buffer.len());
+    let skew = usize::try_from(offset % 8).unwrap_or(0);
     let mut rest = buffer;
     if skew > 0 {
         let bytes = mix(code, word).to_le_bytes();

@@ -337,7 +337,8 @@ fn link() -> Inputs {
                 joined,
                 taken,
                 &[7, 0, 0, 9],
-                &[8, 0, 0x90, 1, 10, 17, 0, 0, 7, 0, 1, 2],
+                // The first tick is for the question whether the firmware is validated.
+                &[8, 0, 0x90, 1, 10, 17, 0, 0, 0, 7, 0, 1, 2],
                 &[8, 0, 0x58, 2, 10],
                 done,
             ]
@@ -349,7 +350,11 @@ fn link() -> Inputs {
         ),
         named("refused", [joined, &[4, 1, 0, 0, 0, 0, 6, 0, 4, 0, 6, 60, 5, 0, 0, 1, 200, 0]].concat()),
         named("hoarded", [joined, taken, &[20, 30], head, half, half, done].concat()),
-        named("kicked", [joined, &[15, 0, 2, 0, 2, 0, 0, 3, 15, 0, 2, 0, 2, 0, 0, 3, 15, 0, 2, 0]].concat()),
+        named(
+            "kicked",
+            // The third kick looks like another device with the same identity, and makes this one wait for minutes.
+            [joined, &[15, 0, 2, 0, 2, 0, 0, 3, 15, 0, 2, 0, 2, 0, 0, 3, 15, 0, 2], &[1, 255, 255]].concat(),
+        ),
         named("rebooted", [joined, &[13, 9, 11, 8, 0, 0]].concat()),
         named("heartbeats", [joined, &[0, 22, 0, 22, 0, 0, 0]].concat()),
     ]
