@@ -68,9 +68,14 @@ pub struct RunArgs {
     #[command(flatten)]
     pub firmware: FirmwareArgs,
     /// A file in which to remember how often each firmware was tried, so that one that falls back again and again is
-    /// refused in the end. Best on a data partition that all slots share.
+    /// refused in the end, and what ran when the system was started, so that what was only written is not taken for it.
+    /// Best on a data partition that all slots share.
     #[arg(long, value_name = "FILE")]
     pub state: Option<PathBuf>,
+    /// A file whose text is another after every start of the system. For a block device
+    /// /proc/sys/kernel/random/boot_id, unless given; for an image file none.
+    #[arg(long, value_name = "FILE", requires = "state")]
+    pub boot_id: Option<PathBuf>,
     /// Mark a firmware that isn't validated yet as good once the server has accepted the device.
     #[arg(long)]
     pub validate_when_joined: bool,

@@ -8,6 +8,7 @@
 //! | `demo` | one update end to end, for the eye (feature `demo`) |
 
 mod archives;
+mod booted;
 mod cli;
 #[cfg(feature = "demo")]
 mod demo;

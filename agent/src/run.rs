@@ -17,6 +17,7 @@ use nerves_hub_link_protocol::{ArchiveDecision, ArchiveInfo, Client, Command as 
 use nerves_hub_link_transport::{Tls, TlsOptions};
 
 use crate::archives::Known;
+use crate::booted;
 use crate::cli::RunArgs;
 use crate::extensions::{self, Extension, Outlet};
 use crate::memory::resident_kib;
@@ -59,6 +60,9 @@ fn device(args: &RunArgs, recorder: &Arc<Recorder>, outlet: &Outlet) -> Result<E
         );
         Identity::default()
     });
+    if let Some(reason) = booted::due_restart(args, &identity, recorder)? {
+        return Ok(Exit::Reboot { reason });
+    }
     let config = setup::config(args, &identity)?;
     recorder.note(
         "firmware",

@@ -5,7 +5,8 @@ use crate::kv::{Change, KeyValueStore, KvError, Pairs};
 /// A device's identity as its key-value store tells it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Identity {
-    /// The slot that runs: `nerves_fw_active`, or `a` where that is missing.
+    /// The slot that runs: `nerves_fw_active`, or `a` where that is missing. Between an update and the restart of the
+    /// system that is the slot that runs next; [`boot_state`](crate::boot::boot_state) tells.
     pub active_slot: String,
     /// The firmware in that slot.
     pub firmware: FirmwareInfo,
@@ -86,7 +87,8 @@ impl FirmwareInfo {
 
 /// Marks the running firmware good, in one write, and checks that the store now says so.
 ///
-/// For devices whose firmware brings no task of its own for this (device-identity §4). Returns
+/// For devices whose firmware brings no task of its own for this (device-identity §4). Whoever may be started again
+/// between an update and the restart of the system asks [`boot_state`](crate::boot::boot_state) first. Returns
 /// `false` if the store still does not call the firmware validated.
 pub fn mark_validated(store: &mut dyn KeyValueStore) -> Result<bool, KvError> {
     let pairs = store.load()?;

@@ -4,6 +4,7 @@
 //! | module | what is in it |
 //! | --- | --- |
 //! | [`identity`] | serial number, running firmware, whether it is validated, whether it fell back |
+//! | [`boot`] | whether firmware was selected that has not run yet |
 //! | [`kv`] | the key-value store that all of it comes from: U-Boot environment, text file, memory |
 //! | [`install`] | applying an update: the traits, the streaming installer, which disk may be written |
 //! | [`pty`] | shells with a terminal of their own |
@@ -32,6 +33,7 @@
 //! ```
 
 pub mod archive;
+pub mod boot;
 pub mod files;
 pub mod health;
 pub mod identity;

@@ -12,6 +12,9 @@ pub const ENV_CONFIG_MAX: u64 = 64 * 1024;
 /// Longest key-value file read, in bytes. Real ones hold some dozens of lines.
 pub const STORE_FILE_MAX: u64 = 1024 * 1024;
 
+/// Longest text that tells one start of the system from another, in bytes. Linux's has 37.
+pub const BOOT_ID_MAX: u64 = 128;
+
 /// How often a locked medium is tried before giving up; `udev` holds its locks for milliseconds.
 pub const LOCK_TRIES: u32 = 20;
 
