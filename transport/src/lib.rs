@@ -55,6 +55,7 @@
 
 pub mod limits;
 
+mod client_identity;
 mod error;
 mod exchange;
 mod frames;
@@ -68,6 +69,7 @@ mod tls_error;
 mod upgrade;
 mod url;
 
+pub use client_identity::ClientIdentity;
 pub use error::{Stage, TransportError};
 pub use exchange::{Exchange, ExchangeEvent, ExchangeRequest};
 pub use roots::Roots;

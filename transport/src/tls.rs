@@ -7,8 +7,7 @@ use rustls::time_provider::{DefaultTimeProvider, TimeProvider};
 use rustls::{ClientConfig, ClientConnection};
 use rustls_pki_types::{ServerName, UnixTime};
 
-use crate::roots;
-use crate::{Roots, TlsError};
+use crate::{ClientIdentity, Roots, TlsError, client_identity, roots};
 
 /// What a TLS client may be told. Start from [`TlsOptions::default`] or [`TlsOptions::new`].
 #[derive(Debug, Clone, Default)]
@@ -20,6 +19,9 @@ pub struct TlsOptions {
     pub server_name: Option<String>,
     /// The wall clock certificates are checked against. Default: the system's.
     pub clock: Clock,
+    /// What to show to prove who the device is. Default: nothing. Not for downloads from strangers' servers, which
+    /// could ask for it, too.
+    pub identity: Option<ClientIdentity>,
 }
 
 impl TlsOptions {
@@ -79,17 +81,17 @@ impl Tls {
     /// Checks the options and loads the roots. [`Roots::System`] reads files here, and only here.
     ///
     /// # Errors
-    /// [`TlsError`] naming the certificate or the name that cannot be used.
+    /// [`TlsError`] naming the certificate, the key or the name that cannot be used.
     pub fn new(options: &TlsOptions) -> Result<Self, TlsError> {
         let roots = roots::load(&options.roots)?;
         let server_name = options.server_name.as_deref().map(server_name).transpose()?;
         let provider = Arc::new(rustls::crypto::ring::default_provider());
         let clock = Arc::new(options.clock.clone());
-        let mut config = ClientConfig::builder_with_details(provider, clock)
+        let builder = ClientConfig::builder_with_details(provider, clock)
             .with_protocol_versions(&[&rustls::version::TLS13, &rustls::version::TLS12])
             .map_err(|error| TlsError::Setup { why: error.to_string() })?
-            .with_root_certificates(roots.store)
-            .with_no_client_auth();
+            .with_root_certificates(roots.store);
+        let mut config = client_identity::present(builder, options.identity.as_ref())?;
         config.alpn_protocols = vec![b"http/1.1".to_vec()];
         Ok(Self { config: Arc::new(config), server_name, roots: roots.origin.into() })
     }

@@ -38,6 +38,18 @@ pub enum TlsError {
         /// The reason.
         why: String,
     },
+    /// The certificate that the device is to show can't be used.
+    #[error("the client certificate can't be used: {why}")]
+    ClientCertificate {
+        /// The reason.
+        why: String,
+    },
+    /// The key of the certificate that the device is to show can't be used.
+    #[error("the key of the client certificate can't be used: {why}")]
+    ClientKey {
+        /// The reason. Holds nothing of the key.
+        why: String,
+    },
     /// A name that no certificate could be checked against.
     #[error("{name:?} is neither a DNS name nor an IP address, so no certificate can be checked against it")]
     ServerName {

@@ -11,6 +11,7 @@ use nerves_hub_link_transport::{
 };
 use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair, date_time_ymd};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::server::WebPkiClientVerifier;
 use rustls::{ServerConfig, ServerConnection, SupportedProtocolVersion};
 
 pub const HOST: &str = "hub.test";
@@ -72,8 +73,8 @@ impl Authority {
 
 #[derive(Clone)]
 pub struct Identity {
-    chain: Vec<CertificateDer<'static>>,
-    key: Vec<u8>,
+    pub chain: Vec<CertificateDer<'static>>,
+    pub key: Vec<u8>,
 }
 
 impl Identity {
@@ -153,6 +154,35 @@ pub struct Peer {
 }
 
 impl Peer {
+    /// A server that wants a client certificate of the authority, but hints at another one.
+    pub fn mutual(version: &'static SupportedProtocolVersion) -> Self {
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let mut roots = rustls::RootCertStore::empty();
+        roots.add(authority().der.clone()).unwrap();
+        let mut others = rustls::RootCertStore::empty();
+        others.add(Authority::new("Somebody else").der).unwrap();
+        let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), Arc::clone(&provider))
+            .clear_root_hint_subjects()
+            .add_root_hint_subjects(others.subjects())
+            .build()
+            .unwrap();
+        let server = identity();
+        let config = ServerConfig::builder_with_provider(provider)
+            .with_protocol_versions(&[version])
+            .unwrap()
+            .with_client_cert_verifier(verifier)
+            .with_single_cert(server.chain.clone(), PrivateKeyDer::try_from(server.key.clone()).unwrap())
+            .unwrap();
+        let connection = ServerConnection::new(Arc::new(config)).unwrap();
+        Self { tls: Some(connection), inbox: Vec::new(), out: Vec::new(), got_close_notify: false }
+    }
+
+    /// The certificates the client showed.
+    pub fn shown(&self) -> Vec<CertificateDer<'static>> {
+        let shown = self.tls.as_ref().and_then(|tls| tls.peer_certificates()).unwrap_or_default();
+        shown.iter().map(|der| der.clone().into_owned()).collect()
+    }
+
     pub fn tls(identity: &Identity, versions: &[&'static SupportedProtocolVersion]) -> Self {
         let config = ServerConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
             .with_protocol_versions(versions)
