@@ -34,15 +34,27 @@ pub struct RunArgs {
     /// The server: a name, name:port, or URL (wss://, or ws:// without TLS).
     #[arg(long, value_name = "URL", env = "NERVES_HUB_HOST")]
     pub host: String,
-    /// This device's identifier (serial number).
-    #[arg(long, value_name = "ID", env = "NERVES_HUB_SERIAL")]
-    pub serial: String,
+    /// This device's identifier (serial number). With a client certificate its common name counts instead.
+    #[arg(long, value_name = "ID", env = "NERVES_HUB_SERIAL", required_unless_present = "cert")]
+    pub serial: Option<String>,
     /// The key of the product's shared secret (nhp_...), or of this device's (nhd_...).
-    #[arg(long, value_name = "K", env = "NERVES_HUB_PRODUCT_KEY")]
-    pub product_key: String,
+    #[arg(long, value_name = "K", env = "NERVES_HUB_PRODUCT_KEY", required_unless_present = "cert")]
+    pub product_key: Option<String>,
     /// The secret that belongs to the key. Better given in the environment, where others don't see it.
-    #[arg(long, value_name = "S", env = "NERVES_HUB_PRODUCT_SECRET", hide_env_values = true)]
-    pub product_secret: String,
+    #[arg(
+        long,
+        value_name = "S",
+        env = "NERVES_HUB_PRODUCT_SECRET",
+        hide_env_values = true,
+        required_unless_present = "cert"
+    )]
+    pub product_secret: Option<String>,
+    /// Prove who the device is with the client certificate in this PEM file, instead of a shared secret.
+    #[arg(long, value_name = "FILE", requires = "key")]
+    pub cert: Option<PathBuf>,
+    /// The private key of the certificate, in a PEM file. Only this program should be able to read it.
+    #[arg(long, value_name = "FILE", requires = "cert")]
+    pub key: Option<PathBuf>,
     /// The disk that updates are written to: an image file, or a block device with --allow-block-device.
     #[arg(long, value_name = "FILE")]
     pub disk: PathBuf,

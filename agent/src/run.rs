@@ -79,8 +79,11 @@ fn device(args: &RunArgs, recorder: &Arc<Recorder>, outlet: &Outlet) -> Result<E
     if config.public_keys.is_empty() {
         recorder.note("no-keys", "no --public-key given: trusting the keys the server sends");
     }
-    let tls =
-        Tls::new(&TlsOptions::new(setup::roots(args.ca.as_deref())?)).map_err(|error| error.to_string())?;
+    let mut tls_options = TlsOptions::new(setup::roots(args.ca.as_deref())?);
+    // Firmware may lie anywhere, and who keeps it has no business with the device's certificate.
+    let download_tls = Tls::new(&tls_options).map_err(|error| error.to_string())?;
+    tls_options.identity = setup::client_identity(args)?;
+    let tls = Tls::new(&tls_options).map_err(|error| error.to_string())?;
 
     let (joined, validations) = channel();
     let (managed, modes) = channel();
@@ -92,6 +95,7 @@ fn device(args: &RunArgs, recorder: &Arc<Recorder>, outlet: &Outlet) -> Result<E
     };
     let notices = Arc::clone(recorder);
     let mut options = Options::new(tls, installer(args, disk), application)
+        .download_tls(download_tls)
         .firmware_store(DownloadStore::new(&args.cache_dir))
         .health(Some(HealthSampler::new(extensions::data_path(args.data_path.as_deref()))))
         .on_notice(move |text| notices.note("notice", text));

@@ -11,7 +11,7 @@ use nerves_hub_link_platform::identity::Identity;
 use nerves_hub_link_platform::kv::UbootStore;
 use nerves_hub_link_platform::kv::fw_env_config::{FwEnvConfig, Location};
 use nerves_hub_link_protocol::{Auth, Config, ConsoleConfig, PartsConfig, SharedSecret, UpdateStrategy};
-use nerves_hub_link_transport::Roots;
+use nerves_hub_link_transport::{ClientIdentity, Roots};
 
 use crate::archives::Known;
 use crate::cli::{EnvLocation, RunArgs, Strategy};
@@ -44,6 +44,12 @@ pub fn roots(ca: Option<&Path>) -> Result<Roots, String> {
     Ok(if pem { Roots::Pem(bytes) } else { Roots::Der(vec![bytes]) })
 }
 
+/// Reads the certificate to show to the server, if one is given.
+pub fn client_identity(args: &RunArgs) -> Result<Option<ClientIdentity>, String> {
+    let (Some(cert), Some(key)) = (&args.cert, &args.key) else { return Ok(None) };
+    Ok(Some(ClientIdentity::Pem { certificates: read(cert)?, key: read(key)? }))
+}
+
 /// Builds the store of the disk's U-Boot environment.
 pub fn environment(disk: &Path, at: EnvLocation) -> Result<UbootStore, String> {
     let size =
@@ -54,9 +60,14 @@ pub fn environment(disk: &Path, at: EnvLocation) -> Result<UbootStore, String> {
 
 /// Builds the machine's settings.
 pub fn config(args: &RunArgs, identity: &Identity) -> Result<Config, String> {
-    let secret =
-        SharedSecret::new(args.product_key.clone(), args.product_secret.clone(), args.serial.clone());
-    let mut config = device_config(args.host.clone(), Auth::SharedSecret(secret), identity);
+    let auth = match (&args.cert, &args.serial, &args.product_key, &args.product_secret) {
+        (Some(_), ..) => Auth::Certificate,
+        (None, Some(serial), Some(key), Some(secret)) => {
+            Auth::SharedSecret(SharedSecret::new(key.clone(), secret.clone(), serial.clone()))
+        }
+        _ => return Err("give --serial, --product-key and --product-secret, or --cert and --key".into()),
+    };
+    let mut config = device_config(args.host.clone(), auth, identity);
     let given = &args.firmware;
     fill(&mut config.firmware.uuid, given.uuid.as_ref());
     fill(&mut config.firmware.product, given.product.as_ref());

@@ -195,6 +195,35 @@ fn an_update_is_applied_and_the_reboot_command_is_run() {
 }
 
 #[test]
+fn a_client_certificate_proves_who_the_device_is() {
+    let setting = Setting::new();
+    let path = |name: &str| setting.dir.path().join(name);
+    let (cert, key) = setting.hub.device_certificate("certified-1").unwrap();
+    std::fs::write(path("cert.pem"), cert).unwrap();
+    std::fs::write(path("key.pem"), key).unwrap();
+    let run = |cert: &Path, key: &Path| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_nerves-hub-link"));
+        command.args(["run", "--host", &setting.hub.url()]);
+        command.arg("--disk").arg(setting.disk.path()).args(["--public-key", &setting.key.public_key()]);
+        command.arg("--ca").arg(path("ca.pem")).arg("--cert").arg(cert).arg("--key").arg(key);
+        command.env_remove("NERVES_HUB_PRODUCT_SECRET");
+        command
+    };
+    let child = run(&path("cert.pem"), &path("key.pem")).stdout(Stdio::piped()).spawn().unwrap();
+    let device = Device(child);
+    let ours = |event: &HubEvent| matches!(event, HubEvent::Joined { identifier, .. } if identifier == "certified-1");
+    setting.saw("join", ours);
+    let update = builder("1.1.0", setting.disk.layout()).build(&setting.key).unwrap();
+    setting.hub.deploy(Firmware::from_archive(&update).unwrap());
+    assert!(device.said().contains("it boots next"));
+
+    let stranger = refusal(&run(&path("cert.pem"), &path("ca.pem")).output().unwrap());
+    assert!(stranger.contains("key of the client certificate"), "{stranger}");
+    let missing = refusal(&run(&path("missing.pem"), &path("key.pem")).output().unwrap());
+    assert!(missing.contains("missing.pem"), "{missing}");
+}
+
+#[test]
 fn firmware_that_was_written_and_not_booted_is_neither_told_nor_marked_good() {
     let setting = Setting::new();
     let path = |name: &str| setting.dir.path().join(name).display().to_string();

@@ -57,6 +57,16 @@ impl HubServer {
         self.tls.as_ref().map_or("", |tls| tls.ca_pem.as_str())
     }
 
+    /// Makes a client certificate for a device, and takes it for that device from then on. Returns it and its key, in PEM.
+    ///
+    /// # Errors
+    ///
+    /// Without TLS, or if no certificate can be made.
+    pub fn device_certificate(&self, identifier: &str) -> io::Result<(String, String)> {
+        let tls = self.tls.as_ref().ok_or_else(|| io::Error::other("the hub was started without TLS"))?;
+        tls.device_certificate(identifier)
+    }
+
     /// The product's key and secret.
     pub fn product(&self) -> &KeyPair {
         &self.product

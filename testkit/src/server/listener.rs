@@ -92,7 +92,8 @@ fn connection(socket: TcpStream, tls: Option<&Tls>, shared: &Shared) -> io::Resu
                 break;
             }
         } else {
-            match socket::serve(stream, &request, std::mem::take(&mut buffer), shared) {
+            let certified = tls.and_then(|tls| tls.device(&stream));
+            match socket::serve(stream, &request, std::mem::take(&mut buffer), shared, certified.as_deref()) {
                 Some(back) => stream = back,
                 None => return Ok(()),
             }

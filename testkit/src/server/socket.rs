@@ -23,13 +23,14 @@ enum Turn {
     End,
 }
 
-/// Answers an upgrade request and serves the socket. Gives the stream back when it was refused and may
+/// Answers an upgrade request and serves the socket. `certified` is the device whose client certificate TLS took. Gives the stream back when it was refused and may
 /// carry another request.
 pub(super) fn serve(
     mut stream: Stream,
     request: &Request,
     early: Vec<u8>,
     shared: &Shared,
+    certified: Option<&str>,
 ) -> Option<Stream> {
     let refused = shared.with(|state, _| {
         let refused = state.armed.take(|m| match m {
@@ -48,7 +49,15 @@ pub(super) fn serve(
     let device = refused.map_or_else(
         || {
             shared.with(|state, _| {
-                state.hub.authenticate(unix_ms, &request.path, request.query.as_deref(), &request.headers)
+                let query = request.query.as_deref();
+                let Some(name) = certified else {
+                    return state.hub.authenticate(unix_ms, &request.path, query, &request.headers);
+                };
+                // Shared secrets aren't looked at where there is a certificate.
+                let speaks = state.hub.serializer(query).ok_or_else(|| Refusal::new(403, ""));
+                speaks.and_then(|_| {
+                    state.hub.authenticate_certificate(name).ok_or_else(|| Refusal::new(401, ""))
+                })
             })
         },
         Err,
