@@ -14,7 +14,7 @@ use nerves_hub_link_platform::kv::{FileStore, UbootStore};
 use nerves_hub_link_platform::pty::ShellCommand;
 use nerves_hub_link_platform::store::DownloadStore;
 use nerves_hub_link_protocol::{ArchiveDecision, ArchiveInfo, Client, Command as Order, Event, UpdateMode};
-use nerves_hub_link_transport::{Tls, TlsOptions};
+use nerves_hub_link_transport::{Proxy, Tls, TlsOptions};
 
 use crate::archives::Known;
 use crate::booted;
@@ -99,6 +99,9 @@ fn device(args: &RunArgs, recorder: &Arc<Recorder>, outlet: &Outlet) -> Result<E
         .firmware_store(DownloadStore::new(&args.cache_dir))
         .health(Some(HealthSampler::new(extensions::data_path(args.data_path.as_deref()))))
         .on_notice(move |text| notices.note("notice", text));
+    if let Some(url) = &args.proxy {
+        options = options.proxy(Proxy::parse(url).map_err(|error| format!("--proxy: {error}"))?);
+    }
     if let Some(dir) = &args.archive_dir {
         options = options.archive_store(DownloadStore::new(dir));
     }

@@ -1,12 +1,13 @@
 //! Looking up a host and connecting to it, on a thread of its own: neither can be interrupted.
 
+use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream, ToSocketAddrs};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::Sender;
 use std::time::{Duration, Instant};
 
-use nerves_hub_link_transport::Address;
+use nerves_hub_link_transport::{Address, Proxy, Tunnel};
 
 use crate::limits::{ADDRESS_TIMEOUT_MIN, ADDRESSES_MAX, CONNECTORS_MAX};
 use crate::wake::Waker;
@@ -36,12 +37,13 @@ pub(crate) struct Connector {
     results: Sender<Dialled>,
     waker: Waker,
     running: Arc<AtomicUsize>,
+    proxy: Option<Proxy>,
     last: u64,
 }
 
 impl Connector {
-    pub(crate) fn new(results: Sender<Dialled>, waker: Waker) -> Self {
-        Self { results, waker, running: Arc::default(), last: 0 }
+    pub(crate) fn new(results: Sender<Dialled>, waker: Waker, proxy: Option<Proxy>) -> Self {
+        Self { results, waker, running: Arc::default(), proxy, last: 0 }
     }
 
     /// Starts an attempt. Its result comes over the channel, in time or late.
@@ -54,11 +56,11 @@ impl Connector {
             ));
         }
         let (results, waker) = (self.results.clone(), self.waker.clone());
-        let place = Place::take(&self.running);
+        let (place, proxy) = (Place::take(&self.running), self.proxy.clone());
         let job = move || {
             let _place = place;
             // A loop that ended in the meantime no longer listens.
-            let _ = results.send(Dialled { attempt, result: connect(&address, timeout) });
+            let _ = results.send(Dialled { attempt, result: reach(&address, proxy.as_ref(), timeout) });
             waker.wake();
         };
         let spawned = std::thread::Builder::new().name("nerves-hub-dial".to_owned()).spawn(job);
@@ -82,8 +84,53 @@ impl Drop for Place {
     }
 }
 
-fn connect(address: &Address, timeout: Duration) -> Result<Connected, String> {
+/// Connects to an address, or to the proxy and through it.
+fn reach(address: &Address, proxy: Option<&Proxy>, timeout: Duration) -> Result<Connected, String> {
     let end = Instant::now() + timeout;
+    let Some(proxy) = proxy else { return connect(address, end) };
+    let mut connected = connect(proxy.address(), end).map_err(|error| format!("the proxy: {error}"))?;
+    let name = proxy.address().authority();
+    pass(&mut connected.tcp, Tunnel::new(proxy, address), end)
+        .map_err(|error| format!("the proxy {name}: {error}"))??;
+    Ok(connected)
+}
+
+/// Asks the proxy for the way. The outer error is the connection's, the inner one the proxy's word.
+fn pass(tcp: &mut TcpStream, mut tunnel: Tunnel, end: Instant) -> std::io::Result<Result<(), String>> {
+    tcp.set_nonblocking(false)?;
+    let wait = |tcp: &TcpStream| {
+        let left = end.saturating_duration_since(Instant::now());
+        let left = Some(left).filter(|left| !left.is_zero());
+        let left = left.ok_or_else(|| std::io::Error::from(std::io::ErrorKind::TimedOut))?;
+        tcp.set_read_timeout(Some(left))?;
+        tcp.set_write_timeout(Some(left))
+    };
+    while !tunnel.transmit().is_empty() {
+        wait(tcp)?;
+        let sent = tcp.write(tunnel.transmit())?;
+        tunnel.transmitted(sent);
+    }
+    // A byte at a time, so that nothing of the server's is taken for the proxy's.
+    let mut byte = [0];
+    loop {
+        wait(tcp)?;
+        let open = match tcp.read(&mut byte) {
+            Ok(0) => Err(tunnel.ended()),
+            Ok(_) => tunnel.receive(&byte),
+            Err(error) if error.kind() == std::io::ErrorKind::Interrupted => continue,
+            Err(error) => return Err(error),
+        };
+        match open {
+            Ok(false) => {}
+            Ok(true) => break,
+            Err(error) => return Ok(Err(error.to_string())),
+        }
+    }
+    tcp.set_nonblocking(true)?;
+    Ok(Ok(()))
+}
+
+fn connect(address: &Address, end: Instant) -> Result<Connected, String> {
     let (host, port) = (address.host.as_str(), address.port);
     let found = (host, port).to_socket_addrs().map_err(|error| format!("cannot look up {host}: {error}"))?;
     let addresses = alternate(found);
@@ -145,7 +192,7 @@ mod tests {
     fn a_listener_is_reached_and_the_interface_is_named() {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let (results, dialled) = channel();
-        let mut connector = Connector::new(results, Waker::new().unwrap());
+        let mut connector = Connector::new(results, Waker::new().unwrap(), None);
         let port = listener.local_addr().unwrap().port();
         let attempt = connector.start(at(port), Duration::from_secs(5)).unwrap();
         let result = dialled.recv_timeout(Duration::from_secs(10)).unwrap();
@@ -158,15 +205,68 @@ mod tests {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let port = listener.local_addr().unwrap().port();
         drop(listener);
-        let error = connect(&at(port), Duration::from_secs(5)).unwrap_err();
+        let error = reach(&at(port), None, Duration::from_secs(5)).unwrap_err();
         assert!(error.contains(&format!("127.0.0.1 port {port}")) && error.contains("refused"), "{error}");
     }
 
     #[test]
     fn an_unknown_host_is_named() {
         let address = Address::parse("https://no-such-host.invalid/").unwrap();
-        let error = connect(&address, Duration::from_secs(5)).unwrap_err();
+        let error = reach(&address, None, Duration::from_secs(5)).unwrap_err();
         assert!(error.starts_with("cannot look up no-such-host.invalid"), "{error}");
+    }
+
+    /// A proxy that answers one CONNECT; returns what it was asked.
+    fn proxy(answer: &'static [u8]) -> (Proxy, std::thread::JoinHandle<String>) {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let thread = std::thread::spawn(move || {
+            let (mut tcp, _) = listener.accept().unwrap();
+            let mut asked = Vec::new();
+            let mut byte = [0];
+            while !asked.ends_with(b"\r\n\r\n") && tcp.read(&mut byte).unwrap() > 0 {
+                asked.push(byte[0]);
+            }
+            tcp.write_all(answer).unwrap();
+            String::from_utf8(asked).unwrap()
+        });
+        (Proxy::parse(&format!("http://us%40r:s3cret@127.0.0.1:{port}")).unwrap(), thread)
+    }
+
+    #[test]
+    fn a_proxy_is_asked_for_the_way_and_what_follows_is_the_server_s() {
+        let (proxy, asked) = proxy(b"HTTP/1.1 200 Connection established\r\nvia: x\r\n\r\nserver");
+        let target = Address::parse("wss://hub.example/socket").unwrap();
+        let mut connected = reach(&target, Some(&proxy), Duration::from_secs(10)).unwrap();
+        assert_eq!(
+            asked.join().unwrap(),
+            "CONNECT hub.example:443 HTTP/1.1\r\nHost: hub.example:443\r\n\
+             Proxy-Authorization: Basic dXNAcjpzM2NyZXQ=\r\n\r\n"
+        );
+        connected.tcp.set_nonblocking(false).unwrap();
+        let mut rest = String::new();
+        connected.tcp.read_to_string(&mut rest).unwrap();
+        assert_eq!(rest, "server");
+    }
+
+    #[test]
+    fn a_proxy_that_refuses_or_talks_nonsense_is_named() {
+        let target = Address::parse("https://hub.example/").unwrap();
+        for (answer, words) in [
+            (&b"HTTP/1.1 407 Proxy Authentication Required\r\n\r\n"[..], "user and a password"),
+            (b"HTTP/1.1 503 no\r\n\r\n", "hub.example:443 with HTTP 503"),
+            (b"SSH-2.0-x\r\n\r\n", "did not answer in HTTP"),
+            (b"HTTP/1.1 200", "before it answered CONNECT"),
+        ] {
+            let (proxy, asked) = proxy(answer);
+            let error = reach(&target, Some(&proxy), Duration::from_secs(10)).unwrap_err();
+            assert!(error.contains(words) && error.contains("127.0.0.1"), "{error}");
+            assert!(!error.contains("s3cret") && !format!("{proxy:?}").contains("s3cret"), "{error}");
+            asked.join().unwrap();
+        }
+        let gone = Proxy::parse("http://127.0.0.1:1").unwrap();
+        let error = reach(&target, Some(&gone), Duration::from_secs(10)).unwrap_err();
+        assert!(error.starts_with("the proxy: cannot connect"), "{error}");
     }
 
     #[test]
@@ -184,7 +284,7 @@ mod tests {
     #[test]
     fn attempts_are_bounded() {
         let (results, _dialled) = channel();
-        let mut connector = Connector::new(results, Waker::new().unwrap());
+        let mut connector = Connector::new(results, Waker::new().unwrap(), None);
         let places: Vec<Place> = (0..CONNECTORS_MAX).map(|_| Place::take(&connector.running)).collect();
         assert!(connector.start(at(1), Duration::from_secs(1)).unwrap_err().contains("name service"));
         drop(places);

@@ -96,7 +96,7 @@ impl Engine {
             socket_tls: options.socket_tls,
             download_tls: options.download_tls,
             installer: Arc::new(Mutex::new(options.installer)),
-            connector: Connector::new(results, shared.waker.clone()),
+            connector: Connector::new(results, shared.waker.clone(), options.proxy),
             files: Files::new(options.data_path, shared.waker.clone()),
             health: options.health,
             shells: Shells::new(options.shell),

@@ -9,7 +9,7 @@ use nerves_hub_link_platform::kv::KeyValueStore;
 use nerves_hub_link_platform::pty::ShellCommand;
 use nerves_hub_link_platform::store::DownloadStore;
 use nerves_hub_link_protocol::Client;
-use nerves_hub_link_transport::Tls;
+use nerves_hub_link_transport::{Proxy, Tls};
 
 use crate::engine::Folders;
 
@@ -29,6 +29,7 @@ pub struct Options {
     pub(crate) seed: Option<u64>,
     pub(crate) folders: Folders,
     pub(crate) connect: bool,
+    pub(crate) proxy: Option<Proxy>,
     pub(crate) memory: Memory,
 }
 
@@ -51,6 +52,7 @@ impl Options {
             seed: None,
             folders: Folders::default(),
             connect: true,
+            proxy: None,
             memory: Memory::none(),
         }
     }
@@ -60,6 +62,13 @@ impl Options {
     #[must_use]
     pub fn download_tls(mut self, tls: Tls) -> Self {
         self.download_tls = tls;
+        self
+    }
+
+    /// Connects through an HTTP proxy: the socket, downloads, and the look whether the network is there.
+    #[must_use]
+    pub fn proxy(mut self, proxy: Proxy) -> Self {
+        self.proxy = Some(proxy);
         self
     }
 

@@ -89,6 +89,16 @@ pub enum TransportError {
         /// The limit.
         limit: usize,
     },
+    /// The proxy opens no way to the server.
+    #[error("the proxy {proxy} refused a connection to {target} with HTTP {status}{}", if *status == 407 { ": it wants a user and a password" } else { "" })]
+    Proxy {
+        /// The proxy.
+        proxy: String,
+        /// Host and port of the server.
+        target: String,
+        /// The HTTP status.
+        status: u16,
+    },
     /// The server said 101, but not as RFC 6455 asks.
     #[error("{host} answered the WebSocket upgrade wrongly: {why}")]
     Upgrade {
@@ -147,6 +157,7 @@ impl TransportError {
             | Self::Upgrade { .. }
             | Self::WebSocket { .. }
             | Self::Ended { .. }
+            | Self::Proxy { .. }
             | Self::ShortBody { .. } => true,
         }
     }

@@ -66,6 +66,7 @@ mod roots;
 mod socket;
 mod tls;
 mod tls_error;
+mod tunnel;
 mod upgrade;
 mod url;
 
@@ -76,4 +77,5 @@ pub use roots::Roots;
 pub use socket::{Socket, SocketEvent, SocketRequest};
 pub use tls::{Clock, Tls, TlsOptions};
 pub use tls_error::TlsError;
+pub use tunnel::{Proxy, Tunnel};
 pub use url::{Address, AddressError};

@@ -1,0 +1,147 @@
+//! A way through an HTTP proxy: `CONNECT` (RFC 9110 §9.3.6) as a byte machine.
+
+use std::fmt;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+
+use crate::limits::{HEAD_MAX, HEADERS_MAX};
+use crate::{Address, AddressError, TransportError};
+
+/// An HTTP proxy. Connections with and without TLS go through it alike, by `CONNECT`.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Proxy {
+    address: Address,
+    /// The value of `Proxy-Authorization`. Secret.
+    authorization: Option<String>,
+}
+
+impl Proxy {
+    /// Reads `http://[user:password@]host[:port]`. The connection to the proxy itself is not encrypted; what goes
+    /// through it is, if its own scheme says so.
+    ///
+    /// # Errors
+    /// [`AddressError`] when it is no such URL. No error repeats user or password.
+    pub fn parse(url: &str) -> Result<Self, AddressError> {
+        let (scheme, rest) = url.split_once("://").unwrap_or(("http", url));
+        let (credentials, host) = match rest.rsplit_once('@') {
+            Some((credentials, host)) => (Some(credentials), host),
+            None => (None, rest),
+        };
+        let address = Address::parse(&format!("{scheme}://{host}"))?;
+        if address.secure || !scheme.eq_ignore_ascii_case("http") {
+            return Err(AddressError::Scheme { url: address.to_string(), scheme: scheme.to_owned() });
+        }
+        let authorization = credentials.map(|text| format!("Basic {}", STANDARD.encode(decoded(text))));
+        Ok(Self { address, authorization })
+    }
+
+    /// Where to connect to.
+    pub const fn address(&self) -> &Address {
+        &self.address
+    }
+}
+
+impl fmt::Debug for Proxy {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Proxy").field("address", &self.address.authority()).finish_non_exhaustive()
+    }
+}
+
+/// The way to one address through a proxy: send what [`Tunnel::transmit`] has, hand in what comes.
+pub struct Tunnel {
+    proxy: String,
+    target: String,
+    out: Vec<u8>,
+    head: Vec<u8>,
+}
+
+impl fmt::Debug for Tunnel {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Tunnel")
+            .field("proxy", &self.proxy)
+            .field("target", &self.target)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Tunnel {
+    /// Asks `proxy` for a connection to `target`.
+    pub fn new(proxy: &Proxy, target: &Address) -> Self {
+        let host = if target.host.contains(':') { format!("[{}]", target.host) } else { target.host.clone() };
+        let place = format!("{host}:{}", target.port);
+        let mut out = format!("CONNECT {place} HTTP/1.1\r\nHost: {place}\r\n");
+        if let Some(authorization) = &proxy.authorization {
+            out.push_str("Proxy-Authorization: ");
+            out.push_str(authorization);
+            out.push_str("\r\n");
+        }
+        out.push_str("\r\n");
+        Self { proxy: proxy.address.authority(), target: place, out: out.into_bytes(), head: Vec::new() }
+    }
+
+    /// Returns what is to be sent to the proxy. Secret.
+    pub fn transmit(&self) -> &[u8] {
+        &self.out
+    }
+
+    /// Bytes of it were sent.
+    pub fn transmitted(&mut self, count: usize) {
+        self.out.drain(..count.min(self.out.len()));
+    }
+
+    /// Takes bytes of the proxy. Returns whether the way is open: what comes and goes next is the target's.
+    ///
+    /// # Errors
+    /// The proxy refused, answered in no HTTP, or said more before anybody asked.
+    pub fn receive(&mut self, bytes: &[u8]) -> Result<bool, TransportError> {
+        self.head.extend_from_slice(bytes.get(..bytes.len().min(HEAD_MAX + 1)).unwrap_or_default());
+        let host = || self.proxy.clone();
+        let wrong = |why: String| TransportError::Http { host: host(), why };
+        let mut headers = [httparse::EMPTY_HEADER; HEADERS_MAX];
+        let mut response = httparse::Response::new(&mut headers);
+        let parsed = response.parse(&self.head).map_err(|error| match error {
+            httparse::Error::TooManyHeaders => {
+                TransportError::TooManyHeaders { host: host(), limit: HEADERS_MAX }
+            }
+            error => wrong(error.to_string()),
+        })?;
+        let httparse::Status::Complete(length) = parsed else {
+            if self.head.len() > HEAD_MAX {
+                return Err(TransportError::HeadTooLarge { host: host(), limit: HEAD_MAX });
+            }
+            return Ok(false);
+        };
+        let status = response.code.unwrap_or_default();
+        match status {
+            200..=299 if length == self.head.len() => Ok(true),
+            200..=299 => Err(wrong("it sent more than the answer to CONNECT".to_owned())),
+            _ => Err(TransportError::Proxy { proxy: host(), target: self.target.clone(), status }),
+        }
+    }
+
+    /// The proxy ended the connection before the way was open.
+    pub fn ended(&self) -> TransportError {
+        let why = "it ended the connection before it answered CONNECT".to_owned();
+        TransportError::Http { host: self.proxy.clone(), why }
+    }
+}
+
+/// Decodes `%40` and the like (RFC 3986 §2.1); anything else stays as it is.
+fn decoded(text: &str) -> Vec<u8> {
+    let mut out = Vec::new();
+    let mut rest = text.as_bytes();
+    while let Some((first, later)) = rest.split_first() {
+        let digits = later.split_first_chunk::<2>().filter(|_| *first == b'%');
+        let value = digits.and_then(|(digits, _)| {
+            u8::from_str_radix(core::str::from_utf8(digits).ok().filter(|text| !text.starts_with('+'))?, 16)
+                .ok()
+        });
+        out.push(value.unwrap_or(*first));
+        rest = match (value, digits) {
+            (Some(_), Some((_, after))) => after,
+            _ => later,
+        };
+    }
+    out
+}
