@@ -51,7 +51,9 @@ impl Url {
         if !text.bytes().all(|byte| byte.is_ascii_graphic()) {
             return Err(UrlError::Character);
         }
-        let (scheme, rest) = text.split_once("://").ok_or(UrlError::Scheme)?;
+        let colon = text.bytes().position(|byte| byte == b':');
+        let (scheme, rest) = colon.and_then(|colon| text.split_at_checked(colon)).ok_or(UrlError::Scheme)?;
+        let rest = rest.strip_prefix("://").ok_or(UrlError::Scheme)?;
         let is = |names: [&str; 2]| names.iter().any(|name| scheme.eq_ignore_ascii_case(name));
         let tls = is(["https", "wss"]);
         if !tls && !is(["http", "ws"]) {

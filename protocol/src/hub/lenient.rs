@@ -104,19 +104,13 @@ impl<'de: 'a, 'a> Deserialize<'de> for Scalar<'a> {
 
 impl<'de, T: Deserialize<'de>> Deserialize<'de> for Fields<T> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_any(PartsVisitor(PhantomData)).map(|parts| match parts {
-            Parts::<T, IgnoredAny>::Fields(fields) => Self(Some(fields)),
-            _ => Self(None),
-        })
+        deserializer.deserialize_any(FieldsVisitor(PhantomData))
     }
 }
 
 impl<'de, T: Deserialize<'de>> Deserialize<'de> for List<T> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_any(PartsVisitor(PhantomData)).map(|parts| match parts {
-            Parts::<IgnoredAny, T>::List(list) => Self(Some(list)),
-            _ => Self(None),
-        })
+        deserializer.deserialize_any(ListVisitor(PhantomData))
     }
 }
 
@@ -166,56 +160,72 @@ impl<'de> Visitor<'de> for ScalarVisitor {
     }
 }
 
-/// A value that may have parts.
-enum Parts<F, L> {
-    Fields(F),
-    List(Vec<L>),
-    None,
+/// What a value without parts is to one who wants parts.
+macro_rules! no_parts {
+    () => {
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("any value")
+        }
+
+        fn visit_bool<E: Error>(self, _: bool) -> Result<Self::Value, E> {
+            Ok(Self::Value::default())
+        }
+
+        fn visit_u64<E: Error>(self, _: u64) -> Result<Self::Value, E> {
+            Ok(Self::Value::default())
+        }
+
+        fn visit_i64<E: Error>(self, _: i64) -> Result<Self::Value, E> {
+            Ok(Self::Value::default())
+        }
+
+        fn visit_f64<E: Error>(self, _: f64) -> Result<Self::Value, E> {
+            Ok(Self::Value::default())
+        }
+
+        fn visit_str<E: Error>(self, _: &str) -> Result<Self::Value, E> {
+            Ok(Self::Value::default())
+        }
+
+        fn visit_unit<E: Error>(self) -> Result<Self::Value, E> {
+            Ok(Self::Value::default())
+        }
+    };
 }
 
-struct PartsVisitor<F, L>(PhantomData<(F, L)>);
+struct FieldsVisitor<T>(PhantomData<T>);
 
-impl<'de, F: Deserialize<'de>, L: Deserialize<'de>> Visitor<'de> for PartsVisitor<F, L> {
-    type Value = Parts<F, L>;
+impl<'de, T: Deserialize<'de>> Visitor<'de> for FieldsVisitor<T> {
+    type Value = Fields<T>;
 
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("any value")
+    no_parts!();
+
+    fn visit_seq<A: SeqAccess<'de>>(self, list: A) -> Result<Fields<T>, A::Error> {
+        IgnoredAny.visit_seq(list).map(|_| Fields(None))
     }
 
-    fn visit_bool<E: Error>(self, _: bool) -> Result<Self::Value, E> {
-        Ok(Parts::None)
+    fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Fields<T>, A::Error> {
+        T::deserialize(MapAccessDeserializer::new(map)).map(|fields| Fields(Some(fields)))
     }
+}
 
-    fn visit_u64<E: Error>(self, _: u64) -> Result<Self::Value, E> {
-        Ok(Parts::None)
-    }
+struct ListVisitor<T>(PhantomData<T>);
 
-    fn visit_i64<E: Error>(self, _: i64) -> Result<Self::Value, E> {
-        Ok(Parts::None)
-    }
+impl<'de, T: Deserialize<'de>> Visitor<'de> for ListVisitor<T> {
+    type Value = List<T>;
 
-    fn visit_f64<E: Error>(self, _: f64) -> Result<Self::Value, E> {
-        Ok(Parts::None)
-    }
+    no_parts!();
 
-    fn visit_str<E: Error>(self, _: &str) -> Result<Self::Value, E> {
-        Ok(Parts::None)
-    }
-
-    fn visit_unit<E: Error>(self) -> Result<Self::Value, E> {
-        Ok(Parts::None)
-    }
-
-    fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Self::Value, A::Error> {
+    fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<List<T>, A::Error> {
         // Grows as the values are read; an announced length decides nothing.
         let mut items = Vec::new();
         while let Some(item) = list.next_element()? {
             items.push(item);
         }
-        Ok(Parts::List(items))
+        Ok(List(Some(items)))
     }
 
-    fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Self::Value, A::Error> {
-        F::deserialize(MapAccessDeserializer::new(map)).map(Parts::Fields)
+    fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<List<T>, A::Error> {
+        IgnoredAny.visit_map(map).map(|_| List(None))
     }
 }

@@ -85,8 +85,7 @@ struct MetaFields<'a> {
 /// Reads an `update`. Fields that are missing or of another type count as unknown, but without
 /// address or description there is no update.
 pub(crate) fn update(payload: Payload<'_>) -> Result<Update, String> {
-    let fields: Fields<UpdateFields<'_>> = payload.read()?;
-    let fields = fields.0.unwrap_or_default();
+    let fields: UpdateFields<'_> = payload.read()?;
     if fields.update_available.bool() == Some(false) {
         return Ok(Update::NotAvailable);
     }
