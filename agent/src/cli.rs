@@ -70,7 +70,7 @@ pub struct RunArgs {
     /// Trust the certificate authorities in this PEM or DER file instead of the system's.
     #[arg(long, value_name = "FILE")]
     pub ca: Option<PathBuf>,
-    /// Connect through this HTTP proxy: http://[user:password@]host[:port].
+    /// Connect through this HTTP proxy. Its URL may hold user and password (user:password@host:port).
     #[arg(long, value_name = "URL", env = "NERVES_HUB_PROXY", hide_env_values = true)]
     pub proxy: Option<String>,
     /// The archive's task to apply: the first of this name or prefix whose requirements hold.
