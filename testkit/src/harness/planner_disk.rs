@@ -82,6 +82,12 @@ impl Disk {
         self.sound
     }
 
+    /// Whether something asked of it isn't done.
+    pub(super) fn is_busy(&self) -> bool {
+        let waits = self.opening.is_some() || self.reading.is_some() || self.finishing.is_some();
+        waits || !self.writing.is_empty() || !self.commits.is_empty()
+    }
+
     /// The disk works again. What is on it stays, and nothing vouches for it if nobody announced checksums.
     pub(super) fn heal(&mut self) {
         self.full = false;
