@@ -24,9 +24,10 @@ pub const CACHE_MEGABYTES_DEFAULT: u64 = 8;
 /// Most megabytes of write cache; a manifest that asks for more gets this. Results do not depend on it.
 pub const CACHE_MEGABYTES_MAX: u64 = 64;
 
-/// Blocks of a U-Boot environment: 4 MiB, where the largest in use are a few hundred KiB. fwup's own limit
-/// of 65534 blocks would let a manifest decide on 32 MiB of memory.
-pub const UBOOT_BLOCKS_MAX: u64 = 8192;
+/// Blocks of a U-Boot environment, as in the reference (fw-format §16): just below 32 MiB. A change holds the
+/// bytes of two copies and 4 bytes for each variable, 110 MiB in all at the worst; an environment of the usual
+/// size, some hundred KiB at most, less than one MiB.
+pub const UBOOT_BLOCKS_MAX: u64 = 65_534;
 
 /// Bytes that all variables of a manifest may expand to: twenty times the largest manifest. Definitions
 /// that double themselves would otherwise fill the memory.

@@ -1,7 +1,9 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, missing_docs)]
 //! The write cache against a plain model of a disk.
 
-use fwup_stream::disk::{CacheOptions, DiskError, DiskIo, MemoryTarget, SegmentCache};
+use std::io;
+
+use fwup_stream::disk::{CacheOptions, DiskError, DiskIo, Extent, MemoryTarget, SegmentCache, Target};
 use proptest::prelude::*;
 
 const SEGMENT: usize = 128 * 1024;
@@ -100,7 +102,7 @@ fn a_hard_end_is_kept_to_the_byte() {
     cache.write(999 * 512, &[1; 512], true).unwrap();
     assert!(matches!(cache.write(999 * 512, &[1; 513], true), Err(DiskError::Write { .. })));
     assert!(matches!(cache.write(1000 * 512, &[1], true), Err(DiskError::Write { .. })));
-    assert!(matches!(cache.write(u64::MAX - 3, &[1; 8], true), Err(DiskError::Write { .. })));
+    assert!(matches!(cache.write(u64::MAX - 3, &[1; 8], true), Err(DiskError::Read { .. })));
     assert!(matches!(cache.read(1000 * 512, &mut [0]), Err(DiskError::PastEnd { .. })));
     cache.flush().unwrap();
     drop(cache);
@@ -120,4 +122,61 @@ fn what_is_discarded_never_reaches_the_medium() {
     assert_eq!(back, [9; 512]);
     drop(cache);
     assert_eq!(target.image(), [9; 1024]);
+}
+
+/// A disk of this many bytes without content, that notes what it is told to trim.
+struct Trims(Extent, Vec<(u64, u64)>);
+
+impl Target for Trims {
+    fn read_at(&mut self, _: u64, buffer: &mut [u8]) -> io::Result<usize> {
+        buffer.fill(0x5a);
+        Ok(buffer.len())
+    }
+
+    fn write_at(&mut self, _: u64, _: &[u8]) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn sync(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn trim(&mut self, offset: u64, length: u64) -> io::Result<()> {
+        self.1.push((offset, length));
+        Ok(())
+    }
+
+    fn extent(&self) -> Extent {
+        self.0
+    }
+}
+
+/// The medium is told of whole segments inside the range, none of them beyond its end or beyond the first 64 GiB, where
+/// trims are not tracked; and of nothing without `enable_trim`.
+#[test]
+fn the_medium_is_told_to_trim_whole_segments_and_no_more() {
+    const S: u64 = SEGMENT as u64;
+    let tracked = 64 << 30;
+    let hard = Extent::Hard(10 * S + 5000);
+    for (extent, range, want) in [
+        (hard, (0, 2 * S), Some((0, 2 * S))),
+        (hard, (1, 3 * S), Some((S, 2 * S))),
+        (hard, (1, 2 * S - 2), None),
+        (hard, (S, 100 * S), Some((S, 9 * S))),
+        (hard, (9 * S, u64::MAX), Some((9 * S, S))),
+        (hard, (10 * S, S), None),
+        (Extent::Hard(tracked * 2), (tracked - S, 4 * S), Some((tracked - S, S))),
+        (Extent::Hard(tracked * 2), (tracked, 4 * S), None),
+        (Extent::Unknown, (S, u64::MAX), Some((S, tracked - S))),
+    ] {
+        for enable_trim in [true, false] {
+            let mut target = Trims(extent, Vec::new());
+            let options = CacheOptions { enable_trim, ..CacheOptions::default() };
+            let mut cache = SegmentCache::new(&mut target, options);
+            cache.trim(range.0, range.1).unwrap();
+            assert_eq!(cache.take_warnings(), [""; 0]);
+            let want: Vec<_> = want.into_iter().filter(|_| enable_trim).collect();
+            assert_eq!(target.1, want, "{extent:?} {range:?}");
+        }
+    }
 }

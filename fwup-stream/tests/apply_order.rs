@@ -135,6 +135,43 @@ fn copies_of_an_environment_side_by_side_are_never_torn_together() {
     }
 }
 
+/// Copies too large to be held back are written one at a time.
+#[test]
+fn copies_of_an_environment_larger_than_the_cache_are_never_torn_together() {
+    const COPIES: [u64; 2] = [1024, 4096];
+    const BLOCKS: u64 = 2560;
+    let firmware = |version: u8| {
+        // What changes in a copy has to fill many sectors to be torn.
+        let (one, two) = (["abcdefg"; 2000].concat(), ["hijklmn"; 2000].concat());
+        let manifest = format!(
+            "block-cache-size-mb=1\nuboot-environment \"env\" {{\nblock-offset={}\nblock-count={BLOCKS}\n\
+             block-offset-redund={}\n}}\ntask \"complete\" {{\non-init {{\nfunlist={{2,uboot_clearenv,env,4,\
+             uboot_setenv,env,active,a{version}}}\n}}\n}}\ntask \"upgrade\" {{\non-finish {{\nfunlist={{4,\
+             uboot_setenv,env,s1,{one},4,uboot_setenv,env,active,b{version},4,uboot_setenv,env,s1,{two}}}\n}}\n}}\n",
+            COPIES[0], COPIES[1],
+        );
+        signed(&manifest, &[])
+    };
+    let boots = |disk: &MemoryTarget| {
+        let copies = COPIES.map(|block| disk.bytes(block * 512, 512 * 2560));
+        let sound = |copy: &Vec<u8>| crc32fast::hash(&copy[5..]).to_le_bytes() == copy[..4];
+        let newer = (1..128).contains(&copies[1][4].wrapping_sub(copies[0][4]));
+        let order = if newer { [&copies[1], &copies[0]] } else { [&copies[0], &copies[1]] };
+        let text = String::from_utf8_lossy(&order.into_iter().find(|copy| sound(copy))?[5..64]).into_owned();
+        let active = text.split('\0').find_map(|pair| pair.strip_prefix("active="))?;
+        Some((active.chars().next()?, active[1..].parse().ok()?))
+    };
+    let mut before = MemoryTarget::with_hard_size(4 << 20);
+    apply(options("complete"), &firmware(1), &mut before).unwrap();
+    assert_eq!(boots(&before), Some(('a', 1)));
+    let mut target = Recorder::new(before.clone());
+    apply(options("upgrade"), &firmware(2), &mut target).unwrap();
+    assert_eq!(boots(&target.disk), Some(('b', 2)));
+    assert_eq!(find_brick(&before, &target.log, &boots), None);
+    let unsynced: Vec<_> = target.log.iter().filter(|step| **step != Done::Sync).cloned().collect();
+    assert!(find_brick(&before, &unsynced, &boots).is_some());
+}
+
 /// The result is the same as if every call had written at once.
 #[test]
 fn the_copies_end_as_if_written_call_by_call() {

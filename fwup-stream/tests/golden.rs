@@ -62,9 +62,6 @@ const DIFFERENT: &[(&str, &str, &str)] = &[
     ("sparse", "pipe-lead", HOLES),
     ("sparse", "pipe-tail", HOLES),
     ("unknown-calls", "apply-section-in-mbr", SECTION),
-    ("unknown-things", "apply-include", INCLUDE),
-    ("unknown-things", "meta-include", INCLUDE),
-    ("unknown-things", "verify-include", INCLUDE),
     ("unknown-things", "apply-negative-offset", "a negative block is refused before anything is written"),
 ];
 
@@ -72,9 +69,6 @@ const DIFFERENT: &[(&str, &str, &str)] = &[
 const HOLES: &str = "holes are piped as zeros";
 /// fwup takes what follows an unknown section for a part of it.
 const SECTION: &str = "an unknown section that swallows others is refused";
-
-/// fwup opens whatever file an archive names.
-const INCLUDE: &str = "an archive may not read files of this system";
 
 fn listed<'a>(list: &'a [(&str, &str, &str)], case: &str, name: &str) -> Option<&'a str> {
     let fits = |pattern: &str| match pattern.strip_suffix('*') {

@@ -1,6 +1,6 @@
 //! The `uboot_*` functions: variables of the boot loader (fw-format §16).
 
-use std::collections::BTreeMap;
+mod content;
 
 use super::context::{Context, blocks, bytes};
 use super::error::ActionError;
@@ -8,6 +8,7 @@ use super::table::PlanContext;
 use crate::disk::{DiskError, DiskIo, Twins};
 use crate::limits::UBOOT_BLOCKS_MAX;
 use crate::manifest::{Call, Manifest, UbootEnvironment};
+use content::{Content, count};
 
 /// Bytes of the checksum in front of everything.
 const CHECKSUM: usize = 4;
@@ -49,9 +50,6 @@ pub enum UbootError {
     },
 }
 
-/// Names and values, as bytes.
-type Variables = BTreeMap<Vec<u8>, Vec<u8>>;
-
 /// Where an environment is.
 struct Place {
     block: u64,
@@ -61,15 +59,15 @@ struct Place {
     size: usize,
 }
 
-/// One copy as read.
+/// One copy as read, with its content when that is sound.
 struct Copy {
     flag: u8,
-    variables: Result<Variables, UbootError>,
+    content: Result<Content, UbootError>,
 }
 
 /// An environment as read from the better of its copies.
 struct Found {
-    variables: Variables,
+    content: Content,
     /// Which copy it came from, and its flag.
     second: bool,
     flag: u8,
@@ -104,16 +102,12 @@ pub(super) fn recover(context: &mut Context<'_>, call: &Call<'_>) -> Result<(), 
 
 /// `uboot_setenv(ENV, NAME, VALUE)`.
 pub(super) fn set(context: &mut Context<'_>, call: &Call<'_>) -> Result<(), ActionError> {
-    change(context, call, "uboot_setenv", |variables, name, value| {
-        variables.insert(name, value);
-    })
+    change(context, call, "uboot_setenv", call.args.get(2).map_or("", String::as_str).into())
 }
 
 /// `uboot_unsetenv(ENV, NAME)`.
 pub(super) fn unset(context: &mut Context<'_>, call: &Call<'_>) -> Result<(), ActionError> {
-    change(context, call, "uboot_unsetenv", |variables, name, _| {
-        variables.remove(&name);
-    })
+    change(context, call, "uboot_unsetenv", None)
 }
 
 /// The value of a variable, for `require-uboot-variable`; nothing when there is no valid environment.
@@ -123,20 +117,20 @@ pub(crate) fn value(
     name: &str,
 ) -> Option<Vec<u8>> {
     let place = Place::of(environment).ok()?;
-    place.read(disk).ok()?.variables.remove(name.as_bytes())
+    place.read(disk).ok()?.content.value(name.as_bytes()).map(<[u8]>::to_vec)
 }
 
+/// Gives a variable a value, or takes it out.
 fn change(
     context: &mut Context<'_>,
     call: &Call<'_>,
     function: &'static str,
-    edit: impl FnOnce(&mut Variables, Vec<u8>, Vec<u8>),
+    value: Option<&str>,
 ) -> Result<(), ActionError> {
     let place = Place::of_call(context, call, function)?;
-    let argument = |at: usize| call.args.get(at).map(|text| text.clone().into_bytes()).unwrap_or_default();
-    let mut found = place.read(context.disk)?;
-    edit(&mut found.variables, argument(1), argument(2));
-    place.write_other(context.disk, &found)?;
+    let name = call.args.get(1).map_or("", String::as_str);
+    let found = place.read(context.disk)?;
+    place.write_other(context.disk, &found, name.as_bytes(), value.map(str::as_bytes))?;
     context.done(place.weight());
     Ok(())
 }
@@ -178,14 +172,14 @@ impl Place {
     fn read(&self, disk: &mut (impl DiskIo + ?Sized)) -> Result<Found, UbootError> {
         let first = self.read_copy(disk, self.block)?;
         let Some(second) = self.second else {
-            return Ok(Found { variables: first.variables?, second: false, flag: first.flag });
+            return Ok(Found { content: first.content?, second: false, flag: first.flag });
         };
         let second = self.read_copy(disk, second)?;
         let second_is_newer = is_newer(second.flag, first.flag);
         let (newer, older) = if second_is_newer { (second, first) } else { (first, second) };
-        match (newer.variables, older.variables) {
-            (Ok(variables), _) => Ok(Found { variables, second: second_is_newer, flag: newer.flag }),
-            (Err(_), Ok(variables)) => Ok(Found { variables, second: !second_is_newer, flag: older.flag }),
+        match (newer.content, older.content) {
+            (Ok(content), _) => Ok(Found { content, second: second_is_newer, flag: newer.flag }),
+            (Err(_), Ok(content)) => Ok(Found { content, second: !second_is_newer, flag: older.flag }),
             (Err(_), Err(error)) => Err(error),
         }
     }
@@ -197,36 +191,41 @@ impl Place {
         let flag = header.get(CHECKSUM).copied().unwrap_or(0);
         let expected = header.first_chunk().map_or(0, |bytes| u32::from_le_bytes(*bytes));
         let got = crc32fast::hash(body);
-        let variables = if expected == got {
-            parse(body).ok_or(UbootError::Invalid)
+        let content = if expected == got {
+            Content::new(data, self.header()).ok_or(UbootError::Invalid)
         } else {
             Err(UbootError::Checksum { block: self.block, expected, got })
         };
-        Ok(Copy { flag, variables })
+        Ok(Copy { flag, content })
     }
 
-    /// Writes the copy that was not read, so that the other stays as it was.
-    fn write_other(&self, disk: &mut (impl DiskIo + ?Sized), found: &Found) -> Result<(), UbootError> {
+    /// Writes the copy that was not read, with one variable changed, so that the other stays as it was.
+    fn write_other(
+        &self,
+        disk: &mut (impl DiskIo + ?Sized),
+        found: &Found,
+        name: &[u8],
+        value: Option<&[u8]>,
+    ) -> Result<(), UbootError> {
         let block = match self.second {
             Some(second) if !found.second => second,
             _ => self.block,
         };
-        self.write_copy(disk, block, found.flag.wrapping_add(1), &found.variables)
+        self.write_copy(disk, block, found.flag.wrapping_add(1), found.content.with(name, value))
     }
 
     /// Writes empty copies.
     fn write_anew(&self, disk: &mut (impl DiskIo + ?Sized)) -> Result<(), UbootError> {
-        let empty = Variables::new();
-        self.write_copy(disk, self.block, FIRST_FLAG, &empty)?;
-        self.second.map_or(Ok(()), |second| self.write_copy(disk, second, FIRST_FLAG, &empty))
+        self.write_copy(disk, self.block, FIRST_FLAG, std::iter::empty())?;
+        self.second.map_or(Ok(()), |second| self.write_copy(disk, second, FIRST_FLAG, std::iter::empty()))
     }
 
-    fn write_copy(
+    fn write_copy<'a>(
         &self,
         disk: &mut (impl DiskIo + ?Sized),
         block: u64,
         flag: u8,
-        variables: &Variables,
+        variables: impl Iterator<Item = (&'a [u8], &'a [u8])>,
     ) -> Result<(), UbootError> {
         let mut data = Vec::with_capacity(self.size);
         data.extend([0; CHECKSUM]);
@@ -266,7 +265,7 @@ fn newer(copies: [&[u8]; 2]) -> Option<usize> {
     let sound = |copy: &[u8]| {
         copy.split_first_chunk::<CHECKSUM>().is_some_and(|(sum, rest)| {
             let body = rest.get(1..).unwrap_or_default();
-            u32::from_le_bytes(*sum) == crc32fast::hash(body) && parse(body).is_some()
+            u32::from_le_bytes(*sum) == crc32fast::hash(body) && count(body).is_some()
         })
     };
     let [first, second] = copies;
@@ -304,22 +303,6 @@ fn is_newer(flag: u8, than: u8) -> bool {
     (1..128).contains(&flag.wrapping_sub(than))
 }
 
-/// Takes the pairs apart, up to an empty name or the end.
-fn parse(body: &[u8]) -> Option<Variables> {
-    let mut variables = Variables::new();
-    let mut rest = body;
-    while rest.first().is_some_and(|byte| *byte != 0) {
-        let end = rest.iter().position(|byte| *byte == 0)?;
-        let (pair, after) = rest.split_at(end);
-        // A name has at least one character.
-        let equals = pair.iter().skip(1).position(|byte| *byte == b'=')? + 1;
-        let (name, value) = pair.split_at(equals);
-        variables.insert(name.to_vec(), value.get(1..).unwrap_or_default().to_vec());
-        rest = after.get(1..).unwrap_or_default();
-    }
-    Some(variables)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -337,9 +320,9 @@ mod tests {
         for first in 0..=255_u8 {
             for ahead in 0..=255_u8 {
                 let mut disk = SegmentCache::new(MemoryTarget::new(), CacheOptions::default());
-                let copy = |text: &str| Variables::from([(b"copy".to_vec(), text.into())]);
-                place.write_copy(&mut disk, 16, first, &copy("1")).unwrap();
-                place.write_copy(&mut disk, 32, first.wrapping_add(ahead), &copy("2")).unwrap();
+                let copy = |text: &'static str| std::iter::once((&b"copy"[..], text.as_bytes()));
+                place.write_copy(&mut disk, 16, first, copy("1")).unwrap();
+                place.write_copy(&mut disk, 32, first.wrapping_add(ahead), copy("2")).unwrap();
                 let found = place.read(&mut disk).unwrap();
                 assert_eq!(found.second, (1..128).contains(&ahead), "flags {first} and {ahead} ahead");
             }
@@ -350,7 +333,7 @@ mod tests {
     fn every_single_bit_flip_is_noticed() {
         let place = place(None);
         let mut disk = SegmentCache::new(MemoryTarget::new(), CacheOptions::default());
-        place.write_copy(&mut disk, 16, 0, &Variables::from([(b"a".to_vec(), b"b".to_vec())])).unwrap();
+        place.write_copy(&mut disk, 16, 0, std::iter::once((&b"a"[..], &b"b"[..]))).unwrap();
         let mut good = vec![0; 1024];
         disk.read(16 * 512, &mut good).unwrap();
         for bit in 0..good.len() * 8 {
@@ -359,14 +342,5 @@ mod tests {
             disk.write(16 * 512, &bad, false).unwrap();
             assert!(matches!(place.read(&mut disk), Err(UbootError::Checksum { .. })));
         }
-    }
-
-    #[test]
-    fn nonsense_is_refused() {
-        assert!(parse(b"noequals\0\0").is_none());
-        assert!(parse(b"=value\0\0").is_none());
-        assert!(parse(b"a=unterminated").is_none());
-        assert_eq!(parse(b"a=\0==b\0\0junk").map(|variables| variables.len()), Some(2));
-        assert_eq!(parse(b"").map(|variables| variables.len()), Some(0));
     }
 }

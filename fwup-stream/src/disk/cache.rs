@@ -12,7 +12,7 @@ use super::io::{DiskError, DiskIo, Twins};
 use super::segment::{Blocks, Segment};
 use super::store::Store;
 use super::target::{Extent, Target};
-use super::trimmed::Trimmed;
+use super::trimmed::{TRACKED_SEGMENTS, Trimmed};
 use super::{BLOCK, SEGMENT, SEGMENT_BYTES};
 use crate::limits::{CACHE_MEGABYTES_DEFAULT, CACHE_MEGABYTES_MAX};
 
@@ -20,6 +20,10 @@ use crate::limits::{CACHE_MEGABYTES_DEFAULT, CACHE_MEGABYTES_MAX};
 const SEGMENTS_PER_MEGABYTE: u64 = 8;
 /// Buffers kept for use again; more would only hold memory.
 const SPARE_BUFFERS: usize = 2;
+
+/// The part of the cache, as a divisor, that a copy of a record kept twice must stay below to be held back: both
+/// copies then leave half of the cache to others.
+const TWIN_SHARE: usize = 4;
 
 /// How the cache behaves.
 #[derive(Clone, Debug, Default)]
@@ -262,6 +266,11 @@ impl<T: Target> SegmentCache<T> {
 
     /// Refuses an access beyond a hard end; lets a soft end move.
     fn check_end(&mut self, offset: u64, length: usize, write: bool) -> Result<(), DiskError> {
+        if write && offset > i64::MAX.unsigned_abs() {
+            // A negative offset, as fwup tells it, but before anything is written.
+            let offset = offset - offset % SEGMENT_BYTES;
+            return Err(DiskError::Read { length: SEGMENT, offset, reason: "Invalid argument".to_owned() });
+        }
         let end = offset.checked_add(length as u64);
         match (self.store.extent, end) {
             (Extent::Unknown, Some(_)) => Ok(()),
@@ -324,6 +333,12 @@ impl<T: Target> DiskIo for SegmentCache<T> {
     }
 
     fn write_twin(&mut self, offset: u64, data: &[u8], twins: Twins) -> Result<(), DiskError> {
+        if data.len() / SEGMENT >= self.capacity / TWIN_SHARE {
+            // Too large to wait until both are there. Alone between two syncs, one of the two is always whole.
+            self.flush()?;
+            self.put(offset, data, false)?;
+            return self.flush();
+        }
         self.put(offset, data, false)?;
         self.note_pair(offset, data.len(), twins);
         Ok(())
@@ -339,7 +354,13 @@ impl<T: Target> DiskIo for SegmentCache<T> {
             self.release(at);
         }
         self.trimmed.insert(first, end);
-        if self.store.options().enable_trim {
+        // What a medium reads after a discard is anything, so that it is told only of what is known as trimmed, and
+        // of nothing beyond its end.
+        let end = end.min(TRACKED_SEGMENTS).min(match self.store.extent {
+            Extent::Hard(bytes) => bytes / SEGMENT_BYTES,
+            Extent::Unknown | Extent::Soft(_) => u64::MAX,
+        });
+        if self.store.options().enable_trim && first < end {
             let (start, length) = (first * SEGMENT_BYTES, (end - first) * SEGMENT_BYTES);
             if let Some(reason) = self.store.trim(start, length)? {
                 self.warnings.push(format!("trim of {length} bytes at {start} failed: {reason}"));

@@ -6,7 +6,9 @@ use std::os::unix::fs::{FileExt, FileTypeExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{FallocateFlags, OFlags, fallocate, ioctl_blkpbszget, ioctl_blksszget};
+use rustix::io::Errno;
 
+use super::discard::discard;
 use super::target::{Extent, Target};
 use super::{BLOCK, BLOCK_BYTES};
 
@@ -118,6 +120,10 @@ impl FileTarget {
         self.kind == Kind::Regular
     }
 
+    fn is_block(&self) -> bool {
+        self.file.metadata().is_ok_and(|metadata| metadata.file_type().is_block_device())
+    }
+
     /// Takes what is worth telling about the opening.
     pub fn take_warnings(&mut self) -> Vec<String> {
         std::mem::take(&mut self.warnings)
@@ -146,13 +152,19 @@ impl Target for FileTarget {
         }
     }
 
-    /// Punches a hole, which the kernel turns into a discard where the device then reads zeros.
+    /// Punches a hole, which the kernel turns into a discard where the device then reads zeros, or else has the
+    /// blocks discarded.
     fn trim(&mut self, offset: u64, length: u64) -> io::Result<()> {
         if self.kind != Kind::Device {
             return Ok(());
         }
         let flags = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
-        fallocate(&self.file, flags, offset, length).map_err(Into::into)
+        match fallocate(&self.file, flags, offset, length) {
+            Err(Errno::OPNOTSUPP | Errno::NODEV | Errno::NOSYS) if self.is_block() => {
+                discard(&self.file, offset, length)
+            }
+            outcome => outcome.map_err(Into::into),
+        }
     }
 
     fn extent(&self) -> Extent {
@@ -216,7 +228,7 @@ fn open_device(
     let is_block = metadata.is_some_and(|metadata| metadata.file_type().is_block_device());
     // Direct I/O keeps the order of writes and lets verification read the medium, not the page cache.
     let file = match direct.open(path) {
-        Err(error) if is_block && error.raw_os_error() != Some(rustix::io::Errno::INVAL.raw_os_error()) => {
+        Err(error) if is_block && error.raw_os_error() != Some(Errno::INVAL.raw_os_error()) => {
             return Err(error);
         }
         Err(_) => how.open(path)?,

@@ -6,8 +6,9 @@
 pub enum DiskError {
     /// Reading failed.
     #[error(
-        "unexpected error reading {length} bytes at offset {offset}: {reason}.\nPossible causes are that the \
-         destination is too small, the device (e.g., an SD card) is going bad, or the connection to it is flaky."
+        "unexpected error reading {length} bytes at offset {signed}: {reason}.\nPossible causes are that the \
+         destination is too small, the device (e.g., an SD card) is going bad, or the connection to it is flaky.",
+        signed = offset.cast_signed()
     )]
     Read {
         /// Bytes asked for.

@@ -4,6 +4,7 @@ mod behind;
 mod buffer;
 mod cache;
 pub(crate) mod cipher;
+mod discard;
 mod file;
 mod flush;
 mod io;

@@ -1,7 +1,7 @@
 //! Which segments were trimmed: their old content no longer matters (fw-format §9.6).
 
 /// Trims are tracked for the first 64 GiB, as in fwup; beyond that they are ignored.
-const TRACKED_SEGMENTS: u64 = 64 * 1024 * 1024 * 1024 / super::SEGMENT_BYTES;
+pub(super) const TRACKED_SEGMENTS: u64 = 64 * 1024 * 1024 * 1024 / super::SEGMENT_BYTES;
 
 /// A set of segment numbers; takes memory only up to the highest trimmed one.
 #[derive(Debug, Default)]

@@ -1,5 +1,7 @@
 //! Reading a manifest (fw-format §3.2 and §3.3).
 
+use std::path::Path;
+
 use super::call_check;
 use super::configuration::Creation;
 use super::error::ManifestError;
@@ -92,7 +94,10 @@ impl<'t, 'v> Parser<'t, 'v> {
         let args = self.arguments(name)?;
         let line = self.lexer.line();
         let Some(mut creation) = self.creation.take() else {
-            return Err(format!("Cannot include '{}': archives may not read files", args.join(", ")));
+            let path = args.join(", ");
+            let why =
+                if Path::new(&path).exists() { "archives may not read files" } else { "File not found" };
+            return Err(format!("Cannot include '{path}': {why}"));
         };
         let opened = creation.enter(&args, line);
         let text = match opened {
