@@ -142,7 +142,7 @@ fn copies_of_an_environment_larger_than_the_cache_are_never_torn_together() {
     const BLOCKS: u64 = 2560;
     let firmware = |version: u8| {
         // What changes in a copy has to fill many sectors to be torn.
-        let (one, two) = (["abcdefg"; 2000].concat(), ["hijklmn"; 2000].concat());
+        let (one, two) = ("abcdefg".repeat(2000), "hijklmn".repeat(2000));
         let manifest = format!(
             "block-cache-size-mb=1\nuboot-environment \"env\" {{\nblock-offset={}\nblock-count={BLOCKS}\n\
              block-offset-redund={}\n}}\ntask \"complete\" {{\non-init {{\nfunlist={{2,uboot_clearenv,env,4,\

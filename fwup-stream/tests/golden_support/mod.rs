@@ -35,6 +35,7 @@ const NOT_HERE: &str = "its files are not in this selection";
 pub struct Case {
     pub name: String,
     pub expected: Value,
+    place: PathBuf,
     work: tempfile::TempDir,
     /// Destinations as earlier runs left them.
     results: BTreeMap<String, Vec<u8>>,
@@ -53,7 +54,7 @@ impl Case {
         let place = folder.join(name);
         let expected = serde_json::from_slice(&fs::read(place.join("expected.json")).ok()?).unwrap();
         let work = tempfile::tempdir().unwrap();
-        for entry in fs::read_dir(place).unwrap() {
+        for entry in fs::read_dir(&place).unwrap() {
             let entry = entry.unwrap();
             let bytes = fs::read(entry.path()).unwrap();
             let name = entry.file_name().into_string().unwrap();
@@ -65,7 +66,7 @@ impl Case {
                 fs::write(work.path().join(name), bytes).unwrap();
             }
         }
-        Some(Self { name: name.to_owned(), expected, work, results: BTreeMap::new() })
+        Some(Self { name: name.to_owned(), expected, place, work, results: BTreeMap::new() })
     }
 
     pub fn path(&self, name: &str) -> PathBuf {
@@ -209,7 +210,13 @@ impl Case {
         if destination.is_object() && exit >= 0 {
             wrong.extend(image::compare(&path, destination));
             let is_small = fs::metadata(&path).is_ok_and(|metadata| metadata.len() <= 64 << 20);
-            if let Some(image) = is_small.then(|| fs::read(&path).ok()).flatten() {
+            if let Some(mut image) = is_small.then(|| fs::read(&path).ok()).flatten() {
+                // What fwup left in the slack is there for the runs after it.
+                let stored =
+                    destination["stored_as"].as_str().filter(|_| destination["fat_slack"].is_array());
+                if let Some(packed) = stored.and_then(|name| fs::read(self.place.join(name)).ok()) {
+                    image = image::unpack(&packed);
+                }
                 self.results.insert(run["name"].as_str().unwrap().to_owned(), image);
             }
         } else if destination == "does not exist" && path.exists() {
