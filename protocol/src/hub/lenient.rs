@@ -1,14 +1,12 @@
 //! Fields of a peer, of whatever type: one of another type than expected counts as missing.
 
 use alloc::borrow::Cow;
+use alloc::boxed::Box;
 use alloc::string::String;
-use alloc::vec::Vec;
 use core::fmt;
-use core::marker::PhantomData;
 
 use serde::Deserialize;
-use serde::de::value::MapAccessDeserializer;
-use serde::de::{Deserializer, Error, IgnoredAny, MapAccess, SeqAccess, Visitor};
+use serde::de::{DeserializeSeed, Deserializer, Error, IgnoredAny, MapAccess, SeqAccess, Visitor};
 
 /// A value without parts.
 #[derive(Default)]
@@ -22,35 +20,49 @@ pub(super) enum Scalar<'a> {
     Other,
 }
 
-/// A value that is told from a missing one, even if it is null.
-#[derive(Default)]
-pub(super) struct Given<'a>(pub(super) Option<Scalar<'a>>);
-
-impl Given<'_> {
-    /// Returns whether the field is there, and null or of no use.
-    pub(super) const fn is_null(&self) -> bool {
-        matches!(self.0, Some(Scalar::Other))
-    }
-
-    pub(super) fn signed(&self) -> Option<i64> {
-        self.0.as_ref().and_then(Scalar::signed)
-    }
+/// What the fields of an object are read into, in place: an `update` has too many of them to be moved about.
+pub(super) trait Record<'de>: Default {
+    /// Takes the value of a field, or passes it over. The last one of a name counts.
+    fn field<A: MapAccess<'de>>(&mut self, name: &str, value: Value<'_, A>) -> Result<(), A::Error>;
 }
 
-impl<'de: 'a, 'a> Deserialize<'de> for Given<'a> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        Scalar::deserialize(deserializer).map(|value| Self(Some(value)))
+/// The value of a field, to be read as one thing or another.
+pub(super) struct Value<'m, A>(&'m mut A);
+
+/// An object, or nothing.
+pub(super) struct Object<R>(pub(super) Option<Box<R>>);
+
+impl<'de, A: MapAccess<'de>> Value<'_, A> {
+    /// Reads a value without parts.
+    pub(super) fn scalar(self) -> Result<Scalar<'de>, A::Error> {
+        self.0.next_value()
+    }
+
+    /// Reads an object into `record`. Returns whether it is one.
+    pub(super) fn record<R: Record<'de>>(self, record: &mut R) -> Result<bool, A::Error> {
+        self.0.next_value_seed(Into(record))
+    }
+
+    /// Reads a list whose items have no parts. Returns whether it is one.
+    pub(super) fn list(self, item: impl FnMut(Scalar<'de>)) -> Result<bool, A::Error> {
+        self.0.next_value_seed(Each(item))
+    }
+
+    /// Passes over it.
+    pub(super) fn ignore(self) -> Result<(), A::Error> {
+        self.0.next_value::<IgnoredAny>().map(|_| ())
     }
 }
-
-/// The fields of an object, or nothing.
-pub(super) struct Fields<T>(pub(super) Option<T>);
-
-/// A list, or nothing.
-pub(super) struct List<T>(pub(super) Option<Vec<T>>);
 
 impl<'a> Scalar<'a> {
     pub(super) fn text(self) -> Option<Cow<'a, str>> {
+        match self {
+            Self::Text(text) => Some(text),
+            _ => None,
+        }
+    }
+
+    pub(super) fn as_text(&self) -> Option<&str> {
         match self {
             Self::Text(text) => Some(text),
             _ => None,
@@ -84,33 +96,17 @@ impl<'a> Scalar<'a> {
     }
 }
 
-impl<T> Default for Fields<T> {
-    fn default() -> Self {
-        Self(None)
-    }
-}
-
-impl<T> Default for List<T> {
-    fn default() -> Self {
-        Self(None)
-    }
-}
-
 impl<'de: 'a, 'a> Deserialize<'de> for Scalar<'a> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         deserializer.deserialize_any(ScalarVisitor)
     }
 }
 
-impl<'de, T: Deserialize<'de>> Deserialize<'de> for Fields<T> {
+impl<'de, R: Record<'de>> Deserialize<'de> for Object<R> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_any(FieldsVisitor(PhantomData))
-    }
-}
-
-impl<'de, T: Deserialize<'de>> Deserialize<'de> for List<T> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_any(ListVisitor(PhantomData))
+        let mut record = Box::<R>::default();
+        let is_object = Into(&mut *record).deserialize(deserializer)?;
+        Ok(Self(is_object.then_some(record)))
     }
 }
 
@@ -160,72 +156,88 @@ impl<'de> Visitor<'de> for ScalarVisitor {
     }
 }
 
-/// What a value without parts is to one who wants parts.
-macro_rules! no_parts {
+/// What a value is to one who wants another kind.
+macro_rules! nothing_else {
     () => {
+        type Value = bool;
+
         fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
             f.write_str("any value")
         }
 
-        fn visit_bool<E: Error>(self, _: bool) -> Result<Self::Value, E> {
-            Ok(Self::Value::default())
+        fn visit_bool<E: Error>(self, _: bool) -> Result<bool, E> {
+            Ok(false)
         }
 
-        fn visit_u64<E: Error>(self, _: u64) -> Result<Self::Value, E> {
-            Ok(Self::Value::default())
+        fn visit_u64<E: Error>(self, _: u64) -> Result<bool, E> {
+            Ok(false)
         }
 
-        fn visit_i64<E: Error>(self, _: i64) -> Result<Self::Value, E> {
-            Ok(Self::Value::default())
+        fn visit_i64<E: Error>(self, _: i64) -> Result<bool, E> {
+            Ok(false)
         }
 
-        fn visit_f64<E: Error>(self, _: f64) -> Result<Self::Value, E> {
-            Ok(Self::Value::default())
+        fn visit_f64<E: Error>(self, _: f64) -> Result<bool, E> {
+            Ok(false)
         }
 
-        fn visit_str<E: Error>(self, _: &str) -> Result<Self::Value, E> {
-            Ok(Self::Value::default())
+        fn visit_str<E: Error>(self, _: &str) -> Result<bool, E> {
+            Ok(false)
         }
 
-        fn visit_unit<E: Error>(self) -> Result<Self::Value, E> {
-            Ok(Self::Value::default())
+        fn visit_unit<E: Error>(self) -> Result<bool, E> {
+            Ok(false)
         }
     };
 }
 
-struct FieldsVisitor<T>(PhantomData<T>);
+struct Into<'r, R>(&'r mut R);
 
-impl<'de, T: Deserialize<'de>> Visitor<'de> for FieldsVisitor<T> {
-    type Value = Fields<T>;
+impl<'de, R: Record<'de>> DeserializeSeed<'de> for Into<'_, R> {
+    type Value = bool;
 
-    no_parts!();
-
-    fn visit_seq<A: SeqAccess<'de>>(self, list: A) -> Result<Fields<T>, A::Error> {
-        IgnoredAny.visit_seq(list).map(|_| Fields(None))
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Fields<T>, A::Error> {
-        T::deserialize(MapAccessDeserializer::new(map)).map(|fields| Fields(Some(fields)))
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<bool, D::Error> {
+        deserializer.deserialize_any(self)
     }
 }
 
-struct ListVisitor<T>(PhantomData<T>);
+impl<'de, R: Record<'de>> Visitor<'de> for Into<'_, R> {
+    nothing_else!();
 
-impl<'de, T: Deserialize<'de>> Visitor<'de> for ListVisitor<T> {
-    type Value = List<T>;
-
-    no_parts!();
-
-    fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<List<T>, A::Error> {
-        // Grows as the values are read; an announced length decides nothing.
-        let mut items = Vec::new();
-        while let Some(item) = list.next_element()? {
-            items.push(item);
-        }
-        Ok(List(Some(items)))
+    fn visit_seq<A: SeqAccess<'de>>(self, list: A) -> Result<bool, A::Error> {
+        IgnoredAny.visit_seq(list).map(|_| false)
     }
 
-    fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<List<T>, A::Error> {
-        IgnoredAny.visit_map(map).map(|_| List(None))
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<bool, A::Error> {
+        while let Some(name) = map.next_key::<Scalar<'_>>()? {
+            self.0.field(name.as_text().unwrap_or_default(), Value(&mut map))?;
+        }
+        Ok(true)
+    }
+}
+
+struct Each<F>(F);
+
+impl<'de, F: FnMut(Scalar<'de>)> DeserializeSeed<'de> for Each<F> {
+    type Value = bool;
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<bool, D::Error> {
+        deserializer.deserialize_any(self)
+    }
+}
+
+impl<'de, F: FnMut(Scalar<'de>)> Visitor<'de> for Each<F> {
+    nothing_else!();
+
+    fn visit_seq<A: SeqAccess<'de>>(mut self, mut list: A) -> Result<bool, A::Error> {
+        // Taken as they are read; an announced length decides nothing.
+        while let Some(item) = list.next_element()? {
+            (self.0)(item);
+        }
+        Ok(true)
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<bool, A::Error> {
+        IgnoredAny.visit_map(map).map(|_| false)
     }
 }

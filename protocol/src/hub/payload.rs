@@ -5,10 +5,10 @@ use alloc::string::String;
 use alloc::vec::Vec;
 use core::time::Duration;
 
-use serde::Deserialize;
-use serde_json::{Value, json};
+use serde::de::MapAccess;
+use serde_json::{Value as Json, json};
 
-use super::lenient::{Fields, Given, List, Scalar};
+use super::lenient::{Object, Record, Scalar, Value};
 use super::names;
 use crate::archive::ArchiveInfo;
 use crate::config::{Config, DelayUnit};
@@ -28,179 +28,188 @@ pub(crate) enum Update {
     Offer(Box<(UpdateInfo, Result<Url, UrlError>)>),
 }
 
-/// The fields of an `update` that are read.
-#[derive(Deserialize, Default)]
-#[serde(default)]
-struct UpdateFields<'a> {
-    #[serde(borrow)]
-    update_available: Scalar<'a>,
-    #[serde(borrow)]
-    firmware_meta: Fields<MetaFields<'a>>,
-    #[serde(borrow)]
-    firmware_url: Scalar<'a>,
-    #[serde(borrow)]
-    checksum: Scalar<'a>,
-    partials_checksums: List<Sum>,
-    #[serde(borrow)]
-    size: Scalar<'a>,
-    #[serde(borrow)]
-    deployment_id: Given<'a>,
+/// What an `update` says.
+#[derive(Default)]
+struct UpdateFields {
+    update_available: Option<bool>,
+    described: bool,
+    info: UpdateInfo,
+    /// Nothing without an address, or with an empty one.
+    url: Option<Result<Url, UrlError>>,
 }
 
-/// A SHA-256 in hex, or anything else.
-#[derive(Deserialize)]
-#[serde(from = "Scalar<'_>")]
-struct Sum(Option<Sha>);
-
-impl From<Scalar<'_>> for Sum {
-    fn from(field: Scalar<'_>) -> Self {
-        Self(field.text().and_then(|text| from_hex(&text)))
+impl<'de> Record<'de> for UpdateFields {
+    fn field<A: MapAccess<'de>>(&mut self, name: &str, value: Value<'_, A>) -> Result<(), A::Error> {
+        match name {
+            "update_available" => self.update_available = value.scalar()?.bool(),
+            "firmware_meta" => {
+                self.info.firmware = FirmwareMeta::default();
+                self.described = value.record(&mut self.info.firmware)?;
+            }
+            "firmware_url" => self.url = address(&value.scalar()?),
+            "size" => self.info.size = value.scalar()?.size(),
+            "checksum" => self.info.checksum = value.scalar()?.as_text().and_then(sha256),
+            "partials_checksums" => self.info.part_checksums = part_checksums(value)?,
+            "deployment_id" => {
+                let deployment = value.scalar()?;
+                self.info.deployment_id = deployment.signed();
+                // Null, which is told from a missing one, or of no use.
+                self.info.by_hand = matches!(deployment, Scalar::Other);
+            }
+            _ => value.ignore()?,
+        }
+        Ok(())
     }
 }
 
-/// The fields of a `firmware_meta`.
-#[derive(Deserialize, Default)]
-#[serde(default)]
-struct MetaFields<'a> {
-    #[serde(borrow)]
-    uuid: Scalar<'a>,
-    #[serde(borrow)]
-    product: Scalar<'a>,
-    #[serde(borrow)]
-    version: Scalar<'a>,
-    #[serde(borrow)]
-    platform: Scalar<'a>,
-    #[serde(borrow)]
-    architecture: Scalar<'a>,
-    #[serde(borrow)]
-    author: Scalar<'a>,
-    #[serde(borrow)]
-    description: Scalar<'a>,
-    #[serde(borrow)]
-    vcs_identifier: Scalar<'a>,
-    #[serde(borrow)]
-    misc: Scalar<'a>,
+impl<'de> Record<'de> for FirmwareMeta {
+    fn field<A: MapAccess<'de>>(&mut self, name: &str, value: Value<'_, A>) -> Result<(), A::Error> {
+        match name {
+            "uuid" => self.uuid = value.scalar()?.meta().unwrap_or_default(),
+            "product" => self.product = value.scalar()?.meta().unwrap_or_default(),
+            "version" => self.version = value.scalar()?.meta().unwrap_or_default(),
+            "platform" => self.platform = value.scalar()?.meta().unwrap_or_default(),
+            "architecture" => self.architecture = value.scalar()?.meta().unwrap_or_default(),
+            "author" => self.author = value.scalar()?.meta(),
+            "description" => self.description = value.scalar()?.meta(),
+            "vcs_identifier" => self.vcs_identifier = value.scalar()?.meta(),
+            "misc" => self.misc = value.scalar()?.meta(),
+            _ => value.ignore()?,
+        }
+        Ok(())
+    }
+}
+
+impl Scalar<'_> {
+    /// Returns a text of a description, cut to a length that can be kept.
+    fn meta(&self) -> Option<String> {
+        self.as_text().map(|text| cut(text, MAX_META_CHARS))
+    }
+
+    /// Returns a number of bytes, of which none is as good as no number.
+    fn size(&self) -> Option<u64> {
+        self.unsigned().filter(|size| *size > 0)
+    }
+}
+
+/// Returns an address, unless there is none.
+fn address(value: &Scalar<'_>) -> Option<Result<Url, UrlError>> {
+    value.as_text().filter(|url| !url.is_empty()).map(Url::parse)
+}
+
+/// Reads the checksums of parts. If one of them is none, all are of no use.
+fn part_checksums<'de, A: MapAccess<'de>>(value: Value<'_, A>) -> Result<Vec<Sha>, A::Error> {
+    let mut sums = Some(Vec::new());
+    value.list(|item| match (&mut sums, item.as_text().and_then(from_hex)) {
+        (Some(sums), Some(sum)) => sums.push(sum),
+        _ => sums = None,
+    })?;
+    Ok(sums.unwrap_or_default())
 }
 
 /// Reads an `update`. Fields that are missing or of another type count as unknown, but without
 /// address or description there is no update.
 pub(crate) fn update(payload: Payload<'_>) -> Result<Update, String> {
-    let fields: UpdateFields<'_> = payload.read()?;
-    if fields.update_available.bool() == Some(false) {
+    let Object(fields) = payload.read::<Object<UpdateFields>>()?;
+    let fields = fields.unwrap_or_default();
+    if fields.update_available == Some(false) {
         return Ok(Update::NotAvailable);
     }
-    let meta = fields.firmware_meta.0.ok_or_else(|| String::from("an update without firmware_meta"))?;
-    let url = fields.firmware_url.text().filter(|url| !url.is_empty());
-    let url = url.ok_or_else(|| String::from("an update without firmware_url"))?;
-    let info = UpdateInfo {
-        firmware: firmware(meta),
-        size: fields.size.unsigned().filter(|size| *size > 0),
-        checksum: fields.checksum.text().and_then(|text| sha256(&text)),
-        part_checksums: part_checksums(fields.partials_checksums),
-        deployment_id: fields.deployment_id.signed(),
-        by_hand: fields.deployment_id.is_null(),
-        requested: false,
-    };
-    Ok(Update::Offer(Box::new((info, Url::parse(&url)))))
-}
-
-/// Returns the checksums of parts. If one of them is none, all are of no use.
-fn part_checksums(list: List<Sum>) -> Vec<Sha> {
-    let sums = list.0.unwrap_or_default().into_iter().map(|Sum(sum)| sum);
-    sums.collect::<Option<_>>().unwrap_or_default()
-}
-
-/// Returns a firmware's identity.
-fn firmware(meta: MetaFields<'_>) -> FirmwareMeta {
-    let text = |field: Scalar<'_>| field.text().map(|text| cut(&text, MAX_META_CHARS));
-    let required = |field| text(field).unwrap_or_default();
-    FirmwareMeta {
-        uuid: required(meta.uuid),
-        product: required(meta.product),
-        version: required(meta.version),
-        platform: required(meta.platform),
-        architecture: required(meta.architecture),
-        author: text(meta.author),
-        description: text(meta.description),
-        vcs_identifier: text(meta.vcs_identifier),
-        misc: text(meta.misc),
+    match *fields {
+        UpdateFields { described: true, info, url: Some(url), .. } => Ok(Update::Offer(Box::new((info, url)))),
+        UpdateFields { described: false, .. } => Err(String::from("an update without firmware_meta")),
+        UpdateFields { url: None, .. } => Err(String::from("an update without firmware_url")),
     }
 }
 
 /// Reads an `update_available`: whether there is an update, and which.
 pub(crate) fn update_available(payload: Payload<'_>) -> Result<(bool, Option<FirmwareMeta>), String> {
-    #[derive(Deserialize, Default)]
-    #[serde(default)]
-    struct Available<'a> {
-        #[serde(borrow)]
-        available: Scalar<'a>,
-        #[serde(borrow)]
-        firmware_meta: Fields<MetaFields<'a>>,
-    }
+    let Object(fields) = payload.read::<Object<AvailableFields>>()?;
+    let fields = fields.unwrap_or_default();
+    Ok((fields.available, fields.firmware.filter(|_| fields.available)))
+}
 
-    let fields: Fields<Available<'_>> = payload.read()?;
-    let fields = fields.0.unwrap_or_default();
-    let available = fields.available.bool() == Some(true);
-    Ok((available, fields.firmware_meta.0.filter(|_| available).map(firmware)))
+#[derive(Default)]
+struct AvailableFields {
+    available: bool,
+    firmware: Option<FirmwareMeta>,
+}
+
+impl<'de> Record<'de> for AvailableFields {
+    fn field<A: MapAccess<'de>>(&mut self, name: &str, value: Value<'_, A>) -> Result<(), A::Error> {
+        match name {
+            "available" => self.available = value.scalar()?.bool() == Some(true),
+            "firmware_meta" => {
+                let mut firmware = FirmwareMeta::default();
+                self.firmware = value.record(&mut firmware)?.then_some(firmware);
+            }
+            _ => value.ignore()?,
+        }
+        Ok(())
+    }
 }
 
 /// Reads an `archive`. Fields that are missing or of another type count as unknown, but without address there is no
 /// archive.
 pub(crate) fn archive(payload: Payload<'_>) -> Result<(ArchiveInfo, Result<Url, UrlError>), String> {
-    #[derive(Deserialize, Default)]
-    #[serde(default)]
-    struct ArchiveFields<'a> {
-        #[serde(borrow)]
-        uuid: Scalar<'a>,
-        #[serde(borrow)]
-        version: Scalar<'a>,
-        #[serde(borrow)]
-        description: Scalar<'a>,
-        #[serde(borrow)]
-        platform: Scalar<'a>,
-        #[serde(borrow)]
-        architecture: Scalar<'a>,
-        #[serde(borrow)]
-        uploaded_at: Scalar<'a>,
-        #[serde(borrow)]
-        size: Scalar<'a>,
-        #[serde(borrow)]
-        url: Scalar<'a>,
-    }
-
-    let fields: Fields<ArchiveFields<'_>> = payload.read()?;
-    let fields = fields.0.unwrap_or_default();
-    let url = fields.url.text().filter(|url| !url.is_empty());
+    let Object(fields) = payload.read::<Object<ArchiveFields>>()?;
+    let ArchiveFields { info, url } = *fields.unwrap_or_default();
     let url = url.ok_or_else(|| String::from("an archive without url"))?;
-    let text = |field: Scalar<'_>| field.text().map(|text| cut(&text, MAX_META_CHARS));
-    let info = ArchiveInfo {
-        uuid: text(fields.uuid).unwrap_or_default(),
-        version: text(fields.version).unwrap_or_default(),
-        description: text(fields.description),
-        platform: text(fields.platform),
-        architecture: text(fields.architecture),
-        uploaded_at: text(fields.uploaded_at),
-        size: fields.size.unsigned().filter(|size| *size > 0),
-    };
-    Ok((info, Url::parse(&url)))
+    Ok((info, url))
+}
+
+#[derive(Default)]
+struct ArchiveFields {
+    info: ArchiveInfo,
+    url: Option<Result<Url, UrlError>>,
+}
+
+impl<'de> Record<'de> for ArchiveFields {
+    fn field<A: MapAccess<'de>>(&mut self, name: &str, value: Value<'_, A>) -> Result<(), A::Error> {
+        match name {
+            "uuid" => self.info.uuid = value.scalar()?.meta().unwrap_or_default(),
+            "version" => self.info.version = value.scalar()?.meta().unwrap_or_default(),
+            "description" => self.info.description = value.scalar()?.meta(),
+            "platform" => self.info.platform = value.scalar()?.meta(),
+            "architecture" => self.info.architecture = value.scalar()?.meta(),
+            "uploaded_at" => self.info.uploaded_at = value.scalar()?.meta(),
+            "size" => self.info.size = value.scalar()?.size(),
+            "url" => self.url = address(&value.scalar()?),
+            _ => value.ignore()?,
+        }
+        Ok(())
+    }
 }
 
 /// Reads the keys of `fwup_public_keys` or `archive_public_keys`: the strings of the list, and how many entries were none.
 pub(crate) fn public_keys(payload: Payload<'_>) -> Result<(Vec<String>, u64), String> {
-    #[derive(Deserialize, Default)]
-    #[serde(default)]
-    struct Keys<'a> {
-        #[serde(borrow)]
-        keys: List<Scalar<'a>>,
+    let Object(fields) = payload.read::<Object<KeyFields>>()?;
+    let fields = fields.unwrap_or_default();
+    if !fields.is_list {
+        return Err(String::from("public keys without a list of keys"));
     }
+    Ok((fields.keys, fields.others))
+}
 
-    let fields: Fields<Keys<'_>> = payload.read()?;
-    let keys = fields.0.and_then(|fields| fields.keys.0);
-    let keys = keys.ok_or_else(|| String::from("public keys without a list of keys"))?;
-    let total = keys.len();
-    let texts: Vec<String> = keys.into_iter().filter_map(Scalar::string).collect();
-    let others = u64::try_from(total.saturating_sub(texts.len())).unwrap_or(u64::MAX);
-    Ok((texts, others))
+#[derive(Default)]
+struct KeyFields {
+    is_list: bool,
+    keys: Vec<String>,
+    others: u64,
+}
+
+impl<'de> Record<'de> for KeyFields {
+    fn field<A: MapAccess<'de>>(&mut self, name: &str, value: Value<'_, A>) -> Result<(), A::Error> {
+        if name != "keys" {
+            return value.ignore();
+        }
+        *self = Self::default();
+        self.is_list = value.list(|item| match item.string() {
+            Some(key) => self.keys.push(key),
+            None => self.others += 1,
+        })?;
+        Ok(())
+    }
 }
 
 /// What the device reports about an update (spec §3.5).
@@ -215,7 +224,7 @@ pub(crate) enum Status<'a> {
 
 impl Status<'_> {
     /// Writes a `status_update`.
-    pub(crate) fn to_json(&self) -> Value {
+    pub(crate) fn to_json(&self) -> Json {
         match self {
             Self::Received => json!({"status": "received"}),
             Self::Started { interface } => {
@@ -226,7 +235,7 @@ impl Status<'_> {
             Self::Rescheduled { delay, unit, reason } => {
                 let mut status = json!({"status": "rescheduled", "delay_for": delay_for(*delay, *unit)});
                 if let (Some(reason), Some(fields)) = (reason, status.as_object_mut()) {
-                    fields.insert(String::from("reason"), Value::from(cut(reason, MAX_REASON_CHARS)));
+                    fields.insert(String::from("reason"), Json::from(cut(reason, MAX_REASON_CHARS)));
                 }
                 status
             }
@@ -236,22 +245,22 @@ impl Status<'_> {
 }
 
 /// Writes a `fwup_progress`. The value is an integer: a float crashes the server's channel.
-pub(crate) fn progress(stage: Stage, percent: u8) -> Value {
+pub(crate) fn progress(stage: Stage, percent: u8) -> Json {
     json!({"stage": stage_name(stage), "value": percent})
 }
 
 /// Writes the payload of an event that says everything by its name.
-pub(crate) fn empty() -> Value {
+pub(crate) fn empty() -> Json {
     json!({})
 }
 
 /// Writes a `report_network_interface`.
-pub(crate) fn network_interface(interface: &str) -> Value {
+pub(crate) fn network_interface(interface: &str) -> Json {
     json!({"interface": interface})
 }
 
 /// Writes a `connection_types`.
-pub(crate) fn connection_types(types: &[String]) -> Value {
+pub(crate) fn connection_types(types: &[String]) -> Json {
     json!({"values": types})
 }
 

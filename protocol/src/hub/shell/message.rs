@@ -4,36 +4,45 @@ use alloc::borrow::Cow;
 use alloc::format;
 use alloc::string::String;
 
-use serde::Deserialize;
+use serde::de::MapAccess;
 
-use super::super::lenient::{Fields, Scalar};
+use super::super::lenient::{Object, Record, Scalar, Value};
 use crate::phoenix::Payload;
 use crate::shell::WindowSize;
 
 /// The fields of all these messages; each has a few of them.
-#[derive(Deserialize, Default)]
-#[serde(default)]
+#[derive(Default)]
 pub(crate) struct Message<'a> {
-    #[serde(borrow)]
     data: Scalar<'a>,
-    #[serde(borrow)]
     filename: Scalar<'a>,
-    #[serde(borrow)]
     height: Scalar<'a>,
-    #[serde(borrow)]
     width: Scalar<'a>,
-    #[serde(borrow)]
     rows: Scalar<'a>,
-    #[serde(borrow)]
     cols: Scalar<'a>,
-    #[serde(borrow)]
     signal: Scalar<'a>,
+}
+
+impl<'a> Record<'a> for Message<'a> {
+    fn field<A: MapAccess<'a>>(&mut self, name: &str, value: Value<'_, A>) -> Result<(), A::Error> {
+        let field = match name {
+            "data" => &mut self.data,
+            "filename" => &mut self.filename,
+            "height" => &mut self.height,
+            "width" => &mut self.width,
+            "rows" => &mut self.rows,
+            "cols" => &mut self.cols,
+            "signal" => &mut self.signal,
+            _ => return value.ignore(),
+        };
+        *field = value.scalar()?;
+        Ok(())
+    }
 }
 
 impl<'a> Message<'a> {
     pub(crate) fn read(payload: Payload<'a>) -> Result<Self, String> {
-        let fields: Fields<Self> = payload.read()?;
-        Ok(fields.0.unwrap_or_default())
+        let Object(fields) = payload.read::<Object<Self>>()?;
+        Ok(*fields.unwrap_or_default())
     }
 
     /// Returns what was typed, or a piece of a file.
