@@ -116,7 +116,9 @@ pub(crate) fn update(payload: Payload<'_>) -> Result<Update, String> {
         return Ok(Update::NotAvailable);
     }
     match *fields {
-        UpdateFields { described: true, info, url: Some(url), .. } => Ok(Update::Offer(Box::new((info, url)))),
+        UpdateFields { described: true, info, url: Some(url), .. } => {
+            Ok(Update::Offer(Box::new((info, url))))
+        }
         UpdateFields { described: false, .. } => Err(String::from("an update without firmware_meta")),
         UpdateFields { url: None, .. } => Err(String::from("an update without firmware_url")),
     }

@@ -24,7 +24,7 @@ pub(crate) enum Payload<'a> {
     Last(&'a str),
     /// JSON text.
     Json(&'a RawValue),
-    /// One MessagePack value.
+    /// One MessagePack value. Nobody has looked at it yet.
     MsgPack(&'a [u8]),
     /// The data of a V2 binary frame, which no event of NervesHub uses.
     Data(&'a [u8]),
@@ -69,13 +69,14 @@ impl<'a> Payload<'a> {
     /// Passes it over, whatever it is, or says what is wrong with it.
     pub(crate) fn ignore(self) -> Result<(), String> {
         match self {
-            Self::Last(text) => match json::last::<IgnoredAny>(text) {
-                Ok(_) => Ok(()),
-                Err(error) => Err(format!("a payload that can't be read: {error}")),
-            },
+            Self::Last(text) => {
+                json::last::<IgnoredAny>(text).map(|_| ()).map_err(|error| format!("{error}"))
+            }
+            Self::MsgPack(data) => msgpack::ignore(data),
             // The others were looked at when their message was.
-            Self::Json(_) | Self::MsgPack(_) | Self::Data(_) | Self::DataReply { .. } => Ok(()),
+            Self::Json(_) | Self::Data(_) | Self::DataReply { .. } => Ok(()),
         }
+        .map_err(|error| format!("a payload that can't be read: {error}"))
     }
 
     pub(super) fn reply(self) -> Result<Reply<'a>, Malformed> {

@@ -53,6 +53,13 @@ pub(super) fn read<'de, T: Deserialize<'de>>(data: &'de [u8]) -> Result<T, de::E
     Ok(value)
 }
 
+/// Passes over one value, or says what is wrong with it.
+pub(super) fn ignore(data: &[u8]) -> Result<(), String> {
+    let mut reader = Reader::new(data);
+    reader.skip()?;
+    reader.end()
+}
+
 /// Reads the payload of a `phx_reply`.
 pub(super) fn reply(data: &[u8]) -> Result<Reply<'_>, Malformed> {
     fields(data).map_err(|why| Malformed(format!("a reply is not as Phoenix sends it: {why}")))
@@ -69,8 +76,8 @@ fn message(data: &[u8]) -> Result<Message<'_>, String> {
     let reference = reference(&mut reader)?;
     let topic = Cow::Borrowed(reader.text("topic")?);
     let event = Cow::Borrowed(reader.text("event")?);
-    let payload = Payload::MsgPack(reader.skip()?);
-    reader.end()?;
+    // Looked at once somebody knows as what.
+    let payload = Payload::MsgPack(reader.rest());
     Ok(Message { join_ref, reference, topic, event, payload })
 }
 
@@ -97,6 +104,7 @@ fn fields(data: &[u8]) -> Result<Reply<'_>, String> {
             }
         }
     }
+    reader.end()?;
     let status = status.ok_or_else(|| String::from("without status"))?;
     Ok(Reply { status, response })
 }

@@ -102,6 +102,11 @@ impl<'a> Reader<'a> {
         Ok(start.get(..start.len() - self.rest.len()).unwrap_or_default())
     }
 
+    /// Returns what was not read yet.
+    pub(super) const fn rest(&self) -> &'a [u8] {
+        self.rest
+    }
+
     /// Reads a text.
     pub(super) fn text(&mut self, what: &str) -> Result<&'a str, String> {
         match self.head()? {
