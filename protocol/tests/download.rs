@@ -223,6 +223,10 @@ fn nothing_left_to_fetch_is_complete() {
     device.pass(Duration::from_secs(15));
     let out = device.head(416, &[("Content-Range", "bytes */400")]);
     assert!(out.iter().any(|output| matches!(output, Output::FinishApply { .. })));
+    // The words about the refusal are no part of the file.
+    device.chunk(b"out of range");
+    device.end();
+    assert!(device.sent().iter().all(|message| message[4]["status"] != "failed"));
     let mut device = resuming();
     device.head(416, &[("Content-Range", "bytes */300")]);
     assert!(device.failure().starts_with("Download failed : HTTP 416, "));

@@ -120,7 +120,10 @@ enum Stage {
         budget: Option<Duration>,
     },
     /// All bytes passed by; the last may have yet to be taken. Left by `stored` or the timer.
-    Received,
+    Received {
+        /// Whether the body under way, if there is one, is no part of the file.
+        foreign: bool,
+    },
 }
 
 impl Download {
@@ -246,8 +249,8 @@ impl Download {
             Head::Body(body) => self.begin(now, config, body),
             Head::Complete => {
                 self.total = Some(self.received);
-                self.fetch = None;
-                self.finish()
+                // The request goes on with words about the refusal, until it ends or is aborted.
+                self.finish(true)
             }
             Head::Redirect { location } => match self.redirect(config, location.as_deref()) {
                 Ok(next) => {
@@ -296,7 +299,7 @@ impl Download {
         let storing = self.is_storing();
         let Stage::Receiving { since, skip, to_end, budget } = &mut self.stage else {
             return match self.stage {
-                Stage::Received if !chunk.is_empty() => Err(self.fail(self.excess())),
+                Stage::Received { foreign: false } if !chunk.is_empty() => Err(self.fail(self.excess())),
                 _ => Ok(0..0),
             };
         };
@@ -331,7 +334,7 @@ impl Download {
             self.moved = now;
             self.retries.progressed();
             if self.until.or(self.total) == Some(self.received) {
-                self.stage = Stage::Received;
+                self.stage = Stage::Received { foreign: false };
             }
         }
         keep
@@ -357,16 +360,20 @@ impl Download {
     /// The body ended as HTTP says it should.
     pub(crate) fn ended(&mut self, now: Instant, config: &DownloadConfig) -> Verdict {
         match (&self.stage, self.total) {
-            (Stage::Received | Stage::Waiting { .. }, _) => Verdict::Continue,
+            (Stage::Received { .. }, _) => {
+                self.fetch = None;
+                Verdict::Continue
+            }
+            (Stage::Waiting { .. }, _) => Verdict::Continue,
             (Stage::Receiving { skip: 0, to_end: true, .. }, None) if self.received > 0 => {
                 self.total = Some(self.received);
                 self.fetch = None;
-                self.finish()
+                self.finish(false)
             }
             // All was there before, and a server that ignores ranges sent it again.
             (Stage::Receiving { skip: 0, .. }, Some(total)) if self.received == total => {
                 self.fetch = None;
-                self.finish()
+                self.finish(false)
             }
             (_, total) => {
                 let of = total.map_or_else(String::new, |total| format!(" of {total}"));
@@ -379,10 +386,13 @@ impl Download {
 
     /// The request failed.
     pub(crate) fn broke(&mut self, now: Instant, config: &DownloadConfig, reason: &str) -> Verdict {
-        if matches!(self.stage, Stage::Received | Stage::Waiting { .. }) {
+        if matches!(self.stage, Stage::Waiting { .. }) {
             return Verdict::Continue;
         }
         self.fetch = None;
+        if self.is_received() {
+            return Verdict::Continue;
+        }
         self.interrupted(now, config, cut(reason, MAX_TEXT_CHARS), None)
     }
 
@@ -398,7 +408,7 @@ impl Download {
 
     /// Whether all bytes wanted passed by.
     const fn is_received(&self) -> bool {
-        matches!(self.stage, Stage::Received)
+        matches!(self.stage, Stage::Received { .. })
     }
 
     /// Goes back to an offset: what came from there on is wrong. Returns the request to abort.
@@ -427,17 +437,17 @@ impl Download {
     }
 
     /// No more bytes come; the file is as long as it is.
-    fn finish(&mut self) -> Verdict {
+    fn finish(&mut self, foreign: bool) -> Verdict {
         if let Some(reason) = self.mismatch() {
             return self.fail(reason);
         }
-        self.stage = Stage::Received;
+        self.stage = Stage::Received { foreign };
         self.settled()
     }
 
     fn settled(&self) -> Verdict {
         match self.stage {
-            Stage::Received if !self.is_storing() => Verdict::Complete,
+            Stage::Received { .. } if !self.is_storing() => Verdict::Complete,
             _ => Verdict::Continue,
         }
     }

@@ -77,7 +77,7 @@ impl Download {
                     deadline.after(Timer::DownloadSpeed, since, budget);
                 }
             }
-            Stage::Receiving { .. } | Stage::Received => {}
+            Stage::Receiving { .. } | Stage::Received { .. } => {}
         }
     }
 
