@@ -7,17 +7,13 @@
 //!
 //! | module | what is in it |
 //! | --- | --- |
-//! | `runner`, `options` | [`Runner`]: setting a device up and letting it run |
-//! | `handle`, `orders` | [`Handle`]: commands to a running device, its [`Status`] and [`Exit`] |
-//! | `engine` | the loop |
-//! | `connection`, `wire`, `connect` | WebSocket and downloads, moving their bytes, dialling |
-//! | `identity` | [`device_config`]: settings from what the platform found out |
-//! | `shells`, `inbox` | operators' shells in terminals, the thread that stores the files they send |
-//! | `memory` | what survives a restart: how often each update was tried |
-//! | `health` | [`health_report`]: how the device is doing, unless the application tells |
-//! | `applier` | the thread that applies an update |
-//! | `keeper` | the thread that keeps a download on disk |
-//! | [`limits`] | every bound, with its reason |
+//! | `runner` | [`Runner`]: setting a device up and letting it run: the loop |
+//! | `handle` | [`Handle`]: a running device; [`Control`] has the calls that return at once |
+//! | `bell` | waking the loop, and those who wait for the device |
+//! | `connect` | dialling |
+//!
+//! All else is the [`Engine`](nerves_hub_link_runtime::Engine)'s, which the tokio adapter turns too: [`Options`],
+//! [`device_config`], [`health_report`], every bound in [`limits`].
 //!
 //! ```no_run
 //! use nerves_hub_link_blocking::{Exit, Options, Runner, device_config};
@@ -45,30 +41,17 @@
 //! # }
 //! ```
 
-mod applier;
-mod clock;
+mod bell;
 mod connect;
-mod connection;
-mod engine;
 mod handle;
-mod health;
-mod identity;
-mod inbox;
-mod keeper;
-pub mod limits;
-mod memory;
-mod options;
-mod orders;
 mod runner;
-mod shells;
-mod wake;
-mod wire;
 
-pub use handle::{Exit, Handle, HandleError, SendFileError, Status};
-pub use health::health_report;
-pub use identity::{device_config, firmware_meta};
-pub use options::Options;
-pub use runner::{Runner, RunnerError};
+pub use handle::Handle;
+pub use nerves_hub_link_runtime::{
+    Control, Exit, HandleError, Options, RunnerError, SendFileError, Status, device_config, firmware_meta,
+    health_report, limits,
+};
+pub use runner::Runner;
 
 /// The example of the README, so that it keeps compiling.
 #[cfg(doctest)]

@@ -6,7 +6,8 @@ use nerves_hub_link_transport::{
     Exchange, ExchangeEvent, ExchangeRequest, Socket, SocketEvent, SocketRequest, Tls, TransportError,
 };
 
-use crate::connect::Connector;
+use crate::dial::Connector;
+use crate::tcp::{Network, Tcp};
 use crate::wire::Wire;
 
 /// How a connection goes on after one event.
@@ -23,27 +24,27 @@ pub(crate) enum Step {
 }
 
 /// The WebSocket that carries the device's messages.
-pub(crate) struct Websocket {
+pub(crate) struct Websocket<T> {
     pub(crate) id: SocketId,
-    pub(crate) wire: Wire<Socket>,
+    pub(crate) wire: Wire<Socket, T>,
     /// Messages not yet handed to the operating system.
     unsent: u32,
 }
 
 /// A request for firmware.
-pub(crate) struct Download {
+pub(crate) struct Download<T> {
     pub(crate) id: FetchId,
     pub(crate) into: Sink,
-    pub(crate) wire: Wire<Exchange>,
+    pub(crate) wire: Wire<Exchange, T>,
     /// When to read on, at the earliest.
     not_before: Option<Instant>,
 }
 
-impl Websocket {
-    pub(crate) fn dial(
+impl<T: Tcp> Websocket<T> {
+    pub(crate) fn dial<N: Network<Tcp = T>>(
         order: &Dial,
         tls: &Tls,
-        connector: &mut Connector,
+        connector: &mut Connector<N>,
         now: Instant,
     ) -> Result<Self, String> {
         let mut random = [0; 32];
@@ -114,11 +115,11 @@ impl Websocket {
     }
 }
 
-impl Download {
-    pub(crate) fn start(
+impl<T: Tcp> Download<T> {
+    pub(crate) fn start<N: Network<Tcp = T>>(
         order: &Fetch,
         tls: &Tls,
-        connector: &mut Connector,
+        connector: &mut Connector<N>,
         now: Instant,
     ) -> Result<Self, String> {
         let request = ExchangeRequest { url: order.url.expose(), headers: &order.headers, tls: Some(tls) };

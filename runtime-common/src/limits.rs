@@ -15,8 +15,8 @@ pub const READ_MAX: usize = 32 * 1024;
 /// program that sends in a tight loop meets this.
 pub const COMMANDS_MAX: usize = 64;
 
-/// Threads that may be looking up a name or connecting: the socket's and those of all requests for an update. More pile
-/// up only when a look-up hangs past its time-out, which nothing can interrupt.
+/// Attempts to connect at a time, look-ups of names included: the socket's and those of all requests for an update. More
+/// pile up only when a look-up hangs past its time-out, which nothing can interrupt.
 pub const CONNECTORS_MAX: usize = 2 * MAX_CONCURRENT_PARTS as usize;
 
 /// Addresses of one host that are tried.
@@ -41,6 +41,13 @@ pub const REMARKS_MAX: usize = 32;
 
 /// Longest remark told, in characters.
 pub const REMARK_CHARS_MAX: usize = 500;
+
+/// Tasks that may wait for the thread that does what may block. The loop gives a few kinds of them, one of each at a time.
+pub const CHORES_MAX: usize = 8;
+
+/// How long the thread that does what may block waits for more before it ends: long enough for a file that is sent in
+/// pieces, short enough that a thousand idle devices have no thousand threads.
+pub const CHORES_LINGER: Duration = Duration::from_secs(2);
 
 /// Bytes read from a shell in one turn: what a terminal holds, and a quarter of what the machine takes.
 pub const SHELL_READ_MAX: usize = 8 * 1024;

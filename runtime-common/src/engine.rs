@@ -1,46 +1,71 @@
-//! The loop: one thread that owns the machine, waits with `poll(2)` and carries out orders.
+//! The machine and everything it has under way: carries out orders, tells facts, and never waits.
 
 mod operators;
 mod stores;
 
+use std::os::fd::BorrowedFd;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::mpsc::{Receiver, channel};
+use std::sync::mpsc::Receiver;
 use std::sync::{Arc, Mutex};
-use std::thread::JoinHandle;
 use std::time::Duration;
 
 use nerves_hub_link_platform::health::HealthSampler;
 use nerves_hub_link_protocol::{
-    Client, Command, Config, Event, ExtensionCommand, ExtensionEvent, FetchId, FirmwareMeta, Input, Link,
+    Client, Command, Config, ConfigError, Event, ExtensionCommand, FetchId, FirmwareMeta, Input, Link, Now,
     Output, Probe, ProbeId, Sink, StartApply, client,
 };
 use nerves_hub_link_transport::limits::BODY_PIECE_MAX;
 use nerves_hub_link_transport::{Address, Tls};
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::io::Errno;
 
 use crate::applier::{Applier, SharedInstaller, panic_text};
-use crate::clock::Clock;
-use crate::connect::{Attempt, Connector, Dialled};
+use crate::buffer::Buffer;
+use crate::chores::{Chores, Done};
+use crate::clock;
 use crate::connection::{Download, Step, Websocket};
-use crate::handle::{Exit, Order, Shared};
-use crate::health;
+use crate::control::{Control, Exit, Order, Shared};
+use crate::crew::Crew;
+use crate::dial::{Attempt, Connector, Dialled};
+use crate::health::Question;
 use crate::inbox::Files;
 use crate::keeper::Keeper;
-use crate::limits::{FETCHES_MAX, READ_MAX};
+use crate::limits::FETCHES_MAX;
 use crate::memory::Memory;
 use crate::options::Options;
-use crate::runner::RunnerError;
 use crate::shells::Shells;
+use crate::signal::Signals;
+use crate::tcp::{Interest, Network};
 use operators::Upload;
 use stores::has_room;
 
 pub(crate) use stores::Folders;
 
-/// The machine and everything it has under way.
-pub(crate) struct Engine {
+/// Why a device can't run.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum RunnerError {
+    /// The settings make no sense.
+    #[error("the configuration cannot be used: {0}")]
+    Config(#[from] ConfigError),
+    /// The operating system did not give what the loop needs.
+    #[error("cannot set up the device's loop: {0}")]
+    System(#[from] std::io::Error),
+}
+
+/// A device: the machine, its connections, and the threads that work for it.
+///
+/// A loop calls [`turn`](Self::turn), waits for what the engine tells it to, and calls it again:
+///
+/// ```text
+/// loop {
+///     if let Some(exit) = engine.turn() { break exit; }
+///     wait until: the signals' wake(), one of engine.interests(), or engine.time_left() is over
+/// }
+/// ```
+///
+/// Nothing here waits or blocks: all that may runs on threads. Dropping it at any moment closes the connections; the
+/// threads end by themselves after what they are writing.
+pub struct Engine<N: Network> {
     link: Link,
-    clock: Clock,
     running: FirmwareMeta,
     client: Box<dyn Client + Send>,
     notice: Box<dyn FnMut(&str) + Send>,
@@ -48,94 +73,110 @@ pub(crate) struct Engine {
     download_tls: Tls,
     installer: SharedInstaller,
     shared: Arc<Shared>,
+    crew: Crew,
     orders: Receiver<Order>,
-    connector: Connector,
-    dialled: Receiver<Dialled>,
+    connector: Connector<N>,
     /// A look for the network under way.
     probe: Option<(ProbeId, Attempt)>,
     /// Whether to go online at the start.
     connect: bool,
-    memory: Memory,
-    websocket: Option<Websocket>,
-    downloads: Vec<Download>,
+    /// Lent while it is written; until it is back, nothing else is done.
+    memory: Option<Memory>,
+    websocket: Option<Websocket<N::Tcp>>,
+    downloads: Vec<Download<N::Tcp>>,
     applier: Option<Applier>,
     /// Where downloads are kept, and those that are open.
     folders: Folders,
     keepers: Vec<Keeper>,
+    /// Lent while it is asked.
     health: Option<HealthSampler>,
     shells: Shells,
     files: Files,
     upload: Upload,
-    /// Appliers and stores that were cancelled and may be ending still.
-    retired: Vec<JoinHandle<()>>,
+    chores: Chores,
     /// For what is read; only ever used within one call.
-    buffer: Vec<u8>,
+    buffer: Buffer,
     exit: Option<Exit>,
+    /// Everything was told to end.
+    closing: bool,
 }
 
-impl Engine {
-    pub(crate) fn new(mut config: Config, mut options: Options) -> Result<Self, RunnerError> {
+/// What to wait for.
+#[derive(Debug)]
+pub struct Interests<'a, T> {
+    /// Connections, each until one of these.
+    pub connections: Vec<(&'a T, Interest)>,
+    /// Terminals and processes of operators' shells, each until one of these. A process that ended can be read.
+    pub descriptors: Vec<(BorrowedFd<'a>, Interest)>,
+}
+
+impl<N: Network> Engine<N> {
+    /// Checks the settings and gets ready. Nothing is connected yet. Reads what
+    /// [`Options::remember_attempts`] keeps.
+    ///
+    /// # Errors
+    ///
+    /// If the settings make no sense, or the system gives no random numbers.
+    pub fn new(
+        mut config: Config,
+        mut options: Options,
+        network: N,
+        signals: Arc<dyn Signals>,
+    ) -> Result<Self, RunnerError> {
         let seed = match options.seed {
             Some(seed) => seed,
             None => getrandom::u64().map_err(|error| std::io::Error::other(error.to_string()))?,
         };
-        let clock = Clock::new();
         match options.memory.attempts() {
             Ok(attempts) => config.past_attempts.extend(attempts),
             Err(reason) => (options.notice)(&reason),
         }
-        let link = Link::new(config, seed, clock.now())?;
-        let (shared, orders) = Shared::new(link.status())?;
-        let (results, dialled) = channel();
+        let link = Link::new(config, seed, clock::at(network.now()))?;
+        let (shared, orders) = Shared::new(link.status(), Arc::clone(&signals));
+        let crew = Crew::new(Arc::clone(&signals));
         Ok(Self {
             running: link.running().clone(),
             link,
-            clock,
             client: options.client,
             notice: options.notice,
             socket_tls: options.socket_tls,
             download_tls: options.download_tls,
             installer: Arc::new(Mutex::new(options.installer)),
-            connector: Connector::new(results, shared.waker.clone(), options.proxy),
-            files: Files::new(options.data_path, shared.waker.clone()),
+            connector: Connector::new(network, signals, options.proxy),
+            files: Files::new(options.data_path, crew.clone()),
+            chores: Chores::new(crew.clone()),
             health: options.health,
             shells: Shells::new(options.shell),
             upload: Upload::default(),
             shared,
+            crew,
             orders,
-            dialled,
             probe: None,
             connect: options.connect,
-            memory: options.memory,
+            memory: Some(options.memory),
             websocket: None,
             downloads: Vec::new(),
             applier: None,
             folders: options.folders,
             keepers: Vec::new(),
-            retired: Vec::new(),
-            buffer: vec![0; READ_MAX],
+            buffer: Buffer::default(),
             exit: None,
+            closing: false,
         })
     }
 
-    pub(crate) const fn shared(&self) -> &Arc<Shared> {
-        &self.shared
+    /// Returns the application's end.
+    pub fn control(&self) -> Control {
+        self.shared.control()
     }
 
-    /// Runs until told to stop or to reboot. When it returns, no thread of this device writes any more.
-    pub(crate) fn run(mut self) -> Exit {
-        if self.connect {
-            self.order(Command::Connect);
-        }
-        let exit = loop {
-            self.drain();
-            self.flush();
-            self.shared.publish(self.link.status());
-            if let Some(exit) = self.exit.take() {
-                break exit;
-            }
-            if let Err(error) = self.wait() {
-                break Exit::Failed { reason: format!("cannot wait for connections: {error}") };
+    /// Does all that can be done now. Returns how the device ended, once it has and no thread of it writes any more; drop
+    /// the engine then, and tell [`Control::end`].
+    pub fn turn(&mut self) -> Option<Exit> {
+        self.take_chores();
+        if self.memory.is_some() && !self.closing {
+            if std::mem::take(&mut self.connect) {
+                self.order(Command::Connect);
             }
             self.tick();
             self.take_news();
@@ -143,51 +184,129 @@ impl Engine {
             self.serve_operators();
             self.serve_websocket();
             self.serve_downloads();
-        };
-        if let Some(websocket) = self.websocket.take() {
-            websocket.wire.hang_up(&mut self.buffer);
+            self.drain();
+            self.flush();
+            self.shared.publish(self.link.status());
+            if self.exit.is_some() && self.memory.is_some() {
+                self.close();
+            }
         }
-        self.retire_applier();
-        self.retired.extend(self.keepers.drain(..).filter_map(Keeper::cancel));
-        self.retired.extend(self.files.close());
-        for thread in self.retired {
-            // A panic in it was caught and told already.
-            let _ = thread.join();
+        if self.downloads.is_empty() {
+            self.buffer.release();
         }
-        exit
+        if self.closing && self.crew.is_idle() { self.exit.clone() } else { None }
     }
 
-    /// Sleeps until a connection, another thread or a deadline wants something.
-    fn wait(&mut self) -> std::io::Result<()> {
-        let now = self.clock.mono();
+    /// Ends the device because its loop can't go on. [`turn`](Self::turn) says when it has ended.
+    pub fn fail(&mut self, reason: String) {
+        self.exit.get_or_insert(Exit::Failed { reason });
+        self.close();
+    }
+
+    /// Returns how long to wait at most, if there is a limit.
+    pub fn time_left(&self) -> Option<Duration> {
+        if self.closing || self.memory.is_none() {
+            return None;
+        }
+        let now = self.connector.network.now();
         let wires =
             self.downloads.iter().flat_map(|download| [download.wire.deadline(), download.pause(now)]);
         let dial = self.websocket.as_ref().and_then(|websocket| websocket.wire.deadline());
         let link = self.link.deadline().map(|deadline| deadline.at);
         let next = wires.chain([dial, link]).flatten().min();
-        let (applier, keepers) = (self.applier.as_ref(), &self.keepers);
-        let readable = |download: &Download| {
-            download.pause(now).is_none() && has_room(applier, keepers, download.into, BODY_PIECE_MAX)
-        };
+        let readable = |download: &Download<N::Tcp>| self.takes_more_of(download, now);
         let broken = self.websocket.as_ref().is_some_and(|websocket| websocket.wire.is_broken())
             || self.downloads.iter().any(|download| download.wire.is_broken() && readable(download));
-        // What broke since it was last looked at must be told at once.
-        let left = if broken { Some(Duration::ZERO) } else { next.map(|at| self.clock.until(at)) };
-        let timeout = left.and_then(|left| Timespec::try_from(left).ok());
-        let mut interests = vec![PollFd::new(&self.shared.waker, PollFlags::IN)];
-        interests.extend(self.websocket.as_mut().and_then(|websocket| websocket.wire.interest(true)));
+        if broken {
+            // What broke since it was last looked at must be told at once.
+            return Some(Duration::ZERO);
+        }
+        // Rounded up, so that waiting for it never falls short.
+        let left = next.map(|at| at.saturating_since(now));
+        left.map(|left| if left.is_zero() { left } else { left + Duration::from_micros(1) })
+    }
+
+    /// Returns what to wait for beside [`Signals::wake`] and the time.
+    pub fn interests(&mut self) -> Interests<'_, N::Tcp> {
+        let mut interests = Interests { connections: Vec::new(), descriptors: Vec::new() };
+        if self.closing || self.memory.is_none() {
+            return interests;
+        }
+        let now = self.connector.network.now();
+        interests.connections.extend(self.websocket.as_mut().and_then(|it| it.wire.interest(true)));
+        let (applier, keepers) = (self.applier.as_ref(), &self.keepers);
         for download in &mut self.downloads {
-            let room = readable(download);
-            interests.extend(download.wire.interest(room));
+            let room =
+                download.pause(now).is_none() && has_room(applier, keepers, download.into, BODY_PIECE_MAX);
+            interests.connections.extend(download.wire.interest(room));
         }
-        self.shells.interests(&mut interests);
-        match poll(&mut interests, timeout.as_ref()) {
-            Ok(_) | Err(Errno::INTR) => {}
-            Err(errno) => return Err(errno.into()),
+        interests.descriptors.extend(self.shells.interests());
+        interests
+    }
+
+    fn now(&self) -> Now {
+        clock::at(self.connector.network.now())
+    }
+
+    /// Ends everything. What threads are writing is finished.
+    fn close(&mut self) {
+        self.closing = true;
+        if let Some(websocket) = self.websocket.take() {
+            websocket.wire.hang_up(self.buffer.get());
         }
-        drop(interests);
-        self.shared.waker.clear();
-        Ok(())
+        self.downloads.clear();
+        self.applier = None;
+        self.keepers.clear();
+        self.files.close();
+        self.chores.close();
+        self.shells.close();
+    }
+
+    /// Takes what was done on the thread for what may block.
+    fn take_chores(&mut self) {
+        while let Some(done) = self.chores.done() {
+            match done {
+                Done::Remembered(memory, result) => {
+                    self.memory = Some(memory);
+                    if let Err(reason) = result {
+                        (self.notice)(&reason);
+                    }
+                }
+                Done::Sampled(sampler, answer) => {
+                    self.health = Some(*sampler);
+                    self.order(Command::Extension(answer));
+                }
+                Done::Read(upload, file, piece) => self.read(upload, file, piece),
+                Done::Panicked(text) => {
+                    // Whatever it needed is lost, and the device goes on without.
+                    (self.notice)(&format!("a task of the device panicked: {text}"));
+                }
+            }
+        }
+    }
+
+    /// Keeps the attempts. Nothing else is done until they are on the disk, as the machine wants it.
+    fn remember(&mut self, attempts: Vec<nerves_hub_link_protocol::Attempt>) {
+        let Some(mut memory) = self.memory.take_if(|memory| !memory.is_none()) else { return };
+        let work = move || {
+            // The device waits for this one, whatever the application's store does.
+            let kept = catch_unwind(AssertUnwindSafe(|| memory.keep(&attempts)));
+            let panicked = |panic: Box<dyn std::any::Any + Send>| {
+                Err(format!("the store of attempts panicked: {}", panic_text(&*panic)))
+            };
+            Done::Remembered(memory, kept.unwrap_or_else(panicked))
+        };
+        if let Err(reason) = self.chores.give(work) {
+            (self.notice)(&format!(
+                "how often updates were tried is remembered only until the next restart: {reason}"
+            ));
+            self.memory = Some(Memory::none());
+        }
+    }
+
+    fn takes_more_of(&self, download: &Download<N::Tcp>, now: nerves_hub_link_protocol::Instant) -> bool {
+        let room = has_room(self.applier.as_ref(), &self.keepers, download.into, BODY_PIECE_MAX);
+        download.pause(now).is_none() && room
     }
 
     /// Takes what other threads have to say: the application, the connectors, the applier.
@@ -203,7 +322,7 @@ impl Engine {
                 Order::CancelUpload => self.cancel_upload(),
             }
         }
-        while let Ok(Dialled { attempt, result }) = self.dialled.try_recv() {
+        while let Some(Dialled { attempt, result }) = self.connector.ended() {
             if let Some((probe, _)) = self.probe.take_if(|(_, ours)| *ours == attempt) {
                 let reason = result.err();
                 self.probed(probe, reason.as_deref());
@@ -218,13 +337,12 @@ impl Engine {
             }
         }
         self.take_applier_news();
-        self.retired.retain(|thread| !thread.is_finished());
     }
 
     fn take_applier_news(&mut self) {
         let Some(applier) = &self.applier else { return };
         let (offer, news) = (applier.offer, applier.news());
-        let now = self.clock.now();
+        let now = self.now();
         for (fetch, len) in news.stored {
             self.link.stored(now, fetch, len);
         }
@@ -235,7 +353,7 @@ impl Engine {
             self.link.handle(now, Input::ApplyProgress { offer, percent });
         }
         if let Some(end) = news.end {
-            self.retire_applier();
+            self.applier = None;
             match end {
                 Ok(()) => self.link.handle(now, Input::ApplyDone { offer }),
                 Err(reason) => self.link.handle(now, Input::ApplyFailed { offer, reason: &reason }),
@@ -246,17 +364,17 @@ impl Engine {
 
     fn serve_websocket(&mut self) {
         if let Some(websocket) = &mut self.websocket {
-            websocket.wire.read(&mut self.buffer);
+            websocket.wire.read(self.buffer.get());
         }
         loop {
-            let now = self.clock.now();
+            let now = self.now();
             let Some(websocket) = &mut self.websocket else { return };
             match websocket.step(&mut self.link, now) {
                 Step::More | Step::Keep(..) => self.drain(),
                 Step::Idle => return,
                 Step::Gone => {
                     if let Some(websocket) = self.websocket.take() {
-                        websocket.wire.hang_up(&mut self.buffer);
+                        websocket.wire.hang_up(self.buffer.get());
                     }
                     self.drain();
                     return;
@@ -269,10 +387,11 @@ impl Engine {
         let served: Vec<FetchId> = self.downloads.iter().map(|download| download.id).collect();
         for id in served {
             let (applier, keepers) = (self.applier.as_ref(), &self.keepers);
+            let now = self.connector.network.now();
             if let Some(download) = self.downloads.iter_mut().find(|download| download.id == id)
-                && download.pause(self.clock.mono()).is_none()
+                && download.pause(now).is_none()
                 && has_room(applier, keepers, download.into, BODY_PIECE_MAX)
-                && download.wire.read(&mut self.buffer) > 0
+                && download.wire.read(self.buffer.get()) > 0
             {
                 // The first bytes mean that TCP and TLS are up; from here the machine's own timer runs.
                 download.wire.settle();
@@ -283,7 +402,7 @@ impl Engine {
 
     fn serve_download(&mut self, id: FetchId) {
         loop {
-            let now = self.clock.now();
+            let now = self.now();
             let Some(download) = self.downloads.iter_mut().find(|download| download.id == id) else { return };
             let into = download.into;
             if download.pause(now.mono).is_some()
@@ -310,7 +429,7 @@ impl Engine {
     }
 
     fn tick(&mut self) {
-        let now = self.clock.now();
+        let now = self.now();
         if let Some(websocket) = &mut self.websocket {
             websocket.wire.expire(now.mono);
         }
@@ -332,19 +451,22 @@ impl Engine {
             if frames == 0 {
                 return;
             }
-            self.link.handle(self.clock.now(), Input::SocketSent { socket, frames });
+            self.link.handle(self.now(), Input::SocketSent { socket, frames });
             self.drain();
         }
     }
 
     fn drain(&mut self) {
-        while let Some(output) = self.link.poll() {
+        // Not past what has to be on the disk first.
+        while self.memory.is_some()
+            && let Some(output) = self.link.poll()
+        {
             self.carry_out(output);
         }
     }
 
     fn carry_out(&mut self, output: Output) {
-        let now = self.clock.now();
+        let now = self.now();
         match output {
             Output::Probe(probe) => self.look_for_network(&probe),
             Output::Dial(dial) => {
@@ -370,7 +492,7 @@ impl Engine {
             Output::HangUp { socket, code, reason } => {
                 if let Some(mut websocket) = self.websocket.take_if(|it| it.id == socket) {
                     websocket.wire.machine.close(code, &reason);
-                    websocket.wire.hang_up(&mut self.buffer);
+                    websocket.wire.hang_up(self.buffer.get());
                 }
             }
             Output::Fetch(fetch) => {
@@ -406,14 +528,10 @@ impl Engine {
             }
             Output::CancelApply { offer } => {
                 if self.applier.as_ref().is_some_and(|it| it.offer == offer) {
-                    self.retire_applier();
+                    self.applier = None;
                 }
             }
-            Output::SaveAttempts { attempts } => {
-                if let Err(reason) = self.memory.keep(&attempts) {
-                    (self.notice)(&reason);
-                }
-            }
+            Output::SaveAttempts { attempts } => self.remember(attempts),
             Output::Reboot { reason } => {
                 let client = &mut self.client;
                 let called = catch_unwind(AssertUnwindSafe(|| client.reboot(&reason)));
@@ -438,7 +556,7 @@ impl Engine {
             None => Input::Reachable { probe },
             Some(reason) => Input::Unreachable { probe, reason },
         };
-        self.link.handle(self.clock.now(), input);
+        self.link.handle(self.now(), input);
     }
 
     /// Hands bytes of a download over to where it goes.
@@ -454,20 +572,16 @@ impl Engine {
     }
 
     fn start_apply(&mut self, start: StartApply) {
-        self.retire_applier();
-        let (installer, waker) = (Arc::clone(&self.installer), self.shared.waker.clone());
-        match Applier::start(start.offer, start.public_keys, installer, waker) {
+        self.applier = None;
+        let installer = Arc::clone(&self.installer);
+        match Applier::start(start.offer, start.public_keys, installer, &self.crew) {
             Ok(applier) => self.applier = Some(applier),
             Err(error) => {
                 let reason = format!("cannot start a thread to apply the update: {error}");
                 let failed = Input::ApplyFailed { offer: start.offer, reason: &reason };
-                self.link.handle(self.clock.now(), failed);
+                self.link.handle(self.now(), failed);
             }
         }
-    }
-
-    fn retire_applier(&mut self) {
-        self.retired.extend(self.applier.take().and_then(Applier::cancel));
     }
 
     /// Tells the application an event. Its answer, if any, goes back to the machine; for a callback that panics, the
@@ -494,11 +608,17 @@ impl Engine {
 
     /// Answers a question about the device's health that the application left open.
     fn answer_health(&mut self, event: &Event, failed: Option<String>) -> Option<Command> {
-        let asked = matches!(event, Event::Extension(ExtensionEvent::HealthRequested));
-        if let (true, Some(reason)) = (asked, failed) {
+        let question = Question::of(event)?;
+        if let (Question::Health, Some(reason)) = (question, failed) {
             return Some(ExtensionCommand::HealthFailed { reason }.into());
         }
-        self.health.as_mut().and_then(|sampler| health::answer(sampler, event)).map(Command::Extension)
+        let mut sampler = Box::new(self.health.take()?);
+        let work = move || {
+            let answer = question.answer(&mut sampler);
+            Done::Sampled(sampler, answer)
+        };
+        let given = self.chores.give(work);
+        given.err().map(|reason| ExtensionCommand::HealthFailed { reason }.into())
     }
 
     fn tell_panic<T>(&mut self, what: &str, called: std::thread::Result<T>) -> Option<T> {
@@ -511,13 +631,13 @@ impl Engine {
     }
 
     fn order(&mut self, command: Command) {
-        if let Err(error) = self.link.command(self.clock.now(), command) {
+        if let Err(error) = self.link.command(self.now(), command) {
             (self.notice)(&format!("a command was refused: {error}"));
         }
     }
 }
 
-impl std::fmt::Debug for Engine {
+impl<N: Network> std::fmt::Debug for Engine<N> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Engine").finish_non_exhaustive()
     }

@@ -4,23 +4,21 @@ use std::any::Any;
 use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
-use std::thread::JoinHandle;
 
 use nerves_hub_link_platform::install::{InstallEvent, InstallRequest, Installer};
 use nerves_hub_link_protocol::{FetchId, OfferId};
 
+use crate::crew::Crew;
 use crate::limits::{HANDOVER_MAX, REMARK_CHARS_MAX, REMARKS_MAX};
-use crate::wake::Waker;
 
 /// An installer that one applier after the other holds for as long as it may write.
 pub(crate) type SharedInstaller = Arc<Mutex<Box<dyn Installer>>>;
 
-/// The loop's end of one applier.
+/// The loop's end of one applier. Dropping it stops the thread after the piece it is writing.
 #[derive(Debug)]
 pub(crate) struct Applier {
     pub(crate) offer: OfferId,
     handover: Arc<Handover>,
-    thread: Option<JoinHandle<()>>,
 }
 
 /// What an applier did since it was last asked.
@@ -40,7 +38,7 @@ pub(crate) struct News {
 struct Handover {
     state: Mutex<State>,
     changed: Condvar,
-    waker: Waker,
+    crew: Crew,
 }
 
 #[derive(Debug, Default)]
@@ -65,10 +63,10 @@ impl Applier {
         offer: OfferId,
         public_keys: Vec<String>,
         installer: SharedInstaller,
-        waker: Waker,
+        crew: &Crew,
     ) -> std::io::Result<Self> {
         let state = Mutex::new(State::default());
-        let handover = Arc::new(Handover { state, changed: Condvar::new(), waker });
+        let handover = Arc::new(Handover { state, changed: Condvar::new(), crew: crew.clone() });
         let shared = Arc::clone(&handover);
         let job = move || {
             let outcome = catch_unwind(AssertUnwindSafe(|| apply(&shared, &installer, public_keys)));
@@ -76,8 +74,8 @@ impl Applier {
                 .unwrap_or_else(|panic| Err(format!("the installer panicked: {}", panic_text(&*panic))));
             shared.report(|news| news.end = Some(outcome));
         };
-        let thread = std::thread::Builder::new().name("nerves-hub-apply".to_owned()).spawn(job)?;
-        Ok(Self { offer, handover, thread: Some(thread) })
+        crew.start("nerves-hub-apply", job)?;
+        Ok(Self { offer, handover })
     }
 
     /// Returns whether a piece of `len` bytes fits.
@@ -102,12 +100,6 @@ impl Applier {
     /// Returns what happened since the last call.
     pub(crate) fn news(&self) -> News {
         std::mem::take(&mut self.handover.lock().news)
-    }
-
-    /// Stops it after the piece it is writing. The thread ends by itself; join it before the program ends.
-    pub(crate) fn cancel(mut self) -> Option<JoinHandle<()>> {
-        self.handover.cancel();
-        self.thread.take()
     }
 }
 
@@ -159,12 +151,12 @@ impl Handover {
             _ => state.news.stored.push((fetch, len)),
         }
         drop(state);
-        self.waker.wake();
+        self.crew.wake();
     }
 
     fn report(&self, change: impl FnOnce(&mut News)) {
         change(&mut self.lock().news);
-        self.waker.wake();
+        self.crew.wake();
     }
 }
 
@@ -216,8 +208,8 @@ pub(crate) fn panic_text(panic: &(dyn Any + Send)) -> &str {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::testing::Bell;
     use nerves_hub_link_platform::install::{Install, InstallError, InstallReport};
-    use rustix::event::{PollFd, PollFlags, Timespec, poll};
     use std::sync::mpsc::{Receiver, Sender, channel};
 
     const FETCH: FetchId = FetchId(1);
@@ -268,7 +260,8 @@ mod tests {
 
     struct Bench {
         installer: SharedInstaller,
-        waker: Waker,
+        bell: Arc<Bell>,
+        crew: Crew,
         permit: Sender<()>,
         told: Receiver<String>,
     }
@@ -279,29 +272,27 @@ mod tests {
             let (sender, told) = channel();
             let gated = Gated { permits: Arc::new(Mutex::new(permits)), told: sender };
             let installer: SharedInstaller = Arc::new(Mutex::new(Box::new(gated)));
-            Self { installer, waker: Waker::new().unwrap(), permit, told }
+            let bell = Bell::new();
+            Self { installer, crew: Crew::new(bell.clone()), bell, permit, told }
         }
 
         fn start(&self, offer: u64) -> Applier {
             let installer = Arc::clone(&self.installer);
-            Applier::start(OfferId(offer), vec![], installer, self.waker.clone()).unwrap()
+            Applier::start(OfferId(offer), vec![], installer, &self.crew).unwrap()
         }
 
         /// Collects news, waiting for each wake-up, until it is enough.
         fn news(&self, applier: &Applier, enough: impl Fn(&News) -> bool) -> News {
-            let mut all = News::default();
-            loop {
+            let mut all = Some(News::default());
+            self.bell.wait_until(|| {
                 let News { stored, percent, remarks, end } = applier.news();
-                all.stored.extend(stored);
-                all.remarks.extend(remarks);
-                (all.percent, all.end) = (percent.or(all.percent), end.or(all.end));
-                if enough(&all) {
-                    return all;
-                }
-                let limit = Timespec { tv_sec: 10, tv_nsec: 0 };
-                assert_eq!(poll(&mut [PollFd::new(&self.waker, PollFlags::IN)], Some(&limit)), Ok(1));
-                self.waker.clear();
-            }
+                let all_so_far = all.as_mut().unwrap();
+                all_so_far.stored.extend(stored);
+                all_so_far.remarks.extend(remarks);
+                all_so_far.percent = percent.or(all_so_far.percent);
+                all_so_far.end = end.or(all_so_far.end.take());
+                if enough(all_so_far) { all.take() } else { None }
+            })
         }
 
         fn heard(&self, expected: &str) {
@@ -366,7 +357,7 @@ mod tests {
         first.push(FETCH, vec![0; 2]);
         bench.heard("begin");
         bench.heard("write 1");
-        let thread = first.cancel().unwrap();
+        drop(first);
         let second = bench.start(2);
         second.finish();
         // The first is still inside a write; the second has said nothing.
@@ -375,8 +366,8 @@ mod tests {
         for expected in ["drop", "begin", "finish", "drop"] {
             bench.heard(expected);
         }
-        thread.join().unwrap();
         assert_eq!(bench.news(&second, |news| news.end.is_some()).end, Some(Ok(())));
+        bench.bell.wait_until(|| bench.crew.is_idle().then_some(()));
     }
 
     #[test]

@@ -3,18 +3,17 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::path::PathBuf;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
-use std::thread::{Builder, JoinHandle};
 
 use nerves_hub_link_platform::files::{FileError, Inbox, Incoming};
 use nerves_hub_link_protocol::{FileCommand, FileEvent, FileId};
 
-use crate::wake::Waker;
+use crate::crew::Crew;
 
-/// The loop's end of the thread.
+/// The loop's end of the thread. Dropping it lets the thread finish what is complete.
 pub(crate) struct Files {
     folder: Option<PathBuf>,
-    waker: Waker,
-    worker: Option<(Arc<Shared>, JoinHandle<()>)>,
+    crew: Crew,
+    worker: Option<Arc<Shared>>,
 }
 
 /// What is to be done, and what was. What waits is bounded by what the machine hands over before it is stored.
@@ -39,8 +38,8 @@ enum Job {
 }
 
 impl Files {
-    pub(crate) const fn new(folder: Option<PathBuf>, waker: Waker) -> Self {
-        Self { folder, waker, worker: None }
+    pub(crate) const fn new(folder: Option<PathBuf>, crew: Crew) -> Self {
+        Self { folder, crew, worker: None }
     }
 
     /// Returns whether files are stored here, and not by the application.
@@ -63,7 +62,7 @@ impl Files {
             FileEvent::Discarded { file, .. } => Job::Discard(*file),
             _ => return None,
         };
-        if let Some((shared, _)) = &self.worker {
+        if let Some(shared) = &self.worker {
             shared.add(job);
         }
         None
@@ -71,29 +70,34 @@ impl Files {
 
     /// Returns what was done since the last call.
     pub(crate) fn news(&self) -> Vec<FileCommand> {
-        let news = self.worker.as_ref().map(|(shared, _)| std::mem::take(&mut shared.lock().news));
+        let news = self.worker.as_ref().map(|shared| std::mem::take(&mut shared.lock().news));
         news.unwrap_or_default()
     }
 
-    /// Lets the thread finish what is complete. Returns it, to be waited for.
-    pub(crate) fn close(&mut self) -> Option<JoinHandle<()>> {
-        let (shared, thread) = self.worker.take()?;
-        shared.lock().closed = true;
-        shared.changed.notify_all();
-        Some(thread)
+    /// Lets the thread finish what is complete, and end.
+    pub(crate) fn close(&mut self) {
+        if let Some(shared) = self.worker.take() {
+            shared.lock().closed = true;
+            shared.changed.notify_all();
+        }
     }
 
     /// Starts the thread with the first file.
     fn start(&mut self) -> std::io::Result<()> {
         if let (None, Some(folder)) = (&self.worker, &self.folder) {
             let shared = Arc::new(Shared::default());
-            let (theirs, folder, waker) = (Arc::clone(&shared), folder.clone(), self.waker.clone());
-            let thread = Builder::new().name("received files".to_owned());
-            let thread = thread
-                .spawn(move || Worker { folder, inbox: None, open: BTreeMap::new() }.run(&theirs, &waker))?;
-            self.worker = Some((shared, thread));
+            let (theirs, folder, crew) = (Arc::clone(&shared), folder.clone(), self.crew.clone());
+            let job = move || Worker { folder, inbox: None, open: BTreeMap::new() }.run(&theirs, &crew);
+            self.crew.start("nerves-hub-files", job)?;
+            self.worker = Some(shared);
         }
         Ok(())
+    }
+}
+
+impl Drop for Files {
+    fn drop(&mut self) {
+        self.close();
     }
 }
 
@@ -130,11 +134,11 @@ struct Worker {
 }
 
 impl Worker {
-    fn run(mut self, shared: &Shared, waker: &Waker) {
+    fn run(mut self, shared: &Shared, crew: &Crew) {
         while let Some(job) = shared.take() {
             if let Some(news) = self.work(job) {
                 shared.lock().news.push(news);
-                waker.wake();
+                crew.wake();
             }
         }
     }

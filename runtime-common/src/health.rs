@@ -7,16 +7,31 @@ use nerves_hub_link_protocol::{
     Connectivity, Event, ExtensionCommand, ExtensionEvent, HealthReport, InterfaceKind, MetricSample, Reach,
 };
 
-/// Answers a question about the device's health.
-pub(crate) fn answer(sampler: &mut HealthSampler, event: &Event) -> Option<ExtensionCommand> {
-    match event {
-        Event::Extension(ExtensionEvent::HealthRequested) => {
-            Some(ExtensionCommand::HealthReport(Box::new(health_report(sampler))))
+/// A question about the device that the system's numbers answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Question {
+    Health,
+    Metrics,
+}
+
+impl Question {
+    /// Returns the question in an event, if it is one.
+    pub(crate) const fn of(event: &Event) -> Option<Self> {
+        match event {
+            Event::Extension(ExtensionEvent::HealthRequested) => Some(Self::Health),
+            Event::Extension(ExtensionEvent::MetricsRequested) => Some(Self::Metrics),
+            _ => None,
         }
-        Event::Extension(ExtensionEvent::MetricsRequested) => {
-            Some(ExtensionCommand::Metrics(MetricSample { time: None, metrics: sampler.sample() }))
+    }
+
+    /// Answers it. May block: on a file system that hangs, say.
+    pub(crate) fn answer(self, sampler: &mut HealthSampler) -> ExtensionCommand {
+        match self {
+            Self::Health => ExtensionCommand::HealthReport(Box::new(health_report(sampler))),
+            Self::Metrics => {
+                ExtensionCommand::Metrics(MetricSample { time: None, metrics: sampler.sample() })
+            }
         }
-        _ => None,
     }
 }
 

@@ -3,15 +3,14 @@
 use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
-use std::thread::JoinHandle;
 
 use nerves_hub_link_platform::archive;
 use nerves_hub_link_platform::store::{DownloadStore, StoreError, StoreRequest, StoredFile};
 use nerves_hub_link_protocol::{FetchId, OfferId, OpenStore, ReadStore, StoreId};
 
 use crate::applier::panic_text;
+use crate::crew::Crew;
 use crate::limits::{HANDOVER_MAX, READ_AHEAD_MAX, STORE_PIECE_MAX};
-use crate::wake::Waker;
 
 /// What the names of archives end with.
 const ARCHIVE_EXTENSION: &str = "fw";
@@ -19,14 +18,15 @@ const ARCHIVE_EXTENSION: &str = "fw";
 /// A folder that one download after the other uses for as long as it may write.
 pub(crate) type SharedStore = Arc<Mutex<DownloadStore>>;
 
-/// The loop's end of one open store.
+/// The loop's end of one open store. Dropping it closes the store after what is being done.
 #[derive(Debug)]
 pub(crate) struct Keeper {
     pub(crate) store: StoreId,
     desk: Arc<Desk>,
     /// Where what is read goes: the number of the reading and the applier's offer.
     feeds: Option<(FetchId, OfferId)>,
-    thread: Option<JoinHandle<()>>,
+    /// Was told to close, in its turn.
+    closing: bool,
 }
 
 /// What the thread did.
@@ -59,7 +59,7 @@ pub(crate) enum Reading {
 struct Desk {
     state: Mutex<State>,
     changed: Condvar,
-    waker: Waker,
+    crew: Crew,
 }
 
 #[derive(Debug, Default)]
@@ -88,8 +88,9 @@ enum Job {
 
 impl Keeper {
     /// Starts the thread. It opens the store once the one before, if any, is closed.
-    pub(crate) fn start(order: OpenStore, folder: SharedStore, waker: Waker) -> std::io::Result<Self> {
-        let desk = Arc::new(Desk { state: Mutex::new(State::default()), changed: Condvar::new(), waker });
+    pub(crate) fn start(order: OpenStore, folder: SharedStore, crew: &Crew) -> std::io::Result<Self> {
+        let state = Mutex::new(State::default());
+        let desk = Arc::new(Desk { state, changed: Condvar::new(), crew: crew.clone() });
         let (shared, store) = (Arc::clone(&desk), order.store);
         let job = move || {
             let outcome = catch_unwind(AssertUnwindSafe(|| keep(&shared, &folder, &order)));
@@ -99,8 +100,8 @@ impl Keeper {
                 shared.tell(News::Failed(reason));
             }
         };
-        let thread = std::thread::Builder::new().name("nerves-hub-store".to_owned()).spawn(job)?;
-        Ok(Self { store, desk, feeds: None, thread: Some(thread) })
+        crew.start("nerves-hub-store", job)?;
+        Ok(Self { store, desk, feeds: None, closing: false })
     }
 
     /// Returns whether a piece of `len` bytes fits.
@@ -166,22 +167,24 @@ impl Keeper {
         std::mem::take(&mut self.desk.lock().news)
     }
 
-    /// Closes the store when everything before is done. The thread ends by itself; join it before the program ends.
-    pub(crate) fn close(mut self, clear: bool) -> Option<JoinHandle<()>> {
+    /// Closes the store when everything before is done.
+    pub(crate) fn close(mut self, clear: bool) {
         self.push(Job::Close { clear });
-        self.thread.take()
-    }
-
-    /// Closes the store after what is being done.
-    pub(crate) fn cancel(mut self) -> Option<JoinHandle<()>> {
-        self.desk.lock().cancelled = true;
-        self.desk.changed.notify_one();
-        self.thread.take()
+        self.closing = true;
     }
 
     fn push(&self, job: Job) {
         self.desk.lock().jobs.push_back(job);
         self.desk.changed.notify_one();
+    }
+}
+
+impl Drop for Keeper {
+    fn drop(&mut self) {
+        if !self.closing {
+            self.desk.lock().cancelled = true;
+            self.desk.changed.notify_one();
+        }
     }
 }
 
@@ -198,7 +201,7 @@ impl Desk {
             _ => state.news.push_back(news),
         }
         drop(state);
-        self.waker.wake();
+        self.crew.wake();
     }
 
     /// Waits for the next thing to do.
@@ -240,7 +243,7 @@ impl Desk {
         }
         state.read.push_back(reading);
         drop(state);
-        self.waker.wake();
+        self.crew.wake();
     }
 }
 
@@ -320,14 +323,15 @@ fn read_back(desk: &Desk, file: &mut StoredFile, read: &ReadStore) -> Result<(),
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::testing::Bell;
     use nerves_hub_link_protocol::StoreKind;
-    use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
     const FETCH: FetchId = FetchId(7);
 
     struct Bench {
         folder: SharedStore,
-        waker: Waker,
+        bell: Arc<Bell>,
+        crew: Crew,
         dir: tempfile::TempDir,
     }
 
@@ -335,7 +339,8 @@ mod tests {
         fn new() -> Self {
             let dir = tempfile::TempDir::new().unwrap();
             let folder = Arc::new(Mutex::new(DownloadStore::new(dir.path().join("firmware"))));
-            Self { folder, waker: Waker::new().unwrap(), dir }
+            let bell = Bell::new();
+            Self { folder, crew: Crew::new(bell.clone()), bell, dir }
         }
 
         fn start(&self) -> Keeper {
@@ -348,19 +353,16 @@ mod tests {
                 part_size: u64::MAX,
                 parts: 1,
             };
-            Keeper::start(order, Arc::clone(&self.folder), self.waker.clone()).unwrap()
+            Keeper::start(order, Arc::clone(&self.folder), &self.crew).unwrap()
         }
 
         /// Waits for something that `look` finds.
-        fn wait<T>(&self, mut look: impl FnMut() -> Option<T>) -> T {
-            let limit = Timespec { tv_sec: 30, tv_nsec: 0 };
-            loop {
-                if let Some(found) = look() {
-                    return found;
-                }
-                assert_eq!(poll(&mut [PollFd::new(&self.waker, PollFlags::IN)], Some(&limit)).unwrap(), 1);
-                self.waker.clear();
-            }
+        fn wait<T>(&self, look: impl FnMut() -> Option<T>) -> T {
+            self.bell.wait_until(look)
+        }
+
+        fn wait_for_end(&self) {
+            self.wait(|| self.crew.is_idle().then_some(()));
         }
 
         fn news(&self, keeper: &Keeper) -> News {
@@ -410,7 +412,8 @@ mod tests {
             }
         });
         assert!(end.1.unwrap_err().contains(&format!("ends at byte {total}")));
-        keeper.close(true).unwrap().join().unwrap();
+        keeper.close(true);
+        bench.wait_for_end();
         assert!(!bench.dir.path().join("firmware/key").exists());
     }
 
@@ -429,7 +432,8 @@ mod tests {
         let first = bench.wait(|| keeper.next_read());
         assert!(matches!(first, Reading::Piece(fetch, _) if fetch == again), "nothing of the aborted one");
         bench.wait(|| (keeper.desk.lock().read_held >= READ_AHEAD_MAX).then_some(()));
-        keeper.cancel().unwrap().join().unwrap();
+        drop(keeper);
+        bench.wait_for_end();
         assert!(bench.dir.path().join("firmware/key/part-00000").exists());
     }
 
@@ -440,7 +444,8 @@ mod tests {
         let keeper = bench.start();
         let news = bench.news(&keeper);
         assert!(matches!(&news, News::Failed(why) if why.contains("firmware")), "{news:?}");
-        keeper.close(false).unwrap().join().unwrap();
+        keeper.close(false);
+        bench.wait_for_end();
         std::fs::remove_file(bench.dir.path().join("firmware")).unwrap();
         assert_eq!(bench.news(&bench.start()), News::Opened(Vec::new()));
     }

@@ -1,10 +1,12 @@
 //! The shells of operators: from the machine's wishes to terminals, and back.
 
+use std::os::fd::BorrowedFd;
+
 use nerves_hub_link_platform::pty::{Ended, Read, Shell, ShellCommand as Program};
 use nerves_hub_link_protocol::{ShellCommand, ShellEnd, ShellEvent, ShellId, ShellStop, WindowSize};
-use rustix::event::{PollFd, PollFlags};
 
 use crate::limits::{SHELL_READ_MAX, TYPED_MAX};
+use crate::tcp::Interest;
 
 /// The shells that run.
 pub(crate) struct Shells {
@@ -32,6 +34,11 @@ impl Shells {
     /// Returns whether shells are run here, and not by the application.
     pub(crate) const fn are_ours(&self) -> bool {
         self.program.is_some()
+    }
+
+    /// Ends all shells.
+    pub(crate) fn close(&mut self) {
+        self.sessions.clear();
     }
 
     /// Does what the machine wants. Returns what to tell it.
@@ -68,21 +75,16 @@ impl Shells {
         Ok(None)
     }
 
-    /// Adds what the shells wait for.
-    pub(crate) fn interests<'a>(&'a self, interests: &mut Vec<PollFd<'a>>) {
-        for session in &self.sessions {
-            let mut flags = PollFlags::empty();
-            flags.set(PollFlags::IN, session.room > 0);
-            flags.set(PollFlags::OUT, !session.typed.is_empty());
+    /// Returns what the shells wait for.
+    pub(crate) fn interests(&self) -> impl Iterator<Item = (BorrowedFd<'_>, Interest)> {
+        self.sessions.iter().flat_map(|session| {
+            let interest = Interest { read: session.room > 0, write: !session.typed.is_empty() };
             // A terminal nobody has open is always ready.
-            if !flags.is_empty() && !session.silent {
-                interests.push(PollFd::from_borrowed_fd(session.shell.terminal(), flags));
-            }
-            if session.ended.is_none() {
-                let process = session.shell.process();
-                interests.extend(process.map(|process| PollFd::from_borrowed_fd(process, PollFlags::IN)));
-            }
-        }
+            let terminal = (!interest.is_none() && !session.silent).then(|| session.shell.terminal());
+            let process = session.shell.process().filter(|_| session.ended.is_none());
+            let end = Interest { read: true, write: false };
+            terminal.map(|it| (it, interest)).into_iter().chain(process.map(|it| (it, end)))
+        })
     }
 
     /// Returns the next thing to tell the machine, if there is one for now.
@@ -178,7 +180,7 @@ impl Session {
 mod tests {
     use super::*;
     use nerves_hub_link_protocol::{Secret, ShellKind};
-    use rustix::event::poll;
+    use rustix::event::{PollFd, PollFlags, poll};
 
     const SHELL: ShellId = ShellId(1);
 
@@ -189,8 +191,13 @@ mod tests {
             if let Some(command) = shells.next(&mut buffer) {
                 return command;
             }
-            let mut interests = Vec::new();
-            shells.interests(&mut interests);
+            let wait = |(fd, interest): (_, Interest)| {
+                let mut flags = PollFlags::empty();
+                flags.set(PollFlags::IN, interest.read);
+                flags.set(PollFlags::OUT, interest.write);
+                PollFd::from_borrowed_fd(fd, flags)
+            };
+            let mut interests: Vec<PollFd<'_>> = shells.interests().map(wait).collect();
             assert!(!interests.is_empty(), "nothing to wait for");
             poll(&mut interests, None).unwrap();
         }

@@ -18,6 +18,11 @@ impl Memory {
         Self(Some(Box::new(store)))
     }
 
+    /// Returns whether there is none.
+    pub(crate) const fn is_none(&self) -> bool {
+        self.0.is_none()
+    }
+
     /// Returns the attempts before this start. Without any, or when they can't be read, the count begins anew.
     pub(crate) fn attempts(&self) -> Result<Vec<Attempt>, String> {
         let Some(store) = &self.0 else { return Ok(Vec::new()) };

@@ -1,14 +1,14 @@
 //! One TCP connection and the byte machine behind it: moving bytes between them, and nothing else.
 
-use std::io::{ErrorKind, Read, Write};
+use std::io::ErrorKind;
 use std::net::Shutdown;
 use std::time::Duration;
 
 use nerves_hub_link_protocol::Instant;
 use nerves_hub_link_transport::{Address, Exchange, Socket};
-use rustix::event::{PollFd, PollFlags};
 
-use crate::connect::{Attempt, Connected, Connector};
+use crate::dial::{Attempt, Connected, Connector};
+use crate::tcp::{Interest, Network, Tcp};
 
 /// The face that both machines of the transport share.
 pub(crate) trait Machine {
@@ -49,10 +49,10 @@ machine!(Socket, |_| true);
 machine!(Exchange, Exchange::wants_input);
 
 /// A machine and its connection, which may still be on its way.
-pub(crate) struct Wire<M> {
+pub(crate) struct Wire<M, T> {
     pub(crate) machine: M,
     attempt: Attempt,
-    connected: Option<Connected>,
+    connected: Option<Connected<T>>,
     /// When the connection must be of use.
     deadline: Option<Instant>,
     /// Why no more bytes come or go, once that is so.
@@ -61,11 +61,11 @@ pub(crate) struct Wire<M> {
     write_ended: bool,
 }
 
-impl<M: Machine> Wire<M> {
+impl<M: Machine, T: Tcp> Wire<M, T> {
     /// Starts to connect to where the machine wants to go.
-    pub(crate) fn dial(
+    pub(crate) fn dial<N: Network<Tcp = T>>(
         machine: M,
-        connector: &mut Connector,
+        connector: &mut Connector<N>,
         timeout: Duration,
         now: Instant,
     ) -> Result<Self, String> {
@@ -81,7 +81,7 @@ impl<M: Machine> Wire<M> {
     }
 
     /// Takes the end of the attempt.
-    pub(crate) fn dialled(&mut self, result: Result<Connected, String>) {
+    pub(crate) fn dialled(&mut self, result: Result<Connected<T>, String>) {
         match result {
             Ok(connected) => self.connected = Some(connected),
             Err(reason) => self.broken = Some(reason),
@@ -127,12 +127,13 @@ impl<M: Machine> Wire<M> {
     }
 
     /// What to wait for, if anything. `room` says whether what is read can be taken.
-    pub(crate) fn interest(&mut self, room: bool) -> Option<PollFd<'_>> {
-        let mut flags = PollFlags::empty();
-        flags.set(PollFlags::IN, room && !self.read_ended && self.machine.wants_input());
-        flags.set(PollFlags::OUT, !self.write_ended && !self.machine.transmit().is_empty());
+    pub(crate) fn interest(&mut self, room: bool) -> Option<(&T, Interest)> {
+        let interest = Interest {
+            read: room && !self.read_ended && self.machine.wants_input(),
+            write: !self.write_ended && !self.machine.transmit().is_empty(),
+        };
         let connected = self.connected.as_ref()?;
-        (!flags.is_empty()).then(|| PollFd::new(&connected.tcp, flags))
+        (!interest.is_none()).then_some((&connected.tcp, interest))
     }
 
     /// Reads once, if something is there and wanted. Returns how many bytes came.
@@ -164,31 +165,41 @@ impl<M: Machine> Wire<M> {
     /// Writes what can be written now. Returns whether everything is on its way.
     pub(crate) fn flush(&mut self) -> bool {
         let Some(connected) = &mut self.connected else { return false };
-        while !self.write_ended && !self.machine.transmit().is_empty() {
-            match connected.tcp.write(self.machine.transmit()) {
-                Ok(count) => self.machine.transmitted(count),
-                Err(error) if error.kind() == ErrorKind::Interrupted => {}
-                Err(error) if error.kind() == ErrorKind::WouldBlock => break,
-                // The peer is gone, but its last words may wait to be read; reading ends the matter.
-                Err(_) => self.write_ended = true,
-            }
+        if !self.write_ended && !flush(&mut self.machine, &mut connected.tcp) {
+            // The peer is gone, but its last words may wait to be read; reading ends the matter.
+            self.write_ended = true;
         }
         !self.write_ended && self.machine.transmit().is_empty()
     }
 
     /// Ends the connection: what the machine still has to say goes out if that can be done at once.
     pub(crate) fn hang_up(mut self, buffer: &mut [u8]) {
-        self.flush();
-        if let Some(connected) = &mut self.connected {
-            let _ = connected.tcp.shutdown(Shutdown::Write);
+        let connected = self.connected.take();
+        if let Some(Ok(mut tcp)) = connected.map(|connected| connected.tcp.into_std()) {
+            if !self.write_ended {
+                flush(&mut self.machine, &mut tcp);
+            }
+            let _ = tcp.shutdown(Shutdown::Write);
             // Bytes left unread would turn the close into a reset that can overtake our last words.
             for _ in 0..HANG_UP_READS {
-                if !matches!(connected.tcp.read(buffer), Ok(1..)) {
+                if !matches!(Tcp::read(&mut tcp, buffer), Ok(1..)) {
                     break;
                 }
             }
         }
     }
+}
+
+/// Writes what the machine has to say, as far as it goes now. Returns false when the connection is of no more use.
+fn flush(machine: &mut impl Machine, tcp: &mut impl Tcp) -> bool {
+    while !machine.transmit().is_empty() {
+        match tcp.write(machine.transmit()) {
+            Ok(count) => machine.transmitted(count),
+            Err(error) if error.kind() == ErrorKind::Interrupted => {}
+            Err(error) => return error.kind() == ErrorKind::WouldBlock,
+        }
+    }
+    true
 }
 
 /// Reads that a hang-up may take to empty the connection; a peer that sends faster gets a reset.

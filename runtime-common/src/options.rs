@@ -15,7 +15,7 @@ use crate::engine::Folders;
 
 use crate::memory::Memory;
 
-/// What a [`Runner`](crate::Runner) needs beside the machine's
+/// What a device needs beside the machine's
 /// [`Config`](nerves_hub_link_protocol::Config): connections, hands and ears.
 pub struct Options {
     pub(crate) socket_tls: Tls,
@@ -37,8 +37,8 @@ impl Options {
     /// Builds options: TLS settings for socket and downloads, the way updates are applied, and the
     /// application's callbacks.
     ///
-    /// Callbacks run on the thread that keeps the connection alive, so they should return within
-    /// seconds. A callback that panics is told to the notice hook, and the default callback answers in its place.
+    /// Callbacks run where the connection is kept alive: on the device's thread, they should return within seconds; in a
+    /// task, at once. A callback that panics is told to the notice hook, and the default callback answers in its place.
     pub fn new(tls: Tls, installer: impl Installer + 'static, client: impl Client + Send + 'static) -> Self {
         Self {
             socket_tls: tls.clone(),
@@ -99,8 +99,8 @@ impl Options {
     /// count lasts until the next restart.
     ///
     /// The store must be the same for all slots and not on the disk that updates are written to while they are written:
-    /// a [`FileStore`](nerves_hub_link_platform::kv::FileStore) on the data partition, say. It is written on the thread
-    /// that keeps the connection alive, once or twice per update.
+    /// a [`FileStore`](nerves_hub_link_platform::kv::FileStore) on the data partition, say. It is read when the device is
+    /// set up and written once or twice per update; meanwhile the device does nothing else.
     #[must_use]
     pub fn remember_attempts(mut self, store: impl KeyValueStore + 'static) -> Self {
         self.memory = Memory::new(store);
@@ -108,7 +108,7 @@ impl Options {
     }
 
     /// Says whether to connect at once. Default true; otherwise the device stays offline until
-    /// [`Handle::connect`](crate::Handle::connect).
+    /// [`Control::connect`](crate::Control::connect).
     #[must_use]
     pub const fn connect(mut self, connect: bool) -> Self {
         self.connect = connect;

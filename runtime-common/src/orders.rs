@@ -1,10 +1,10 @@
-//! What an application may ask of its updates and settings through a handle.
+//! What an application may ask of its updates and settings.
 
 use nerves_hub_link_protocol::{Command, Config, OfferId, RaisedAlarm, UpdateMode, UpdateReport};
 
-use crate::handle::{Handle, HandleError};
+use crate::control::{Control, HandleError};
 
-impl Handle {
+impl Control {
     /// Returns the firmware that is offered, downloaded or written, if one is.
     pub fn currently_downloading_uuid(&self) -> Option<String> {
         self.status().link.currently_downloading_uuid

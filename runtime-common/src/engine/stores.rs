@@ -8,6 +8,7 @@ use super::Engine;
 use crate::applier::Applier;
 use crate::keeper::{Keeper, News, Reading, SharedStore};
 use crate::limits::STORE_PIECE_MAX;
+use crate::tcp::Network;
 
 /// The folders that downloads are kept in.
 #[derive(Debug, Default)]
@@ -25,7 +26,7 @@ impl Folders {
     }
 }
 
-impl Engine {
+impl<N: Network> Engine<N> {
     pub(super) fn open_store(&mut self, order: OpenStore) {
         let store = order.store;
         let Some(folder) = self.folders.of(order.kind).map(Arc::clone) else {
@@ -37,7 +38,7 @@ impl Engine {
             };
             return self.store_failed(store, reason);
         };
-        match Keeper::start(order, folder, self.shared.waker.clone()) {
+        match Keeper::start(order, folder, &self.crew) {
             Ok(keeper) => self.keepers.push(keeper),
             Err(error) => self.store_failed(store, &format!("cannot start a thread for the store: {error}")),
         }
@@ -46,7 +47,7 @@ impl Engine {
     pub(super) fn close_store(&mut self, store: StoreId, clear: bool) {
         let at = self.keepers.iter().position(|keeper| keeper.store == store);
         if let Some(at) = at {
-            self.retired.extend(self.keepers.remove(at).close(clear));
+            self.keepers.remove(at).close(clear);
         }
     }
 
@@ -62,7 +63,7 @@ impl Engine {
         for store in stores {
             let Some(keeper) = self.keepers.iter().find(|keeper| keeper.store == store) else { continue };
             for news in keeper.news() {
-                let now = self.clock.now();
+                let now = self.now();
                 match news {
                     News::Opened(parts) => self.link.handle(now, Input::StoreOpened { store, parts: &parts }),
                     News::Stored(fetch, len) => self.link.stored(now, fetch, len),
@@ -92,7 +93,7 @@ impl Engine {
             if !applier.is_none_or(|applier| applier.has_room(STORE_PIECE_MAX)) {
                 return;
             }
-            let now = self.clock.now();
+            let now = self.now();
             match keeper.next_read() {
                 None => return,
                 Some(Reading::Piece(fetch, mut piece)) => {
@@ -115,7 +116,7 @@ impl Engine {
     }
 
     fn store_failed(&mut self, store: StoreId, reason: &str) {
-        self.link.handle(self.clock.now(), Input::StoreFailed { store, reason });
+        self.link.handle(self.now(), Input::StoreFailed { store, reason });
     }
 }
 

@@ -1,0 +1,294 @@
+//! Connecting: what is the same for every loop.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::time::Duration;
+
+use nerves_hub_link_transport::{Address, Proxy};
+
+use crate::limits::{ADDRESS_TIMEOUT_MIN, ADDRESSES_MAX, CONNECTORS_MAX};
+use crate::signal::Signals;
+use crate::tcp::Network;
+
+/// The number of one attempt to connect; never used twice in a device's life.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Attempt(u64);
+
+/// How an attempt ended.
+#[derive(Debug)]
+pub(crate) struct Dialled<T> {
+    pub(crate) attempt: Attempt,
+    pub(crate) result: Result<Connected<T>, String>,
+}
+
+/// An open connection.
+#[derive(Debug)]
+pub(crate) struct Connected<T> {
+    pub(crate) tcp: T,
+    /// The name of the interface it runs over, if that could be found out.
+    pub(crate) interface: Option<String>,
+}
+
+/// An order to connect. Dropping it without [`finish`](Self::finish) leaves the attempt to its time-out.
+#[derive(Debug)]
+pub struct DialOrder<T> {
+    attempt: Attempt,
+    /// Where to.
+    pub address: Address,
+    /// By way of this proxy, if there is one: see [`Tunnel`](nerves_hub_link_transport::Tunnel).
+    pub proxy: Option<Proxy>,
+    /// How long it may take, looking up the name and the proxy's answer included.
+    pub timeout: Duration,
+    results: Sender<Dialled<T>>,
+    signals: Arc<dyn Signals>,
+    place: Place,
+}
+
+impl<T> DialOrder<T> {
+    /// Ends the attempt: with a connection and its own address, or with a reason for a person.
+    pub fn finish(self, result: Result<(T, Option<SocketAddr>), String>) {
+        let connected = result.map(|(tcp, local)| Connected { tcp, interface: local.and_then(interface_of) });
+        // A loop that ended in the meantime no longer listens.
+        let _ = self.results.send(Dialled { attempt: self.attempt, result: connected });
+        self.signals.wake();
+    }
+
+    /// Returns what keeps this attempt counted for as long as it is held: by a look-up that can't be interrupted, say,
+    /// after everyone else gave it up.
+    pub fn place(&self) -> Place {
+        self.place.clone()
+    }
+}
+
+/// A place among the attempts that run; there are at most [`CONNECTORS_MAX`].
+#[derive(Clone, Debug)]
+pub struct Place {
+    _counted: Arc<Counted>,
+}
+
+#[derive(Debug)]
+struct Counted(Arc<AtomicUsize>);
+
+impl Place {
+    fn take(running: &Arc<AtomicUsize>) -> Self {
+        running.fetch_add(1, Ordering::AcqRel);
+        Self { _counted: Arc::new(Counted(Arc::clone(running))) }
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::AcqRel);
+    }
+}
+
+/// Starts attempts and counts them.
+#[derive(Debug)]
+pub(crate) struct Connector<N: Network> {
+    pub(crate) network: N,
+    results: Sender<Dialled<N::Tcp>>,
+    dialled: Receiver<Dialled<N::Tcp>>,
+    signals: Arc<dyn Signals>,
+    running: Arc<AtomicUsize>,
+    proxy: Option<Proxy>,
+    last: u64,
+}
+
+impl<N: Network> Connector<N> {
+    pub(crate) fn new(network: N, signals: Arc<dyn Signals>, proxy: Option<Proxy>) -> Self {
+        let (results, dialled) = channel();
+        Self { network, results, dialled, signals, running: Arc::default(), proxy, last: 0 }
+    }
+
+    /// Starts an attempt. Its result comes over the channel, in time or late.
+    pub(crate) fn start(&mut self, address: Address, timeout: Duration) -> Result<Attempt, String> {
+        self.last += 1;
+        let attempt = Attempt(self.last);
+        if self.running.load(Ordering::Acquire) >= CONNECTORS_MAX {
+            return Err(format!(
+                "{CONNECTORS_MAX} earlier attempts to connect have not ended; the name service may be hanging"
+            ));
+        }
+        let order = DialOrder {
+            attempt,
+            address,
+            proxy: self.proxy.clone(),
+            timeout,
+            results: self.results.clone(),
+            signals: Arc::clone(&self.signals),
+            place: Place::take(&self.running),
+        };
+        self.network.dial(order).map(|()| attempt)
+    }
+
+    /// Returns the end of an attempt, if one ended.
+    pub(crate) fn ended(&self) -> Option<Dialled<N::Tcp>> {
+        self.dialled.try_recv().ok()
+    }
+}
+
+/// The addresses of a host, to be tried one after the other, and what became of it.
+#[derive(Debug)]
+pub struct Candidates {
+    name: String,
+    rest: Vec<SocketAddr>,
+    failures: Vec<String>,
+}
+
+impl Candidates {
+    /// Takes what a look-up found, in the system's order.
+    ///
+    /// # Errors
+    ///
+    /// If it found nothing, in words.
+    pub fn new(
+        address: &Address,
+        found: std::io::Result<impl Iterator<Item = SocketAddr>>,
+    ) -> Result<Self, String> {
+        let host = &address.host;
+        let found = found.map_err(|error| format!("cannot look up {host}: {error}"))?;
+        let mut rest = alternate(found);
+        if rest.is_empty() {
+            return Err(format!("{host} has no address"));
+        }
+        rest.reverse();
+        let name = format!("{host} port {}", address.port);
+        Ok(Self { name, rest, failures: Vec::new() })
+    }
+
+    /// Returns the next address and how long to wait for it, of the time that is left for all.
+    pub fn next(&mut self, left: Duration) -> Option<(SocketAddr, Duration)> {
+        let share = left / u32::try_from(self.rest.len()).unwrap_or(1).max(1);
+        self.rest.pop().map(|target| (target, share.max(ADDRESS_TIMEOUT_MIN)))
+    }
+
+    /// Notes why an address could not be reached.
+    pub fn failed(&mut self, target: SocketAddr, why: impl std::fmt::Display) {
+        self.failures.push(format!("{target}: {why}"));
+    }
+
+    /// Says why none could be reached.
+    pub fn into_reason(self) -> String {
+        format!("cannot connect to {} ({})", self.name, self.failures.join("; "))
+    }
+}
+
+/// Takes turns between IPv6 and IPv4, beginning with the system's favourite, so that a network that
+/// swallows one of them costs one share of the time and not all of it.
+fn alternate(found: impl Iterator<Item = SocketAddr>) -> Vec<SocketAddr> {
+    let mut rest: Vec<SocketAddr> = found.collect();
+    let mut ordered: Vec<SocketAddr> = Vec::new();
+    while !rest.is_empty() && ordered.len() < ADDRESSES_MAX {
+        let other_family =
+            |candidate: &SocketAddr| ordered.last().is_some_and(|last| last.is_ipv4() != candidate.is_ipv4());
+        let next = rest.iter().position(other_family).unwrap_or(0);
+        ordered.push(rest.remove(next));
+    }
+    ordered
+}
+
+fn interface_of(local: SocketAddr) -> Option<String> {
+    let interfaces = if_addrs::get_if_addrs().ok()?;
+    interfaces.into_iter().find(|interface| interface.ip() == local.ip()).map(|interface| interface.name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::Bell;
+    use nerves_hub_link_protocol::Instant;
+    use std::net::{TcpListener, TcpStream};
+
+    /// A network that only collects orders.
+    #[derive(Default)]
+    struct Slow(Vec<DialOrder<TcpStream>>);
+
+    impl Network for Slow {
+        type Tcp = TcpStream;
+
+        fn dial(&mut self, order: DialOrder<TcpStream>) -> Result<(), String> {
+            self.0.push(order);
+            Ok(())
+        }
+
+        fn now(&self) -> Instant {
+            Instant::ZERO
+        }
+    }
+
+    fn at(port: u16) -> Address {
+        Address::parse(&format!("http://127.0.0.1:{port}/")).unwrap()
+    }
+
+    #[test]
+    fn attempts_are_bounded_and_held_by_look_ups_that_hang() {
+        let mut connector = Connector::new(Slow::default(), Bell::new(), None);
+        let second = Duration::from_secs(1);
+        for _ in 0..CONNECTORS_MAX {
+            connector.start(at(1), second).unwrap();
+        }
+        assert!(connector.start(at(1), second).unwrap_err().contains("name service"));
+        let hanging = connector.network.0.last().unwrap().place();
+        connector.network.0.pop().unwrap().finish(Err("no".to_owned()));
+        assert!(connector.start(at(1), second).is_err(), "its look-up still hangs");
+        drop(hanging);
+        let attempt = connector.start(at(1), second).unwrap();
+        assert_ne!(connector.ended().unwrap().attempt, attempt);
+        assert!(connector.ended().is_none());
+    }
+
+    #[test]
+    fn the_interface_of_a_connection_is_named() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let mut connector = Connector::new(Slow::default(), Bell::new(), None);
+        let place = listener.local_addr().unwrap();
+        let attempt = connector.start(at(place.port()), Duration::from_secs(5)).unwrap();
+        let tcp = TcpStream::connect(place).unwrap();
+        let local = tcp.local_addr().ok();
+        connector.network.0.remove(0).finish(Ok((tcp, local)));
+        let Dialled { attempt: ended, result } = connector.ended().unwrap();
+        assert_eq!(ended, attempt);
+        assert_eq!(result.unwrap().interface.as_deref(), Some("lo"));
+        // An address of no interface is told as none.
+        connector.start(at(place.port()), Duration::from_secs(5)).unwrap();
+        let tcp = TcpStream::connect(place).unwrap();
+        connector.network.0.remove(0).finish(Ok((tcp, "192.0.2.1:1".parse().ok())));
+        assert_eq!(connector.ended().unwrap().result.unwrap().interface, None);
+    }
+
+    #[test]
+    fn the_time_is_shared_among_the_addresses_and_every_failure_is_told() {
+        let parse = |text: &str| text.parse::<SocketAddr>().unwrap();
+        let found = [parse("[::1]:9"), parse("1.0.0.1:9")];
+        let mut candidates = Candidates::new(&at(9), Ok(found.into_iter())).unwrap();
+        let (first, share) = candidates.next(Duration::from_secs(10)).unwrap();
+        assert_eq!((first, share), (found[0], Duration::from_secs(5)));
+        candidates.failed(first, "refused");
+        let (second, share) = candidates.next(Duration::from_millis(1)).unwrap();
+        assert_eq!((second, share), (found[1], ADDRESS_TIMEOUT_MIN));
+        candidates.failed(second, "timed out");
+        assert_eq!(candidates.next(Duration::from_secs(1)), None);
+        let reason = candidates.into_reason();
+        assert_eq!(reason, "cannot connect to 127.0.0.1 port 9 ([::1]:9: refused; 1.0.0.1:9: timed out)");
+        let none = Candidates::new(&at(9), Ok(std::iter::empty())).unwrap_err();
+        assert_eq!(none, "127.0.0.1 has no address");
+        let unknown: std::io::Result<std::iter::Empty<SocketAddr>> =
+            Err(std::io::Error::other("no such name"));
+        let reason = Candidates::new(&at(9), unknown).unwrap_err();
+        assert_eq!(reason, "cannot look up 127.0.0.1: no such name");
+    }
+
+    #[test]
+    fn families_take_turns_and_the_number_is_bounded() {
+        let parse = |text: &str| text.parse::<SocketAddr>().unwrap();
+        let six = ["[::1]:1", "[::2]:1", "[::3]:1"].map(parse);
+        let four = ["1.0.0.1:1", "1.0.0.2:1"].map(parse);
+        let ordered = alternate(six.into_iter().chain(four));
+        assert_eq!(ordered, [six[0], four[0], six[1], four[1], six[2]]);
+        let many = (1..=ADDRESSES_MAX + 1).map(|n| parse(&format!("1.0.0.{n}:1")));
+        assert_eq!(alternate(many).len(), ADDRESSES_MAX);
+        assert_eq!(alternate(std::iter::empty()), []);
+    }
+}

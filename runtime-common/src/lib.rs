@@ -1,0 +1,55 @@
+//! What every loop around the NervesHub device machine shares: all but the waiting and the dialling.
+//!
+//! [`nerves_hub_link_protocol::Link`] decides and does nothing; an adapter does and decides nothing. Most of what it does is
+//! the same whatever it waits with: moving bytes between connections and the transport's machines, applying updates and
+//! keeping downloads on threads of their own with a bounded hand-over, operators' shells and files, health, callbacks.
+//! That is the [`Engine`]. `nerves-hub-link-blocking` waits for it with `poll(2)` on a thread,
+//! `nerves-hub-link-tokio` in a task; a loop of your own brings a [`Network`], which connects and tells the time, and
+//! [`Signals`], by which threads wake it. Two of that kind are in the folder `runtime-tokio/examples`.
+//!
+//! | module | what is in it |
+//! | --- | --- |
+//! | `engine` | [`Engine`]: one turn of any loop |
+//! | `tcp`, `signal`, `dial` | what a loop brings along: [`Network`], [`Tcp`], [`Signals`]; an order to connect |
+//! | `options`, `identity` | [`Options`], [`device_config`]: setting a device up |
+//! | `control`, `orders` | [`Control`]: commands to a running device, its [`Status`] and [`Exit`] |
+//! | `connection`, `wire`, `buffer`, `clock` | WebSocket and downloads, moving their bytes |
+//! | `applier` | the thread that applies an update |
+//! | `keeper` | the thread that keeps a download on disk |
+//! | `inbox`, `shells` | the thread that stores operators' files, their shells in terminals |
+//! | `chores`, `memory`, `health` | the thread for what else may block: remembering attempts, asking how the system is doing |
+//! | `crew` | all threads of a device, counted |
+//! | [`limits`] | every bound, with its reason |
+
+mod applier;
+mod buffer;
+mod chores;
+mod clock;
+mod connection;
+mod control;
+mod crew;
+mod dial;
+mod engine;
+mod health;
+mod identity;
+mod inbox;
+mod keeper;
+pub mod limits;
+mod memory;
+mod options;
+mod orders;
+mod shells;
+mod signal;
+mod tcp;
+#[cfg(test)]
+mod testing;
+mod wire;
+
+pub use control::{Control, Exit, HandleError, SendFileError, Status};
+pub use dial::{Candidates, DialOrder, Place};
+pub use engine::{Engine, Interests, RunnerError};
+pub use health::health_report;
+pub use identity::{device_config, firmware_meta};
+pub use options::Options;
+pub use signal::Signals;
+pub use tcp::{Interest, Network, Tcp};
