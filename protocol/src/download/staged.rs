@@ -1,6 +1,7 @@
 //! A download that is kept in a store until all of it is there and verified (spec §6.5). Parts that are there
 //! already are checked and kept; missing ones are requested in runs, several at a time if so configured.
 
+mod carry_out;
 mod check;
 mod run;
 
@@ -13,12 +14,12 @@ use alloc::vec::Vec;
 use sha2::{Digest as _, Sha256};
 
 use super::plan::{Attempts, Plan};
-use super::{Download, Failure, Keep, Verdict, as_u64};
+use super::{Download, Keep, as_u64};
 use crate::config::DownloadConfig;
 use crate::http::url::Url;
 use crate::ids::{FetchId, StoreId};
 use crate::input::HeaderRef;
-use crate::limits::{MAX_COMMITS, MAX_TEXT_CHARS, STORE_STALL};
+use crate::limits::{MAX_TEXT_CHARS, STORE_STALL};
 use crate::output::{OpenStore, Output, StoreKind};
 use crate::outputs::{Ids, Outputs};
 use crate::text::cut;
@@ -366,159 +367,6 @@ impl Staged {
 
     fn active(&self) -> impl Iterator<Item = &Run> {
         self.runs.iter().take(self.attempts.at_once)
-    }
-
-    /// A part turned out wrong.
-    fn wrong(&mut self, desk: &mut Desk<'_>, at: usize, part: u32) {
-        desk.out.push(Output::DropPart { store: self.store, part });
-        let failures = self.failures.entry(part).or_insert(0);
-        *failures = failures.saturating_add(1);
-        let failures = *failures;
-        let what = match self.plan.count() {
-            1 => String::from("the file"),
-            parts => format!("part {part} of {parts}, counted from 0,"),
-        };
-        if failures >= self.attempts.per_part {
-            let times = crate::text::count(failures.into(), "time");
-            let reason = format!("{what} did not match the announced checksum, {times} in a row");
-            return self.fail(desk, Loss::Bytes(reason));
-        }
-        let start = self.plan.start(part);
-        let Some(run) = self.runs.get_mut(at) else { return };
-        run.hash = Sha256::new();
-        drop_fetch(desk, run.transfer.rewind(desk.now, start));
-        let reason = format!("{what} does not match the announced checksum");
-        self.news.push_back(Outcome::Interrupted { reason, delay: core::time::Duration::ZERO });
-    }
-
-    /// Carries out what a transfer wants.
-    fn follow(&mut self, desk: &mut Desk<'_>, fetch: FetchId, verdict: Verdict) {
-        match verdict {
-            Verdict::Continue | Verdict::Complete => self.learn(desk, fetch),
-            Verdict::Started { offset, total } => {
-                self.share(fetch);
-                self.news.push_back(Outcome::Started { offset, total });
-            }
-            Verdict::Request { fetch, abort } => {
-                drop_fetch(desk, abort);
-                desk.out.push(Output::Fetch(fetch));
-            }
-            Verdict::Retry { reason, delay, abort } => {
-                drop_fetch(desk, abort);
-                self.news.push_back(Outcome::Interrupted { reason, delay });
-            }
-            Verdict::Fail { failure, abort } => {
-                drop_fetch(desk, abort);
-                match failure {
-                    Failure::Download(reason) => self.fail(desk, Loss::Download(reason)),
-                    Failure::Absent(reason) => self.fail(desk, Loss::Absent(reason)),
-                    Failure::Stalled => self.stalled(desk),
-                }
-            }
-        }
-    }
-
-    /// What one request learns about the file binds the others.
-    fn share(&mut self, fetch: FetchId) {
-        let Some(run) = self.run_of(fetch).and_then(|at| self.runs.get(at)) else { return };
-        let (total, etag) = (run.transfer.total, run.transfer.etag.clone());
-        self.plan.size = self.plan.size.or(total);
-        for run in &mut self.runs {
-            run.transfer.total = run.transfer.total.or(total);
-            if run.transfer.etag.is_none() {
-                run.transfer.etag.clone_from(&etag);
-            }
-        }
-    }
-
-    /// A file whose size nobody announced may have come to its end.
-    fn learn(&mut self, desk: &mut Desk<'_>, fetch: FetchId) {
-        let newest = |run: &Run| run.transfer.newest == Some(fetch);
-        let Some(at) = self.runs.iter().position(newest) else { return };
-        let Some(run) = self.runs.get_mut(at) else { return };
-        if run.part >= run.end || !run.transfer.is_received() {
-            return;
-        }
-        self.plan.size = run.transfer.total;
-        let part = run.part;
-        if run.matches(&self.plan) {
-            run.part = run.part.saturating_add(1);
-            self.have(part);
-        } else {
-            self.wrong(desk, at, part);
-        }
-    }
-
-    /// Orders everything that can be ordered now.
-    fn go_on(&mut self, desk: &mut Desk<'_>) {
-        if self.stage != Stage::Fetching {
-            return;
-        }
-        self.sweep(desk);
-        for at in 0..self.runs.len().min(self.attempts.at_once) {
-            let Some(run) = self.runs.get_mut(at) else { break };
-            if !run.seeded {
-                if self.read.is_none() {
-                    let (part, length) = (run.part, run.transfer.received);
-                    let length = length.saturating_sub(self.plan.start(part));
-                    self.read(desk, part, length);
-                }
-                continue;
-            }
-            let room = desk.out.has_room();
-            let verdict = run.transfer.tick(desk.now, desk.config, desk.ids, room);
-            if let (Some(fetch), false) = (run.transfer.newest, matches!(verdict, Verdict::Continue)) {
-                self.follow(desk, fetch, verdict);
-            }
-        }
-        if self.stage == Stage::Fetching && self.runs.is_empty() && self.committing == 0 {
-            match (self.missing, self.plan.size) {
-                (0, Some(size)) => {
-                    self.stage = Stage::Over;
-                    self.news.push_back(Outcome::Complete { size });
-                }
-                _ => self.fail(desk, Loss::Download(String::from("the download is incomplete"))),
-            }
-        }
-    }
-
-    /// Brings verified parts onto the disk and removes runs that are done.
-    fn sweep(&mut self, desk: &mut Desk<'_>) {
-        let Self { store, plan, runs, committing, settled, moved, .. } = self;
-        for run in runs.iter_mut() {
-            while *committing < MAX_COMMITS
-                && run.commit < run.part
-                && plan.end(run.commit).is_some_and(|end| end <= run.transfer.stored)
-            {
-                desk.out.push(Output::CommitPart { store: *store, part: run.commit });
-                if *committing == 0 {
-                    *moved = desk.now;
-                }
-                *committing += 1;
-                run.commit = run.commit.saturating_add(1);
-            }
-        }
-        runs.retain_mut(|run| {
-            let done = run.commit == run.end && !run.transfer.is_storing();
-            if done {
-                // What it still has to say is of no use.
-                drop_fetch(desk, run.transfer.take_fetch());
-                *settled = settled.saturating_add(run.transfer.stored.saturating_sub(plan.start(run.first)));
-            }
-            !done
-        });
-    }
-
-    fn stalled(&mut self, desk: &mut Desk<'_>) {
-        let minutes = STORE_STALL.as_secs() / 60;
-        self.fail(desk, Loss::Bytes(format!("the disk for downloads stood still for {minutes} minutes")));
-    }
-
-    fn fail(&mut self, desk: &mut Desk<'_>, failure: Loss) {
-        if self.stage != Stage::Over {
-            self.stop(desk.out);
-            self.news.push_back(Outcome::Failed { failure });
-        }
     }
 }
 

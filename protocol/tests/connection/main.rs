@@ -1,7 +1,9 @@
 //! Dialling, refusals, redirects, back-off, heartbeats and joins.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, missing_docs)]
 
+#[path = "../common/mod.rs"]
 mod common;
+mod refusals;
 
 use std::time::Duration;
 
@@ -157,73 +159,6 @@ fn explanation(out: &[Output]) -> String {
         .expect("not refused")
 }
 
-fn refusal(out: &[Output]) -> (Refusal, Option<u64>) {
-    events(out)
-        .iter()
-        .find_map(|event| match event {
-            Event::Refused { kind, retry_after, .. } => Some((*kind, retry_after.map(|wait| wait.as_secs()))),
-            _ => None,
-        })
-        .expect("not refused")
-}
-
-#[test]
-fn refusals_are_told_apart() {
-    let said = (
-        "nh-connection-error-reason",
-        "no certificate pair or shared secrets connection settings were provided",
-    );
-    let now = ("date", "Mon, 23 Nov 2026 14:39:17 GMT");
-    let other = ("date", "Mon, 23 Nov 2026 16:39:17 GMT");
-    let after = ("retry-after", "120");
-    for (status, headers, expected) in [
-        (401, &[said][..], (Refusal::NoCredentials, None)),
-        (401, &[now], (Refusal::Credentials, None)),
-        (401, &[], (Refusal::Credentials, None)),
-        (401, &[other], (Refusal::Clock, None)),
-        (403, &[], (Refusal::WrongPath, None)),
-        (404, &[], (Refusal::WrongPath, None)),
-        (200, &[], (Refusal::WrongPath, None)),
-        (407, &[], (Refusal::Proxy, None)),
-        (408, &[], (Refusal::ServerTrouble, None)),
-        (429, &[after], (Refusal::Busy, Some(120))),
-        (429, &[], (Refusal::Busy, None)),
-        (500, &[after], (Refusal::ServerTrouble, None)),
-        (503, &[after], (Refusal::ServerTrouble, Some(120))),
-        (301, &[], (Refusal::Redirect, None)),
-        (400, &[], (Refusal::Other, None)),
-        (600, &[], (Refusal::Other, None)),
-    ] {
-        let mut device = Device::new(config());
-        device.command(Command::Connect);
-        let out = refuse(&mut device, status, headers, b"");
-        assert_eq!(refusal(&out), expected, "HTTP {status}");
-        assert_eq!(
-            expected.0.is_retryable(),
-            matches!(status, 408 | 429 | 500 | 503) || expected.0 == Refusal::Clock
-        );
-    }
-    let mut config = config();
-    config.serializer = Serializer::MsgPack;
-    let mut device = Device::new(config);
-    device.command(Command::Connect);
-    assert_eq!(refusal(&refuse(&mut device, 403, &[], b"")).0, Refusal::Version);
-    device.pass(Duration::from_secs(1));
-    assert_eq!(refusal(&refuse(&mut device, 403, &[], b"")).0, Refusal::WrongPath, "JSON every server knows");
-}
-
-#[test]
-fn a_device_endpoint_s_redirect_to_the_documentation_means_a_wrong_path() {
-    let mut device = Device::new(config());
-    device.command(Command::Connect);
-    assert!(redirect(&mut device, "https://docs.nerves-hub.org/").is_some());
-    let out = refuse(&mut device, 200, &[], b"<html>");
-    assert_eq!(refusal(&out).0, Refusal::WrongPath);
-    assert!(explanation(&out).ends_with("A redirect led to docs.nerves-hub.org."), "{}", explanation(&out));
-    device.pass(Duration::from_secs(1));
-    assert_eq!(device.dial().url, "wss://hub.example/device-socket/websocket?vsn=2.0.0");
-}
-
 #[test]
 fn the_application_s_own_delays_replace_the_back_off() {
     let delays = |seconds: &[u64]| seconds.iter().copied().map(Duration::from_secs).collect::<Vec<_>>();
@@ -292,28 +227,6 @@ fn a_socket_url_keeps_its_path_and_query() {
     assert_eq!(Link::new(bad, 0, Now::default()).err(), Some(ConfigError::Host(UrlError::Scheme)));
 }
 
-#[test]
-fn a_downgrade_by_redirect_is_followed_only_if_allowed_and_without_credentials() {
-    let mut config = config();
-    config.allow_redirect_downgrade = true;
-    config.headers = vec![("x-mine".into(), Secret::new("y"))];
-    let mut device = Device::new(config.clone());
-    device.command(Command::Connect);
-    assert_eq!(device.dial().headers.len(), 5);
-    assert_eq!(redirect(&mut device, "http://b.example/x").as_deref(), Some("ws://b.example/x?vsn=2.0.0"));
-    assert_eq!(device.dial().headers, []);
-    // Back on TLS they go along.
-    assert!(redirect(&mut device, "https://b.example/x").is_some());
-    assert_eq!(device.dial().headers.len(), 5);
-    config.host = "ws://hub.example".into();
-    let mut device = Device::new(config);
-    device.command(Command::Connect);
-    assert!(redirect(&mut device, "ws://hub.example:2/x").is_some());
-    assert_eq!(device.dial().headers.len(), 5, "the configured host");
-    assert!(redirect(&mut device, "ws://b.example/x").is_some());
-    assert_eq!(device.dial().headers, []);
-}
-
 fn retry_in(device: &Device, out: &[Output]) -> u64 {
     events(out)
         .iter()
@@ -322,133 +235,6 @@ fn retry_in(device: &Device, out: &[Output]) -> u64 {
             _ => None,
         })
         .expect("no retry")
-}
-
-#[test]
-fn refusals_are_explained_and_tried_again() {
-    for (status, word) in [
-        (400, "WebSocket upgrade"),
-        (401, "identifier"),
-        (403, "protocol version"),
-        (404, "device endpoint"),
-        (429, "no more connections"),
-        (500, "failed"),
-        (503, "nothing is wrong with the device"),
-        (200, "device endpoint"),
-    ] {
-        let mut device = Device::new(config());
-        device.command(Command::Connect);
-        let out = refuse(&mut device, status, &[], b"");
-        let text = explanation(&out);
-        assert!(text.starts_with(&format!("HTTP {status}.")) && text.contains(word), "{text}");
-        assert_eq!(retry_in(&device, &out), 1);
-    }
-}
-
-#[test]
-fn the_server_s_own_words_are_quoted() {
-    let mut device = Device::new(config());
-    device.command(Command::Connect);
-    let headers = [("NH-Connection-Error-Reason", "no certificate pair")];
-    let text = explanation(&refuse(&mut device, 401, &headers, b"other"));
-    assert!(
-        text.contains("got no credentials") && text.ends_with("The server says: no certificate pair"),
-        "{text}"
-    );
-    device.command(Command::Reconnect);
-    let text = explanation(&refuse(&mut device, 503, &[], b"the platform could not be reached"));
-    assert!(text.ends_with("the platform could not be reached"), "{text}");
-    device.command(Command::Reconnect);
-    let text = explanation(&refuse(&mut device, 502, &[], b"<html>\x1b[2J"));
-    assert!(!text.contains("html"), "{text}");
-    device.command(Command::Reconnect);
-    let text = explanation(&refuse(&mut device, 503, &[], "ä".repeat(10_000).as_bytes()));
-    assert!(text.chars().count() < 500, "{text}");
-}
-
-#[test]
-fn retry_after_is_honoured_and_bounded() {
-    let after = |status, seconds: &str| {
-        let mut device = Device::new(config());
-        device.command(Command::Connect);
-        let out = refuse(&mut device, status, &[("retry-after", seconds)], b"");
-        retry_in(&device, &out)
-    };
-    assert_eq!(after(503, "120"), 120);
-    assert_eq!(after(429, "120"), 120);
-    assert_eq!(after(429, "0"), 1);
-    assert_eq!(after(503, "900"), 900);
-    assert_eq!(after(503, "901"), 900);
-    assert_eq!(after(401, "120"), 1);
-}
-
-/// Redirects the dial; returns the next address, if it follows at once.
-fn redirect(device: &mut Device, location: &str) -> Option<String> {
-    let out = refuse(device, 302, &[("Location", location)], b"");
-    out.iter().find_map(|output| match output {
-        Output::Dial(dial) => Some(dial.url.clone()),
-        _ => None,
-    })
-}
-
-#[test]
-fn redirects_are_followed_at_once_and_resolved() {
-    let to = |location| {
-        let mut device = Device::new(config());
-        device.command(Command::Connect);
-        redirect(&mut device, location)
-    };
-    assert_eq!(to("https://b.example/x?vsn=2.0.0").as_deref(), Some("wss://b.example/x?vsn=2.0.0"));
-    assert_eq!(to("wss://b.example/x").as_deref(), Some("wss://b.example/x?vsn=2.0.0"));
-    assert_eq!(to("//b.example:1/x").as_deref(), Some("wss://b.example:1/x?vsn=2.0.0"));
-    assert_eq!(to("/x").as_deref(), Some("wss://hub.example/x?vsn=2.0.0"));
-    assert_eq!(to("http://hub.example/x"), None, "no downgrade");
-    assert_eq!(to("ws://hub.example/x"), None, "no downgrade");
-    assert_eq!(to("ftp://b.example/x"), None);
-    assert_eq!(to("https://us er@b/x"), None);
-}
-
-#[test]
-fn a_redirect_without_encryption_stays_on_its_host() {
-    let to = |location| {
-        let mut config = config();
-        config.host = "ws://hub.example:1".into();
-        let mut device = Device::new(config);
-        device.command(Command::Connect);
-        redirect(&mut device, location)
-    };
-    assert_eq!(to("http://hub.example:2/x").as_deref(), Some("ws://hub.example:2/x?vsn=2.0.0"));
-    assert_eq!(to("https://b.example/x").as_deref(), Some("wss://b.example/x?vsn=2.0.0"));
-    assert_eq!(to("http://b.example/x"), None);
-}
-
-#[test]
-fn redirects_never_end_in_a_dead_end() {
-    let mut device = Device::new(config());
-    device.command(Command::Connect);
-    assert!(redirect(&mut device, "https://b.example/x").is_some());
-    assert!(redirect(&mut device, "https://c.example/x").is_some());
-    let out = refuse(&mut device, 302, &[("Location", "https://d.example/x")], b"");
-    assert!(explanation(&out).contains("2 redirects in a row"), "{}", explanation(&out));
-    device.pass(Duration::from_secs(1));
-    assert_eq!(device.dial().url, "wss://hub.example/device-socket/websocket?vsn=2.0.0");
-    // No address at all.
-    let out = refuse(&mut device, 301, &[], b"");
-    assert!(explanation(&out).contains("names no address"));
-    device.pass(Duration::from_secs(2));
-    // Failing at the other place leads home.
-    assert!(redirect(&mut device, "https://b.example/x").is_some());
-    device.down(None);
-    device.pass(Duration::from_secs(4));
-    assert_eq!(device.dial().url, "wss://hub.example/device-socket/websocket?vsn=2.0.0");
-    // And so does success there, once it ends.
-    assert!(redirect(&mut device, "https://b.example/x").is_some());
-    let socket = device.socket();
-    device.input(Input::SocketUp { socket, interface: None });
-    device.join();
-    device.down(Some(1012));
-    device.pass(Duration::from_secs(1));
-    assert_eq!(device.dial().url, "wss://hub.example/device-socket/websocket?vsn=2.0.0");
 }
 
 #[test]
