@@ -52,8 +52,3 @@ pub use nerves_hub_link_runtime::{
     health_report, limits,
 };
 pub use runner::Runner;
-
-/// The example of the README, so that it keeps compiling.
-#[cfg(doctest)]
-#[doc = include_str!("../../README.md")]
-struct Readme;

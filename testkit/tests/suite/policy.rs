@@ -1,15 +1,12 @@
 //! What a device remembers of updates that failed.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, missing_docs)]
-
-mod common;
 
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::Instant;
 
-use common::{Bench, LIMIT};
-use nerves_hub_link_blocking::{Exit, Handle, Options, Runner};
+use crate::bench::{Adapter as _, Bench, LIMIT, UnderTest};
 use nerves_hub_link_platform::kv::{FileStore, KeyValueStore};
 use nerves_hub_link_protocol::{Attempt, Client, Config, Event};
+use nerves_hub_link_runtime::{Exit, Options};
 use nerves_hub_link_testkit::firmware::{Tamper, tamper};
 use nerves_hub_link_testkit::server::Firmware;
 
@@ -22,7 +19,7 @@ impl Client for Ear {
 }
 
 struct Device {
-    handle: Handle,
+    handle: UnderTest,
     events: Receiver<Event>,
     notices: Receiver<String>,
 }
@@ -34,7 +31,7 @@ impl Device {
         let options = Options::new(bench.tls(), bench.installer(), Ear(ear))
             .remember_attempts(store)
             .on_notice(move |text| drop(notice.send(text.to_owned())));
-        let handle = Runner::new(config, options).unwrap().spawn().unwrap();
+        let handle = UnderTest::start(config, options).unwrap();
         Self { handle, events, notices }
     }
 
@@ -92,7 +89,7 @@ fn a_firmware_that_failed_is_remembered_over_restarts_and_forgotten_once_it_runs
     assert_eq!(other.hub_saw_status("ignored").as_deref(), Some(reason.as_str()));
 
     // A person pushes it by hand; the next boot runs it, and it proves good.
-    assert!(other.hub.push_update(common::SERIAL, Firmware::from_archive(&good).unwrap()));
+    assert!(other.hub.push_update(crate::bench::SERIAL, Firmware::from_archive(&good).unwrap()));
     let (status, _) = device.handle.wait_until(LIMIT, |status| status.exit.is_some());
     assert!(matches!(status.exit, Some(Exit::Reboot { .. })), "{status:?}");
     assert_eq!(attempts(&store)[0].starts, 2);

@@ -1,12 +1,12 @@
-//! A hub, a disk that boots and a device between them, for the tests of this folder.
+//! A hub, a disk that boots and a device between them, for all adapters: each says in `crate::adapter` how it runs a device.
 #![allow(dead_code, reason = "each test file uses a part of it")]
 
+use std::ops::Deref;
 use std::path::PathBuf;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use nerves_hub_link_blocking::{Exit, Handle, Options, Runner, Status, device_config};
 use nerves_hub_link_platform::identity::{self, Identity};
 use nerves_hub_link_platform::install::{DiskPolicy, FwupStreamInstaller, Installer};
 use nerves_hub_link_platform::kv::UbootStore;
@@ -15,6 +15,7 @@ use nerves_hub_link_protocol::{
     ArchiveDecision, ArchiveInfo, Auth, Client, Config, Decision, Event, FirmwareMeta, SharedSecret,
     UpdateInfo,
 };
+use nerves_hub_link_runtime::{Control, Exit, Options, RunnerError, SendFileError, Status, device_config};
 use nerves_hub_link_testkit::disk::{AbDisk, BLOCK, DiskLayout};
 use nerves_hub_link_testkit::firmware::{FirmwareArchive, FirmwareBuilder, SigningKey};
 use nerves_hub_link_testkit::hub::HubEvent;
@@ -22,9 +23,25 @@ use nerves_hub_link_testkit::server::{Firmware, HubOptions, HubServer};
 use nerves_hub_link_transport::{Roots, Tls, TlsOptions};
 use tempfile::TempDir;
 
+pub use crate::adapter::UnderTest;
+
 /// Longest wait for anything. Reached only when something is broken.
 pub const LIMIT: Duration = Duration::from_secs(30);
 pub const SERIAL: &str = "device-1";
+
+/// A device that an adapter runs, as tests use it. Clones speak to the same device.
+pub trait Adapter: Deref<Target = Control> + Clone + Send + Sized + 'static {
+    /// Starts a device, on whatever the adapter runs it.
+    fn start(config: Config, options: Options) -> Result<Self, RunnerError>;
+    /// Waits until `done` says yes to the status, the device stops, or the time is over.
+    fn wait_until(&self, timeout: Duration, done: impl Fn(&Status) -> bool) -> (Status, bool);
+    /// Waits until the device stops.
+    fn wait(&self) -> Exit;
+    /// Stops it and waits until it has.
+    fn stop(&self) -> Exit;
+    /// Sends a file to operators.
+    fn send_file(&self, path: impl Into<PathBuf>) -> Result<(), SendFileError>;
+}
 
 pub struct Bench {
     pub hub: HubServer,
@@ -175,7 +192,7 @@ impl Bench {
 
 /// A running device and what it says.
 pub struct Device {
-    pub handle: Handle,
+    pub handle: UnderTest,
     pub events: Receiver<Event>,
     pub notices: Receiver<String>,
     pub reboots: Receiver<String>,
@@ -205,7 +222,7 @@ impl Device {
         let options = Options::new(tls, installer, client)
             .seed(1)
             .on_notice(move |notice| drop(notices_sender.send(notice.to_owned())));
-        let handle = Runner::new(config, change(options)).unwrap().spawn().unwrap();
+        let handle = UnderTest::start(config, change(options)).unwrap();
         Self { handle, events, notices, reboots }
     }
 

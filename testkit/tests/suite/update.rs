@@ -1,18 +1,15 @@
 //! Updates from offer to reboot, and everything that can go wrong in between.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, missing_docs)]
-
-mod common;
 
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::{Duration, Instant};
 
-use common::{Bench, Device, Gate, LIMIT};
-use nerves_hub_link_blocking::Exit;
-use nerves_hub_link_blocking::limits::HANDOVER_MAX;
+use crate::bench::{Adapter as _, Bench, Device, Gate, LIMIT};
 use nerves_hub_link_platform::install::{
     DiskPolicy, FwupStreamInstaller, Install, InstallError, InstallReport, InstallRequest, Installer,
 };
 use nerves_hub_link_protocol::{Decision, Event, UpdateState};
+use nerves_hub_link_runtime::Exit;
+use nerves_hub_link_runtime::limits::HANDOVER_MAX;
 use nerves_hub_link_testkit::firmware::{SigningKey, Tamper, tamper};
 use nerves_hub_link_testkit::hub::HubEvent;
 use nerves_hub_link_testkit::server::{Firmware, Mischief, Times};

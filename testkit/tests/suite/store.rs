@@ -1,12 +1,9 @@
 //! Updates that are kept on disk before they are applied, over real sockets.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, missing_docs)]
-
-mod common;
 
 use std::path::PathBuf;
 use std::time::Duration;
 
-use common::{Bench, Device};
+use crate::bench::{Bench, Device};
 use nerves_hub_link_platform::store::DownloadStore;
 use nerves_hub_link_protocol::{Config, Decision, Event, PartsConfig, UpdateStrategy};
 use nerves_hub_link_testkit::hub::HubEvent;
@@ -60,7 +57,7 @@ impl Storing for Bench {
 
     /// Lifts the block that a failure earned, and offers what is deployed.
     fn offer_again(&self) {
-        self.hub.with_hub(|hub, _| hub.clear_penalty(common::SERIAL));
+        self.hub.with_hub(|hub, _| hub.clear_penalty(crate::bench::SERIAL));
         self.deploy("1.1.0");
     }
 }
@@ -169,7 +166,7 @@ fn a_file_that_changes_on_the_server_is_noticed_and_the_new_one_fetched() {
     device.until("cut", |event| matches!(event, Event::DownloadInterrupted { .. }));
     bench.hub.deploy(other.clone());
     bench.assert_failed_while_running(&device, "file");
-    bench.hub.with_hub(|hub, _| hub.clear_penalty(common::SERIAL));
+    bench.hub.with_hub(|hub, _| hub.clear_penalty(crate::bench::SERIAL));
     bench.hub.deploy(other);
     bench.assert_updated(&device);
     assert_eq!(bench.downloads().last(), Some(&(200, 0)), "nothing of the old file was used");

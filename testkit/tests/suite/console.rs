@@ -1,18 +1,15 @@
 //! Operators on the device: a real shell in a real terminal, and real files, against the hub.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, missing_docs)]
-
-mod common;
 
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::{Duration, Instant};
 
-use common::{Bench, Device, LIMIT, SERIAL};
-use nerves_hub_link_blocking::{Options, Runner, SendFileError};
+use crate::bench::{Adapter as _, Bench, Device, LIMIT, SERIAL, UnderTest};
 use nerves_hub_link_platform::limits::SHELL_GRACE;
 use nerves_hub_link_platform::pty::ShellCommand as Program;
 use nerves_hub_link_protocol::*;
+use nerves_hub_link_runtime::{Options, SendFileError};
 use nerves_hub_link_testkit::hub::HubEvent;
 use nerves_hub_link_testkit::server::Events;
 use serde_json::{Value, json};
@@ -458,7 +455,7 @@ fn an_application_brings_its_own_shell_and_stores_files_itself() {
     let (told, heard): (_, Receiver<String>) = channel();
     let (commands, orders) = channel();
     let options = Options::new(bench.tls(), bench.installer(), Own { told, commands }).seed(1);
-    let handle = Runner::new(config(&bench), options).unwrap().spawn().unwrap();
+    let handle = UnderTest::start(config(&bench), options).unwrap();
     let forward = handle.clone();
     std::thread::spawn(move || orders.into_iter().for_each(|order| forward.command(order).unwrap()));
     assert!(handle.wait_until(LIMIT, |status| status.link.console_joined).1);

@@ -1,12 +1,9 @@
-//! Health reports of a device on threads.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, missing_docs)]
+//! Health reports.
 
-mod common;
-
-use common::{Bench, LIMIT};
-use nerves_hub_link_blocking::{Options, Runner};
+use crate::bench::{Adapter as _, Bench, LIMIT, UnderTest};
 use nerves_hub_link_platform::health::HealthSampler;
 use nerves_hub_link_protocol::{Client, HealthReport};
+use nerves_hub_link_runtime::Options;
 use nerves_hub_link_testkit::hub::HubEvent;
 use serde_json::Value;
 
@@ -23,7 +20,7 @@ impl Client for App {
 fn reported(app: App, sampler: Option<HealthSampler>) -> Value {
     let bench = Bench::new();
     let options = Options::new(bench.tls(), bench.installer(), app).health(sampler);
-    let handle = Runner::new(bench.config(), options).unwrap().spawn().unwrap();
+    let handle = UnderTest::start(bench.config(), options).unwrap();
     let is_report =
         |event: &HubEvent| matches!(event, HubEvent::Extension { event, .. } if event == "health:report");
     let report = bench.hub.wait_for(LIMIT, is_report).expect("no report");

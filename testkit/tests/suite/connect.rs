@@ -1,16 +1,13 @@
 //! Connecting, staying connected, and coming back.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, missing_docs)]
-
-mod common;
 
 use std::net::TcpListener;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::{Duration, Instant};
 
-use common::{Bench, Device, LIMIT, SERIAL};
-use nerves_hub_link_blocking::{Exit, Handle, HandleError, Options, Runner, RunnerError, Status};
+use crate::bench::{Adapter as _, Bench, Device, LIMIT, SERIAL, UnderTest};
 use nerves_hub_link_protocol::limits::SEND_CREDIT;
 use nerves_hub_link_protocol::{Client, Decision, Event, FirmwareMeta, UpdateInfo};
+use nerves_hub_link_runtime::{Control, Exit, HandleError, Options, RunnerError, Status};
 use nerves_hub_link_testkit::hub::HubEvent;
 use nerves_hub_link_testkit::server::{Firmware, Garbage, HubOptions, HubServer, Mischief, Times};
 use nerves_hub_link_transport::{Roots, Tls, TlsOptions};
@@ -109,7 +106,7 @@ fn a_device_told_not_to_connect_stays_offline_until_asked() {
     impl Client for Quiet {}
     let bench = Bench::new();
     let options = Options::new(bench.tls(), bench.installer(), Quiet).connect(false);
-    let handle = Runner::new(bench.config(), options).unwrap().spawn().unwrap();
+    let handle = UnderTest::start(bench.config(), options).unwrap();
     // Everything that needs a server fails cleanly, and the device lives on.
     handle.firmware_validated().unwrap();
     handle.reconnect().unwrap();
@@ -338,7 +335,7 @@ fn a_panicking_callback_is_told_and_the_device_goes_on() {
     let (notice, notices) = channel();
     let options = Options::new(bench.tls(), bench.installer(), Clumsy(sender))
         .on_notice(move |text| drop(notice.send(text.to_owned())));
-    let handle = Runner::new(bench.config(), options).unwrap().spawn().unwrap();
+    let handle = UnderTest::start(bench.config(), options).unwrap();
     assert!(notices.recv_timeout(LIMIT).unwrap().contains("no thought given to this"));
     bench.hub.deploy(Firmware::from_archive(&bench.firmware("1.1.0")).unwrap());
     assert!(notices.recv_timeout(LIMIT).unwrap().contains("nor to this"));
@@ -362,7 +359,7 @@ fn a_decision_may_come_later_through_the_handle() {
     let bench = Bench::new();
     let (sender, events) = channel();
     let options = Options::new(bench.tls(), bench.installer(), Thoughtful(sender));
-    let handle = Runner::new(bench.config(), options).unwrap().spawn().unwrap();
+    let handle = UnderTest::start(bench.config(), options).unwrap();
     bench.hub.deploy(Firmware::from_archive(&bench.firmware("1.1.0")).unwrap());
     let offer = loop {
         if let Event::UpdateOffered { offer, .. } = events.recv_timeout(LIMIT).unwrap() {
@@ -376,7 +373,7 @@ fn a_decision_may_come_later_through_the_handle() {
 
 #[test]
 fn a_callback_that_asks_the_handle_gets_the_news_it_was_called_for() {
-    struct Asker(Receiver<Handle>, Sender<(bool, bool)>);
+    struct Asker(Receiver<Control>, Sender<(bool, bool)>);
     impl Client for Asker {
         fn connected(&mut self) {
             let handle = self.0.recv_timeout(LIMIT).unwrap();
@@ -386,28 +383,10 @@ fn a_callback_that_asks_the_handle_gets_the_news_it_was_called_for() {
     let bench = Bench::new();
     let ((give, take), (tell, hear)) = (channel(), channel());
     let options = Options::new(bench.tls(), bench.installer(), Asker(take, tell));
-    let handle = Runner::new(bench.config(), options).unwrap().spawn().unwrap();
-    give.send(handle.clone()).unwrap();
+    let handle = UnderTest::start(bench.config(), options).unwrap();
+    give.send(Control::clone(&handle)).unwrap();
     assert_eq!(hear.recv_timeout(LIMIT).unwrap(), (true, true));
     assert_eq!(handle.stop(), Exit::Stopped);
-}
-
-#[test]
-fn a_callback_may_stop_the_device_it_belongs_to() {
-    struct Quitter(Receiver<Handle>);
-    impl Client for Quitter {
-        fn connected(&mut self) {
-            self.0.recv_timeout(LIMIT).unwrap().stop();
-        }
-    }
-    let bench = Bench::new();
-    let (sender, handles) = channel();
-    let runner =
-        Runner::new(bench.config(), Options::new(bench.tls(), bench.installer(), Quitter(handles))).unwrap();
-    sender.send(runner.handle()).unwrap();
-    let handle = runner.handle();
-    assert_eq!(runner.run(), Exit::Stopped);
-    assert_eq!(handle.wait(), Exit::Stopped);
 }
 
 #[test]
@@ -417,6 +396,6 @@ fn settings_that_make_no_sense_are_refused_at_once() {
     let bench = Bench::new();
     let mut config = bench.config();
     config.host = "not a host".to_owned();
-    let error = Runner::new(config, Options::new(bench.tls(), bench.installer(), Quiet)).unwrap_err();
+    let error = UnderTest::start(config, Options::new(bench.tls(), bench.installer(), Quiet)).err().unwrap();
     assert!(matches!(error, RunnerError::Config(_)), "{error}");
 }

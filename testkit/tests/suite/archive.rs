@@ -1,12 +1,9 @@
 //! Archives over real sockets.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, missing_docs)]
-
-mod common;
 
 use std::path::PathBuf;
 use std::time::Duration;
 
-use common::{Bench, Device};
+use crate::bench::{Bench, Device};
 use nerves_hub_link_platform::store::DownloadStore;
 use nerves_hub_link_protocol::{ArchiveEvent, Config, Decision, Event};
 use nerves_hub_link_testkit::firmware::{FirmwareArchive, FirmwareBuilder, SigningKey};
