@@ -89,7 +89,12 @@ fn a_fleet_with_every_fault_gets_through() {
 
 /// Scenarios in which a mistake can show: updates, and the faults that it takes.
 fn suited(mutation: Mutation, seed: u64) -> Scenario {
-    let mut scenario = Scenario::short(seed);
+    let mut scenario = match mutation {
+        Mutation::SkipSync => only(Fault::PowerCut, seed),
+        Mutation::WriteBothCopies => only(Fault::Torn, seed),
+        Mutation::MixSockets => only(Fault::Reorder, seed),
+        _ => Scenario::short(seed),
+    };
     scenario.mutation = Some(mutation);
     if mutation == Mutation::SkipDigest {
         // Without the checksum of the server, only the applier's own is left.
@@ -127,6 +132,14 @@ fn expected(mutation: Mutation, broken: &Broken) -> bool {
         Mutation::ForgetBackoff => matches!(broken, Broken::TooSoon { .. }),
         Mutation::ForgetAttempts => matches!(broken, Broken::TriedTooOften { .. }),
         Mutation::LoseTimer => matches!(broken, Broken::Stuck { .. }),
+        Mutation::WriteBothCopies => matches!(broken, Broken::NoEnvironment),
+        Mutation::MixSockets => {
+            matches!(broken, Broken::TwoSockets { .. } | Broken::ConnectionDiffers { .. })
+        }
+        Mutation::BinaryAsText => matches!(broken, Broken::ConnectionDiffers { .. }),
+        Mutation::SkipArchiveCheck => matches!(broken, Broken::BadArchive(_)),
+        Mutation::ForgetRoom => matches!(broken, Broken::Shell { .. }),
+        Mutation::LoseAnswer => matches!(broken, Broken::AnswerLost { .. }),
         _ => false,
     }
 }
@@ -144,6 +157,51 @@ fn every_mistake_is_noticed() {
         // Without the mistake, the same scenario passes.
         run(&Scenario { mutation: None, ..scenario });
     }
+}
+
+/// The same scenario, with every fault of one class.
+fn only(fault: Fault, seed: u64) -> Scenario {
+    let mut scenario = Scenario::short(seed);
+    scenario.faults = [fault].into_iter().collect();
+    for step in scenario.steps.iter_mut().flatten() {
+        if let What::Fault(class) = &mut step.what {
+            *class = fault;
+        }
+    }
+    scenario
+}
+
+#[test]
+fn every_class_of_faults_makes_a_difference() {
+    for fault in Fault::ALL {
+        let reached = (0..200).find(|seed| run(&only(*fault, *seed)).stats.felt[fault.index()] > 0);
+        println!("{fault}: seed {}", reached.unwrap_or_else(|| panic!("{fault} is never felt")));
+    }
+}
+
+#[test]
+fn a_read_that_fails_is_reported_or_made_up_for() {
+    let (mut failed, mut again) = (0, 0);
+    for seed in 0..300 {
+        let stats = run(&only(Fault::ReadError, seed)).stats;
+        if stats.felt[Fault::ReadError.index()] > 0 {
+            failed += stats.failures.iter().filter(|(why, _)| why.contains("read")).count();
+            again += usize::from(stats.fetched_again() > 0);
+        }
+    }
+    assert!(failed > 0 && again > 0, "{failed} {again}");
+}
+
+#[test]
+fn what_operators_and_the_server_want_is_done() {
+    let mut fleet = Scenario::fleet(24, 6.0, 4);
+    fleet.faults = Faults::NONE;
+    let stats = run(&fleet).stats;
+    // Two archives: one of the calendar, and the last.
+    assert_eq!(stats.archives, 2 * 24);
+    assert!(stats.questions > 24 * 6 * 4 && stats.answers == stats.questions, "{stats:?}");
+    assert!(stats.visits > 5 && stats.shells > stats.visits, "{stats:?}");
+    assert!(stats.shell_bytes > 10_000 && stats.console_messages > 20, "{stats:?}");
 }
 
 #[test]
@@ -181,6 +239,23 @@ fn a_fleet_that_fails_shrinks_too() {
     let shrunk = shrink(&fleet, &violation, 300);
     assert_eq!(shrunk.scenario.absent.len(), 11);
     assert!(shrunk.scenario.steps.unwrap().len() <= 4);
+}
+
+#[test]
+fn a_smaller_fleet_keeps_its_releases() {
+    let mut fleet = Scenario::fleet(6, 20.0, 3);
+    fleet.mutation = Some(Mutation::ForgetAttempts);
+    fleet.faults = [Fault::BadRelease, Fault::Exit].into_iter().collect();
+    fleet.rates = vec![(Fault::BadRelease, 10.0)];
+    let violation = World::new(fleet.clone()).run().unwrap_err();
+    assert!(matches!(violation.broken, Broken::TriedTooOften { .. }), "{violation}");
+    // One run writes down what the seed would do.
+    let written = shrink(&fleet, &violation, 1);
+    assert_eq!(written.violation, violation);
+    let shrunk = shrink(&fleet, &violation, 100).scenario;
+    let steps = shrunk.steps.unwrap();
+    assert!(steps.iter().any(|step| step.what == What::Fault(Fault::BadRelease)), "{steps:?}");
+    assert!(steps.len() <= 3, "{steps:?}");
 }
 
 #[test]

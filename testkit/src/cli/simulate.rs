@@ -6,7 +6,7 @@ use std::time::{Instant, SystemTime};
 
 use clap::Args;
 use nerves_hub_link_testkit::sim::{
-    Fault, Faults, Outcome, Report, Saved, Scenario, Violation, World, replay_line, shrink,
+    Fault, Faults, Outcome, Report, Saved, Scenario, Violation, What, World, replay_line, shrink,
 };
 
 /// Runs of a failing scenario to make it smaller.
@@ -157,8 +157,8 @@ fn many(arguments: &Arguments, runs: u64) -> Result<ExitCode, String> {
         let mut scenario = Scenario::short(from.wrapping_add(run));
         if let Some(steps) = &mut scenario.steps {
             steps.retain(|step| match step.what {
-                nerves_hub_link_testkit::sim::What::Fault(fault) => faults.contains(fault),
-                nerves_hub_link_testkit::sim::What::Release => true,
+                What::Fault(fault) => faults.contains(fault),
+                _ => true,
             });
         }
         match World::new(scenario.clone()).run() {

@@ -10,6 +10,9 @@ use super::machine::Hub;
 /// Milliseconds after a dropped message until the alarms are asked for anew (additions A8).
 const ALARMS_AGAIN_MS: u64 = 10_000;
 
+/// Why messages beyond the pace are dropped.
+const FLOOD: &str = "too many messages";
+
 impl Hub {
     /// The payload of `extensions:get`: all versions the server implements, whatever product and device allow.
     pub(super) fn advertisement(&self) -> Value {
@@ -105,15 +108,15 @@ impl Hub {
                     if bucket.take(now_ms, per_second, burst) {
                         (true, dropped, "too many entries")
                     } else {
-                        if name == "alarms" {
-                            connection.due.insert("alarms:sync", now_ms.saturating_add(ALARMS_AGAIN_MS));
-                        }
-                        (false, 0, "too many messages")
+                        (false, 0, FLOOD)
                     }
                 }
                 None => (true, dropped, "too many entries"),
             },
         };
+        if why == FLOOD && name == "alarms" {
+            self.ask_at(conn, "alarms:sync", now_ms.saturating_add(ALARMS_AGAIN_MS));
+        }
         if !passes || entries > 0 {
             let (identifier, event) = (identifier.to_owned(), event.to_owned());
             self.log.push(HubEvent::ExtensionDropped { identifier, event, entries, why });
@@ -130,20 +133,27 @@ impl Hub {
             "metrics" => self.config.metrics_interval_ms,
             _ => return,
         };
-        if let Some(connection) = self.conns.get_mut(&conn) {
-            connection.due.insert(request, now_ms.saturating_add(again));
+        self.ask_at(conn, request, now_ms.saturating_add(again));
+    }
+
+    /// Sends a request of an extension at that time, and not when it was to be sent before.
+    fn ask_at(&mut self, conn: ConnId, request: &'static str, at: u64) {
+        let Some(connection) = self.conns.get_mut(&conn) else { return };
+        if let Some(old) = connection.due.insert(request, at) {
+            self.asks.remove(&(old, conn, request));
         }
+        self.asks.insert((at, conn, request));
     }
 
     /// Sends the requests that are due.
     pub(super) fn ask_extensions(&mut self, now_ms: u64) {
-        let mut due: Vec<(ConnId, &'static str)> = Vec::new();
-        for (conn, connection) in &mut self.conns {
-            let now = connection.due.iter().filter(|(_, at)| **at <= now_ms).map(|(request, _)| *request);
-            due.extend(now.map(|request| (*conn, request)));
-            connection.due.retain(|_, at| *at > now_ms);
-        }
-        for (conn, request) in due {
+        while let Some((at, conn, request)) = self.asks.first().copied()
+            && at <= now_ms
+        {
+            self.asks.pop_first();
+            if let Some(connection) = self.conns.get_mut(&conn) {
+                connection.due.remove(request);
+            }
             let name = request.split(':').next().unwrap_or_default();
             if self.conns.get(&conn).is_some_and(|connection| connection.attached.contains(name)) {
                 self.ask_again(now_ms, conn, name, request);

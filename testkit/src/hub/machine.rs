@@ -24,6 +24,8 @@ pub struct Hub {
     pub(super) fleet: Fleet,
     pub(super) archive: Option<Archive>,
     pub(super) conns: BTreeMap<ConnId, Connection>,
+    /// All that is due on connections, the next first.
+    pub(super) asks: BTreeSet<(u64, ConnId, &'static str)>,
     pub(super) out: VecDeque<HubOutput>,
     pub(super) log: EventLog,
 }
@@ -59,6 +61,7 @@ impl Hub {
             fleet: Fleet::default(),
             archive: None,
             conns: BTreeMap::new(),
+            asks: BTreeSet::new(),
             out: VecDeque::new(),
             log: EventLog::default(),
         }
@@ -101,6 +104,11 @@ impl Hub {
     /// extensions are asked now and then are not counted.
     pub fn next_due(&self) -> Option<u64> {
         self.fleet.next_due(self.config.offer_interval_ms)
+    }
+
+    /// When [`Self::tick`] has something to ask of an extension, in milliseconds.
+    pub fn next_ask(&self) -> Option<u64> {
+        self.asks.first().map(|(due, ..)| *due)
     }
 
     /// The device of this name, if it was ever seen.
@@ -181,14 +189,16 @@ impl Hub {
     /// Time has passed: closes idle sockets, forgets silent updates, makes offers that are due.
     pub fn tick(&mut self, now_ms: u64) {
         let idle = self.config.idle_ms;
-        let silent: Vec<ConnId> = self
-            .conns
-            .iter()
-            .filter(|(_, c)| now_ms.saturating_sub(c.heard_ms) >= idle)
-            .map(|(id, _)| *id)
-            .collect();
-        for conn in silent {
-            self.close(conn, 1002, "");
+        if idle != u64::MAX {
+            let silent: Vec<ConnId> = self
+                .conns
+                .iter()
+                .filter(|(_, c)| now_ms.saturating_sub(c.heard_ms) >= idle)
+                .map(|(id, _)| *id)
+                .collect();
+            for conn in silent {
+                self.close(conn, 1002, "");
+            }
         }
         self.ask_extensions(now_ms);
         self.offer(now_ms);
@@ -319,6 +329,9 @@ impl Hub {
 
     fn forget(&mut self, conn: ConnId, code: Option<u16>) {
         if let Some(connection) = self.conns.remove(&conn) {
+            for (request, due) in connection.due {
+                self.asks.remove(&(due, conn, request));
+            }
             self.fleet.closed(connection.device, conn);
             self.log.push(HubEvent::Disconnected { conn, identifier: connection.identifier, code });
         }

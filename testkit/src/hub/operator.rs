@@ -138,6 +138,6 @@ impl Hub {
     }
 
     fn conn_named(&self, identifier: &str) -> Option<ConnId> {
-        self.conns.iter().find(|(_, connection)| connection.identifier == identifier).map(|(conn, _)| *conn)
+        self.fleet.find(identifier).and_then(|device| self.fleet.conn(device))
     }
 }

@@ -2,9 +2,10 @@
 
 use nerves_hub_link_protocol::OfferId;
 
-use super::device::Armed;
+use super::armed::Armed;
 use super::disk::Disk;
-use super::firmware::{HEADER, Header, believe, verify};
+use super::fault::Fault;
+use super::firmware::{HEADER, Header, STRANGER, believe, verify};
 use super::mutation::Mutation;
 use super::violation::Broken;
 use crate::disk::Slot;
@@ -66,12 +67,10 @@ impl Applier {
             return Ok(Ok(()));
         }
         self.taken += bytes.len() as u64;
-        if armed.disk_full > 0 {
-            armed.disk_full -= 1;
+        if armed.strikes(Fault::DiskFull) {
             return Ok(Err("no space left on the disk".to_owned()));
         }
-        if armed.disk_error > 0 {
-            armed.disk_error -= 1;
+        if armed.strikes(Fault::DiskError) {
             return Ok(Err("input/output error of the disk".to_owned()));
         }
         let mut rest = bytes;
@@ -90,7 +89,12 @@ impl Applier {
             };
             let header = match read {
                 Ok(header) => header,
-                Err(reason) => return Ok(Err(reason.to_owned())),
+                Err(reason) => {
+                    if reason == STRANGER {
+                        armed.felt.insert(Fault::Untrusted);
+                    }
+                    return Ok(Err(reason.to_owned()));
+                }
             };
             if !disk.may_update() {
                 return Ok(Err(
@@ -100,7 +104,7 @@ impl Applier {
             self.verified = Some(header);
             disk.begin(self.slot, header.id)?;
             if self.mutation == Some(Mutation::SwitchFirst) {
-                disk.switch_to(self.slot);
+                disk.switch_to(self.slot, false);
                 disk.sync();
             }
             disk.write(self.slot, &self.header)?;
@@ -111,10 +115,14 @@ impl Applier {
     }
 
     /// Does the next step behind the last byte.
-    pub fn finish(&mut self, disk: &mut Disk, step: Finish) -> Result<Finish, String> {
+    pub fn finish(&mut self, disk: &mut Disk, armed: &mut Armed, step: Finish) -> Result<Finish, String> {
         let skip_sync = self.mutation == Some(Mutation::SkipSync);
         Ok(match step {
             Finish::Check => {
+                // What was written is read back.
+                if armed.strikes(Fault::ReadError) {
+                    return Err("what was written can't be read: input/output error of the disk".to_owned());
+                }
                 let header = self.verified.ok_or_else(|| "the archive ended in its header".to_owned())?;
                 let right = header.body_crc == self.body.clone().finalize() && header.size == self.taken;
                 if !right && self.mutation != Some(Mutation::SkipDigest) {
@@ -127,7 +135,7 @@ impl Applier {
                 Finish::Switch
             }
             Finish::Switch => {
-                disk.switch_to(self.slot);
+                disk.switch_to(self.slot, self.mutation == Some(Mutation::WriteBothCopies));
                 if skip_sync { Finish::Done } else { Finish::SyncSwitch }
             }
             Finish::SyncSwitch => {

@@ -1,19 +1,21 @@
 //! One device: the real machine, and what it runs on.
 
 use nerves_hub_link_protocol::{
-    Attempt, Auth, Config, ConnectionState, FetchId, Input, Instant, Link, Now, OfferId, PartsConfig,
-    SharedSecret, Sink, SocketId, StoreId, UnixTime, UpdateState, UpdateStrategy,
+    ArchiveId, Attempt, ConnectionState, FetchId, Input, Instant, Link, Now, OfferId, ShellId, ShellKind,
+    Sink, SocketId, StoreId, StoreKind, UnixTime, UpdateState,
 };
 
 use super::applier::Applier;
+use super::armed::Armed;
 use super::dice::{Rng, mix};
 use super::disk::{Booted, Disk};
-use super::firmware::{Firmware, FirmwareId, KEYS};
+use super::firmware::{Firmware, FirmwareId};
 use super::model::Model;
 use super::scenario::{DAY, SECOND, Scenario, Strikes, Variant};
+use super::settings::{config, kept};
 use super::store::Folder;
 use super::violation::Broken;
-use super::watch::{SHARED_SECRET, Watch};
+use super::watch::Watch;
 
 /// Unix time when a run begins.
 pub(super) const BEGIN: i64 = 1_795_444_000;
@@ -28,14 +30,16 @@ pub(super) struct Device {
     /// Counts starts. What happens to an earlier life is dropped.
     pub life: u32,
     pub disk: Disk,
-    pub folder: Folder,
+    /// Where downloads are kept: firmware and archives, in the order of [`place`].
+    pub folders: [Folder; 2],
+    /// Archives that the application has.
+    pub archives: Vec<String>,
     pub booted: Booted,
     pub wall: Wall,
     pub armed: Armed,
     pub rng: Rng,
     pub strikes: Option<Strikes>,
-    /// Operations of the disk left until power goes.
-    pub cut_in: Option<u32>,
+    pub cut: Option<Cut>,
     /// Since when it is joined, if it is.
     pub joined_since: Option<u64>,
     /// What the machine wants remembered of the updates it tried.
@@ -46,6 +50,8 @@ pub(super) struct Device {
     pub uncounted: bool,
     /// When the newest offer was accepted.
     pub accepted_at: u64,
+    /// Bytes fetched since the last update, or archive, was done.
+    pub fetched: [u64; 2],
     /// The second of the last thing that happened, and how many did in it.
     heat: (u64, u32),
 }
@@ -60,8 +66,11 @@ pub(super) struct Life {
     pub socket: Option<SocketId>,
     pub fetches: Vec<Fetching>,
     pub applier: Option<Applier>,
-    /// The store that is open.
-    pub store: Option<StoreId>,
+    /// The stores that are open, in the order of [`place`].
+    pub stores: [Option<StoreId>; 2],
+    /// The archive that the application decided to have, or has to decide about.
+    pub archive: Option<ArchiveId>,
+    pub shells: Vec<Shell>,
     pub readings: Vec<Reading>,
     /// Messages taken from the machine and not reported sent.
     pub unsent: u32,
@@ -85,33 +94,21 @@ pub(super) struct Wall {
     pub unset: bool,
 }
 
-/// Faults that wait for their moment, and how often they will strike.
-#[derive(Debug, Clone, Copy, Default)]
-pub(super) struct Armed {
-    pub slow_body: u8,
-    pub range_ignored: u8,
-    pub short_body: u8,
-    pub file_error: u8,
-    pub file_redirect: u8,
-    pub file_changed: u8,
-    pub tampered: u8,
-    pub disk_full: u8,
-    pub disk_error: u8,
-    pub disk_slow: u64,
-    pub slow_answer: u8,
-    pub no_answer: u8,
-    pub refuses: u8,
-    pub late: u8,
-    /// Which kind of it.
-    pub how: u32,
-    /// Until when they wait.
-    pub until: u64,
+/// Power is to go.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Cut {
+    /// Operations of the disk left until then.
+    pub after: u32,
+    /// Sectors tear.
+    pub tear: bool,
 }
 
 /// A reading of a store.
 #[derive(Debug)]
 pub(super) struct Reading {
     pub fetch: FetchId,
+    /// The place of the folder.
+    pub place: usize,
     pub at: u64,
     pub to: u64,
     pub into: Option<OfferId>,
@@ -147,19 +144,21 @@ impl Device {
             link: None,
             life: 0,
             disk: Disk::new(factory),
-            folder: Folder::default(),
+            folders: Default::default(),
+            archives: Vec::new(),
             booted: Booted { firmware: factory.id, validated: true, reverted: false },
             wall: Wall::default(),
             armed: Armed::default(),
             rng: Rng::of(scenario.seed, 4, number.into()),
             strikes,
-            cut_in: None,
+            cut: None,
             joined_since: None,
             attempts: Vec::new(),
             tried: Vec::new(),
             // A device that can't tell whether its firmware is good takes all that boots for good.
             uncounted: scenario.has(Variant::ValidationUnknown),
             accepted_at: 0,
+            fetched: [0; 2],
             heat: (0, 0),
         }
     }
@@ -168,6 +167,7 @@ impl Device {
     pub fn start(&mut self, scenario: &Scenario, now: u64, firmware: &Firmware) -> Result<(), Broken> {
         let mut config = config(scenario, self.number, firmware, self.booted);
         config.past_attempts.clone_from(&self.attempts);
+        config.known_archives.clone_from(&self.archives);
         let seed = mix(mix(scenario.seed, u64::from(self.number)), u64::from(self.life));
         // Clocks that count from the boot begin anywhere.
         let origin = now.saturating_sub(u64::from(self.life % 7) * SECOND);
@@ -178,11 +178,13 @@ impl Device {
             link,
             origin,
             watch: Watch::default(),
-            model: Model::new(scenario.has(Variant::Stored) || scenario.has(Variant::Parts)),
+            model: Model::new(kept(scenario, self.number).is_some()),
             socket: None,
             fetches: Vec::new(),
             applier: None,
-            store: None,
+            stores: [None; 2],
+            archive: None,
+            shells: Vec::new(),
             readings: Vec::new(),
             unsent: 0,
             wake: u64::MAX,
@@ -217,6 +219,24 @@ impl Device {
         if times > 5 && !self.uncounted { Err(Broken::TriedTooOften { firmware, times }) } else { Ok(()) }
     }
 
+    /// The folder of a store that is open.
+    pub fn folder_of(&mut self, store: StoreId) -> Option<&mut Folder> {
+        let place = self.link.as_ref()?.open_at(store)?;
+        self.folders.get_mut(place)
+    }
+
+    /// A store is no longer in use.
+    pub fn close_store(&mut self, store: StoreId, clear: bool) {
+        if clear && let Some(folder) = self.folder_of(store) {
+            folder.clear();
+        }
+        if let Some(life) = self.link.as_mut()
+            && let Some(open) = life.stores.iter_mut().find(|open| **open == Some(store))
+        {
+            *open = None;
+        }
+    }
+
     /// What runs proved good.
     pub fn proved(&mut self) {
         let firmware = self.booted.firmware;
@@ -244,13 +264,23 @@ impl Device {
     }
 }
 
-impl Armed {
-    /// Forgets what waited too long.
-    pub fn expire(&mut self, now: u64) {
-        if self.until <= now {
-            *self = Self::default();
-        }
+/// The place of a kind of store among [`Device::folders`].
+pub(super) const fn place(kind: StoreKind) -> usize {
+    match kind {
+        StoreKind::Firmware => 0,
+        StoreKind::Archive => 1,
     }
+}
+
+/// A shell that the application runs.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Shell {
+    pub id: ShellId,
+    pub kind: ShellKind,
+    /// Bytes that the machine takes.
+    pub room: usize,
+    /// Bytes yet to be written.
+    pub backlog: usize,
 }
 
 impl Life {
@@ -263,6 +293,11 @@ impl Life {
     pub fn input(&mut self, now: u64, wall: Wall, input: Input<'_>) {
         let clock = self.clock(now, wall);
         self.link.handle(clock, input);
+    }
+
+    /// The place of a store that is open.
+    pub fn open_at(&self, store: StoreId) -> Option<usize> {
+        self.stores.iter().position(|open| *open == Some(store))
     }
 
     pub fn fetching(&mut self, fetch: FetchId) -> Option<&mut Fetching> {
@@ -285,34 +320,4 @@ pub(super) fn identifier(number: u32) -> String {
 /// The number of a device.
 pub(super) fn number(identifier: &str) -> Option<u32> {
     identifier.strip_prefix("sim-")?.parse().ok()
-}
-
-fn config(scenario: &Scenario, number: u32, firmware: &Firmware, booted: Booted) -> Config {
-    let mut secret = SharedSecret::new(PRODUCT_KEY, SHARED_SECRET, identifier(number));
-    // A signature for each dial, and there are many.
-    secret.iterations = 1;
-    let meta = &firmware.meta;
-    let running = nerves_hub_link_protocol::FirmwareMeta {
-        uuid: meta.uuid.clone(),
-        product: meta.product.clone(),
-        version: meta.version.clone(),
-        platform: meta.platform.clone(),
-        architecture: meta.architecture.clone(),
-        ..nerves_hub_link_protocol::FirmwareMeta::default()
-    };
-    let mut config = Config::new("hub.sim", Auth::SharedSecret(secret), running);
-    config.firmware_validated = (!scenario.has(Variant::ValidationUnknown)).then_some(booted.validated);
-    config.firmware_auto_revert_detected = booted.reverted;
-    config.heartbeat = std::time::Duration::from_secs(scenario.heartbeat);
-    if scenario.has(Variant::Parts) {
-        config.strategy =
-            UpdateStrategy::Parts(PartsConfig { max_concurrent_parts: 2, ..PartsConfig::default() });
-    } else if scenario.has(Variant::Stored) {
-        config.strategy = UpdateStrategy::Caching;
-    }
-    if scenario.has(Variant::OwnKeys) {
-        config.public_keys = KEYS.iter().take(1).map(|key| (*key).to_owned()).collect();
-        config.accept_server_keys = false;
-    }
-    config
 }

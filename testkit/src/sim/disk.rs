@@ -5,6 +5,9 @@ use super::firmware::{Firmware, FirmwareId};
 use super::violation::Broken;
 use crate::disk::Slot;
 
+/// Bytes that are written whole or not at all.
+const SECTOR: u64 = 512;
+
 /// What a slot holds.
 #[derive(Debug, Clone)]
 struct Content {
@@ -13,8 +16,8 @@ struct Content {
     /// Bytes that survive a power cut.
     safe: u64,
     crc: crc32fast::Hasher,
-    /// Power went before everything was safe.
-    torn: bool,
+    /// Power went before everything was safe: the first byte that isn't what was written.
+    torn: Option<u64>,
 }
 
 /// The boot environment.
@@ -25,13 +28,44 @@ struct Environment {
     booted: bool,
 }
 
+/// Two copies of it, of which the newest whole one counts. A copy that is torn is none.
+#[derive(Debug, Clone)]
+struct Copies {
+    copies: [Option<Environment>; 2],
+    /// The copy that counts.
+    live: usize,
+}
+
+impl Copies {
+    fn get(&self) -> Option<Environment> {
+        let copy = |at: usize| self.copies.get(at).copied().flatten();
+        copy(self.live).or_else(|| copy(1 - self.live))
+    }
+
+    fn set(&mut self, at: usize, environment: Option<Environment>) {
+        if let Some(copy) = self.copies.get_mut(at) {
+            *copy = environment;
+        }
+        self.live = if environment.is_some() { at } else { 1 - at };
+    }
+}
+
+/// An environment written and not synced.
+#[derive(Debug, Clone, Copy)]
+struct Pending {
+    /// The copy it was written to.
+    copy: usize,
+    /// By mistake, the other was written too.
+    both: bool,
+    environment: Environment,
+}
+
 /// A disk.
 #[derive(Debug, Clone)]
 pub(super) struct Disk {
     slots: [Content; 2],
-    environment: Environment,
-    /// An environment written and not synced.
-    pending: Option<Environment>,
+    environment: Copies,
+    pending: Option<Pending>,
     /// The slot that runs.
     running: Slot,
 }
@@ -52,12 +86,13 @@ impl Disk {
             written: 0,
             safe: 0,
             crc: crc32fast::Hasher::new(),
-            torn: false,
+            torn: None,
         };
         let crc = crc32fast::Hasher::new_with_initial_len(firmware.crc, firmware.size);
         let (written, safe) = (firmware.size, firmware.size);
-        let full = Content { firmware: firmware.id, written, safe, crc, torn: false };
+        let full = Content { firmware: firmware.id, written, safe, crc, torn: None };
         let environment = Environment { active: Slot::A, validated: true, booted: true };
+        let environment = Copies { copies: [Some(environment); 2], live: 0 };
         Self { slots: [full, nothing], environment, pending: None, running: Slot::A }
     }
 
@@ -72,13 +107,23 @@ impl Disk {
 
     /// Whether an update may begin: what runs was proved good, and no other firmware waits for the reboot.
     pub fn may_update(&self) -> bool {
-        let environment = self.pending.unwrap_or(self.environment);
-        environment.active == self.running && environment.validated
+        self.environment().is_some_and(|now| now.active == self.running && now.validated)
     }
 
     /// Whether the next boot runs another slot.
     pub fn is_switched(&self) -> bool {
-        self.pending.unwrap_or(self.environment).active != self.running
+        self.environment().is_some_and(|now| now.active != self.running)
+    }
+
+    /// The environment as programs see it, synced or not.
+    fn environment(&self) -> Option<Environment> {
+        self.pending.map(|pending| pending.environment).or_else(|| self.environment.get())
+    }
+
+    /// Writes the environment to the copy that doesn't count; to both, by mistake.
+    fn write_environment(&mut self, environment: Environment, both: bool) {
+        let copy = self.pending.map_or(1 - self.environment.live, |pending| pending.copy);
+        self.pending = Some(Pending { copy, both, environment });
     }
 
     /// Begins to write a slot anew.
@@ -86,7 +131,7 @@ impl Disk {
         self.guard(slot)?;
         let content = self.slot_mut(slot);
         let crc = crc32fast::Hasher::new();
-        *content = Content { firmware, written: 0, safe: 0, crc, torn: false };
+        *content = Content { firmware, written: 0, safe: 0, crc, torn: None };
         Ok(())
     }
 
@@ -103,48 +148,60 @@ impl Disk {
         for content in &mut self.slots {
             content.safe = content.written;
         }
-        if let Some(environment) = self.pending.take() {
-            self.environment = environment;
+        if let Some(Pending { copy, environment, .. }) = self.pending.take() {
+            self.environment.set(copy, Some(environment));
         }
     }
 
     /// Makes the next boot try a slot.
-    pub fn switch_to(&mut self, active: Slot) {
-        self.pending = Some(Environment { active, validated: false, booted: false });
+    pub fn switch_to(&mut self, active: Slot, both: bool) {
+        self.write_environment(Environment { active, validated: false, booted: false }, both);
     }
 
-    /// Marks the running firmware good. Waits until that is safe.
+    /// Marks the running firmware good, which is safe when synced.
     pub fn validate(&mut self) {
-        let mut environment = self.pending.unwrap_or(self.environment);
         // Only what runs can prove good.
-        if environment.active == self.running {
-            environment.validated = true;
-            self.pending = Some(environment);
-            self.sync();
+        if let Some(environment) = self.environment().filter(|now| now.active == self.running) {
+            self.write_environment(Environment { validated: true, ..environment }, false);
         }
     }
 
-    /// Power goes: what was not synced is lost, or torn, or made it after all, each as chance has it.
-    pub fn lose_power(&mut self, rng: &mut Rng) {
-        if let Some(environment) = self.pending.take()
-            && rng.one_in(2)
-        {
-            self.environment = environment;
-        }
-        for content in &mut self.slots {
-            if content.written > content.safe {
-                let survived = rng.one_in(4);
-                content.torn |= !survived;
-                content.safe = content.written;
+    /// Power goes: what was not synced is lost, or made it after all, as chance has it; with `tear`, some of its sectors
+    /// did and others not. Returns whether something is torn.
+    pub fn lose_power(&mut self, rng: &mut Rng, tear: bool) -> bool {
+        let mut tore = false;
+        if let Some(Pending { copy, both, environment }) = self.pending.take() {
+            match rng.below(3) {
+                0 => self.environment.set(copy, Some(environment)),
+                1 if tear => {
+                    self.environment.set(copy, None);
+                    if both {
+                        self.environment.set(1 - copy, None);
+                    }
+                    tore = true;
+                }
+                _ => {}
             }
         }
+        for content in &mut self.slots {
+            let unsafe_bytes = content.written - content.safe;
+            if unsafe_bytes > 0 && !rng.one_in(4) {
+                let kept = if tear { rng.below(unsafe_bytes) } else { 0 };
+                let at = (content.safe + kept) / SECTOR * SECTOR;
+                content.torn = Some(content.torn.unwrap_or(u64::MAX).min(at.max(content.safe)));
+                tore |= tear;
+            }
+            content.safe = content.written;
+        }
+        tore
     }
 
     /// What the boot loader does. The slot it is told to run must be whole: whoever named it had to make sure.
     pub fn boot(&mut self, known: &[Firmware]) -> Result<Booted, Broken> {
         // A restart without a power cut still flushes.
         self.sync();
-        let environment = &mut self.environment;
+        let mut environment = self.environment.get().ok_or(Broken::NoEnvironment)?;
+        let before = environment;
         let mut reverted = false;
         if !environment.validated {
             if environment.booted {
@@ -153,6 +210,10 @@ impl Disk {
                 environment.validated = true;
             }
             environment.booted = true;
+        }
+        if environment != before {
+            self.write_environment(environment, false);
+            self.sync();
         }
         let (active, validated) = (environment.active, environment.validated);
         let firmware = self.whole(active, known)?;
@@ -167,8 +228,9 @@ impl Disk {
             .iter()
             .find(|firmware| firmware.id == content.firmware)
             .ok_or(Broken::NothingToBoot { slot: slot.letter() })?;
-        if content.torn {
-            return Err(Broken::TornFirmwareBooted { slot: slot.letter(), firmware: content.firmware });
+        if let Some(at) = content.torn {
+            let (slot, firmware) = (slot.letter(), content.firmware);
+            return Err(Broken::TornFirmwareBooted { slot, firmware, at });
         }
         let (written, crc) = (content.written, content.crc.clone().finalize());
         if written == published.size && crc == published.crc {

@@ -83,6 +83,7 @@ faults! {
     Hang "hang" Network 2.0 "connecting is never answered",
     Proxy "proxy" Network 1.0 "a proxy refuses the way to the server",
     Stall "stall" Network 1.0 "the system takes no messages to send",
+    Reorder "reorder" Network 1.0 "what an ended connection had under way arrives behind the first of the next one",
     Kick "kick" Hub 2.0 "the server closes the connection of a device, politely or not",
     Crash "channel-crash" Hub 2.0 "the server's side of the channel crashes",
     Deaf "deaf" Hub 1.0 "heartbeats are not answered",
@@ -100,9 +101,11 @@ faults! {
     FileRedirect "file-redirect" Download 1.0 "a download is redirected",
     FileChanged "file-changed" Download 0.2 "the file is replaced during a download",
     Tampered "tampered" Download 0.2 "a byte of a download is not what it was",
-    PowerCut "power-cut" Device 3.0 "power goes, at any step; what was not synced is lost or torn",
+    PowerCut "power-cut" Device 3.0 "power goes, at any step; what was not synced is lost, or there after all",
+    Torn "torn-sectors" Device 1.0 "power goes, at any step; of what was not synced some sectors are there, others not",
     DiskFull "disk-full" Device 0.3 "the disk is full",
     DiskError "disk-error" Device 0.3 "a write fails",
+    ReadError "read-error" Device 0.5 "a read of the disk fails, once or for minutes",
     DiskSlow "disk-slow" Device 3.0 "the disk takes seconds for a write, or minutes",
     Exit "exit" Application 2.0 "the program crashes and is started again",
     SlowAnswer "slow-answer" Application 2.0 "the application decides late, or too late",
@@ -208,6 +211,11 @@ impl Faults {
     /// Whether a class is in.
     pub const fn contains(self, fault: Fault) -> bool {
         self.0 & fault.bit() != 0
+    }
+
+    /// Adds a class.
+    pub const fn insert(&mut self, fault: Fault) {
+        self.0 |= fault.bit();
     }
 
     /// The same without a class.

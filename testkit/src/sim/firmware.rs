@@ -17,6 +17,12 @@ pub(super) const KEYS: [&str; 2] =
 pub(super) const URL_SECRET: &str = "5ecre7-s1gna7ure";
 pub(super) const FILES: &str = "https://files.sim/fw/";
 
+/// What is said of a file that nobody trusted signed.
+pub(super) const STRANGER: &str = "the signature is by none of the trusted keys";
+
+/// Archives are files like firmware, with numbers from here on.
+pub(super) const ARCHIVES: FirmwareId = 1 << 24;
+
 /// Which firmware, in the order of their releases; 0 is what devices are made with.
 pub(super) type FirmwareId = u32;
 
@@ -127,7 +133,7 @@ pub(super) fn verify(header: &[u8], keys: &[String]) -> Result<Header, &'static 
         .get(usize::from(*signer))
         .is_some_and(|key| keys.iter().any(|ours| ours == key) && sign(id, size, body_crc, *signer) == *tag);
     let header = Header { id, size, body_crc };
-    if trusted { Ok(header) } else { Err("the signature is by none of the trusted keys") }
+    if trusted { Ok(header) } else { Err(STRANGER) }
 }
 
 /// The same without looking at the signature: what a broken applier would do.

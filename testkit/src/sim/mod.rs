@@ -9,8 +9,8 @@
 //! | --- | --- |
 //! | `scenario` | what decides a run, as data; the generator that turns a seed or a fuzzer's bytes into it |
 //! | `fault` | the classes of faults |
-//! | `world/` | what happens: dialling, messages, downloads, updates, faults |
-//! | `device`, `applier`, `disk`, `store`, `firmware`, `net`, `queue` | what a world is made of |
+//! | `world/` | what happens: dialling, messages, downloads, updates, archives, operators, faults |
+//! | `device`, `settings`, `armed`, `applier`, `disk`, `store`, `firmware`, `net`, `queue` | what a world is made of |
 //! | `watch`, `model`, `message` | what must hold |
 //! | `violation` | what it looks like when it didn't |
 //! | `mutation` | mistakes that the world must notice |
@@ -26,6 +26,7 @@
 //! ```
 
 mod applier;
+mod armed;
 mod device;
 mod dice;
 mod disk;
@@ -39,6 +40,7 @@ mod queue;
 mod report;
 mod saved;
 mod scenario;
+mod settings;
 mod shrink;
 mod stats;
 mod store;

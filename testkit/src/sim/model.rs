@@ -83,20 +83,20 @@ impl Model {
     }
 
     /// A message arrived.
-    pub fn text(&mut self, socket: SocketId, text: &str) {
+    pub fn hears(&mut self, socket: SocketId, message: Option<&Message<'_>>) {
         if self.socket != Some(socket) || self.connection < ConnectionState::Connected {
             return;
         }
-        let Some(message) = Message::read(text) else { return };
+        let Some(message) = message else { return };
         if let Some(topic) = self.others.iter_mut().find(|topic| topic.name == message.topic) {
-            topic.receive(&message);
+            topic.receive(message);
         }
         if message.topic != "device" {
             return;
         }
         let ours = self.join.is_some() && message.join_ref.is_none_or(|theirs| Some(theirs) == self.join);
         match message.event {
-            "phx_reply" => self.reply(&message),
+            "phx_reply" => self.reply(message),
             "phx_error" | "phx_close" if ours => self.lost(),
             "update" if ours => self.offered = true,
             _ => {}
@@ -162,16 +162,6 @@ impl Model {
             }
             Output::Probe(_) => self.connection = ConnectionState::Waiting,
             Output::HangUp { socket, .. } => self.down(*socket),
-            Output::Send { text, .. } => {
-                let message = Message::read(text).ok_or_else(|| Broken::NoMessage(text.clone()))?;
-                self.last = message.reference.unwrap_or(self.last);
-                self.sends(&message)?;
-                match (message.topic, message.event) {
-                    ("device", "phx_join") => (self.join, self.asked) = (message.reference, now),
-                    ("device", "phx_leave") => self.join = None,
-                    _ => {}
-                }
-            }
             Output::FinishApply { offer } => self.update = Update::Finishing { offer: *offer },
             Output::CancelApply { .. } => self.update = Update::Idle,
             Output::Event(event) => self.event(now, event)?,
@@ -180,8 +170,19 @@ impl Model {
         Ok(())
     }
 
-    /// Nothing is sent on a topic before its join was answered.
-    fn sends(&mut self, message: &Message<'_>) -> Result<(), Broken> {
+    /// The machine sends a message: nothing on a topic before its join was answered.
+    pub fn sends(&mut self, now: u64, message: &Message<'_>) -> Result<(), Broken> {
+        self.last = message.reference.unwrap_or(self.last);
+        self.in_turn(message)?;
+        match (message.topic, message.event) {
+            ("device", "phx_join") => (self.join, self.asked) = (message.reference, now),
+            ("device", "phx_leave") => self.join = None,
+            _ => {}
+        }
+        Ok(())
+    }
+
+    fn in_turn(&mut self, message: &Message<'_>) -> Result<(), Broken> {
         let topic = self.others.iter_mut().find(|topic| topic.name == message.topic);
         let joined = match (message.event, topic) {
             ("phx_join", Some(topic)) => {

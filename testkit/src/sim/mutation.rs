@@ -39,11 +39,23 @@ pub enum Mutation {
     ForgetAttempts,
     /// The adapter says that bytes are stored which the applier never got.
     LoseBytes,
+    /// The applier writes both copies of the boot environment at once.
+    WriteBothCopies,
+    /// The adapter tells the present connection what an earlier one had under way.
+    MixSockets,
+    /// The adapter takes bytes for text.
+    BinaryAsText,
+    /// The adapter calls archives verified that nobody looked at.
+    SkipArchiveCheck,
+    /// Shells write more than the machine takes.
+    ForgetRoom,
+    /// Answers to the server's questions get lost on the way.
+    LoseAnswer,
 }
 
 impl Mutation {
     /// Every mistake.
-    pub const ALL: [Self; 16] = [
+    pub const ALL: [Self; 22] = [
         Self::SkipSignature,
         Self::SkipDigest,
         Self::SkipSync,
@@ -60,5 +72,11 @@ impl Mutation {
         Self::LoseTimer,
         Self::LoseBytes,
         Self::ForgetAttempts,
+        Self::WriteBothCopies,
+        Self::MixSockets,
+        Self::BinaryAsText,
+        Self::SkipArchiveCheck,
+        Self::ForgetRoom,
+        Self::LoseAnswer,
     ];
 }

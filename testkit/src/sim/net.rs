@@ -3,6 +3,7 @@
 use nerves_hub_link_protocol::SocketId;
 
 use super::dice::Rng;
+use super::fault::{Fault, Faults};
 use super::scenario::SECOND;
 use crate::hub::ConnId;
 
@@ -34,6 +35,17 @@ pub(super) struct Net {
     /// When the last message on it arrives: they stay in order.
     to_hub: u64,
     to_device: u64,
+    /// Classes of faults that made a difference.
+    pub felt: Faults,
+}
+
+/// Why nobody is reached, and after how many microseconds that shows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Blocked {
+    /// For a person.
+    Failed { after: u64, reason: &'static str },
+    /// Whoever tries has to give up by himself.
+    Hangs,
 }
 
 impl Net {
@@ -44,8 +56,8 @@ impl Net {
 
     /// Everything is well again; connections stay.
     pub fn heal(&mut self) {
-        let Self { latency, conn, to_hub, to_device, .. } = *self;
-        *self = Self { latency, conn, to_hub, to_device, ..Self::default() };
+        let Self { latency, conn, to_hub, to_device, felt, .. } = *self;
+        *self = Self { latency, conn, to_hub, to_device, felt, ..Self::default() };
     }
 
     pub fn slow(&mut self, until: u64) {
@@ -60,17 +72,50 @@ impl Net {
         self.silent_until > now
     }
 
+    /// Whether everything arrives soon.
+    pub fn is_well(&self, now: u64) -> bool {
+        self.silent_until <= now && self.slow_until <= now && self.stall_until <= now
+    }
+
     /// Until when nothing gets through.
     pub fn silent_until(&self) -> u64 {
         self.silent_until
     }
 
     /// How long a packet takes that leaves now.
-    pub fn delay(&self, now: u64, rng: &mut Rng) -> u64 {
-        let slow = if self.slow_until > now { rng.within(SECOND / 2, 10 * SECOND) } else { 0 };
+    pub fn delay(&mut self, now: u64, rng: &mut Rng) -> u64 {
+        let slow = if self.slow_until > now {
+            self.felt.insert(Fault::Latency);
+            rng.within(SECOND / 2, 10 * SECOND)
+        } else {
+            0
+        };
         // What is lost meanwhile is sent again by TCP.
         let silence = self.silent_until.saturating_sub(now);
+        if silence > 0 {
+            self.felt.insert(Fault::Silence);
+        }
         silence + slow + self.latency + rng.below(self.latency / 2 + 1)
+    }
+
+    /// What keeps a connection to a server from being made; `delay` is that of a packet.
+    pub fn blocked(&mut self, now: u64, delay: u64) -> Option<Blocked> {
+        let (fault, blocked) = if self.dns_until > now {
+            (Fault::Dns, Blocked::Failed { after: 40_000, reason: "the name could not be resolved" })
+        } else if self.refused_until > now {
+            (Fault::Refused, Blocked::Failed { after: delay, reason: "connection refused" })
+        } else if self.proxy_until > now {
+            let reason = "the proxy refused the connection with HTTP 407";
+            (Fault::Proxy, Blocked::Failed { after: delay, reason })
+        } else if self.hang_until > now {
+            (Fault::Hang, Blocked::Hangs)
+        } else if self.is_silent(now) {
+            (Fault::Silence, Blocked::Hangs)
+        } else {
+            return None;
+        };
+        self.felt.insert(fault);
+        Some(blocked)
     }
 
     /// Forgets the connection.

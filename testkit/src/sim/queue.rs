@@ -3,10 +3,11 @@
 use std::cmp::{Ordering, Reverse};
 use std::collections::BinaryHeap;
 
-use nerves_hub_link_protocol::{Dial, FetchId, OfferId, ProbeId, SocketId, StoreId};
+use nerves_hub_link_protocol::{ArchiveId, Dial, FetchId, OfferId, ProbeId, ShellId, SocketId, StoreId};
 
 use super::applier::Finish;
-use super::fault::Fault;
+use super::message::Frame;
+use super::scenario::What;
 use crate::hub::ConnId;
 
 /// Something that will happen.
@@ -17,19 +18,19 @@ pub(super) enum Due {
     /// A device dials the hub.
     HubDial { device: u32, life: u32, dial: Box<Dial> },
     /// A message arrives at the hub.
-    HubText { conn: ConnId, text: String },
+    HubHears { conn: ConnId, frame: Frame },
     /// The hub notices that a connection is gone.
     HubGone { conn: ConnId },
     /// The hub has something to do.
     HubTick,
     /// The step of this number is due.
     Step(usize),
-    /// The seed has a fault for this device, or for all.
-    Strike { device: Option<u32>, fault: Fault, how: u32 },
-    /// A release is due.
-    Release,
-    /// A good release takes the place of a spoilt one.
-    Mend,
+    /// The seed has something for this device, or for all.
+    Strike { device: Option<u32>, what: What, how: u32 },
+    /// The calendar has a release.
+    Planned(What),
+    /// An operator goes on with what he does to a device.
+    Operator { device: u32, how: u32, step: u8 },
     /// Everything is well from here on.
     Heal,
     /// Somebody looks whether all is well.
@@ -41,25 +42,101 @@ pub(super) enum Due {
 pub(super) enum DeviceDue {
     Start,
     Tick,
-    Probed { probe: ProbeId, failure: Option<&'static str> },
-    Up { socket: SocketId, conn: ConnId },
-    Refused { socket: SocketId, answer: Box<Answer> },
-    Down { socket: SocketId, code: Option<u16>, reason: &'static str },
-    Text { socket: SocketId, text: String },
+    Probed {
+        probe: ProbeId,
+        failure: Option<&'static str>,
+    },
+    Up {
+        socket: SocketId,
+        conn: ConnId,
+    },
+    Refused {
+        socket: SocketId,
+        answer: Box<Answer>,
+    },
+    Down {
+        socket: SocketId,
+        code: Option<u16>,
+        reason: &'static str,
+    },
+    Hears {
+        socket: SocketId,
+        frame: Frame,
+    },
+    /// What an earlier connection had under way.
+    Stale {
+        socket: SocketId,
+        how: u32,
+    },
     Head(FetchId),
     Body(FetchId),
-    FetchFailed { fetch: FetchId, reason: &'static str },
-    StoreOpened { store: StoreId, parts: Vec<(u32, u64)> },
-    StoreFailed { store: StoreId, reason: &'static str },
-    PartCommitted { store: StoreId, part: u32 },
+    FetchFailed {
+        fetch: FetchId,
+        reason: &'static str,
+    },
+    StoreOpened {
+        store: StoreId,
+        parts: Vec<(u32, u64)>,
+    },
+    StoreFailed {
+        store: StoreId,
+        reason: &'static str,
+    },
+    PartCommitted {
+        store: StoreId,
+        part: u32,
+    },
+    ArchiveChecked {
+        store: StoreId,
+        archive: ArchiveId,
+        keys: Vec<String>,
+    },
+    DecideArchive(ArchiveId),
     Read(FetchId),
-    Kept { fetch: FetchId, length: u32 },
-    Stored { offer: OfferId, fetch: FetchId, length: u32 },
-    Finish { offer: OfferId, step: Finish },
-    ApplyFailed { offer: OfferId, reason: String },
+    Kept {
+        fetch: FetchId,
+        length: u32,
+    },
+    Stored {
+        offer: OfferId,
+        fetch: FetchId,
+        length: u32,
+    },
+    Finish {
+        offer: OfferId,
+        step: Finish,
+    },
+    ApplyFailed {
+        offer: OfferId,
+        reason: String,
+    },
     Decide(OfferId),
+    /// The application answers a question of the server.
+    Answer(Question),
+    /// A shell writes.
+    Shell {
+        shell: ShellId,
+        act: ShellAct,
+    },
     Validate,
     Watchdog,
+}
+
+/// What the server may ask.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Question {
+    Health,
+    Location,
+    Identities,
+}
+
+/// What a shell does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum ShellAct {
+    Starts,
+    Fails,
+    Writes(usize),
+    Exits,
 }
 
 /// An answer to an upgrade or a download other than the wished one.

@@ -114,6 +114,18 @@ impl Report {
                 percent(stats.fetched_again(), stats.received)
             ),
         );
+        line(
+            "beside updates",
+            format!(
+                "{} archives, {} of {} questions answered, {} visits to {} shells with {} of output",
+                stats.archives,
+                stats.answers,
+                stats.questions,
+                stats.visits,
+                stats.shells,
+                bytes(stats.shell_bytes)
+            ),
+        );
         line("connections", format!("{} attempts, {} refused by the server", stats.dials, stats.refused));
         line("faults", format!("{} met, all survived", stats.faults_met()));
         for origin in Origin::ALL {
@@ -190,6 +202,14 @@ impl Report {
             "releases": releases,
             "bytes": { "received": stats.received, "again": stats.fetched_again() },
             "requests": stats.fetches,
+            "archives": stats.archives,
+            "questions": { "asked": stats.questions, "answered": stats.answers },
+            "consoles": {
+                "visits": stats.visits,
+                "shells": stats.shells,
+                "bytes": stats.shell_bytes,
+                "messages": stats.console_messages,
+            },
             "interrupted_downloads": stats.interrupted,
             "dials": stats.dials,
             "refused": stats.refused,

@@ -35,6 +35,9 @@ pub struct Scenario {
     /// The same for single classes.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub rates: Vec<(Fault, f64)>,
+    /// A fleet over days, switched on one device after the other; faults meet only what they are in time for.
+    #[serde(default)]
+    pub fleet: bool,
     /// Releases, evenly over the span. Only without `steps`.
     pub releases: u32,
     /// Bytes of a firmware.
@@ -75,7 +78,18 @@ pub enum What {
     Fault(Fault),
     /// A good release.
     Release,
+    /// An archive for all devices.
+    Archive,
+    /// An operator works with a device's shell for a while.
+    Visit,
+    /// The hub asks a device how it is, where, and by which names.
+    Ask,
 }
+
+/// What a fleet is like: new servers, devices of both serializers and all strategies, consoles and archives.
+const FLEET: u16 = 0b0111_0100_0000_0111;
+/// How often an operator looks into a device of a fleet in a week.
+const VISITS: f64 = 0.5;
 
 /// Gaps between things that happen, in microseconds: from within one exchange to the next day.
 const GAPS: [u64; 8] = [0, 3_000, 40_000, 400_000, 3 * SECOND, 20 * SECOND, 5 * MINUTE, 40 * MINUTE];
@@ -93,11 +107,12 @@ impl Scenario {
             faults: Faults::all(),
             rate: 1.0,
             rates: Vec::new(),
+            fleet: true,
             releases: u32::try_from(span / (5 * DAY)).unwrap_or(u32::MAX).clamp(1, 1000),
             firmware_bytes: 128 * 1024,
             heartbeat: 30,
             every_heartbeat: false,
-            variant: 0b111,
+            variant: FLEET,
             steps: None,
             mutation: None,
         }
@@ -127,7 +142,14 @@ impl Scenario {
         };
         let faults = Faults::from_bits(mask & sparse);
         let enabled: Vec<Fault> = faults.iter().collect();
-        let firmware_bytes = dice.pick(&[9_000, 2_000, 60_000, 200_000]);
+        let firmware_bytes = match dice.byte() % 8 {
+            // Several parts.
+            7 if variant >> (Variant::Parts as u16) & 1 == 1 => 2_500_000,
+            0 | 4 => 9_000,
+            1 | 5 => 2_000,
+            2 | 6 => 60_000,
+            _ => 200_000,
+        };
         let count = 4 + usize::from(dice.byte() % 32);
         let mut at = 0;
         let mut steps = Vec::new();
@@ -139,7 +161,12 @@ impl Scenario {
             let fault = enabled.get(usize::from(pick).checked_rem(enabled.len()).unwrap_or(0));
             let what = match fault {
                 Some(fault) if pick < 200 => What::Fault(*fault),
-                _ => What::Release,
+                _ => match pick % 8 {
+                    0 => What::Archive,
+                    1 => What::Visit,
+                    2 => What::Ask,
+                    _ => What::Release,
+                },
             };
             let device = u32::from(dice.byte()) % devices;
             steps.push(Step { at, device, what, how: dice.word() });
@@ -152,6 +179,7 @@ impl Scenario {
             faults,
             rate: 1.0,
             rates: Vec::new(),
+            fleet: false,
             releases: 0,
             firmware_bytes,
             heartbeat: 30,
@@ -170,7 +198,9 @@ impl Scenario {
     /// What happens to one device, one after the other, without end, if the seed decides.
     pub(super) fn strikes(&self, device: u32) -> Strikes {
         let faults = self.faults.iter().filter(|fault| !fault.is_global());
-        Strikes::new(Rng::of(self.seed, 2, device.into()), faults.map(|fault| (fault, self.weekly(fault))))
+        let visits = self.has(Variant::Console).then_some((What::Visit, VISITS));
+        let all = faults.map(|fault| (What::Fault(fault), self.weekly(fault))).chain(visits);
+        Strikes::new(Rng::of(self.seed, 2, device.into()), all)
     }
 
     /// What happens to all at once, if the seed decides.
@@ -179,7 +209,38 @@ impl Scenario {
             .faults
             .iter()
             .filter(|fault| fault.is_global() && !matches!(fault, Fault::BadRelease | Fault::Untrusted));
-        Strikes::new(Rng::of(self.seed, 3, 0), faults.map(|fault| (fault, self.weekly(fault))))
+        let faults = faults.map(|fault| (What::Fault(fault), self.weekly(fault)));
+        Strikes::new(Rng::of(self.seed, 3, 0), faults)
+    }
+
+    /// The releases of firmware and archives over the span, if the seed decides, in order: good ones, or whichever
+    /// fault is in play, and then a good one some hours later.
+    pub(super) fn calendar(&self) -> Vec<(u64, What)> {
+        if self.steps.is_some() {
+            return Vec::new();
+        }
+        let gap = self.span / u64::from(self.releases.max(1));
+        #[expect(clippy::cast_precision_loss)]
+        let weeks = gap as f64 / (7 * DAY) as f64;
+        let mut all = Vec::new();
+        for number in 0..u64::from(self.releases) {
+            let mut rng = Rng::of(self.seed, 7, number);
+            let at = gap * number + gap / 3;
+            let mut drawn = |fault| self.faults.contains(fault) && rng.unit() < self.weekly(fault) * weeks;
+            match [Fault::BadRelease, Fault::Untrusted].into_iter().find(|fault| drawn(*fault)) {
+                Some(fault) => {
+                    all.push((at, What::Fault(fault)));
+                    // Whoever made it notices some hours later.
+                    all.push(((at + 6 * HOUR).min(self.span - 1), What::Release));
+                }
+                None => all.push((at, What::Release)),
+            }
+            if self.has(Variant::Archives) {
+                all.push((at + gap / 4, What::Archive));
+            }
+        }
+        all.sort_by_key(|(at, _)| *at);
+        all
     }
 
     /// How often a class strikes in a week.
@@ -212,6 +273,16 @@ pub(super) enum Variant {
     Stored,
     /// The same, in parts that are checked one by one.
     Parts,
+    /// Devices speak MessagePack, all but some.
+    MsgPack,
+    /// The hub speaks no MessagePack.
+    OldHub,
+    /// Operators may use a console and, on some devices, a shell that is always there.
+    Console,
+    /// Archives come beside firmware.
+    Archives,
+    /// Some devices keep updates, some of those in parts, and the others don't.
+    Mixed,
 }
 
 /// Things that happen at random times.
@@ -219,12 +290,12 @@ pub(super) enum Variant {
 pub(super) struct Strikes {
     rng: Rng,
     /// Classes with the sum of the rates up to and with each, per microsecond.
-    classes: Vec<(Fault, f64)>,
+    classes: Vec<(What, f64)>,
     at: f64,
 }
 
 impl Strikes {
-    fn new(rng: Rng, faults: impl Iterator<Item = (Fault, f64)>) -> Self {
+    fn new(rng: Rng, faults: impl Iterator<Item = (What, f64)>) -> Self {
         let mut sum = 0.0;
         #[expect(clippy::cast_precision_loss)]
         let week = (7 * DAY) as f64;
@@ -237,7 +308,7 @@ impl Strikes {
 }
 
 impl Iterator for Strikes {
-    type Item = (u64, Fault, u32);
+    type Item = (u64, What, u32);
 
     fn next(&mut self) -> Option<Self::Item> {
         let sum = self.classes.last().map_or(0.0, |(_, sum)| *sum);
@@ -248,10 +319,10 @@ impl Iterator for Strikes {
         // same program on the same machine takes the same.
         self.at += -self.rng.unit().ln() / sum;
         let pick = self.rng.unit() * sum;
-        let (fault, _) = self.classes.iter().find(|(_, upto)| pick <= *upto).or(self.classes.last())?;
+        let (what, _) = self.classes.iter().find(|(_, upto)| pick <= *upto).or(self.classes.last())?;
         #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "`as` saturates")]
         let at = self.at as u64;
-        Some((at, *fault, self.rng.word()))
+        Some((at, *what, self.rng.word()))
     }
 }
 
@@ -262,10 +333,10 @@ mod tests {
     #[test]
     fn strikes_come_as_often_as_they_should() {
         let mut scenario = Scenario::fleet(1, 7.0, 1);
-        scenario.faults = Faults::parse("cut,dns").unwrap();
+        (scenario.faults, scenario.variant) = (Faults::parse("cut,dns").unwrap(), 0);
         let weeks = 200;
         let all: Vec<_> = scenario.strikes(0).take_while(|(at, ..)| *at < weeks * 7 * DAY).collect();
-        let count = |wanted| all.iter().filter(|(_, fault, _)| *fault == wanted).count();
+        let count = |wanted| all.iter().filter(|(_, what, _)| *what == What::Fault(wanted)).count();
         let cuts = count(Fault::Cut);
         assert!((3900..4500).contains(&cuts), "{cuts}");
         assert!((320..480).contains(&count(Fault::Dns)), "{}", count(Fault::Dns));

@@ -72,13 +72,12 @@ impl Search {
         let mut steps = Vec::new();
         for device in 0..scenario.devices {
             let strikes = scenario.strikes(device).take_while(|(at, ..)| *at <= until);
-            steps.extend(strikes.map(|(at, fault, how)| Step { at, device, what: What::Fault(fault), how }));
+            steps.extend(strikes.map(|(at, what, how)| Step { at, device, what, how }));
         }
         let strikes = scenario.global_strikes().take_while(|(at, ..)| *at <= until);
-        steps.extend(strikes.map(|(at, fault, how)| Step { at, device: 0, what: What::Fault(fault), how }));
-        let gap = scenario.span / u64::from(scenario.releases.max(1));
-        let releases = (0..u64::from(scenario.releases)).map(|number| gap * number + gap / 3);
-        steps.extend(releases.map(|at| Step { at, device: 0, what: What::Release, how: 0 }));
+        steps.extend(strikes.map(|(at, what, how)| Step { at, device: 0, what, how }));
+        let releases = scenario.calendar().into_iter();
+        steps.extend(releases.map(|(at, what)| Step { at, device: 0, what, how: 0 }));
         steps.sort_by_key(|step| step.at);
         self.with(|smaller| {
             smaller.steps = Some(steps);
@@ -115,7 +114,7 @@ impl Search {
                 .iter()
                 .filter_map(|step| match step.what {
                     What::Fault(fault) => Some(fault),
-                    What::Release => None,
+                    _ => None,
                 })
                 .collect();
             self.with(|smaller| smaller.faults = named);

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::fault::{Fault, Origin};
+use super::fault::{Fault, Faults, Origin};
 use super::firmware::FirmwareId;
 use super::scenario::MINUTE;
 
@@ -28,6 +28,8 @@ pub struct Stats {
     pub faults: Vec<[u32; 6]>,
     /// How often each class struck, in the order of [`Fault::ALL`].
     pub struck: Vec<u64>,
+    /// Devices, or connections of the hub, to which a class made a difference, in the same order.
+    pub felt: Vec<u64>,
     /// Releases.
     pub releases: Vec<ReleaseStats>,
     /// From accepting an update to running it, each.
@@ -60,6 +62,20 @@ pub struct Stats {
     pub useful: u64,
     /// Power cuts that struck.
     pub power_cuts: u64,
+    /// Archives that applications were given.
+    pub archives: u64,
+    /// Questions of the server that applications were asked.
+    pub questions: u64,
+    /// Answers that reached the server.
+    pub answers: u64,
+    /// Visits of operators to a device's console.
+    pub visits: u64,
+    /// Shells that applications were asked for.
+    pub shells: u64,
+    /// Bytes that shells wrote.
+    pub shell_bytes: u64,
+    /// Messages of consoles that reached the server.
+    pub console_messages: u64,
     /// Devices the hub gave no more updates for a while, by cause.
     pub blocked: BTreeMap<&'static str, u64>,
     /// Updates the hub forgot for want of news.
@@ -103,6 +119,7 @@ impl Stats {
             newest: Vec::new(),
             faults: Vec::new(),
             struck: vec![0; Fault::ALL.len()],
+            felt: vec![0; Fault::ALL.len()],
             releases: Vec::new(),
             durations: Vec::new(),
             dials: 0,
@@ -119,6 +136,13 @@ impl Stats {
             received: 0,
             useful: 0,
             power_cuts: 0,
+            archives: 0,
+            questions: 0,
+            answers: 0,
+            visits: 0,
+            shells: 0,
+            shell_bytes: 0,
+            console_messages: 0,
             blocked: BTreeMap::new(),
             expired: 0,
             statuses: BTreeMap::new(),
@@ -144,6 +168,14 @@ impl Stats {
         let origin = Origin::ALL.iter().position(|origin| *origin == fault.origin()).unwrap_or(0);
         if let Some(count) = self.faults.get_mut(point).and_then(|counts| counts.get_mut(origin)) {
             *count += 1;
+        }
+    }
+
+    pub(super) fn felt(&mut self, faults: Faults) {
+        for fault in faults.iter() {
+            if let Some(count) = self.felt.get_mut(fault.index()) {
+                *count += 1;
+            }
         }
     }
 
@@ -195,8 +227,9 @@ impl Stats {
         *(if apply { &mut self.accepted } else { &mut self.declined }) += 1;
     }
 
-    pub(super) fn applied(&mut self, bytes: u64) {
-        self.useful += bytes;
+    /// A file of so many bytes is where it should be, of which so many were fetched.
+    pub(super) fn applied(&mut self, bytes: u64, fetched: &mut u64) {
+        self.useful += bytes.min(std::mem::take(fetched));
     }
 
     pub(super) fn status(&mut self, status: &str) {

@@ -7,6 +7,9 @@ use nerves_hub_link_protocol::OpenStore;
 use super::dice::Rng;
 use super::violation::Broken;
 
+/// Bytes that are written whole or not at all.
+const SECTOR: usize = 512;
+
 /// What is kept of one file. Survives restarts of the program, and what was synced survives power cuts.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Folder {
@@ -80,19 +83,38 @@ impl Folder {
         *self = Self::default();
     }
 
-    /// Power goes: what was not synced is lost, or is there with nothing in it, or made it after all.
-    pub fn lose_power(&mut self, rng: &mut Rng) {
+    /// Bytes of a part that are there, all of them.
+    pub fn whole(&self, part: u32) -> &[u8] {
+        self.parts.get(&part).map_or(&[], |held| held.bytes.as_slice())
+    }
+
+    /// Power goes: what was not synced is lost, or made it after all; with `tear`, some of its sectors did and others
+    /// hold nothing, or it ends early. Returns whether something is torn.
+    pub fn lose_power(&mut self, rng: &mut Rng, tear: bool) -> bool {
+        let mut tore = false;
         for held in self.parts.values_mut() {
             let kept = held.bytes.len() - held.safe;
-            match rng.below(3) {
-                0 => {
+            match rng.below(4) {
+                0 if tear => {
                     let some = usize::try_from(rng.below(kept as u64 + 1)).unwrap_or(0);
                     held.bytes.truncate(held.safe + some);
+                    tore |= some < kept;
                 }
-                1 => held.bytes.iter_mut().skip(held.safe).for_each(|byte| *byte = 0),
+                1 | 2 if tear => {
+                    let lost = held.bytes.chunks_mut(SECTOR).skip(held.safe.div_ceil(SECTOR));
+                    for sector in lost {
+                        if rng.one_in(2) {
+                            sector.fill(0);
+                            tore = true;
+                        }
+                    }
+                }
+                0 | 1 => held.bytes.truncate(held.safe),
                 _ => {}
             }
             held.safe = held.bytes.len();
         }
+        self.parts.retain(|_, held| !held.bytes.is_empty());
+        tore
     }
 }

@@ -5,6 +5,7 @@ use std::collections::VecDeque;
 use nerves_hub_link_protocol::Output;
 
 use super::dice::mix;
+use super::message::Frame;
 use super::violation::Clock;
 
 /// The longest text of one line, in characters.
@@ -41,6 +42,14 @@ impl Trace {
         }
     }
 
+    /// Notes a message.
+    pub fn frame(&mut self, at: u64, device: u32, what: &str, frame: &Frame) {
+        self.add(at, device, u64::from(crc32fast::hash(frame.bytes())) << 8 | what.len() as u64);
+        if self.keep > 0 {
+            self.line(at, device, what, &frame.shown());
+        }
+    }
+
     pub fn note_number(&mut self, at: u64, device: u32, what: &str, number: u64) {
         self.add(at, device, mix(number, what.len() as u64));
         if self.keep > 0 {
@@ -51,7 +60,18 @@ impl Trace {
     /// Notes what a machine wants.
     pub fn output(&mut self, at: u64, device: u32, output: &Output) {
         match output {
-            Output::Send { text, .. } => self.note(at, device, "sends", text),
+            Output::Send { text, .. } => {
+                self.add(at, device, crc32fast::hash(text.as_bytes()).into());
+                if self.keep > 0 {
+                    self.line(at, device, "sends", text);
+                }
+            }
+            Output::SendBinary { data, .. } => {
+                self.add(at, device, crc32fast::hash(data).into());
+                if self.keep > 0 {
+                    self.line(at, device, "sends", &Frame::Binary(data.clone()).shown());
+                }
+            }
             Output::Dial(dial) => self.note_number(at, device, "dials", dial.socket.0),
             Output::Fetch(fetch) => {
                 self.note_number(at, device, "fetches", fetch.fetch.0);

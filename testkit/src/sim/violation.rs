@@ -140,12 +140,40 @@ pub enum Broken {
         slot: &'static str,
     },
     /// The boot loader was told to run what was not safe on the disk.
-    #[error("slot {slot} is to boot, but power went before firmware {firmware} in it was safe")]
+    #[error(
+        "slot {slot} is to boot, but power went before firmware {firmware} in it was safe from byte {at} on"
+    )]
     TornFirmwareBooted {
         /// Which.
         slot: &'static str,
         /// What it holds.
         firmware: u32,
+        /// The first byte that isn't there.
+        at: u64,
+    },
+    /// Both copies of the boot environment are torn.
+    #[error("no copy of the boot environment is whole")]
+    NoEnvironment,
+    /// An archive was handed to the application that nobody trusted signed, or that has other bytes than published.
+    #[error("archive {0} was given to the application, and is not as it was published by somebody trusted")]
+    BadArchive(u32),
+    /// A shell's doings don't fit: typed into one that doesn't run, two at a time, or output refused within its room.
+    #[error("shell {shell}: {what}")]
+    Shell {
+        /// Which.
+        shell: u64,
+        /// What.
+        what: &'static str,
+    },
+    /// An answer to a question of the server did not reach it.
+    #[error(
+        "{event} was sent {minutes} minutes ago on a connection that lives, and the server did not get it"
+    )]
+    AnswerLost {
+        /// The message's event.
+        event: String,
+        /// How long ago.
+        minutes: u64,
     },
     /// What is in a slot isn't what was published.
     #[error(

@@ -2,8 +2,10 @@
 
 use std::fmt::Write as _;
 
-use nerves_hub_link_protocol::limits::{MAX_OUTPUTS, MAX_REASON_CHARS, SEND_CREDIT};
-use nerves_hub_link_protocol::{Event, FetchId, OfferId, Output, Sink, SocketId, StoreId};
+use nerves_hub_link_protocol::limits::{MAX_OUTPUTS, MAX_REASON_CHARS, MAX_SHELL_MESSAGE_BYTES, SEND_CREDIT};
+use nerves_hub_link_protocol::{
+    ArchiveId, Event, FetchId, OfferId, Output, Sink, SocketId, StoreId, StoreKind,
+};
 
 use super::firmware::{KEYS, URL_SECRET};
 use super::message::Message;
@@ -18,6 +20,8 @@ const MESSAGE: usize = 8000;
 /// The shortest back-off and the shortest wait between downloads, by default, in milliseconds.
 const BACKOFF_MS: u64 = 1000;
 const RETRY_MS: u64 = 15_000;
+/// Answers to questions of the server.
+pub(super) const ANSWERS: [&str; 3] = ["health:report", "geo:location:update", "network_identity:report"];
 /// Requests in a row without a byte: ten attempts, each with five redirects, two side by side.
 const BARREN: u32 = 120;
 
@@ -36,6 +40,11 @@ pub(super) struct Watch {
     pub applying: Option<OfferId>,
     finishing: bool,
     store: Option<StoreId>,
+    /// An archive the application wants, and the store for it.
+    archive: Option<ArchiveId>,
+    archive_store: Option<StoreId>,
+    /// Answers to questions on their way to the server: when they were sent, and which.
+    answers: Vec<(u64, &'static str)>,
     written: bool,
     pub reboot_wanted: bool,
     pub kept: u64,
@@ -62,6 +71,8 @@ impl Watch {
     pub fn went(&mut self, socket: SocketId) {
         if self.live == Some(socket) {
             (self.live, self.up) = (None, None);
+            // Lost with the connection, as the server's question was.
+            self.answers.clear();
         }
     }
 
@@ -73,6 +84,40 @@ impl Watch {
     /// The application accepted an offer.
     pub fn accepted(&mut self, offer: OfferId) {
         self.accepted = Some(offer);
+    }
+
+    /// The application wants an archive.
+    pub fn wants_archive(&mut self, archive: ArchiveId) {
+        self.archive = Some(archive);
+    }
+
+    /// The adapter closed the store of an archive, checked.
+    pub fn archive_closed(&mut self, store: StoreId) {
+        self.archive_store.take_if(|open| *open == store);
+    }
+
+    /// The machine sent an answer.
+    pub fn answers(&mut self, at: u64, event: &str) {
+        if let Some(event) = ANSWERS.into_iter().find(|known| *known == event) {
+            self.answers.push((at, event));
+        }
+    }
+
+    /// An answer reached the server.
+    pub fn answer_arrived(&mut self, event: &str) {
+        if let Some(at) = self.answers.iter().position(|(_, sent)| *sent == event) {
+            self.answers.remove(at);
+        }
+    }
+
+    /// Whether every answer reached the server by now, if the connection lives long enough.
+    pub fn answers_in_time(&self, now: u64, most: u64) -> Result<(), Broken> {
+        match self.answers.first() {
+            Some((at, event)) if now >= at + most => {
+                Err(Broken::AnswerLost { event: (*event).to_owned(), minutes: (now - at) / 60_000_000 })
+            }
+            _ => Ok(()),
+        }
     }
 
     /// Bytes went into a store.
@@ -111,8 +156,6 @@ impl Watch {
     pub fn output(&mut self, now: u64, output: &Output) -> Result<(), Broken> {
         match output {
             Output::Dial(dial) => self.dial(now, dial.socket),
-            Output::Send { socket, text } => self.send(*socket, text),
-            Output::SendBinary { socket, data } => self.fly(*socket, data.len()),
             Output::HangUp { socket, reason, .. } => {
                 self.went(*socket);
                 told(reason)
@@ -122,6 +165,13 @@ impl Watch {
                 Some(old) => Err(Broken::ProbeBesideSocket(old)),
                 None => Ok(()),
             },
+            Output::OpenStore(order) if order.kind == StoreKind::Archive => {
+                if self.archive.take().is_none() || self.archive_store.is_some() {
+                    return Err(Broken::StoreOutOfTurn);
+                }
+                self.archive_store = Some(order.store);
+                Ok(())
+            }
             Output::OpenStore(order) => {
                 if self.accepted.is_none() || self.store.is_some() {
                     return Err(Broken::StoreOutOfTurn);
@@ -137,10 +187,17 @@ impl Watch {
             Output::CommitPart { store, .. } | Output::DropPart { store, .. } => self.holds(*store),
             Output::CloseStore { store, .. } => {
                 self.holds(*store)?;
-                self.store = None;
+                for open in [&mut self.store, &mut self.archive_store] {
+                    open.take_if(|open| *open == *store);
+                }
                 Ok(())
             }
-            Output::VerifyArchive(_) => Err(Broken::StoreOutOfTurn),
+            Output::VerifyArchive(order) => {
+                if order.public_keys != KEYS.get(..1).unwrap_or_default() {
+                    return Err(Broken::WrongKeys);
+                }
+                if self.archive_store == Some(order.store) { Ok(()) } else { Err(Broken::StoreOutOfTurn) }
+            }
             Output::StartApply(start) => self.start(start.offer, &start.public_keys),
             Output::FinishApply { offer } => {
                 if self.applying != Some(*offer) || self.finishing {
@@ -172,7 +229,8 @@ impl Watch {
                 }
                 Ok(())
             }
-            Output::SaveAttempts { .. } => Ok(()),
+            // Messages are looked at by themselves.
+            Output::SaveAttempts { .. } | Output::Send { .. } | Output::SendBinary { .. } => Ok(()),
             Output::Event(event) => self.hear(now, event),
         }
     }
@@ -186,22 +244,24 @@ impl Watch {
         apart("dialled", now, &mut self.ended, BACKOFF_MS)
     }
 
-    fn fly(&mut self, socket: SocketId, length: usize) -> Result<(), Broken> {
+    fn fly(&mut self, socket: SocketId, length: usize, most: usize) -> Result<(), Broken> {
         if self.up != Some(socket) {
             return Err(Broken::SentOnDeadSocket(socket));
         }
-        if length > MESSAGE {
+        if length > most {
             return Err(Broken::LongMessage(length));
         }
         self.flying += 1;
         if self.flying > SEND_CREDIT { Err(Broken::CreditExceeded(self.flying)) } else { Ok(()) }
     }
 
-    fn send(&mut self, socket: SocketId, text: &str) -> Result<(), Broken> {
-        self.fly(socket, text.len())?;
-        let message = Message::read(text).ok_or_else(|| Broken::NoMessage(text.to_owned()))?;
-        if message.event == "status_update" && message.rest.contains("\"failed\"") {
-            let payload = message.payload().ok_or_else(|| Broken::NoMessage(text.to_owned()))?;
+    /// The machine sends a message of so many bytes.
+    pub fn sends(&mut self, socket: SocketId, message: &Message<'_>, length: usize) -> Result<(), Broken> {
+        // What a shell writes goes in messages of its own.
+        let shell = message.topic == "console" || message.event.starts_with("local_shell:");
+        self.fly(socket, length, if shell { MESSAGE + MAX_SHELL_MESSAGE_BYTES } else { MESSAGE })?;
+        if message.tells_failure() {
+            let payload = message.payload().unwrap_or_default();
             let reason = payload.get("reason").and_then(|reason| reason.as_str()).unwrap_or_default();
             if let Some((.., sent)) = self.unreported.iter_mut().find(|(_, ours, _)| ours == reason) {
                 *sent = sent.saturating_add(1);
@@ -212,7 +272,12 @@ impl Watch {
 
     fn fetch(&mut self, now: u64, fetch: FetchId, into: Sink) -> Result<(), Broken> {
         newer("request", fetch.0, &mut self.fetch)?;
-        if self.applying.map(Sink::Applier) != Some(into) && self.store.map(Sink::Store) != Some(into) {
+        let wanted = [
+            self.applying.map(Sink::Applier),
+            self.store.map(Sink::Store),
+            self.archive_store.map(Sink::Store),
+        ];
+        if !wanted.contains(&Some(into)) {
             return Err(Broken::FetchWithoutApplier(fetch));
         }
         self.barren += 1;
@@ -227,7 +292,8 @@ impl Watch {
     }
 
     fn holds(&self, store: StoreId) -> Result<(), Broken> {
-        if self.store == Some(store) { Ok(()) } else { Err(Broken::StoreOutOfTurn) }
+        let open = [self.store, self.archive_store].contains(&Some(store));
+        if open { Ok(()) } else { Err(Broken::StoreOutOfTurn) }
     }
 
     fn start(&mut self, offer: OfferId, keys: &[String]) -> Result<(), Broken> {

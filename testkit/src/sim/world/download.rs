@@ -4,8 +4,10 @@ use nerves_hub_link_protocol::{Fetch, FetchId, HeaderRef, Input, Sink};
 
 use super::{CHUNK, World};
 use crate::sim::device::{Device, Fetching};
-use crate::sim::firmware::{FILES, content, read};
+use crate::sim::fault::Fault;
+use crate::sim::firmware::{ARCHIVES, FILES, content, read};
 use crate::sim::mutation::Mutation;
+use crate::sim::net::Blocked;
 use crate::sim::queue::DeviceDue;
 use crate::sim::scenario::{SECOND, Variant};
 use crate::sim::violation::Broken;
@@ -47,20 +49,14 @@ impl World {
         };
         let Some(life) = device.link.as_mut() else { return };
         life.fetches.push(fetching);
-        let Some(net) = self.nets.get(device.number as usize) else { return };
+        let Some(net) = self.nets.get_mut(device.number as usize) else { return };
         let delay = net.delay(now, &mut device.rng);
         let timeout = u64::try_from(fetch.timeout.as_micros()).unwrap_or(u64::MAX);
         let failed = |reason| DeviceDue::FetchFailed { fetch: id, reason };
-        let (after, what) = if net.dns_until > now {
-            (40_000, failed("the name files.sim could not be resolved"))
-        } else if net.refused_until > now {
-            (delay, failed("connection refused"))
-        } else if net.proxy_until > now {
-            (delay, failed("the proxy refused the connection with HTTP 407"))
-        } else if net.hang_until > now || net.is_silent(now) {
-            (timeout, failed("connecting took too long"))
-        } else {
-            (4 * delay, DeviceDue::Head(id))
+        let (after, what) = match net.blocked(now, delay) {
+            Some(Blocked::Failed { after, reason }) => (after, failed(reason)),
+            Some(Blocked::Hangs) => (timeout, failed("connecting took too long")),
+            None => (4 * delay, DeviceDue::Head(id)),
         };
         self.later(device, after, what);
     }
@@ -84,31 +80,34 @@ impl World {
     pub(super) fn head(&mut self, device: &mut Device, fetch: FetchId) {
         let unix = self.unix();
         let (tags, chunked) = (self.scenario.has(Variant::Tag), self.scenario.has(Variant::Chunked));
+        let asked =
+            device.link.as_mut().and_then(|life| life.fetching(fetch).map(|fetching| fetching.firmware));
+        let size = asked.and_then(|id| self.published(id)).map(|file| file.size);
         let (armed, rng) = (&mut device.armed, &mut device.rng);
         let Some(life) = device.link.as_mut() else { return };
         let Some(fetching) = life.fetching(fetch) else { return };
-        let size = self.firmware.get(fetching.firmware as usize).map_or(0, |firmware| firmware.size);
+        let size = size.unwrap_or(0);
         let mut headers = vec![("Date".to_owned(), crate::date::http_date(unix))];
         let mut status = 200;
         let mut body = false;
-        if strike(&mut armed.file_error) {
+        if armed.strikes(Fault::FileError) {
             status =
                 usize::try_from(armed.how % 8).ok().and_then(|at| STATUSES.get(at)).copied().unwrap_or(503);
             if armed.how / 8 % 2 == 0 {
                 headers.push(("Retry-After".to_owned(), (armed.how / 16 % 600).to_string()));
             }
-        } else if fetching.range.is_some_and(|from| from >= size) && !strike(&mut armed.range_ignored) {
+        } else if fetching.range.is_some_and(|from| from >= size) && !armed.strikes(Fault::RangeIgnored) {
             status = 416;
             headers.push(("Content-Range".to_owned(), format!("bytes */{size}")));
-        } else if !fetching.moved && strike(&mut armed.file_redirect) {
+        } else if !fetching.moved && armed.strikes(Fault::FileRedirect) {
             status = 307;
             let location = format!("https://cdn.sim/fw/{}?signature=5ecre7-s1gna7ure", fetching.firmware);
             headers.push(("Location".to_owned(), location));
         } else {
             body = true;
-            fetching.changed = fetching.range.is_some() && strike(&mut armed.file_changed);
+            fetching.changed = fetching.range.is_some() && armed.strikes(Fault::FileChanged);
             let tag = format!("\"{}-{}\"", fetching.firmware, u8::from(fetching.changed));
-            let ignored = fetching.range.is_some() && strike(&mut armed.range_ignored);
+            let ignored = fetching.range.is_some() && armed.strikes(Fault::RangeIgnored);
             let same = fetching.tag.as_ref().is_none_or(|ours| *ours == tag);
             let from = fetching.range.filter(|from| !ignored && same && *from < size);
             fetching.offset = from.unwrap_or(0);
@@ -124,14 +123,14 @@ impl World {
                 headers.push(("Content-Length".to_owned(), (size - fetching.offset).to_string()));
             }
             let left = size - fetching.offset;
-            if strike(&mut armed.short_body) {
+            if armed.strikes(Fault::ShortBody) {
                 fetching.short = true;
                 fetching.end = fetching.offset + rng.below(left);
             }
-            if strike(&mut armed.tampered) {
+            if armed.strikes(Fault::Tampered) {
                 fetching.tampered = Some(fetching.offset + rng.below(left));
             }
-            if strike(&mut armed.slow_body) {
+            if armed.strikes(Fault::SlowBody) {
                 fetching.bytes_per_second = 500 + u64::from(armed.how % 8000);
             }
         }
@@ -185,7 +184,7 @@ impl World {
         let (id, changed, tampered) = (fetching.firmware, fetching.changed, fetching.tampered);
         let mut buffer = std::mem::take(&mut self.buffer);
         let chunk = buffer.get_mut(..length).unwrap_or_default();
-        if let Some(firmware) = self.firmware.get(id as usize) {
+        if let Some(firmware) = self.published(id) {
             // A replaced file has as many bytes, of another content.
             let code =
                 if changed { content(!self.scenario.seed, id) } else { content(self.scenario.seed, id) };
@@ -197,6 +196,9 @@ impl World {
             *byte ^= 0x10;
         }
         self.stats.received += length as u64;
+        if let Some(fetched) = device.fetched.get_mut(usize::from(id >= ARCHIVES)) {
+            *fetched += length as u64;
+        }
         let keep = life.link.body(clock, fetch, chunk);
         let kept = keep.range.len() as u64;
         if let Sink::Store(_) = into {
@@ -220,10 +222,4 @@ impl World {
         self.later(device, after, DeviceDue::Body(fetch));
         result
     }
-}
-
-fn strike(armed: &mut u8) -> bool {
-    let struck = *armed > 0;
-    *armed = armed.saturating_sub(1);
-    struck
 }

@@ -6,7 +6,9 @@ use nerves_hub_link_protocol::{Dial, SocketId};
 
 use super::World;
 use crate::hub::{ConnId, Hub, HubEvent, HubOutput};
-use crate::sim::device::{self, BEGIN};
+use crate::sim::device::{self, BEGIN, Life};
+use crate::sim::fault::Fault;
+use crate::sim::message::Frame;
 use crate::sim::queue::{Answer, DeviceDue, Due};
 use crate::sim::scenario::SECOND;
 
@@ -69,6 +71,7 @@ impl World {
             dial.headers.iter().map(|(name, value)| (name.clone(), value.expose().to_owned())).collect();
         let unix = self.unix();
         let answer = self.server.hub.authenticate(unix * 1000, path, query, &headers);
+        let speaks = self.server.hub.serializer(query).unwrap_or_default();
         let socket = dial.socket;
         let Some(net) = self.nets.get_mut(number as usize) else { return };
         let what = match answer {
@@ -82,7 +85,7 @@ impl World {
                 self.server.next += 1;
                 let conn = ConnId(self.server.next);
                 self.server.conns.insert(conn, (number, life, socket));
-                self.server.hub.connected(self.now / 1000, conn, id);
+                self.server.hub.connected_speaking(self.now / 1000, conn, id, speaks);
                 net.connect(conn, socket, self.now);
                 DeviceDue::Up { socket, conn }
             }
@@ -96,36 +99,38 @@ impl World {
     pub(super) fn serve(&mut self) {
         while let Some(output) = self.server.hub.poll() {
             match output {
-                HubOutput::Send { conn, text } => self.hub_sends(conn, text),
-                // Only to devices that speak MessagePack.
-                HubOutput::SendBinary { .. } => {}
+                HubOutput::Send { conn, text } => self.hub_sends(conn, Frame::Text(text)),
+                HubOutput::SendBinary { conn, data } => self.hub_sends(conn, Frame::Binary(data)),
                 HubOutput::Close { conn, code, .. } => self.hub_closes(conn, Some(code)),
             }
         }
         while let Some(event) = self.server.hub.take_event() {
             self.hub_noted(event);
         }
-        let due = self.server.hub.next_due().map_or(u64::MAX, |ms| (ms * 1000).max(self.now + 1000));
+        let due = [self.server.hub.next_due(), self.server.hub.next_ask()].into_iter().flatten().min();
+        let due = due.map_or(u64::MAX, |ms| (ms * 1000).max(self.now + 1000));
         if due < self.server.wake {
             self.server.wake = due;
             self.queue.push(due, Due::HubTick);
         }
     }
 
-    fn hub_sends(&mut self, conn: ConnId, text: String) {
+    fn hub_sends(&mut self, conn: ConnId, frame: Frame) {
         let Some((number, life, socket)) = self.server.conns.get(&conn).copied() else { return };
         let Some(net) = self.nets.get_mut(number as usize) else { return };
-        if net.deaf_until > self.now && text.contains(r#""phoenix","phx_reply""#) {
+        if net.deaf_until > self.now && frame.message().is_some_and(|message| message.answers_heartbeat()) {
+            net.felt.insert(Fault::Deaf);
             return;
         }
         let at = net.reaches_device(self.now, &mut self.rng);
         if net.duplicates > 0 {
             net.duplicates -= 1;
-            let (again, text) = (at + self.rng.below(3 * SECOND), text.clone());
-            let what = DeviceDue::Text { socket, text };
+            net.felt.insert(Fault::Duplicate);
+            let (again, frame) = (at + self.rng.below(3 * SECOND), frame.clone());
+            let what = DeviceDue::Hears { socket, frame };
             self.queue.push(again, Due::Device { device: number, life, what });
         }
-        let what = DeviceDue::Text { socket, text };
+        let what = DeviceDue::Hears { socket, frame };
         self.queue.push(at, Due::Device { device: number, life, what });
     }
 
@@ -149,6 +154,12 @@ impl World {
         self.serve();
     }
 
+    fn life_named(&mut self, identifier: &str) -> Option<&mut Life> {
+        let number = device::number(identifier)?;
+        let device = self.devices.get_mut(number as usize).and_then(Option::as_mut);
+        device.and_then(|device| device.link.as_deref_mut())
+    }
+
     fn hub_noted(&mut self, event: HubEvent) {
         match event {
             HubEvent::Connected { conn, identifier } => {
@@ -165,16 +176,21 @@ impl World {
                 }
             }
             HubEvent::Status { identifier, status, reason, .. } => {
-                let Some(number) = device::number(&identifier) else { return };
                 self.stats.status(&status);
-                if status == "failed" {
-                    let device = self.devices.get_mut(number as usize).and_then(Option::as_mut);
-                    let life = device.and_then(|device| device.link.as_mut());
-                    if let Some(life) = life {
-                        life.watch.reported(&reason.unwrap_or_default());
-                    }
+                if status == "failed"
+                    && let Some(life) = self.life_named(&identifier)
+                {
+                    life.watch.reported(&reason.unwrap_or_default());
                 }
             }
+            HubEvent::Extension { identifier, event, .. } => {
+                self.stats.answers +=
+                    u64::from(matches!(event.as_str(), "health:report" | "geo:location:update"));
+                if let Some(life) = self.life_named(&identifier) {
+                    life.watch.answer_arrived(&event);
+                }
+            }
+            HubEvent::Console { .. } => self.stats.console_messages += 1,
             HubEvent::Blocked { why, .. } => self.stats.blocked(why),
             HubEvent::UpdateExpired { .. } => self.stats.expired += 1,
             _ => {}

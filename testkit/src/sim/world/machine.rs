@@ -1,10 +1,13 @@
 //! What happens to one device's machine, and carrying out what it wants.
 
-use nerves_hub_link_protocol::{Command, Event, Input, Instant, Output, Timer, UpdateState};
+use nerves_hub_link_protocol::{Command, Event, Input, Instant, Output, ShellKind, Timer, UpdateState};
 
 use super::World;
+use super::socket::Sent;
 use crate::sim::applier::Applier;
 use crate::sim::device::Device;
+use crate::sim::fault::Fault;
+use crate::sim::message::Frame;
 use crate::sim::mutation::Mutation;
 use crate::sim::queue::{DeviceDue, Due};
 use crate::sim::scenario::SECOND;
@@ -65,23 +68,30 @@ impl World {
                     world.trace.note_number(world.now, number, "socket down", code.unwrap_or(0).into());
                     world.socket_down(device, socket, code, reason);
                 }
-                DeviceDue::Text { socket, text } => {
-                    world.trace.note(world.now, number, "receives", &text);
-                    world.socket_text(device, socket, &text);
+                DeviceDue::Hears { socket, frame } => {
+                    world.trace.frame(world.now, number, "receives", &frame);
+                    world.socket_hears(device, socket, &frame);
                 }
+                DeviceDue::Stale { socket, how } => world.stale(device, socket, how),
                 DeviceDue::Head(fetch) => world.head(device, fetch),
                 DeviceDue::Body(fetch) => world.body(device, fetch)?,
                 DeviceDue::FetchFailed { fetch, reason } => world.fetch_failed(device, fetch, reason),
                 DeviceDue::StoreOpened { store, parts } => world.store_opened(device, store, &parts),
                 DeviceDue::StoreFailed { store, reason } => world.store_failed(device, store, reason),
                 DeviceDue::PartCommitted { store, part } => world.part_committed(device, store, part),
+                DeviceDue::ArchiveChecked { store, archive, keys } => {
+                    world.archive_checked(device, store, archive, &keys)?;
+                }
+                DeviceDue::DecideArchive(archive) => world.decide_archive(device, archive),
+                DeviceDue::Answer(question) => world.answer(device, question),
+                DeviceDue::Shell { shell, act } => world.shell_acts(device, shell, act)?,
                 DeviceDue::Read(fetch) => world.read(device, fetch)?,
                 DeviceDue::Kept { fetch, length } => world.kept(device, fetch, length),
                 DeviceDue::Stored { offer, fetch, length } => world.stored(device, offer, fetch, length),
                 DeviceDue::Finish { offer, step } => world.finish(device, offer, step)?,
                 DeviceDue::ApplyFailed { offer, reason } => world.apply_failed(device, offer, &reason),
                 DeviceDue::Decide(offer) => world.decide(device, offer),
-                DeviceDue::Validate => world.validate(device),
+                DeviceDue::Validate => world.validate(device)?,
                 DeviceDue::Watchdog => {
                     if !device.booted.validated {
                         world.trace.note(world.now, number, "watchdog", "");
@@ -148,6 +158,9 @@ impl World {
             if let Some((at, ..)) = overdue {
                 return Err(Broken::FailureNotReported { minutes: (now - life.origin - at) / 60 / SECOND });
             }
+            if now >= since + REPORT {
+                life.watch.answers_in_time(now, REPORT)?;
+            }
         }
         let Some(deadline) = life.link.deadline() else {
             life.wake = u64::MAX;
@@ -173,7 +186,9 @@ impl World {
             && deadline.why == Timer::Heartbeat
             && life.applier.is_none()
             && life.fetches.is_empty()
-            && life.store.is_none()
+            && life.stores == [None; 2]
+            && life.archive.is_none()
+            && life.shells.iter().all(|shell| shell.kind != ShellKind::Console)
             && life.watch.unreported.is_empty()
             && status.update == UpdateState::Idle
             && !silent;
@@ -222,9 +237,13 @@ impl World {
             let Some(mut output) = life.link.poll() else {
                 drained(count)?;
                 count = 0;
-                let stalled =
-                    self.nets.get(device.number as usize).is_some_and(|net| net.stall_until > self.now);
-                if life.unsent == 0 || stalled {
+                if life.unsent == 0 {
+                    return Ok(());
+                }
+                if let Some(net) = self.nets.get_mut(device.number as usize)
+                    && net.stall_until > self.now
+                {
+                    net.felt.insert(Fault::Stall);
                     return Ok(());
                 }
                 let frames = std::mem::take(&mut life.unsent);
@@ -243,10 +262,23 @@ impl World {
                 dial.socket = first;
             }
             let since = self.now - life.origin;
-            life.watch.output(since, &output)?;
-            life.model.output(since, &output)?;
             self.trace.output(self.now, device.number, &output);
-            self.carry_out(device, output)?;
+            // A message is read once, by rules of our own.
+            let (socket, frame) = match output {
+                Output::Send { socket, text } => (socket, Frame::Text(text)),
+                Output::SendBinary { socket, data } => (socket, Frame::Binary(data)),
+                other => {
+                    life.watch.output(since, &other)?;
+                    life.model.output(since, &other)?;
+                    self.carry_out(device, other)?;
+                    continue;
+                }
+            };
+            let message = frame.message().ok_or_else(|| Broken::NoMessage(frame.shown()))?;
+            life.watch.sends(socket, &message, frame.bytes().len())?;
+            life.model.sends(since, &message)?;
+            let kind = Sent::of(&message);
+            self.send(device, socket, frame, kind);
         }
     }
 
@@ -256,19 +288,16 @@ impl World {
             Output::Probe(probe) => self.probe(device, probe.probe),
             Output::OpenStore(order) => self.open_store(device, &order),
             Output::ReadStore(order) => self.read_store(device, &order),
-            Output::CommitPart { store, part } => self.commit_part(device, store, part),
-            Output::DropPart { part, .. } => device.folder.drop_part(part),
-            Output::CloseStore { clear, .. } => {
-                if clear {
-                    device.folder.clear();
-                }
-                if let Some(life) = device.link.as_mut() {
-                    life.store = None;
+            Output::CommitPart { store, part } => self.commit_part(device, store, part)?,
+            Output::DropPart { store, part } => {
+                if let Some(folder) = device.folder_of(store) {
+                    folder.drop_part(part);
                 }
             }
-            Output::VerifyArchive(_) => return Err(Broken::StoreOutOfTurn),
-            Output::Send { socket, text } => self.send(device, socket, text),
-            Output::SendBinary { socket, .. } => return Err(Broken::SentOnDeadSocket(socket)),
+            Output::CloseStore { store, clear } => device.close_store(store, clear),
+            Output::VerifyArchive(order) => self.verify_archive(device, order)?,
+            // Carried out before.
+            Output::Send { .. } | Output::SendBinary { .. } => {}
             Output::HangUp { socket, .. } => self.hang_up(device, socket),
             Output::Fetch(fetch) => self.fetch(device, &fetch),
             Output::Abort { fetch } => {
@@ -302,15 +331,19 @@ impl World {
                 if !self.mutated(Mutation::ForgetAttempts) {
                     device.attempts = attempts;
                 }
+                self.operation(device)?;
             }
-            Output::Event(event) => self.hear(device, event),
+            Output::Event(event) => self.hear(device, event)?,
         }
         Ok(())
     }
 
     /// The application hears the news.
-    fn hear(&mut self, device: &mut Device, event: Event) {
+    fn hear(&mut self, device: &mut Device, event: Event) -> Result<(), Broken> {
         match event {
+            Event::Archive(event) => self.archive_news(device, event),
+            Event::Extension(event) => self.extension_news(device, &event),
+            Event::Shell(event) => self.shell_news(device, event)?,
             Event::UpdateOffered { offer, .. } => self.offered(device, offer),
             Event::UpdateFailed { reason, .. } => self.stats.failed(&reason),
             Event::UpdateCompleted { .. } => self.stats.written += 1,
@@ -324,52 +357,6 @@ impl World {
             }
             _ => {}
         }
-    }
-
-    /// The device goes down in order and comes back.
-    pub(super) fn reboot(&mut self, device: &mut Device, after: u64) -> Result<(), Broken> {
-        self.end(device, true);
-        self.boot(device, after)
-    }
-
-    /// The power goes, and comes back.
-    pub(super) fn lose_power(&mut self, device: &mut Device, after: u64) -> Result<(), Broken> {
-        self.end(device, false);
-        device.disk.lose_power(&mut device.rng);
-        device.folder.lose_power(&mut device.rng);
-        self.stats.power_cuts += 1;
-        self.boot(device, after)
-    }
-
-    fn boot(&mut self, device: &mut Device, after: u64) -> Result<(), Broken> {
-        device.cut_in = None;
-        let before = device.booted.firmware;
-        device.booted = device.disk.boot(&self.firmware)?;
-        let runs = device.booted.firmware;
-        let firmware = self.firmware.get(runs as usize).ok_or(Broken::NothingToBoot { slot: "?" })?;
-        if !firmware.trusted {
-            return Err(Broken::UntrustedFirmwareRuns(runs));
-        }
-        if runs != before {
-            let took = self.now.saturating_sub(device.accepted_at);
-            device.tried(self.now, runs)?;
-            self.stats.runs(self.now, before, runs, device.booted.reverted, took);
-        }
-        self.later(device, after, DeviceDue::Start);
         Ok(())
-    }
-
-    /// The program ends; the hub is told by the system, unless power went.
-    pub(super) fn end(&mut self, device: &mut Device, told: bool) {
-        if let Some(life) = device.link.as_mut().map(|life| &**life)
-            && let Some(socket) = life.socket
-        {
-            self.let_go(device.number, socket, told);
-        }
-        if let Some(since) = device.joined_since.take() {
-            self.stats.online(since, self.now);
-        }
-        self.trace.note(self.now, device.number, "ends", "");
-        device.end();
     }
 }

@@ -1,21 +1,25 @@
 //! The world: everything around the devices, and what must hold in it.
 
+mod archive;
 mod download;
 mod hub;
 mod machine;
+mod power;
 mod socket;
 mod store;
 mod strike;
 mod update;
+mod visit;
 
 use super::device::{Device, PRODUCT_KEY, identifier};
 use super::dice::{Rng, mix};
 use super::fault::Fault;
-use super::firmware::{Firmware, FirmwareId, KEYS};
+use super::firmware::{ARCHIVES, Firmware, FirmwareId, KEYS};
+use super::message::Frame;
 use super::mutation::Mutation;
 use super::net::Net;
 use super::queue::{DeviceDue, Due, Queue};
-use super::scenario::{DAY, HOUR, MINUTE, SECOND, Scenario, Strikes, Variant, What};
+use super::scenario::{HOUR, MINUTE, SECOND, Scenario, Strikes, Variant, What};
 use super::stats::Stats;
 use super::trace::Trace;
 use super::violation::{Broken, Violation};
@@ -28,6 +32,9 @@ use hub::Server;
 /// Bytes read from a firmware at a time, at most.
 const CHUNK: usize = 16 * 1024;
 
+/// How long the hub waits until it asks a device for its health again, in microseconds.
+const HEALTH: u64 = 6 * HOUR;
+
 /// A world of a scenario.
 pub struct World {
     scenario: Scenario,
@@ -38,6 +45,7 @@ pub struct World {
     nets: Vec<Net>,
     server: Server,
     firmware: Vec<Firmware>,
+    archives: Vec<Firmware>,
     /// The firmware that all devices shall run in the end, once everything healed.
     goal: Option<FirmwareId>,
     global: Strikes,
@@ -72,8 +80,10 @@ impl World {
             update_fields: UpdateFields {
                 size: scenario.has(Variant::Size),
                 checksum: scenario.has(Variant::Checksum),
-                partials: scenario.has(Variant::Parts),
+                partials: scenario.has(Variant::Parts) || scenario.has(Variant::Mixed),
             },
+            msgpack: !scenario.has(Variant::OldHub),
+            health_interval_ms: HEALTH / 1000,
             // The network of a run notices silence; see `net`.
             idle_ms: u64::MAX,
             devices_max: usize::try_from(count).unwrap_or(usize::MAX),
@@ -94,6 +104,7 @@ impl World {
             nets: (0..count).map(|number| Net::new(&mut Rng::of(scenario.seed, 6, number.into()))).collect(),
             server: Server::new(hub),
             firmware: vec![factory],
+            archives: Vec::new(),
             goal: None,
             global: scenario.global_strikes(),
             stats: Stats::new(count - u32::try_from(scenario.absent.len()).unwrap_or(0), scenario.span),
@@ -141,7 +152,7 @@ impl World {
 
     fn begin(&mut self) {
         // A fleet isn't switched on at one moment.
-        let spread = if self.scenario.steps.is_some() { 2 * SECOND } else { 5 * MINUTE };
+        let spread = if self.scenario.fleet { 5 * MINUTE } else { 2 * SECOND };
         for number in 0..u32::try_from(self.devices.len()).unwrap_or(0) {
             let at = mix(self.scenario.seed, u64::from(number)) % spread;
             if self.devices.get(number as usize).is_some_and(Option::is_some) {
@@ -154,12 +165,9 @@ impl World {
             for (index, step) in steps.iter().enumerate() {
                 self.queue.push(step.at, Due::Step(index));
             }
-        } else {
-            let count = u64::from(self.scenario.releases);
-            let gap = self.scenario.span / count.max(1);
-            for release in 0..count {
-                self.queue.push(gap * release + gap / 3, Due::Release);
-            }
+        }
+        for (at, what) in self.scenario.calendar() {
+            self.queue.push(at, Due::Planned(what));
         }
         self.queue.push(self.scenario.span, Due::Heal);
     }
@@ -171,9 +179,12 @@ impl World {
                 self.hub_dial(device, life, &dial);
                 Ok(())
             }
-            Due::HubText { conn, text } => {
-                self.trace.note(self.now, u32::MAX, "hub receives", &text);
-                self.server.hub.text(self.now / 1000, conn, &text);
+            Due::HubHears { conn, frame } => {
+                self.trace.frame(self.now, u32::MAX, "hub receives", &frame);
+                match &frame {
+                    Frame::Text(text) => self.server.hub.text(self.now / 1000, conn, text),
+                    Frame::Binary(data) => self.server.hub.binary(self.now / 1000, conn, data),
+                }
                 self.serve();
                 Ok(())
             }
@@ -191,32 +202,36 @@ impl World {
             Due::Step(index) => {
                 let step = self.scenario.steps.as_ref().and_then(|steps| steps.get(index)).copied();
                 let Some(step) = step else { return Ok(()) };
-                match step.what {
-                    What::Release => self.release(true, true),
-                    What::Fault(fault) if fault.is_global() => self.strike_all(fault, step.how),
-                    What::Fault(fault) => return self.strike(step.device, fault, step.how),
-                }
-                Ok(())
+                self.step(Some(step.device), step.what, step.how)
             }
-            Due::Strike { device, fault, how } => {
+            Due::Strike { device, what, how } => {
                 self.next_strike(device);
-                if let Some(device) = device {
-                    return self.strike(device, fault, how);
-                }
-                self.strike_all(fault, how);
-                Ok(())
+                self.step(device, what, how)
             }
-            Due::Release => {
-                self.planned_release();
-                Ok(())
-            }
-            Due::Mend => {
-                self.release(true, true);
+            Due::Planned(what) => self.step(None, what, 0),
+            Due::Operator { device, how, step } => {
+                self.operator(device, how, step);
                 Ok(())
             }
             Due::Heal => self.heal(),
             Due::Inspect => self.inspect(),
         }
+    }
+
+    /// Does what a scenario has.
+    fn step(&mut self, device: Option<u32>, what: What, how: u32) -> Result<(), Violation> {
+        match (what, device) {
+            (What::Release, _) => self.release(true, true),
+            (What::Archive, _) => {
+                self.archive(how % 8 != 7 || !self.scenario.faults.contains(Fault::Untrusted));
+            }
+            (What::Fault(fault), _) if fault.is_global() => self.strike_all(fault, how),
+            (What::Fault(fault), Some(device)) => return self.strike(device, fault, how),
+            (What::Visit, Some(device)) => self.operator(device, how, 0),
+            (What::Ask, Some(device)) => self.ask(device, how),
+            (What::Fault(_) | What::Visit | What::Ask, None) => {}
+        }
+        Ok(())
     }
 
     /// Does something to a device, and lets its machine have its way.
@@ -252,8 +267,8 @@ impl World {
             None if self.scenario.steps.is_none() => self.global.next(),
             None => None,
         };
-        if let Some((at, fault, how)) = next.filter(|(at, ..)| *at < self.scenario.span) {
-            self.queue.push(at.max(self.now), Due::Strike { device, fault, how });
+        if let Some((at, what, how)) = next.filter(|(at, ..)| *at < self.scenario.span) {
+            self.queue.push(at.max(self.now), Due::Strike { device, what, how });
         }
     }
 
@@ -269,6 +284,7 @@ impl World {
             self.with(number, Self::heal_device)?;
         }
         self.release(true, true);
+        self.archive(true);
         self.goal = self.firmware.last().map(|firmware| firmware.id);
         self.queue.push(self.now, Due::Inspect);
         Ok(())
@@ -322,7 +338,18 @@ impl World {
             let reported = life.watch.unreported.len();
             return Some(format!("it is {:?}, with {reported} failures to report", status.connection));
         }
+        if let Some(archive) = self.archives.last()
+            && !device.archives.contains(&archive.meta.uuid)
+        {
+            return Some(format!("it has not got archive {}", archive.id - ARCHIVES));
+        }
         None
+    }
+
+    /// A file of the file server.
+    fn published(&self, id: FirmwareId) -> Option<&Firmware> {
+        let all = if id < ARCHIVES { &self.firmware } else { &self.archives };
+        all.get((id % ARCHIVES) as usize)
     }
 
     fn mutated(&self, mutation: Mutation) -> bool {
@@ -334,31 +361,12 @@ impl World {
             if let Some(since) = device.joined_since.take() {
                 self.stats.online(since, self.now);
             }
+            self.stats.felt(device.armed.felt);
+        }
+        for net in &self.nets {
+            self.stats.felt(net.felt);
         }
         self.stats.ended(self.now);
-    }
-
-    /// The release that the calendar has: a good one, or whichever fault is in play.
-    fn planned_release(&mut self) {
-        #[expect(clippy::cast_precision_loss)]
-        let per_release =
-            self.scenario.span as f64 / (7 * DAY) as f64 / f64::from(self.scenario.releases.max(1));
-        let drawn = |world: &mut Self, fault: Fault, weekly: f64| {
-            world.scenario.faults.contains(fault) && world.rng.unit() < weekly * per_release
-        };
-        let (bad, untrusted) =
-            (self.scenario.weekly(Fault::BadRelease), self.scenario.weekly(Fault::Untrusted));
-        let fault = [(Fault::BadRelease, bad), (Fault::Untrusted, untrusted)]
-            .into_iter()
-            .find(|(fault, weekly)| drawn(self, *fault, *weekly));
-        match fault {
-            Some((fault, _)) => {
-                self.strike_all(fault, 0);
-                // Whoever made it notices some hours later.
-                self.queue.push((self.now + 6 * HOUR).min(self.scenario.span - 1), Due::Mend);
-            }
-            None => self.release(true, true),
-        }
     }
 
     fn release(&mut self, trusted: bool, good: bool) {

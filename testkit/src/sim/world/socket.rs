@@ -5,11 +5,14 @@ use nerves_hub_link_protocol::{Dial, HeaderRef, Input, ProbeId, SocketId};
 use super::World;
 use crate::hub::ConnId;
 use crate::sim::device::Device;
+use crate::sim::fault::Fault;
+use crate::sim::message::{Frame, Message};
 use crate::sim::mutation::Mutation;
-use crate::sim::net::IDLE;
+use crate::sim::net::{Blocked, IDLE};
 use crate::sim::queue::{Answer, DeviceDue, Due};
 use crate::sim::scenario::{SECOND, Variant};
 use crate::sim::violation::Broken;
+use crate::sim::watch::ANSWERS;
 
 impl World {
     /// The machine looks whether the network is there.
@@ -17,17 +20,12 @@ impl World {
         let now = self.now;
         let Some(net) = self.nets.get_mut(device.number as usize) else { return };
         let delay = net.delay(now, &mut device.rng);
-        let (after, failure) = if net.dns_until > now {
-            (40_000, Some("the name hub.sim could not be resolved"))
-        } else if net.refused_until > now || self.server.down_until > now {
-            (2 * delay, Some("connection refused"))
-        } else if net.hang_until > now || net.is_silent(now) {
-            if device.rng.one_in(4) {
-                return;
-            }
-            (2 * SECOND, Some("connecting took too long"))
-        } else {
-            (2 * delay, None)
+        let (after, failure) = match net.blocked(now, 2 * delay) {
+            Some(Blocked::Failed { after, reason }) => (after, Some(reason)),
+            Some(Blocked::Hangs) if device.rng.one_in(4) => return,
+            Some(Blocked::Hangs) => (2 * SECOND, Some("connecting took too long")),
+            None if self.server.down_until > now => (2 * delay, Some("connection refused")),
+            None => (2 * delay, None),
         };
         self.later(device, after, DeviceDue::Probed { probe, failure });
     }
@@ -51,24 +49,21 @@ impl World {
         let down = |reason| DeviceDue::Down { socket, code: None, reason };
         let timeout = u64::try_from(dial.timeout.as_micros()).unwrap_or(u64::MAX);
         let delay = net.delay(now, &mut device.rng);
-        let (after, what) = if net.dns_until > now {
-            (40_000, down("the name hub.sim could not be resolved"))
-        } else if net.refused_until > now {
-            (delay, down("connection refused"))
-        } else if net.proxy_until > now {
-            (delay, down("the proxy refused the connection with HTTP 407"))
-        } else if net.hang_until > now || net.is_silent(now) {
-            // Some adapters give up by themselves; the machine's own timer is behind them.
-            if device.rng.one_in(4) {
-                return;
+        let (after, what) = if let Some(blocked) = net.blocked(now, delay) {
+            match blocked {
+                Blocked::Failed { after, reason } => (after, down(reason)),
+                // Some adapters give up by themselves; the machine's own timer is behind them.
+                Blocked::Hangs if device.rng.one_in(4) => return,
+                Blocked::Hangs => (timeout, down("connecting took too long")),
             }
-            (timeout, down("connecting took too long"))
         } else if self.server.down_until > now {
             (delay, down("connection refused"))
         } else if net.redirects > 0 {
             net.redirects -= 1;
+            net.felt.insert(Fault::Redirect);
             (2 * delay, redirected(socket, device.rng.below(4)))
         } else if net.refusal_until > now {
+            net.felt.insert(Fault::Refusal);
             (2 * delay, refused(socket, net.refusal, self.unix()))
         } else {
             let due = Due::HubDial { device: number, life: device.life, dial: Box::new(dial) };
@@ -158,37 +153,92 @@ impl World {
     }
 
     /// A message of the hub arrives.
-    pub(super) fn socket_text(&mut self, device: &mut Device, socket: SocketId, text: &str) {
+    pub(super) fn socket_hears(&mut self, device: &mut Device, socket: SocketId, frame: &Frame) {
+        let as_text = self.mutated(Mutation::BinaryAsText);
         let Some(life) = device.link.as_mut() else { return };
-        if life.socket != Some(socket) {
-            if device.armed.late == 0 {
-                return;
-            }
-            device.armed.late -= 1;
+        if life.socket != Some(socket) && !device.armed.strikes(Fault::Late) {
+            return;
         }
-        if text.contains(r#""phoenix","phx_reply""#) {
+        let message = frame.message();
+        if message.as_ref().is_some_and(Message::answers_heartbeat) {
             (life.beating, life.unconfirmed) = (false, false);
         }
-        life.model.text(socket, text);
-        life.input(self.now, device.wall, Input::SocketText { socket, text });
+        life.model.hears(socket, message.as_ref());
+        let input = match frame {
+            Frame::Text(text) => Input::SocketText { socket, text },
+            Frame::Binary(data) if as_text => {
+                let text = &String::from_utf8_lossy(data);
+                return life.input(self.now, device.wall, Input::SocketText { socket, text });
+            }
+            Frame::Binary(data) => Input::SocketBinary { socket, data },
+        };
+        life.input(self.now, device.wall, input);
+    }
+
+    /// What an earlier connection had under way arrives: the machine is told, with the number it had.
+    pub(super) fn stale(&mut self, device: &mut Device, socket: SocketId, how: u32) {
+        let mix_up = self.mutated(Mutation::MixSockets);
+        let Some(life) = device.link.as_mut() else { return };
+        if life.socket.is_none_or(|now| now == socket) {
+            return;
+        }
+        device.armed.felt.insert(Fault::Reorder);
+        let socket = if mix_up { life.socket.unwrap_or(socket) } else { socket };
+        let input = match how % 5 {
+            0 => Input::SocketText {
+                socket,
+                text: r#"["1","1","device","phx_reply",{"status":"ok","response":{}}]"#,
+            },
+            1 => Input::SocketText { socket, text: r#"["1","1","device","phx_close",{}]"# },
+            2 => Input::SocketUp { socket, interface: Some("eth0") },
+            3 => Input::SocketSent { socket, frames: 1 },
+            _ => Input::SocketDown { socket, code: Some(1006), reason: "connection reset by peer" },
+        };
+        life.input(self.now, device.wall, input);
     }
 
     /// The machine sends a message.
-    pub(super) fn send(&mut self, device: &mut Device, socket: SocketId, text: String) {
+    pub(super) fn send(&mut self, device: &mut Device, socket: SocketId, frame: Frame, kind: Sent) {
+        let now = self.now;
         let Some(life) = device.link.as_mut() else { return };
-        life.unsent += 1;
-        if text.contains(r#""phoenix","heartbeat""#) {
-            life.beating = true;
-        } else {
-            life.unconfirmed = true;
-        }
-        if self.scenario.mutation == Some(Mutation::LoseFailure) && text.contains(r#""failed""#) {
-            return;
-        }
         let Some(net) = self.nets.get_mut(device.number as usize) else { return };
+        life.unsent += 1;
+        match kind {
+            Sent::Heartbeat => life.beating = true,
+            // Whether such a message arrives is looked at elsewhere.
+            Sent::Extension if net.is_well(now) => {}
+            Sent::Failure if self.scenario.mutation == Some(Mutation::LoseFailure) => return,
+            _ => life.unconfirmed = true,
+        }
+        if kind == Sent::Extension {
+            life.watch.answers(now, frame.message().map_or("", |message| message.event));
+            if self.scenario.mutation == Some(Mutation::LoseAnswer) {
+                return;
+            }
+        }
         let Some((conn, _)) = net.conn.filter(|(_, its)| *its == socket) else { return };
-        let at = net.reaches_hub(self.now, &mut device.rng);
-        self.queue.push(at, Due::HubText { conn, text });
+        let at = net.reaches_hub(now, &mut device.rng);
+        self.queue.push(at, Due::HubHears { conn, frame });
+    }
+}
+
+/// What a message is, as far as the adapter has to know.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Sent {
+    Heartbeat,
+    Extension,
+    Failure,
+    Other,
+}
+
+impl Sent {
+    pub fn of(message: &Message<'_>) -> Self {
+        match (message.topic, message.event) {
+            ("phoenix", _) => Self::Heartbeat,
+            ("extensions", event) if ANSWERS.contains(&event) => Self::Extension,
+            ("device", "status_update") if message.tells_failure() => Self::Failure,
+            _ => Self::Other,
+        }
     }
 }
 

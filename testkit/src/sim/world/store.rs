@@ -3,7 +3,8 @@
 use nerves_hub_link_protocol::{FetchId, Input, OpenStore, ReadStore, StoreId};
 
 use super::{CHUNK, World};
-use crate::sim::device::{Device, Reading};
+use crate::sim::device::{Device, Reading, place};
+use crate::sim::fault::Fault;
 use crate::sim::queue::DeviceDue;
 use crate::sim::scenario::SECOND;
 use crate::sim::violation::Broken;
@@ -11,17 +12,19 @@ use crate::sim::violation::Broken;
 impl World {
     /// The machine wants a store.
     pub(super) fn open_store(&mut self, device: &mut Device, order: &OpenStore) {
-        let store = order.store;
-        let parts = device.folder.open(order);
+        let (store, place) = (order.store, place(order.kind));
+        let Some(folder) = device.folders.get_mut(place) else { return };
+        let parts = folder.open(order);
         let Some(life) = device.link.as_mut() else { return };
-        life.store = Some(store);
-        let what = if device.armed.disk_full > 0 {
-            device.armed.disk_full -= 1;
+        if let Some(open) = life.stores.get_mut(place) {
+            *open = Some(store);
+        }
+        let what = if device.armed.strikes(Fault::DiskFull) {
             DeviceDue::StoreFailed { store, reason: "no space left on the disk" }
         } else {
             DeviceDue::StoreOpened { store, parts }
         };
-        let after = 5_000 + std::mem::take(&mut device.armed.disk_slow);
+        let after = 5_000 + device.armed.slowness();
         self.later(device, after, what);
     }
 
@@ -36,24 +39,31 @@ impl World {
     }
 
     /// A part is to be brought onto the disk, behind all bytes of it.
-    pub(super) fn commit_part(&mut self, device: &mut Device, store: StoreId, part: u32) {
-        let after = device.rng.within(2_000, 400_000) + std::mem::take(&mut device.armed.disk_slow);
+    pub(super) fn commit_part(
+        &mut self,
+        device: &mut Device,
+        store: StoreId,
+        part: u32,
+    ) -> Result<(), Broken> {
+        let after = device.rng.within(2_000, 400_000) + device.armed.slowness();
         self.later(device, after, DeviceDue::PartCommitted { store, part });
+        self.operation(device)
     }
 
     pub(super) fn part_committed(&mut self, device: &mut Device, store: StoreId, part: u32) {
-        let Some(life) = device.link.as_mut() else { return };
-        if life.store == Some(store) {
-            device.folder.commit(part);
+        if let Some(folder) = device.folder_of(store) {
+            folder.commit(part);
         }
+        let Some(life) = device.link.as_mut() else { return };
         life.input(self.now, device.wall, Input::PartCommitted { store, part });
     }
 
     /// The machine reads back what is kept.
     pub(super) fn read_store(&mut self, device: &mut Device, order: &ReadStore) {
-        let ReadStore { fetch, from, to, into, .. } = *order;
+        let ReadStore { fetch, store, from, to, into } = *order;
         let Some(life) = device.link.as_mut() else { return };
-        life.readings.push(Reading { fetch, at: from, to, into });
+        let Some(place) = life.open_at(store) else { return };
+        life.readings.push(Reading { fetch, place, at: from, to, into });
         self.later(device, 1_000, DeviceDue::Read(fetch));
     }
 
@@ -70,8 +80,15 @@ impl World {
             self.later(device, 20_000, DeviceDue::Read(fetch));
             return Ok(());
         }
+        if device.armed.strikes(Fault::ReadError) {
+            life.readings.remove(index);
+            let reason = "what is kept can't be read: input/output error of the disk";
+            life.input(self.now, device.wall, Input::FetchFailed { fetch, reason });
+            return Ok(());
+        }
         let most = (reading.to - reading.at).min(CHUNK as u64);
-        let piece = device.folder.read(reading.at, most).to_vec();
+        let folder = device.folders.get(reading.place);
+        let piece = folder.map_or_else(Vec::new, |folder| folder.read(reading.at, most).to_vec());
         let ended = reading.at >= reading.to;
         reading.at += piece.len() as u64;
         if piece.is_empty() {
@@ -109,12 +126,7 @@ impl World {
         offset: u64,
         piece: &[u8],
     ) -> Result<(), Broken> {
-        let open = device.link.as_ref().is_some_and(|life| life.store == Some(store));
-        if !open {
-            return Ok(());
-        }
-        if device.armed.disk_error > 0 {
-            device.armed.disk_error -= 1;
+        if device.armed.strikes(Fault::DiskError) {
             self.later(
                 device,
                 1_000,
@@ -122,9 +134,10 @@ impl World {
             );
             return Ok(());
         }
-        device.folder.write(offset, piece)?;
+        let Some(folder) = device.folder_of(store) else { return Ok(()) };
+        folder.write(offset, piece)?;
         let length = u32::try_from(piece.len()).unwrap_or(u32::MAX);
-        let slow = std::mem::take(&mut device.armed.disk_slow).min(60 * SECOND);
+        let slow = device.armed.slowness().min(60 * SECOND);
         self.later(device, 300 + slow, DeviceDue::Kept { fetch, length });
         self.operation(device)
     }

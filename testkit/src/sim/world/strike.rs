@@ -4,11 +4,13 @@ use nerves_hub_link_protocol::SocketId;
 
 use super::World;
 use crate::hub::ConnId;
-use crate::sim::device::{Armed, Device};
+use crate::sim::device::{Cut, Device};
 use crate::sim::fault::Fault;
+use crate::sim::message::Frame;
 use crate::sim::net::Net;
 use crate::sim::queue::DeviceDue;
-use crate::sim::scenario::{MINUTE, SECOND};
+use crate::sim::scenario::{MINUTE, SECOND, Variant};
+use crate::sim::settings::speaks_msgpack;
 use crate::sim::violation::{Broken, Violation};
 
 /// Messages no server should send. None means anything, and none may cost more than being ignored.
@@ -63,7 +65,24 @@ impl World {
             Fault::Stall => net.stall_until = until,
             Fault::Deaf => net.deaf_until = until,
             Fault::Duplicate => net.duplicates = times.saturating_mul(4),
-            Fault::Late => (armed.late, armed.until) = (times, armed.until.max(until)),
+            Fault::Late => {
+                armed.arm(fault, times);
+                armed.until = armed.until.max(until);
+                // The connection ends between two pieces of what the server sent.
+                if let Some((_, socket)) = net.conn {
+                    let frame = self.encoded(device.number, r#"[null,null,"device","identify",{}]"#);
+                    self.later(device, 200_000, DeviceDue::Hears { socket, frame });
+                }
+                self.break_connections(device, how);
+            }
+            Fault::Reorder => {
+                let Some(socket) = device.link.as_ref().and_then(|life| life.socket) else { return Ok(()) };
+                for number in 0..u32::from(times) + 2 {
+                    let after = 2 * SECOND + device.rng.below(20 * SECOND);
+                    self.later(device, after, DeviceDue::Stale { socket, how: how.wrapping_add(number) });
+                }
+                self.break_connections(device, how);
+            }
             Fault::Redirect => {
                 net.redirects = times.saturating_mul(if how & 1 == 0 { 1 } else { 4 });
                 self.break_connections(device, how);
@@ -78,12 +97,14 @@ impl World {
                 let code =
                     usize::try_from(how % 6).ok().and_then(|at| CODES.get(at)).copied().unwrap_or(1000);
                 if let Some((conn, _)) = net.conn {
+                    net.felt.insert(fault);
                     self.server.hub.close_conn(conn, code, "");
                     self.serve();
                 }
             }
             Fault::Crash => {
                 if let Some((conn, _)) = net.conn {
+                    net.felt.insert(fault);
                     self.server.hub.crash_channel(conn);
                     self.serve();
                 }
@@ -92,28 +113,36 @@ impl World {
             Fault::RebootAsked => {
                 let reboot = r#"[null,null,"device","reboot",{}]"#;
                 if let Some((_, socket)) = net.conn {
-                    self.later(device, 20_000, DeviceDue::Text { socket, text: reboot.to_owned() });
+                    net.felt.insert(fault);
+                    let frame = self.encoded(device.number, reboot);
+                    self.later(device, 20_000, DeviceDue::Hears { socket, frame });
                 }
             }
-            Fault::PowerCut => {
+            Fault::PowerCut | Fault::Torn => {
+                let tear = fault == Fault::Torn;
                 // Half of them wait for an operation of the disk: the next, or one of those behind it.
                 if how & 1 == 0 {
-                    return self.lose_power(device, (5 + seconds) * SECOND);
+                    return self.lose_power(device, (5 + seconds) * SECOND, tear);
                 }
-                device.cut_in = Some((how >> 1) % 24);
+                device.cut = Some(Cut { after: (how >> 1) % 24, tear });
             }
             Fault::Exit => {
                 if device.link.is_some() {
+                    armed.felt.insert(fault);
                     self.end(device, true);
                     self.later(device, (1 + seconds / 20) * SECOND, DeviceDue::Start);
                 }
             }
             Fault::ClockJump => {
                 device.uncounted = true;
+                armed.felt.insert(fault);
                 let seconds = i64::from(how >> 7);
                 device.wall.offset += if how & 1 == 0 { seconds } else { -seconds };
             }
-            Fault::ClockUnset => (device.wall.unset, device.uncounted) = (true, true),
+            Fault::ClockUnset => {
+                (device.wall.unset, device.uncounted) = (true, true);
+                armed.felt.insert(fault);
+            }
             Fault::SlowBody
             | Fault::RangeIgnored
             | Fault::ShortBody
@@ -123,14 +152,26 @@ impl World {
             | Fault::Tampered
             | Fault::DiskFull
             | Fault::DiskError
+            | Fault::ReadError
             | Fault::DiskSlow
             | Fault::SlowAnswer
             | Fault::NoAnswer
             | Fault::Refuses => {
                 armed.expire(now);
                 // In a short scenario they meet the next update; in a fleet, only one that comes soon.
-                armed.until = if self.scenario.steps.is_some() { u64::MAX } else { until + 30 * MINUTE };
-                armed.arm(fault, how, times);
+                armed.until = if self.scenario.fleet { until + 30 * MINUTE } else { u64::MAX };
+                armed.how = how;
+                match fault {
+                    // Once in a while longer than the machine waits for an applier that stands still.
+                    Fault::DiskSlow if how.is_multiple_of(16) => armed.slow_down(16 * MINUTE),
+                    Fault::DiskSlow => armed.slow_down(u64::from(how >> 8) % 60 * SECOND + 1),
+                    Fault::FileChanged
+                    | Fault::Tampered
+                    | Fault::DiskFull
+                    | Fault::DiskError
+                    | Fault::NoAnswer => armed.arm(fault, 1),
+                    _ => armed.arm(fault, times),
+                }
             }
             Fault::Restart | Fault::Drain | Fault::BadRelease | Fault::Untrusted => {}
         }
@@ -142,6 +183,9 @@ impl World {
         self.stats.struck(self.now, fault);
         self.trace.note(self.now, u32::MAX, "fault", fault.name());
         let down = u64::from(how >> 16) % 180 * SECOND;
+        if !self.server.all().is_empty() && matches!(fault, Fault::Restart | Fault::Drain) {
+            self.stats.felt([fault].into_iter().collect());
+        }
         match fault {
             Fault::Restart => {
                 self.hub_dies();
@@ -166,6 +210,9 @@ impl World {
         for fetch in fetches {
             self.later(device, 0, DeviceDue::FetchFailed { fetch, reason: "connection reset by peer" });
         }
+        if socket.is_some() || !device.link.as_ref().is_none_or(|life| life.fetches.is_empty()) {
+            device.armed.felt.insert(Fault::Cut);
+        }
         if let Some(socket) = socket {
             let conn = self.nets.get_mut(device.number as usize).and_then(Net::hang_up);
             self.lose(conn, how);
@@ -185,13 +232,15 @@ impl World {
         self.later(device, 0, DeviceDue::Down { socket, code: None, reason: "connection reset by peer" });
     }
 
-    fn send_raw(&mut self, device: &Device, how: u32) {
+    fn send_raw(&mut self, device: &mut Device, how: u32) {
         let Some((_, socket)) = self.nets.get(device.number as usize).and_then(|net| net.conn) else {
             return;
         };
+        device.armed.felt.insert(Fault::Hostile);
         let count = 1 + (how >> 8) % 3;
         for number in 0..=count {
-            let pick = usize::try_from(how.wrapping_add(number * 7)).unwrap_or(0) % (HOSTILE.len() + 2);
+            let turn = how.wrapping_add(number * 7);
+            let pick = usize::try_from(turn).unwrap_or(0) % (HOSTILE.len() + 2);
             let text = match HOSTILE.get(pick) {
                 Some(text) => (*text).to_owned(),
                 None if pick == HOSTILE.len() => {
@@ -199,14 +248,30 @@ impl World {
                 }
                 None => "[".repeat(3000),
             };
-            self.later(device, 5000 * u64::from(number), DeviceDue::Text { socket, text });
+            let frame = match turn % 11 {
+                // Bytes where text belongs and the other way round, and what is neither.
+                0 => Frame::Binary(text.into_bytes()),
+                1 => Frame::Binary((0..200_u32).map(|at| (turn >> (at % 24)).to_le_bytes()[0]).collect()),
+                2 => Frame::Text(text),
+                _ => self.encoded(device.number, &text),
+            };
+            self.later(device, 5000 * u64::from(number), DeviceDue::Hears { socket, frame });
+        }
+    }
+
+    /// A message in what a device's connection speaks.
+    pub(super) fn encoded(&self, number: u32, text: &str) -> Frame {
+        let binary = speaks_msgpack(&self.scenario, number) && !self.scenario.has(Variant::OldHub);
+        match serde_json::from_str(text) {
+            Ok(value) if binary => Frame::Binary(crate::msgpack::encode(&value)),
+            _ => Frame::Text(text.to_owned()),
         }
     }
 
     /// A device is well again: nothing that goes wrong is left.
     pub(super) fn heal_device(&mut self, device: &mut Device) -> Result<(), Broken> {
-        device.armed = Armed::default();
-        device.cut_in = None;
+        device.armed.disarm();
+        device.cut = None;
         device.wall = crate::sim::device::Wall::default();
         if let Some(life) = device.link.as_mut() {
             for fetching in &mut life.fetches {
@@ -216,31 +281,5 @@ impl World {
         }
         self.rouse(device);
         self.settle(device, false)
-    }
-}
-
-impl Armed {
-    fn arm(&mut self, fault: Fault, how: u32, times: u8) {
-        self.how = how;
-        match fault {
-            Fault::SlowBody => self.slow_body = times,
-            Fault::RangeIgnored => self.range_ignored = times,
-            Fault::ShortBody => self.short_body = times,
-            Fault::FileError => self.file_error = times,
-            Fault::FileRedirect => self.file_redirect = times,
-            Fault::FileChanged => self.file_changed = 1,
-            Fault::Tampered => self.tampered = 1,
-            Fault::DiskFull => self.disk_full = 1,
-            Fault::DiskError => self.disk_error = 1,
-            // Once in a while longer than the machine waits for an applier that stands still.
-            Fault::DiskSlow => {
-                self.disk_slow =
-                    if how.is_multiple_of(16) { 16 * MINUTE } else { u64::from(how >> 8) % 60 * SECOND };
-            }
-            Fault::SlowAnswer => self.slow_answer = times,
-            Fault::NoAnswer => self.no_answer = 1,
-            Fault::Refuses => self.refuses = times,
-            _ => {}
-        }
     }
 }

@@ -7,6 +7,7 @@ use nerves_hub_link_protocol::{Command, Decision, FetchId, Input, OfferId};
 use super::World;
 use crate::sim::applier::Finish;
 use crate::sim::device::Device;
+use crate::sim::fault::Fault;
 use crate::sim::mutation::Mutation;
 use crate::sim::queue::DeviceDue;
 use crate::sim::scenario::{MINUTE, SECOND};
@@ -16,28 +17,30 @@ impl World {
     /// The application is asked about an update.
     pub(super) fn offered(&mut self, device: &mut Device, offer: OfferId) {
         self.stats.offers += 1;
-        device.armed.expire(self.now);
         if self.mutated(Mutation::ApplyUndecided) {
             self.order(device, Command::Decide { offer, decision: Decision::Apply });
             return;
         }
-        if device.armed.no_answer > 0 {
-            device.armed.no_answer -= 1;
-            return;
+        let Some(after) = self.thinks(device) else { return };
+        self.later(device, after, DeviceDue::Decide(offer));
+    }
+
+    /// How long the application thinks about a decision; `None` for ever.
+    pub(super) fn thinks(&self, device: &mut Device) -> Option<u64> {
+        device.armed.expire(self.now);
+        if device.armed.strikes(Fault::NoAnswer) {
+            return None;
         }
-        let after = if device.armed.slow_answer > 0 {
-            device.armed.slow_answer -= 1;
+        Some(if device.armed.strikes(Fault::SlowAnswer) {
             device.rng.within(20 * SECOND, 100 * SECOND)
         } else {
             device.rng.below(2 * SECOND)
-        };
-        self.later(device, after, DeviceDue::Decide(offer));
+        })
     }
 
     /// The application decides.
     pub(super) fn decide(&mut self, device: &mut Device, offer: OfferId) {
-        let decision = if device.armed.refuses > 0 {
-            device.armed.refuses -= 1;
+        let decision = if device.armed.strikes(Fault::Refuses) {
             if device.rng.one_in(2) {
                 Decision::Ignore { reason: "not in the mood".to_owned() }
             } else {
@@ -76,7 +79,7 @@ impl World {
         let offer = applier.offer;
         let lost = self.scenario.mutation == Some(Mutation::LoseBytes) && device.rng.one_in(4);
         let applied = if lost { Ok(()) } else { applier.take(&mut device.disk, &mut device.armed, piece)? };
-        let slow = std::mem::take(&mut device.armed.disk_slow);
+        let slow = device.armed.slowness();
         let took = slow + 200 + piece.len() as u64 / 20;
         applier.busy = applier.busy.max(now) + took;
         let after = applier.busy - now;
@@ -138,7 +141,7 @@ impl World {
         if applier.offer != offer || applier.failed {
             return Ok(());
         }
-        let next = match applier.finish(&mut device.disk, step) {
+        let next = match applier.finish(&mut device.disk, &mut device.armed, step) {
             Ok(next) => next,
             Err(reason) => {
                 applier.failed = true;
@@ -150,10 +153,14 @@ impl World {
             life.applier = None;
             life.watch.applier_ended(offer, true);
             life.model.applier_ended(offer, true);
-            self.stats.applied(life.watch.kept);
+            let [fetched, _] = &mut device.fetched;
+            self.stats.applied(life.watch.kept, fetched);
             life.input(now, wall, Input::ApplyDone { offer });
             // The device restarts by itself soon; power may go before.
-            return if device.cut_in.is_some() { self.lose_power(device, MINUTE) } else { Ok(()) };
+            return match device.cut {
+                Some(cut) => self.lose_power(device, MINUTE, cut.tear),
+                None => Ok(()),
+            };
         }
         let after = device.rng.within(1_000, SECOND);
         self.later(device, after, DeviceDue::Finish { offer, step: next });
@@ -173,13 +180,14 @@ impl World {
 
     /// One more operation of the disk; the power may go at it.
     pub(super) fn operation(&mut self, device: &mut Device) -> Result<(), Broken> {
-        match &mut device.cut_in {
-            Some(0) => {
+        match &mut device.cut {
+            Some(cut) if cut.after == 0 => {
+                let tear = cut.tear;
                 let after = device.rng.within(5 * SECOND, 10 * MINUTE);
-                self.lose_power(device, after)
+                self.lose_power(device, after, tear)
             }
-            Some(left) => {
-                *left -= 1;
+            Some(cut) => {
+                cut.after -= 1;
                 Ok(())
             }
             None => Ok(()),
@@ -187,14 +195,23 @@ impl World {
     }
 
     /// The firmware proved good, if the device is online: that is what it must be able to do.
-    pub(super) fn validate(&mut self, device: &mut Device) {
+    pub(super) fn validate(&mut self, device: &mut Device) -> Result<(), Broken> {
         let joined = device.link.as_ref().is_some_and(|life| life.model.is_joined());
         if !joined {
-            return self.later(device, 30 * SECOND, DeviceDue::Validate);
+            self.later(device, 30 * SECOND, DeviceDue::Validate);
+            return Ok(());
         }
         device.disk.validate();
+        let life = device.life;
+        self.operation(device)?;
+        if device.life != life {
+            // Power went before that was safe.
+            return Ok(());
+        }
+        device.disk.sync();
         device.proved();
         self.trace.note(self.now, device.number, "validates", "");
         self.order(device, Command::FirmwareValidated);
+        self.operation(device)
     }
 }
