@@ -9,7 +9,9 @@ use std::time::Duration;
 use nerves_hub_link_testkit::disk::{AbDisk, DiskLayout};
 use nerves_hub_link_testkit::firmware::{FirmwareBuilder, SigningKey};
 use nerves_hub_link_testkit::hub::{HubConfig, HubEvent};
-use nerves_hub_link_testkit::server::{Firmware, Garbage, HubOptions, HubServer, Mischief, Times};
+use nerves_hub_link_testkit::server::{
+    Firmware, Garbage, HubOptions, HubServer, Mischief, ProxyServer, Times,
+};
 use tempfile::TempDir;
 
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -194,44 +196,11 @@ fn an_update_is_applied_and_the_reboot_command_is_run() {
     assert_eq!(setting.disk.boot().unwrap().validated, Some(true));
 }
 
-/// A proxy that opens ways on this machine, to those who know the password. Returns its address.
-fn proxy() -> String {
-    use std::io::{Read as _, Write as _};
-    use std::net::{TcpListener, TcpStream};
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let port = listener.local_addr().unwrap().port();
-    std::thread::spawn(move || {
-        while let Ok((mut client, _)) = listener.accept() {
-            let (mut asked, mut byte) = (Vec::new(), [0]);
-            while !asked.ends_with(b"\r\n\r\n") && client.read(&mut byte).is_ok_and(|count| count > 0) {
-                asked.push(byte[0]);
-            }
-            let asked = String::from_utf8(asked).unwrap();
-            if !asked.contains("Proxy-Authorization: Basic dXNlcjpwYXNz\r\n") {
-                let _ = client.write_all(b"HTTP/1.1 407 Proxy Authentication Required\r\n\r\n");
-                continue;
-            }
-            let port = asked.split_whitespace().nth(1).unwrap().rsplit(':').next().unwrap().parse().unwrap();
-            let Ok(server) = TcpStream::connect(("127.0.0.1", port)) else { continue };
-            client.write_all(b"HTTP/1.1 200 Connection established\r\n\r\n").unwrap();
-            for (mut from, mut to) in
-                [(client.try_clone().unwrap(), server.try_clone().unwrap()), (server, client)]
-            {
-                std::thread::spawn(move || {
-                    let _ = std::io::copy(&mut from, &mut to);
-                    let _ = to.shutdown(std::net::Shutdown::Write);
-                });
-            }
-        }
-    });
-    format!("127.0.0.1:{port}")
-}
-
 #[test]
 fn everything_goes_through_a_proxy() {
     let setting = Setting::new();
-    let proxy = proxy();
-    let device = setting.device(&["--proxy", &format!("http://user:pass@{proxy}")]);
+    let proxy = ProxyServer::start("user", "pass").unwrap();
+    let device = setting.device(&["--proxy", &format!("http://user:pass@{}", proxy.address())]);
     setting.saw("join", |event| matches!(event, HubEvent::Joined { .. }));
     let update = builder("1.1.0", setting.disk.layout()).build(&setting.key).unwrap();
     setting.hub.deploy(Firmware::from_archive(&update).unwrap());

@@ -15,6 +15,8 @@ mod console;
 mod health;
 #[path = "../../testkit/tests/suite/policy.rs"]
 mod policy;
+#[path = "../../testkit/tests/suite/routes.rs"]
+mod routes;
 #[path = "../../testkit/tests/suite/store.rs"]
 mod store;
 #[path = "../../testkit/tests/suite/update.rs"]

@@ -33,6 +33,9 @@ pub const REQUEST_HEADERS: usize = 64;
 /// Connections the socket hub serves at a time; one thread each.
 pub const CONNECTIONS: usize = 256;
 
+/// Bytes of a request to the proxy; those of devices have some hundred.
+pub const PROXY_REQUEST: usize = 8 * 1024;
+
 /// Bytes read from a firmware and written to a download at a time.
 pub const BODY_CHUNK: usize = 64 * 1024;
 

@@ -8,6 +8,7 @@
 //! | `socket` | the WebSocket of a device |
 //! | `http`, `download` | requests and answers; firmware with ranges |
 //! | `tls` | a CA for one run |
+//! | `proxy` | an HTTP proxy before it |
 //! | `mischief` | what goes wrong on purpose |
 //! | `firmware`, `options`, `shared` | what is served; settings; what threads share |
 
@@ -18,6 +19,7 @@ mod hub_server;
 mod listener;
 mod mischief;
 mod options;
+mod proxy;
 mod shared;
 mod socket;
 mod tls;
@@ -26,3 +28,4 @@ pub use firmware::Firmware;
 pub use hub_server::{Events, HubServer};
 pub use mischief::{Garbage, Mischief, Times};
 pub use options::HubOptions;
+pub use proxy::ProxyServer;

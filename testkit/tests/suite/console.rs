@@ -383,6 +383,32 @@ fn files_are_sent_to_the_operator() {
     device.stop();
 }
 
+#[test]
+fn a_file_that_became_shorter_is_given_up_and_the_next_one_sent() {
+    let bench = Bench::new();
+    let (device, mut operator) = start(&bench);
+    let path = bench.path("growing.log");
+    fs::write(&path, content(3_000_000)).unwrap();
+    device.handle.send_file(&path).unwrap();
+    assert_eq!(operator.next().0, "file-data/start");
+    fs::File::options().write(true).open(&path).unwrap().set_len(10).unwrap();
+    let told = device.notices.recv_timeout(LIMIT).unwrap();
+    assert!(told.contains("\"growing.log\" was not sent") && told.contains("cannot read"), "{told}");
+    fs::write(bench.path("small"), "x").unwrap();
+    let small = |device: &Device| {
+        device.handle.send_file(bench.path("small")).unwrap();
+        device.until("the end", |event| matches!(event, Event::Upload(UploadEvent::Finished { .. })));
+    };
+    small(&device);
+    // One that is called back ends too.
+    fs::write(&path, content(9_000_000)).unwrap();
+    device.handle.send_file(&path).unwrap();
+    device.until("the start", |event| matches!(event, Event::Upload(UploadEvent::Started { .. })));
+    device.handle.cancel_upload().unwrap();
+    small(&device);
+    device.stop();
+}
+
 fn decode(text: &str) -> Vec<u8> {
     use base64::Engine as _;
     base64::engine::general_purpose::STANDARD.decode(text).unwrap()

@@ -3,11 +3,12 @@
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::Instant;
 
-use crate::bench::{Adapter as _, Bench, LIMIT, UnderTest};
-use nerves_hub_link_platform::kv::{FileStore, KeyValueStore};
+use crate::bench::{Adapter as _, Bench, Gate, LIMIT, UnderTest};
+use nerves_hub_link_platform::kv::{Change, FileStore, KeyValueStore, KvError, Pairs};
 use nerves_hub_link_protocol::{Attempt, Client, Config, Event};
 use nerves_hub_link_runtime::{Exit, Options};
 use nerves_hub_link_testkit::firmware::{Tamper, tamper};
+use nerves_hub_link_testkit::hub::HubEvent;
 use nerves_hub_link_testkit::server::Firmware;
 
 struct Ear(Sender<Event>);
@@ -25,7 +26,7 @@ struct Device {
 }
 
 impl Device {
-    fn start(bench: &Bench, config: Config, store: FileStore) -> Self {
+    fn start(bench: &Bench, config: Config, store: impl KeyValueStore + 'static) -> Self {
         let (ear, events) = channel();
         let (notice, notices) = channel();
         let options = Options::new(bench.tls(), bench.installer(), Ear(ear))
@@ -98,9 +99,7 @@ fn a_firmware_that_failed_is_remembered_over_restarts_and_forgotten_once_it_runs
     device.until("joined", |event| *event == Event::Joined);
     assert_eq!(attempts(&store).len(), 1, "not known to be good yet");
     device.handle.firmware_validated().unwrap();
-    other.hub_saw("validation", |event| {
-        matches!(event, nerves_hub_link_testkit::hub::HubEvent::Validated { .. })
-    });
+    other.hub_saw("validation", |event| matches!(event, HubEvent::Validated { .. }));
     assert_eq!(attempts(&store), []);
     device.handle.stop();
 }
@@ -141,4 +140,86 @@ fn a_memory_that_fails_is_told_and_stops_no_update() {
     let notices: Vec<String> = device.notices.try_iter().collect();
     assert!(notices.iter().any(|notice| notice.contains("counts anew")), "{notices:?}");
     assert!(notices.iter().any(|notice| notice.contains("until the next restart")), "{notices:?}");
+}
+
+/// A store whose writes tell that they begin, and wait at a gate.
+struct Slow {
+    store: FileStore,
+    begun: Sender<()>,
+    gate: Gate,
+}
+
+impl KeyValueStore for Slow {
+    fn load(&self) -> Result<Pairs, KvError> {
+        self.store.load()
+    }
+
+    fn update(&mut self, changes: &[Change<'_>]) -> Result<(), KvError> {
+        let _ = self.begun.send(());
+        self.gate.pass();
+        self.store.update(changes)
+    }
+}
+
+#[test]
+fn nothing_of_an_update_is_done_before_its_start_is_remembered() {
+    let bench = Bench::new();
+    let store = FileStore::new(bench.path("state"));
+    let (begun, begins) = channel();
+    let gate = Gate::default();
+    let slow = Slow { store: store.clone(), begun, gate: gate.clone() };
+    bench.hub.deploy(Firmware::from_archive(&bench.firmware("1.1.0")).unwrap());
+    let before = std::fs::read(bench.disk.path()).unwrap();
+    let device = Device::start(&bench, bench.config(), slow);
+    begins.recv_timeout(LIMIT).unwrap();
+    // It is being written, and nothing went past it.
+    assert_eq!(attempts(&store), []);
+    let (status, ended) =
+        device.handle.wait_until(std::time::Duration::from_millis(200), |status| status.exit.is_some());
+    assert!(!ended, "{status:?}");
+    assert!(std::fs::read(bench.disk.path()).unwrap() == before);
+    let asked = |event: &HubEvent| matches!(event, HubEvent::Download { .. });
+    assert!(!bench.hub.log().iter().any(asked), "the firmware was asked for");
+    gate.open();
+    let (status, _) = device.handle.wait_until(LIMIT, |status| status.exit.is_some());
+    assert!(matches!(status.exit, Some(Exit::Reboot { .. })), "{status:?}");
+    assert_eq!(attempts(&store)[0].starts, 1);
+}
+
+#[test]
+fn stopping_waits_for_what_is_being_remembered() {
+    let bench = Bench::new();
+    let store = FileStore::new(bench.path("state"));
+    let (begun, begins) = channel();
+    let gate = Gate::default();
+    let slow = Slow { store: store.clone(), begun, gate: gate.clone() };
+    bench.hub.deploy(Firmware::from_archive(&bench.firmware("1.1.0")).unwrap());
+    let device = Device::start(&bench, bench.config(), slow);
+    begins.recv_timeout(LIMIT).unwrap();
+    device.handle.request_stop();
+    let (status, ended) =
+        device.handle.wait_until(std::time::Duration::from_millis(200), |status| status.exit.is_some());
+    assert!(!ended, "{status:?}");
+    gate.open();
+    assert_eq!(device.handle.stop(), Exit::Stopped);
+    assert_eq!(attempts(&store)[0].starts, 1);
+}
+
+#[test]
+fn a_store_that_panics_is_told_and_stops_no_update() {
+    struct Broken;
+    impl KeyValueStore for Broken {
+        fn load(&self) -> Result<Pairs, KvError> {
+            Ok(Pairs::default())
+        }
+        fn update(&mut self, _: &[Change<'_>]) -> Result<(), KvError> {
+            panic!("the driver is broken");
+        }
+    }
+    let bench = Bench::new();
+    bench.hub.deploy(Firmware::from_archive(&bench.firmware("1.1.0")).unwrap());
+    let device = Device::start(&bench, bench.config(), Broken);
+    let (status, _) = device.handle.wait_until(LIMIT, |status| status.exit.is_some());
+    assert!(matches!(status.exit, Some(Exit::Reboot { .. })), "{status:?}");
+    assert!(device.notices.try_iter().any(|notice| notice.contains("the driver is broken")));
 }
