@@ -33,6 +33,18 @@ fn a_destination_that_is_too_small_is_told() {
     assert_eq!((exit, text.as_str()), (Some(1), "fwup: write failed at offset 262144. Check media size.\n"));
 }
 
+/// Also when nobody is at its other end.
+#[test]
+fn a_pipe_is_no_destination() {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("a.fw"), device(1)).unwrap();
+    assert!(Command::new("mkfifo").arg(folder.path().join("pipe")).status().unwrap().success());
+    let arguments = ["-a", "-q", "-d", "pipe", "-i", "a.fw", "-t", "complete"];
+    let (exit, text) = text(&fwup(folder.path(), &arguments));
+    assert_eq!(exit, Some(1));
+    assert!(text.starts_with("fwup: Error determining the size of pipe\nfwup: "), "{text}");
+}
+
 #[test]
 fn a_variable_reaches_the_manifest_from_the_environment() {
     let folder = tempfile::tempdir().unwrap();

@@ -210,8 +210,14 @@ fn open_device(
     options: &OpenOptions,
     warnings: &mut Vec<String>,
 ) -> io::Result<(File, Kind, Extent)> {
-    // A read-only descriptor, so that nothing that watches for writers wakes up.
-    let size = File::open(path).and_then(|mut file| file.seek(SeekFrom::End(0))).unwrap_or_else(|_| {
+    let is_block = metadata.is_some_and(|metadata| metadata.file_type().is_block_device());
+    // A read-only descriptor, so that nothing that watches for writers wakes up. A pipe would wait for one.
+    let mut look = File::options();
+    look.read(true);
+    if !is_block {
+        look.custom_flags(i32::try_from(OFlags::NONBLOCK.bits()).unwrap_or_default());
+    }
+    let size = look.open(path).and_then(|mut file| file.seek(SeekFrom::End(0))).unwrap_or_else(|_| {
         warnings.push(format!("Error determining the size of {}", path.display()));
         0
     });
@@ -225,7 +231,6 @@ fn open_device(
     how.read(true).write(true);
     let mut direct = how.clone();
     direct.custom_flags(i32::try_from(OFlags::DIRECT.bits()).unwrap_or_default());
-    let is_block = metadata.is_some_and(|metadata| metadata.file_type().is_block_device());
     // Direct I/O keeps the order of writes and lets verification read the medium, not the page cache.
     let file = match direct.open(path) {
         Err(error) if is_block && error.raw_os_error() != Some(Errno::INVAL.raw_os_error()) => {
