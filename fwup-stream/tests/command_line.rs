@@ -96,6 +96,47 @@ fn making_an_archive_prints_nothing_and_no_frame_either() {
 }
 
 #[test]
+fn an_archive_from_a_pipe_is_signed() {
+    use std::io::Write as _;
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("a.conf"), "meta-product = \"Lamp\"\n").unwrap();
+    assert!(fwup(folder.path(), &["-c", "-f", "a.conf", "-o", "a.fw"]).status.success());
+    assert!(fwup(folder.path(), &["-g"]).status.success());
+    let mut child = Command::new(env!("CARGO_BIN_EXE_fwup-stream"))
+        .args(["-S", "-s", "fwup-key.priv", "-i", "/dev/stdin", "-o", "b.fw"])
+        .current_dir(folder.path())
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    child.stdin.take().unwrap().write_all(&std::fs::read(folder.path().join("a.fw")).unwrap()).unwrap();
+    assert_eq!(text(&child.wait_with_output().unwrap()), (Some(0), String::new()));
+    let (_, told) = text(&fwup(folder.path(), &["-V", "-p", "fwup-key.pub", "-i", "b.fw"]));
+    assert_eq!(told, "Valid archive with a good signature\n");
+    assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 5);
+}
+
+/// The update goes on when nobody reads what is told.
+#[test]
+fn nobody_need_listen() {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("a.fw"), device(1)).unwrap();
+    let apply = |image: &str, out: Stdio| {
+        let mut child = Command::new(env!("CARGO_BIN_EXE_fwup-stream"))
+            .args(["-a", "-n", "-d", image, "-i", "a.fw", "-t", "complete"])
+            .current_dir(folder.path())
+            .stdin(Stdio::null())
+            .stdout(out)
+            .spawn()
+            .unwrap();
+        drop(child.stdout.take());
+        assert!(child.wait().unwrap().success());
+        std::fs::read(folder.path().join(image)).unwrap()
+    };
+    assert!(apply("heard", Stdio::null()) == apply("unheard", Stdio::piped()));
+}
+
+#[test]
 fn a_folder_is_no_archive() {
     let folder = tempfile::tempdir().unwrap();
     for command in [&["-V"][..], &["-m"], &["-l"], &["-a", "-q", "-d", "out.img", "-t", "t"]] {

@@ -1,7 +1,7 @@
 //! The file an archive is written to.
 
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, BufWriter, Write};
+use std::io::{self, BufWriter, Read, Seek, Write};
 use std::path::{Path, PathBuf};
 
 use super::error::CreateError;
@@ -76,12 +76,25 @@ impl Drop for OutputFile {
     }
 }
 
+/// Puts what can be read only once, a pipe, into a file without a name beside `path`.
+pub(super) fn spool(mut input: impl Read, path: &Path) -> io::Result<File> {
+    let elsewhere = std::env::temp_dir().join("spool");
+    let Some((mut file, name)) = temporary(path).or_else(|| temporary(&elsewhere)) else {
+        return Err(io::Error::other("there is no room to keep what is read from a pipe"));
+    };
+    // Gone with its last user, whatever becomes of us.
+    fs::remove_file(name)?;
+    io::copy(&mut input, &mut file)?;
+    file.rewind()?;
+    Ok(file)
+}
+
 /// Creates a file beside `path`; nothing when the folder takes none.
 fn temporary(path: &Path) -> Option<(File, PathBuf)> {
     let name = path.file_name()?.to_string_lossy().into_owned();
     for number in 0..TRIES {
         let name = path.with_file_name(format!(".{name}.{}-{number}.tmp", std::process::id()));
-        match OpenOptions::new().write(true).create_new(true).open(&name) {
+        match OpenOptions::new().read(true).write(true).create_new(true).open(&name) {
             Ok(file) => return Some((file, name)),
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
             Err(_) => return None,

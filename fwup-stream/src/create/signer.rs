@@ -13,7 +13,7 @@ use super::deflate::deflate;
 use super::directory::{self, DirectoryEntry};
 use super::error::CreateError;
 use super::keys::PrivateKey;
-use super::output::OutputFile;
+use super::output::{OutputFile, spool};
 use crate::archive::{ArchiveWriter, EntryHeader, EntryTotals, FIXED_LENGTH, LocalHeader, le};
 use crate::limits::{ENTRY_NAME, MANIFEST_MAX, MANIFEST_MIN, SIGN_ENTRIES};
 use crate::options::Variables;
@@ -87,7 +87,11 @@ impl Signer {
     /// Signs the archive in one file and puts the result into another, which may be the same.
     pub fn sign_file(&self, input: &Path, output: &Path) -> Result<(), CreateError> {
         let path = || input.to_string_lossy().into_owned();
-        let file = File::open(input).map_err(|source| CreateError::OpenArchive { path: path(), source })?;
+        let mut file =
+            File::open(input).map_err(|source| CreateError::OpenArchive { path: path(), source })?;
+        if file.stream_position().is_err() {
+            file = spool(file, output)?;
+        }
         let out = OutputFile::create(output)
             .map_err(|source| CreateError::Create { path: output.to_string_lossy().into_owned(), source })?;
         self.sign(&mut BufReader::new(file), out)?.keep()
