@@ -58,6 +58,10 @@ pub const ACTS_IN_SEGMENT: usize = 4;
 /// Pairs of redundant records whose order of writing is kept. A manifest has room for far fewer.
 pub const RECORD_PAIRS: usize = 1024;
 
+/// Bytes of a record kept twice whose copies are held back until both are there: to write them in turns takes six
+/// times as much memory. Larger ones are written at once, each between two syncs.
+pub const RECORD_HELD: usize = 2 * 1024 * 1024;
+
 /// Lengths in the list of a resource made with its holes, before the rest counts as data, as in the
 /// reference.
 pub const SPARSE_PIECES: usize = 254;

@@ -17,6 +17,9 @@ use crate::archive::EntryTotals;
 pub(super) const BLOCK: usize = 256 * 1024;
 /// Bytes of data a block can refer back to.
 const WINDOW: usize = 32 * 1024;
+/// Bytes that a block of data as they are can have, and what stands in front of them.
+const STORED: usize = 65_535;
+const STORED_HEADER: usize = 5;
 /// Bytes of room beyond the size of the data, and what is added should it not be enough.
 const ROOM: usize = 16 * 1024;
 /// More threads than this are not used, so that memory stays bounded.
@@ -165,16 +168,32 @@ fn deflate_block(level: u32, data: &[u8], before: Option<&[u8]>, last: bool) -> 
         rest = rest.get(taken..).unwrap_or_default();
         let has_room = out.len() < out.capacity();
         if if last { status == Status::StreamEnd } else { rest.is_empty() && has_room } {
-            return Ok(out);
+            // The fastest level adds a twentieth to what does not compress.
+            let most = data.len() + data.len().div_ceil(STORED).max(1) * STORED_HEADER;
+            return Ok(if out.len() > most { store(data, last) } else { out });
         }
         out.reserve(ROOM);
     }
 }
 
+/// Makes blocks of the data as they are (RFC 1951, section 3.2.4), which begin and end on byte boundaries.
+fn store(data: &[u8], last: bool) -> Vec<u8> {
+    let count = data.len().div_ceil(STORED);
+    let mut out = Vec::with_capacity(data.len() + count * STORED_HEADER);
+    for (number, piece) in (1..).zip(data.chunks(STORED)) {
+        let length = u16::try_from(piece.len()).unwrap_or(u16::MAX);
+        out.push(u8::from(last && number == count));
+        out.extend(length.to_le_bytes());
+        out.extend((!length).to_le_bytes());
+        out.extend_from_slice(piece);
+    }
+    out
+}
+
 #[cfg(test)]
 mod tests {
     use std::cell::Cell;
-    use std::io::{self, Write};
+    use std::io::{self, Read, Write};
     use std::thread;
 
     use super::{BLOCK, THREADS_MAX, deflate};
@@ -214,6 +233,34 @@ mod tests {
         let threads = thread::available_parallelism().map_or(1, usize::from).min(THREADS_MAX);
         assert!(most <= (threads + 4) * BLOCK, "{most} bytes in flight");
         assert!(written.get() >= size, "nothing was to be saved");
+    }
+
+    /// Data that do not compress grow by no more than what stands in front of them as they are, at any level.
+    #[test]
+    fn what_does_not_compress_is_stored() {
+        let mut state = 1_u64;
+        let mut noise = || {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+            state.to_le_bytes()[7]
+        };
+        for size in [1, 65_535, 65_536, BLOCK, 2 * BLOCK + 70_000] {
+            let data: Vec<u8> = (0..size).map(|_| noise()).collect();
+            for level in 1..=9 {
+                let (mut left, mut packed) = (data.as_slice(), Vec::new());
+                let source = |buffer: &mut [u8]| {
+                    let (now, rest) = left.split_at(buffer.len());
+                    buffer.copy_from_slice(now);
+                    left = rest;
+                    Ok::<_, io::Error>(now.len())
+                };
+                deflate(size as u64, level, source, &mut packed).unwrap();
+                let most = size + 5 * (size.div_ceil(65_535) + 3 * (size / BLOCK));
+                assert!(packed.len() <= most, "{size} bytes at {level}: {}", packed.len());
+                let mut back = Vec::new();
+                flate2::read::DeflateDecoder::new(packed.as_slice()).read_to_end(&mut back).unwrap();
+                assert!(back == data, "{size} bytes at {level}");
+            }
+        }
     }
 
     #[test]

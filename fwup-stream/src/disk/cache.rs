@@ -14,15 +14,15 @@ use super::store::Store;
 use super::target::{Extent, Target};
 use super::trimmed::{TRACKED_SEGMENTS, Trimmed};
 use super::{BLOCK, SEGMENT, SEGMENT_BYTES};
-use crate::limits::{CACHE_MEGABYTES_DEFAULT, CACHE_MEGABYTES_MAX};
+use crate::limits::{CACHE_MEGABYTES_DEFAULT, CACHE_MEGABYTES_MAX, RECORD_HELD};
 
 /// Segments in a megabyte of cache.
 const SEGMENTS_PER_MEGABYTE: u64 = 8;
 /// Buffers kept for use again; more would only hold memory.
 const SPARE_BUFFERS: usize = 2;
 
-/// The part of the cache, as a divisor, that a copy of a record kept twice must stay below to be held back: both
-/// copies then leave half of the cache to others.
+/// The part of the cache, as a divisor, that a copy of a record kept twice may fill to be held back: both copies
+/// then leave half of the cache to others.
 const TWIN_SHARE: usize = 4;
 
 /// How the cache behaves.
@@ -333,7 +333,7 @@ impl<T: Target> DiskIo for SegmentCache<T> {
     }
 
     fn write_twin(&mut self, offset: u64, data: &[u8], twins: Twins) -> Result<(), DiskError> {
-        if data.len() / SEGMENT >= self.capacity / TWIN_SHARE {
+        if data.len() > RECORD_HELD.min(self.capacity / TWIN_SHARE * SEGMENT) {
             // Too large to wait until both are there. Alone between two syncs, one of the two is always whole.
             self.flush()?;
             self.put(offset, data, false)?;
