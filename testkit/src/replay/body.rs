@@ -1,7 +1,7 @@
 //! Bodies of downloads. Recordings keep only small ones; for the others zeros are made up, and the checksums in
 //! what the server announced are made to fit.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 
 use nerves_hub_link_protocol::{Fetch, FetchId, Sink};
@@ -17,6 +17,7 @@ use crate::limits::{PART, REPLAY_BODY};
 pub struct Downloads {
     all: BTreeMap<u64, Download>,
     checksums: BTreeMap<u64, (String, Vec<String>)>,
+    unreached: BTreeSet<u64>,
 }
 
 /// A request and what is left of its answer.
@@ -35,6 +36,8 @@ pub struct Download {
     size: u64,
     data: Option<Vec<u8>>,
     delivered: u64,
+    /// When the last bytes of an answer came that then stood still, in microseconds of the recording's time.
+    stalled_at: Option<u64>,
     ended: bool,
 }
 
@@ -51,9 +54,20 @@ impl Downloads {
             size: 0,
             data: None,
             delivered: 0,
+            stalled_at: None,
             ended: false,
         };
         self.all.insert(conn, download);
+    }
+
+    /// A recorded connection found no server.
+    pub fn unreached(&mut self, conn: u64) {
+        self.unreached.insert(conn);
+    }
+
+    /// Returns whether a recorded connection was taken for one of the machine's requests.
+    pub fn knows(&self, conn: u64) -> bool {
+        self.all.contains_key(&conn) || self.unreached.contains(&conn)
     }
 
     /// The head of the answer came. Returns the machine's number, if it still waits.
@@ -70,6 +84,8 @@ impl Downloads {
         let announced = header(headers, "content-length").and_then(|length| length.parse().ok());
         let mut body = None;
         let mut next_start = None;
+        let mut end = None;
+        let answered = plot.lines(position.saturating_sub(1)).next().map_or(0, |line| line.at);
         for line in plot.lines(position) {
             match &line.kind {
                 Kind::Body { bytes, data } if line.conn == Some(conn) && body.is_none() => {
@@ -78,6 +94,9 @@ impl Downloads {
                 // The next request tells how much of this answer had come.
                 Kind::Request(next) if next.target == download.target && next_start.is_none() => {
                     next_start = next.header("range").and_then(range_start);
+                }
+                Kind::Eof(_) | Kind::Closed | Kind::Failed(_) if line.conn == Some(conn) => {
+                    end.get_or_insert(line.at);
                 }
                 _ => {}
             }
@@ -89,6 +108,9 @@ impl Downloads {
             Some(_) => download.length,
             None => next_start.unwrap_or_default().saturating_sub(download.start).min(download.length),
         };
+        // A device gives up on a connection that has been silent for so long: that is when its last bytes came.
+        let silent = end.and_then(|end| end.checked_sub(silence(plot))).filter(|at| *at >= answered);
+        download.stalled_at = silent.filter(|_| body.is_none());
         download.data = body.and_then(|(_, data)| data);
         Some(download.fetch)
     }
@@ -101,6 +123,15 @@ impl Downloads {
     /// Returns the connections of all requests under way.
     pub fn open(&self) -> Vec<u64> {
         self.all.iter().filter(|(_, download)| !download.ended).map(|(conn, _)| *conn).collect()
+    }
+
+    /// Returns the download that stands still from a time up to another on, and when. It is told once.
+    pub fn stalls(&mut self, by: u64) -> Option<(u64, u64)> {
+        let open = self.all.iter_mut().filter(|(_, download)| !download.ended);
+        let next = open.filter_map(|(conn, download)| Some((download.stalled_at?, *conn, download)));
+        let (at, conn, download) = next.min_by_key(|(at, ..)| *at).filter(|(at, ..)| *at <= by)?;
+        download.stalled_at = None;
+        Some((conn, at))
     }
 
     /// Returns the next bytes of an answer, up to a position in it.
@@ -169,6 +200,11 @@ impl Downloads {
 
 /// Largest file whose checksums are made up, in bytes; a larger one is announced without.
 const MADE_UP_MOST: u64 = 256 * 1024 * 1024;
+
+/// How long a download may be silent, in microseconds.
+fn silence(plot: &Plot<'_>) -> u64 {
+    u64::try_from(plot.config.download.idle_timeout.as_micros()).unwrap_or(u64::MAX)
+}
 
 /// Returns whether the recording has the whole body of a file.
 fn is_recorded(plot: &Plot<'_>, target: &str, size: u64) -> bool {

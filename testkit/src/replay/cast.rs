@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::plot::target;
 use super::recording::{Kind, Line, Recording, Request, Side};
 use super::token;
 
@@ -45,8 +46,14 @@ struct Device {
     identity: String,
     life: usize,
     open: Option<u64>,
+    /// Whether the server took that connection.
+    taken: bool,
     /// How the last connection ended and what was said on it.
     last: Past,
+    /// Paths of the files that the server offered it.
+    offered: BTreeSet<String>,
+    /// An update or an archive may be on its way to it.
+    downloads: bool,
 }
 
 #[derive(Default, Clone)]
@@ -93,22 +100,28 @@ impl Cast {
     /// Finds the device a connection belongs to, and begins lives as needed.
     fn choose(&mut self, recording: &Recording, line: &Line, role: Role, devices: &mut Vec<Device>) -> usize {
         let conn = line.conn.unwrap_or_default();
-        if role == Role::Fetch {
-            let at = devices.len().saturating_sub(1);
+        let request = request_of(recording, conn);
+        let identity = request.map(identity);
+        let free = |device: &Device| {
+            let same = |wanted: &String| *wanted == device.identity || device.identity.is_empty();
+            device.open.is_none() && identity.as_ref().is_none_or(same)
+        };
+        // Whoever has its socket and is to download something found no server for that.
+        let no_socket = role == Role::Unreached && !devices.iter().any(free);
+        if role == Role::Fetch || (no_socket && devices.iter().any(|device| device.downloads)) {
+            let wanted = request.map(|request| request.target.as_str()).unwrap_or_default();
+            let ways: [&dyn Fn(&Device) -> bool; 2] = [&|d| d.offered.contains(wanted), &|d| d.downloads];
+            let found = ways.iter().find_map(|way| devices.iter().rposition(way));
+            let at = found.unwrap_or_else(|| devices.len().saturating_sub(1));
             if let Some(life) = devices.get(at).and_then(|device| self.lives.get_mut(device.life)) {
                 life.fetches.insert(conn);
             }
             return at;
         }
-        let identity = request_of(recording, conn).map(identity);
-        let free = |device: &Device| {
-            let same = |wanted: &String| *wanted == device.identity || device.identity.is_empty();
-            device.open.is_none() && identity.as_ref().is_none_or(same)
-        };
         let at = devices.iter().position(free).unwrap_or_else(|| {
             // Attempts that found no server may come before the first that tells who it is.
             let identity = identity.clone().unwrap_or_default();
-            devices.push(Device { identity, life: usize::MAX, open: None, last: Past::default() });
+            devices.push(Device::new(identity));
             devices.len() - 1
         });
         if let Some(device) = devices.get_mut(at) {
@@ -128,6 +141,7 @@ impl Cast {
             device.last.ended_by_device = false;
             device.last.firmware = firmware.or(device.last.firmware.take());
             device.open = Some(conn);
+            device.taken = false;
             if let Some(life) = self.lives.get_mut(device.life) {
                 life.sockets.push(conn);
             }
@@ -137,13 +151,27 @@ impl Cast {
 }
 
 impl Device {
+    fn new(identity: String) -> Self {
+        Self {
+            identity,
+            life: usize::MAX,
+            open: None,
+            taken: false,
+            last: Past::default(),
+            offered: BTreeSet::new(),
+            downloads: false,
+        }
+    }
+
     fn remember(&mut self, line: &Line, role: Role) {
         if role == Role::Fetch || line.conn != self.open {
             return;
         }
         match &line.kind {
+            Kind::Response { status: 101, .. } => self.taken = true,
             Kind::Eof(side) => {
-                self.last.ended_by_device = *side == Side::Device;
+                // Whoever was refused goes first, too, and comes back after its back-off.
+                self.last.ended_by_device = *side == Side::Device && self.taken;
                 self.last.ended_at = line.at;
                 self.open = None;
             }
@@ -157,6 +185,18 @@ impl Device {
                     let completed =
                         envelope.payload.get("status").is_some_and(|status| status == "completed");
                     self.last.said_goodbye |= envelope.event == "rebooting" || completed;
+                    let over = ["completed", "failed", "ignored", "rescheduled"];
+                    let status = envelope.payload.get("status").and_then(|status| status.as_str());
+                    self.downloads &= status.is_none_or(|status| !over.contains(&status));
+                }
+            }
+            Kind::Message(Side::Server, message) => {
+                let offer =
+                    message.envelope.as_ref().filter(|m| matches!(m.event.as_str(), "update" | "archive"));
+                if let Some(payload) = offer.map(|envelope| &envelope.payload) {
+                    let url = payload.get("firmware_url").or_else(|| payload.get("url"));
+                    self.offered.extend(url.and_then(|url| target(url.as_str()?)).map(str::to_owned));
+                    self.downloads = true;
                 }
             }
             _ => {}

@@ -54,7 +54,29 @@ pub fn compare(plot: &Plot<'_>, transcript: &Transcript, credentials: Option<&Cr
         at_the_end(plot, *conn, &sent, &mut found);
         result.differences.extend(found.into_iter().map(|difference| difference.on(*conn)));
     }
+    started(plot, transcript, &mut result.differences);
     result
+}
+
+const STARTED: &str = "device status_update started";
+
+/// Tells apart what the recorded device said of a start that the machine didn't: of one that was told before, of none
+/// that an offer asked for (so of an archive), or of one that the machine owes.
+fn started(plot: &Plot<'_>, transcript: &Transcript, found: &mut [Difference]) {
+    let theirs = |status: &str| {
+        let name = format!("device status_update {status}");
+        plot.lines(0).filter_map(said).filter(|envelope| key(envelope) == name).count()
+    };
+    let ours = transcript.frames.iter().filter(|sent| key(&sent.envelope) == STARTED).count();
+    let declined = theirs("ignored") + theirs("rescheduled");
+    let path = match theirs("received") {
+        0 if theirs("completed") + theirs("failed") == 0 => "without an offer",
+        offers if ours >= offers.saturating_sub(declined).max(1) => "again",
+        _ => return,
+    };
+    for difference in found.iter_mut().filter(|d| d.kind == Kind::Missing && d.what == STARTED) {
+        path.clone_into(&mut difference.path);
+    }
 }
 
 /// Marks a heartbeat that one side sent and the other did not, in the last second of a connection: it depends on
@@ -115,11 +137,7 @@ fn socket(ours: &[&Envelope], theirs: &[&Envelope], found: &mut Vec<Difference>)
         if b.len() > a.len() {
             let sent = format!("{} of {}", a.len(), b.len());
             let wanted = b.get(a.len()).map_or(&Value::Null, |(_, envelope)| &envelope.payload);
-            let mut missing = Difference::new(Kind::Missing, name).times(b.len() - a.len());
-            if name == "device status_update started" && !other.contains_key("device status_update received")
-            {
-                missing = missing.at("without an offer");
-            }
+            let missing = Difference::new(Kind::Missing, name).times(b.len() - a.len());
             found.push(missing.ours(sent).theirs(short(wanted)));
         }
         if a.len() > b.len() {

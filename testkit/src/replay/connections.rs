@@ -145,18 +145,23 @@ fn delay(plot: &Plot<'_>, dialled: &Dialled, conn: u64) -> Option<Difference> {
     let ours = dialled.after?;
     let mut ended = None;
     let mut opened = None;
+    // Why the connection before ended.
+    let mut why = "";
     for line in plot.lines(0) {
+        let of_socket = line.conn.is_some_and(|c| plot.life.sockets.contains(&c));
         match &line.kind {
+            Line::Response { status, .. } if of_socket => {
+                why = if (300..400).contains(status) { "after a redirect" } else { "" };
+            }
+            Line::Close(Side::Device, _) if of_socket && ended.is_none() => why = "on request",
             Line::Open(_) if line.conn == Some(conn) => {
                 opened = Some(line.at);
                 break;
             }
-            Line::Close(Side::Server, _) | Line::Eof(_) | Line::Failed(_)
-                if line.conn.is_some_and(|c| plot.life.sockets.contains(&c)) =>
-            {
+            Line::Close(Side::Server, _) | Line::Eof(_) | Line::Failed(_) if of_socket => {
                 ended.get_or_insert(line.at);
             }
-            Line::Open(_) if line.conn.is_some_and(|c| plot.life.sockets.contains(&c)) => ended = None,
+            Line::Open(_) if of_socket => (ended, why) = (None, ""),
             _ => {}
         }
     }
@@ -165,7 +170,8 @@ fn delay(plot: &Plot<'_>, dialled: &Dialled, conn: u64) -> Option<Difference> {
     let close = ours <= theirs.saturating_mul(2).saturating_add(1_000_000)
         && theirs <= ours.saturating_mul(2).saturating_add(1_000_000);
     let show = |micros: u64| format!("{}.{:03} s", micros / 1_000_000, micros / 1000 % 1000);
-    (!close).then(|| Difference::new(Kind::Delay, "dial").ours(show(ours)).theirs(show(theirs)).on(conn))
+    (!close)
+        .then(|| Difference::new(Kind::Delay, "dial").at(why).ours(show(ours)).theirs(show(theirs)).on(conn))
 }
 
 /// Compares the requests for files.
@@ -182,12 +188,14 @@ pub fn fetches(plot: &Plot<'_>, transcript: &Transcript, result: &mut Comparison
     for what in &transcript.unfetched {
         result.differences.push(Difference::new(Kind::Missing, "fetch").theirs(what));
     }
-    result.fetches += transcript.fetches.len().min(theirs.len());
-    if transcript.fetches.len() > theirs.len() {
-        let times = transcript.fetches.len() - theirs.len();
+    let ours: Vec<_> =
+        transcript.fetches.iter().filter(|fetch| !transcript.unreached.contains(&fetch.fetch)).collect();
+    result.fetches += ours.len().min(theirs.len());
+    if ours.len() > theirs.len() {
+        let times = ours.len() - theirs.len();
         result.differences.push(Difference::new(Kind::Extra, "fetch").times(times));
     }
-    for (fetch, request) in transcript.fetches.iter().zip(&theirs) {
+    for (fetch, request) in ours.into_iter().zip(&theirs) {
         let mut differ = |path: &str, ours: String, theirs: String| {
             if ours != theirs {
                 result

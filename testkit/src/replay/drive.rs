@@ -3,9 +3,9 @@
 //! Where the machine is slower than the recorded device (a longer back-off, say), time is stretched: what the
 //! recording has next waits for it.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-use nerves_hub_link_protocol::{Command, ConfigError, Dial, Fetch, Input, SocketId};
+use nerves_hub_link_protocol::{Command, ConfigError, Dial, Fetch, FetchId, Input, SocketId};
 
 use super::actor::Actor;
 use super::body::Downloads;
@@ -29,6 +29,8 @@ pub struct Transcript {
     pub frames: Vec<Sent>,
     /// Files it requested.
     pub fetches: Vec<Fetch>,
+    /// Those of them that found no server, in the recording as well.
+    pub unreached: BTreeSet<FetchId>,
     /// Connections it hung up, with its reason.
     pub hang_ups: Vec<(Option<u64>, String)>,
     /// Recorded connections it never opened.
@@ -117,6 +119,12 @@ impl<'r> Drive<'r> {
         drive.command(Command::Connect);
         for (index, line) in plot.lines(0).enumerate() {
             drive.position = index + 1;
+            while let Some((conn, at)) = drive.downloads.stalls(line.at) {
+                drive.advance(at.saturating_add(drive.stretch));
+                if let Some(cut) = drive.downloads.get(conn).map(|download| download.cut) {
+                    drive.deliver_body(conn, cut, false);
+                }
+            }
             drive.advance(line.at.saturating_add(drive.stretch));
             drive.line(line);
         }
@@ -133,7 +141,10 @@ impl<'r> Drive<'r> {
         match &line.kind {
             Kind::Request(_) => self.expect_dial(conn),
             Kind::Failed(why) => {
-                self.expect_dial(conn);
+                // The server was not there, unless the connection had been open.
+                if self.transcript.dials.iter().all(|dialled| dialled.conn != Some(conn)) {
+                    self.expect_dial(conn);
+                }
                 self.down(conn, None, why);
             }
             Kind::Response { status, headers } => self.answered(conn, *status, headers),

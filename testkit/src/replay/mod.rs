@@ -60,6 +60,12 @@ pub fn replay(text: &str, credentials: Option<&Credentials>) -> Report {
             Ok(transcript) => {
                 let comparison = compare::compare(&plot, &transcript, credentials);
                 report.life(comparison, transcript.delivered);
+                if !transcript.undelivered.is_empty() {
+                    let count = transcript.undelivered.len();
+                    report.note(&format!(
+                        "messages of the server that answer what was not sent passed over: {count}"
+                    ));
+                }
             }
             Err(error) => report.fail(format!("no machine can be built as the recorded device was: {error}")),
         }

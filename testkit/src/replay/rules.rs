@@ -8,8 +8,8 @@ pub struct Rule {
     pub name: &'static str,
     /// Which differences it explains.
     pub explains: fn(&Difference) -> bool,
-    /// The rule that must explain something in the same life, or this one doesn't hold.
-    pub only_with: Option<&'static str>,
+    /// Rules of which one must explain something in the same life, or this one doesn't hold. None means always.
+    pub only_with: &'static [&'static str],
     /// Whether it is for what a recording may hold, though none at hand does.
     pub foreseen: bool,
     /// Why the machine does otherwise than the recorded device.
@@ -19,12 +19,12 @@ pub struct Rule {
 /// Finds the rules that explain the differences of one life.
 pub fn explain(differences: Vec<Difference>) -> Vec<(Difference, Option<&'static Rule>)> {
     let plain = |difference: &Difference| {
-        RULES.iter().find(|rule| rule.only_with.is_none() && (rule.explains)(difference))
+        RULES.iter().find(|rule| rule.only_with.is_empty() && (rule.explains)(difference))
     };
     let mut explained: Vec<_> =
         differences.into_iter().map(|d| (plain(&d), d)).map(|(rule, d)| (d, rule)).collect();
     let holding: Vec<&str> = explained.iter().filter_map(|(_, rule)| rule.map(|rule| rule.name)).collect();
-    let holds = |rule: &Rule| rule.only_with.is_some_and(|other| holding.contains(&other));
+    let holds = |rule: &Rule| rule.only_with.iter().any(|other| holding.contains(other));
     for (difference, rule) in explained.iter_mut().filter(|(_, rule)| rule.is_none()) {
         *rule = RULES.iter().find(|rule| holds(rule) && (rule.explains)(difference));
     }
@@ -37,76 +37,100 @@ pub const RULES: &[Rule] = &[
         name: "device-api-version",
         explains: |d| {
             let joins = d.what.ends_with(" phx_join") && d.kind == Kind::Payload;
-            joins && d.path == "/device_api_version" && d.ours == "\"2.4.0\""
+            let older =
+                d.theirs.trim_matches('"').split('.').map(str::parse::<u32>).collect::<Result<Vec<_>, _>>();
+            joins
+                && d.path == "/device_api_version"
+                && d.ours == "\"2.4.0\""
+                && older.is_ok_and(|version| version < vec![2, 4, 0])
         },
-        only_with: None,
+        only_with: &[],
         foreseen: false,
         reason: "we speak 2.4.0, which adds device-managed updates; the recorded client speaks 2.3.0",
     },
     Rule {
         name: "topics-in-any-order",
         explains: |d| d.kind == Kind::OrderAcross,
-        only_with: None,
+        only_with: &[],
         foreseen: false,
         reason: "topics are independent; the recorded client's order across them differs between its recordings",
     },
     Rule {
         name: "stale-time",
-        explains: |d| d.is(Kind::Payload, "dial", "x-nh-time") && matches!(seconds(&d.ours), Some(-2..=2)),
-        only_with: None,
+        explains: |d| {
+            let time = d.is(Kind::Payload, "dial", "x-nh-time");
+            time && matches!((seconds(&d.ours), seconds(&d.theirs)), (Some(-2..=2), Some(..0)))
+        },
+        only_with: &[],
         foreseen: false,
         reason: "we sign when we dial; the recorded client signs before it waits, and again with the date of a refusal",
     },
     Rule {
+        name: "clock-ahead",
+        explains: |d| {
+            let time = d.is(Kind::Payload, "dial", "x-nh-time");
+            time && matches!((seconds(&d.ours), seconds(&d.theirs)), (Some(-2..=2), Some(91..)))
+        },
+        only_with: &[],
+        foreseen: true,
+        reason: "after a refusal we sign with the server's date; the recorded client only if its own clock is behind",
+    },
+    Rule {
         name: "wrong-secret",
         explains: |d| d.is(Kind::Payload, "dial", "x-nh-signature") && d.theirs == "does not verify",
-        only_with: None,
+        only_with: &[],
         foreseen: false,
         reason: "the recorded client was given a wrong secret on purpose; ours is the right one",
     },
     Rule {
         name: "redirect-at-once",
-        explains: |d| d.is(Kind::Delay, "dial", "") && d.ours == "0.000 s",
-        only_with: None,
+        explains: |d| {
+            let asked =
+                d.is(Kind::Delay, "dial", "after a redirect") || d.is(Kind::Delay, "dial", "on request");
+            asked && d.ours == "0.000 s"
+        },
+        only_with: &[],
         foreseen: false,
         reason: "we follow a redirect, and reconnect on request, at once; the recorded client waits for its back-off",
     },
     Rule {
         name: "stopped",
         explains: |d| d.is(Kind::Extra, "phoenix heartbeat", "at the end"),
-        only_with: None,
+        only_with: &[],
         foreseen: false,
         reason: "the recorded program was being stopped when its last heartbeat was due",
     },
     Rule {
         name: "get-has-no-content",
         explains: |d| d.is(Kind::Payload, "fetch", "content-type") && d.ours == "absent",
-        only_with: None,
+        only_with: &[],
         foreseen: false,
         reason: "a GET has no content, so we name no type of it",
     },
     Rule {
         name: "open-range",
         explains: |d| d.is(Kind::Payload, "fetch", "range") && same_beginning(&d.ours, &d.theirs),
-        only_with: None,
+        only_with: &[],
         foreseen: false,
         reason: "we ask for all from there on; the recorded client ends its range one byte past the file",
     },
     Rule {
         name: "if-range",
-        explains: |d| d.is(Kind::Payload, "fetch", "if-range") && d.theirs == "absent",
-        only_with: None,
+        explains: |d| {
+            d.is(Kind::Payload, "fetch", "if-range") && d.theirs == "absent" && d.ours.starts_with('"')
+        },
+        only_with: &[],
         foreseen: false,
         reason: "we resume only the same file; the recorded client would mix two files",
     },
     Rule {
         name: "started",
         explains: |d| {
-            let once = d.kind == Kind::Missing && d.ours.starts_with("1 of ");
+            let once = d.kind == Kind::Missing && d.path == "again";
             let after = d.kind == Kind::Order && d.ours.ends_with("fwup_progress updating");
             d.what == "device status_update started" && (once || after)
         },
-        only_with: None,
+        only_with: &[],
         foreseen: false,
         reason: "we send `started` once an update, when the first bytes come; the recorded client at every request",
     },
@@ -116,7 +140,7 @@ pub const RULES: &[Rule] = &[
             let start = d.what == "device status_update started" && d.ours.starts_with("0 of ");
             d.kind == Kind::Missing && (start || d.what == "device fwup_progress updating")
         },
-        only_with: Some("reason-in-words"),
+        only_with: &["reason-in-words", "patient"],
         foreseen: false,
         reason: "a download that never began was not started",
     },
@@ -125,16 +149,22 @@ pub const RULES: &[Rule] = &[
         explains: |d| {
             let phrase = "\"Download failed : ";
             let failed = d.is(Kind::Payload, "device status_update failed", "/reason");
-            failed && d.ours.starts_with(phrase) && d.theirs.starts_with(phrase)
+            // A status is told in both.
+            let status =
+                d.theirs.split_once("http_error, ").map(|(_, rest)| rest.trim_end_matches(['}', '"']));
+            failed
+                && d.ours.starts_with(phrase)
+                && d.theirs.starts_with(phrase)
+                && status.is_none_or(|status| d.ours.contains(status))
         },
-        only_with: None,
+        only_with: &[],
         foreseen: false,
         reason: "after the phrase that dashboards look for, we say why in words; the recorded client shows a term",
     },
     Rule {
         name: "downloaded-before-written",
         explains: |d| d.is(Kind::Extra, "device fwup_progress downloading", "value"),
-        only_with: None,
+        only_with: &[],
         foreseen: false,
         reason: "until the applier reports progress, we report how much was downloaded",
     },
@@ -145,7 +175,7 @@ pub const RULES: &[Rule] = &[
             let delay = d.is(Kind::Payload, "device status_update rescheduled", "/delay_for");
             delay && numbers.is_some_and(|(ours, theirs)| ours == theirs.saturating_mul(60_000))
         },
-        only_with: None,
+        only_with: &[],
         foreseen: false,
         reason: "servers read `delay_for` as milliseconds, so we send milliseconds; the recorded client sends minutes",
     },
@@ -155,7 +185,7 @@ pub const RULES: &[Rule] = &[
             let reason = d.is(Kind::Payload, "device status_update rescheduled", "/reason");
             reason && d.ours == "\"the device asked for this update to wait\""
         },
-        only_with: None,
+        only_with: &[],
         foreseen: false,
         reason: "a firmware that was put off is put off again without asking, until the time is over",
     },
@@ -165,7 +195,7 @@ pub const RULES: &[Rule] = &[
             let delay = d.is(Kind::Payload, "device status_update rescheduled", "/delay_for");
             delay || d.is(Kind::Missing, "device status_update received", "")
         },
-        only_with: Some("held"),
+        only_with: &["held"],
         foreseen: false,
         reason: "what is put off without asking waits for the rest of the time, and was not received",
     },
@@ -177,14 +207,14 @@ pub const RULES: &[Rule] = &[
                 && (d.ours.starts_with("refused: the extension is not attached")
                     || unknown_extension(&d.ours))
         },
-        only_with: None,
+        only_with: &[],
         foreseen: false,
         reason: "a device says nothing for an extension that is detached or unknown; the recorded message was sent by hand",
     },
     Rule {
         name: "a-shell-not-iex",
         explains: |d| d.is(Kind::Payload, "console up", "notice"),
-        only_with: None,
+        only_with: &[],
         foreseen: false,
         reason: "the shell that is restarted or stopped is not called IEx",
     },
@@ -196,23 +226,24 @@ pub const RULES: &[Rule] = &[
                 && d.theirs.contains("$msgpack_timestamp")
                 && d.theirs.contains(text)
         },
-        only_with: None,
+        only_with: &[],
         foreseen: false,
         reason: "times are ISO 8601 texts in MessagePack, too, as some servers read no other (additions A11)",
     },
     Rule {
         name: "which-update",
         explains: |d| {
-            d.is(Kind::Payload, "extensions health:report", "/value/alarms/NervesHubLink.UpdateInProgress")
+            let alarm = "/value/alarms/NervesHubLink.UpdateInProgress";
+            d.is(Kind::Payload, "extensions health:report", alarm) && d.theirs == "\"[]\""
         },
-        only_with: None,
+        only_with: &[],
         foreseen: false,
         reason: "the alarm says which firmware is being installed; the recorded client shows an empty term",
     },
     Rule {
         name: "rhythm",
         explains: |d| d.kind == Kind::Rhythm,
-        only_with: None,
+        only_with: &[],
         foreseen: true,
         reason: "progress is told when it grew, and at most twice a second; both ended at the same percentage",
     },
@@ -221,14 +252,14 @@ pub const RULES: &[Rule] = &[
         explains: |d| {
             d.is(Kind::Missing, "extensions health:report", "") && d.theirs.contains("\"value\":null")
         },
-        only_with: None,
+        only_with: &[],
         foreseen: true,
         reason: "a device whose health is not told says nothing; the recorded client sends null",
     },
     Rule {
         name: "from-the-beginning",
         explains: |d| d.is(Kind::Payload, "dial", "host of the configuration"),
-        only_with: None,
+        only_with: &[],
         foreseen: true,
         reason: "every attempt after a failure begins at the configured address; the recorded client stays where a redirect led",
     },
@@ -238,7 +269,7 @@ pub const RULES: &[Rule] = &[
             let failed = d.is(Kind::Payload, "device status_update failed", "/reason");
             failed && d.ours.starts_with("\"FWUP error : ") && d.theirs.starts_with("\"Update failed")
         },
-        only_with: None,
+        only_with: &[],
         foreseen: true,
         reason: "the applier is a part of this program; it fails with its reason and does not just vanish",
     },
@@ -248,14 +279,14 @@ pub const RULES: &[Rule] = &[
             let failed = d.is(Kind::Missing, "device status_update failed", "");
             failed && ["http_error, 5", "timeout", "max_disconnects"].iter().any(|why| d.theirs.contains(why))
         },
-        only_with: None,
+        only_with: &[],
         foreseen: true,
         reason: "what may pass (5xx, silence) is tried again, and progress forgives; the recorded client gave up",
     },
     Rule {
         name: "patient-again",
         explains: |d| d.is(Kind::Extra, "fetch", ""),
-        only_with: Some("patient"),
+        only_with: &["patient"],
         foreseen: true,
         reason: "the attempts of a download that the recorded client had given up",
     },
@@ -265,14 +296,14 @@ pub const RULES: &[Rule] = &[
             let event = d.what.strip_prefix("device ").and_then(|rest| rest.split(' ').next());
             d.kind == Kind::Missing && event.is_some_and(|event| !OF_THE_PROTOCOL.contains(&event))
         },
-        only_with: None,
+        only_with: &[],
         foreseen: true,
         reason: "no client of the protocol sends this event; whoever recorded sent it by hand",
     },
     Rule {
         name: "archive-is-no-firmware",
         explains: |d| d.is(Kind::Missing, "device status_update started", "without an offer"),
-        only_with: None,
+        only_with: &[],
         foreseen: false,
         reason: "the recorded client reports an archive as firmware that was started, and servers take it for an update",
     },

@@ -102,6 +102,15 @@ impl Drive<'_> {
                 self.handle(Input::FetchHead { fetch, status: *status, headers: &headers, interface });
             }
             Kind::Body { .. } => self.deliver_body(conn, u64::MAX, true),
+            Kind::Failed(why) if !self.downloads.knows(conn) => {
+                if self.wait_for(LONG_WAIT, |drive| !drive.waiting.is_empty())
+                    && let Some(fetch) = self.waiting.pop_front()
+                {
+                    self.downloads.unreached(conn);
+                    self.transcript.unreached.insert(fetch.fetch);
+                    self.handle(Input::FetchFailed { fetch: fetch.fetch, reason: why });
+                }
+            }
             Kind::Eof(_) | Kind::Closed | Kind::Failed(_) => {
                 let Some(download) = self.downloads.get(conn) else { return };
                 let (cut, fetch) = (download.cut, download.fetch);
