@@ -1,6 +1,6 @@
 //! The recorded device's program: what it decided, typed, measured and answered, done again for the machine.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use nerves_hub_link_protocol::{
@@ -31,10 +31,14 @@ pub struct Actor {
     /// The file that is sent to operators, and its bytes that are to come.
     upload: Option<UploadId>,
     upload_bytes: VecDeque<u8>,
-    /// Network identities were asked for.
-    identities_wanted: bool,
+    /// What the server asked extensions for, and what the machine passed on of it.
+    asked: BTreeSet<&'static str>,
+    wanted: BTreeSet<&'static str>,
     said_interface: bool,
 }
+
+/// How servers ask for health, for the location and for network identities.
+const ASKS: [&str; 3] = ["health:check", "geo:location:request", "network_identity:request"];
 
 impl Drive<'_> {
     /// Does what the recorded device's program did when it said that.
@@ -202,6 +206,8 @@ impl Drive<'_> {
                 }));
             }
             (_, "attached" | "detached" | "error" | "") => {}
+            ("health", "report") if self.unheard("health") => {}
+            ("geo", "location:update") if self.unheard("geo") => {}
             ("health", "report") => {
                 if let Some(report) = said.payload.get("value").and_then(values::health) {
                     self.order(ExtensionCommand::HealthReport(Box::new(report)));
@@ -212,7 +218,10 @@ impl Drive<'_> {
             }
             ("network_identity", "report") => {
                 let identities = values::identities(&said.payload);
-                let all = core::mem::take(&mut self.actor.identities_wanted);
+                let all = self.actor.wanted.contains("network_identity");
+                if self.unheard("network_identity") {
+                    return;
+                }
                 if let ([one], false) = (identities.as_slice(), all) {
                     self.order(ExtensionCommand::NetworkIdentity(one.clone()));
                 } else {
@@ -238,6 +247,19 @@ impl Drive<'_> {
                 self.order(ExtensionCommand::Push { name, event, payload });
             }
         }
+    }
+
+    /// The server asks an extension for something.
+    pub(super) fn server_asks(&mut self, event: &str) {
+        let asked =
+            ["health", "geo", "network_identity"].into_iter().zip(ASKS).find(|(_, ask)| *ask == event);
+        self.actor.asked.extend(asked.map(|(name, _)| name));
+    }
+
+    /// Returns whether the server asked for that and the machine did not pass it on: then nobody answers.
+    fn unheard(&mut self, name: &'static str) -> bool {
+        let asked = self.actor.asked.remove(name);
+        asked && !self.actor.wanted.remove(name)
     }
 
     /// Takes the machine's news as the recorded program did.
@@ -282,8 +304,14 @@ impl Drive<'_> {
                     self.command(Command::Upload(UploadCommand::Data { upload: *upload, data }));
                 }
             }
+            Event::Extension(ExtensionEvent::HealthRequested) => {
+                self.actor.wanted.insert("health");
+            }
+            Event::Extension(ExtensionEvent::LocationRequested) => {
+                self.actor.wanted.insert("geo");
+            }
             Event::Extension(ExtensionEvent::NetworkIdentitiesRequested) => {
-                self.actor.identities_wanted = true;
+                self.actor.wanted.insert("network_identity");
             }
             _ => {}
         }

@@ -252,3 +252,8 @@ fn content_range(value: &str) -> Option<(u64, u64)> {
 pub fn range_start(value: &str) -> Option<u64> {
     value.strip_prefix("bytes=")?.split_once('-')?.0.parse().ok()
 }
+
+/// Reads the last byte of `bytes=…-2098493`, if it is named.
+pub fn range_end(value: &str) -> Option<u64> {
+    value.strip_prefix("bytes=")?.split_once('-')?.1.parse().ok()
+}

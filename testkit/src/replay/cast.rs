@@ -54,6 +54,9 @@ struct Device {
     offered: BTreeSet<String>,
     /// An update or an archive may be on its way to it.
     downloads: bool,
+    /// Requests for that so far, and those that are open.
+    fetched: usize,
+    fetching: BTreeSet<u64>,
 }
 
 #[derive(Default, Clone)]
@@ -89,7 +92,7 @@ impl Cast {
                 entry.insert(device);
             }
             let Some(device) = owner.get(&conn).and_then(|at| devices.get_mut(*at)) else { continue };
-            device.remember(line, role);
+            device.remember(line);
             if let Some(life) = cast.lives.get_mut(device.life) {
                 life.lines.push(index);
             }
@@ -109,16 +112,20 @@ impl Cast {
         // Whoever has its socket and is to download something found no server for that.
         let no_socket = role == Role::Unreached && !devices.iter().any(free);
         if role == Role::Fetch || (no_socket && devices.iter().any(|device| device.downloads)) {
-            let wanted = request.map(|request| request.target.as_str()).unwrap_or_default();
-            let ways: [&dyn Fn(&Device) -> bool; 2] = [&|d| d.offered.contains(wanted), &|d| d.downloads];
-            let found = ways.iter().find_map(|way| devices.iter().rposition(way));
-            let at = found.unwrap_or_else(|| devices.len().saturating_sub(1));
-            if let Some(life) = devices.get(at).and_then(|device| self.lives.get_mut(device.life)) {
-                life.fetches.insert(conn);
+            let at = downloader(devices, request);
+            if let Some(device) = devices.get_mut(at) {
+                device.fetched += 1;
+                device.fetching.insert(conn);
+                if let Some(life) = self.lives.get_mut(device.life) {
+                    life.fetches.insert(conn);
+                }
             }
             return at;
         }
-        let at = devices.iter().position(free).unwrap_or_else(|| {
+        // Of several with one identity, the one that lost its connection last.
+        let free = (0..devices.len()).filter(|at| devices.get(*at).is_some_and(free));
+        let last = free.max_by_key(|at| devices.get(*at).map(|device| device.last.ended_at));
+        let at = last.unwrap_or_else(|| {
             // Attempts that found no server may come before the first that tells who it is.
             let identity = identity.clone().unwrap_or_default();
             devices.push(Device::new(identity));
@@ -160,11 +167,17 @@ impl Device {
             last: Past::default(),
             offered: BTreeSet::new(),
             downloads: false,
+            fetched: 0,
+            fetching: BTreeSet::new(),
         }
     }
 
-    fn remember(&mut self, line: &Line, role: Role) {
-        if role == Role::Fetch || line.conn != self.open {
+    fn remember(&mut self, line: &Line) {
+        if line.conn != self.open {
+            let over = matches!(line.kind, Kind::Eof(_) | Kind::Closed | Kind::Failed(_) | Kind::Body { .. });
+            if let Some(conn) = line.conn.filter(|_| over) {
+                self.fetching.remove(&conn);
+            }
             return;
         }
         match &line.kind {
@@ -175,11 +188,11 @@ impl Device {
                 self.last.ended_at = line.at;
                 self.open = None;
             }
-            Kind::Close(Side::Server, _) => {
+            Kind::Close(Side::Server, _) | Kind::Closed | Kind::Failed(_) => {
                 self.last.ended_by_device = false;
+                self.last.ended_at = line.at;
                 self.open = None;
             }
-            Kind::Closed | Kind::Failed(_) => self.open = None,
             Kind::Message(Side::Device, message) => {
                 if let Some(envelope) = &message.envelope {
                     let completed =
@@ -196,12 +209,25 @@ impl Device {
                 if let Some(payload) = offer.map(|envelope| &envelope.payload) {
                     let url = payload.get("firmware_url").or_else(|| payload.get("url"));
                     self.offered.extend(url.and_then(|url| target(url.as_str()?)).map(str::to_owned));
-                    self.downloads = true;
+                    (self.downloads, self.fetched) = (true, 0);
                 }
             }
             _ => {}
         }
     }
+}
+
+/// Finds the device that makes a request: of those who were offered the file, the one without an open request, and of
+/// these the one that has tried as often as the request says.
+fn downloader(devices: &[Device], request: Option<&Request>) -> usize {
+    let wanted = request.map(|request| request.target.as_str()).unwrap_or_default();
+    let tried = request.and_then(|request| request.header("x-retry-number")?.parse::<usize>().ok());
+    let suits = |device: &Device| {
+        let tries = tried.map_or(0, |tried| tried.abs_diff(device.fetched));
+        let last = core::cmp::Reverse(device.life);
+        (!device.offered.contains(wanted), !device.downloads, device.fetching.len(), tries, last)
+    };
+    (0..devices.len()).min_by_key(|at| devices.get(*at).map(suits)).unwrap_or_default()
 }
 
 fn roles(recording: &Recording) -> BTreeMap<u64, Role> {

@@ -69,7 +69,9 @@ fn started(plot: &Plot<'_>, transcript: &Transcript, found: &mut [Difference]) {
     };
     let ours = transcript.frames.iter().filter(|sent| key(&sent.envelope) == STARTED).count();
     let declined = theirs("ignored") + theirs("rescheduled");
+    let requests = plot.life.fetches.len();
     let path = match theirs("received") {
+        _ if theirs("started") > requests => return,
         0 if theirs("completed") + theirs("failed") == 0 => "without an offer",
         offers if ours >= offers.saturating_sub(declined).max(1) => "again",
         _ => return,
@@ -89,6 +91,15 @@ fn at_the_end(plot: &Plot<'_>, conn: u64, sent: &[&Sent], found: &mut [Differenc
     let ours = sent.iter().rev().find(|sent| beat(&sent.envelope)).map(|sent| sent.at);
     let lines = plot.lines(0).filter(|line| line.conn == Some(conn) && said(line).is_some_and(beat));
     let theirs = lines.last().map(|line| line.at);
+    // Where the machine waited longer than the recorded device, it went on beating.
+    let stretch = sent.last().zip(sent.first()).map_or(0, |(last, first)| last.stretch - first.stretch);
+    let interval = u64::try_from(plot.config.heartbeat.as_micros()).unwrap_or(u64::MAX).max(1);
+    let waited = usize::try_from(stretch.div_ceil(interval)).unwrap_or(usize::MAX);
+    let extra =
+        |d: &&mut Difference| d.kind == Kind::Extra && d.what == "phoenix heartbeat" && d.times <= waited;
+    for difference in found.iter_mut().filter(extra) {
+        "while it waited".clone_into(&mut difference.path);
+    }
     for difference in found.iter_mut().filter(|d| d.what == "phoenix heartbeat" && d.times == 1) {
         let at = match difference.kind {
             Kind::Extra => ours,
@@ -112,12 +123,14 @@ fn socket(ours: &[&Envelope], theirs: &[&Envelope], found: &mut Vec<Difference>)
         let b = other.get(name).map(Vec::as_slice).unwrap_or_default();
         if name == "console up" || name == "extensions local_shell:shell_output" {
             found.extend(stream(name, a, b));
+            beside("data", name, a, b, found);
             messages += a.len().min(b.len());
             pairs.extend(a.first().zip(b.first()).map(indexes));
             continue;
         }
         if name.contains("_progress") {
             found.extend(progress(name, a, b));
+            beside("value", name, a, b, found);
             messages += a.len().min(b.len());
             // The order of the first and the last still counts.
             pairs.extend(
@@ -192,6 +205,25 @@ fn progress(name: &str, ours: &[Indexed<'_>], theirs: &[Indexed<'_>]) -> Vec<Dif
     };
     found.push(Difference::new(kind, name).at("value").ours(show(&a)).theirs(show(&b)));
     found
+}
+
+/// Compares what messages of a series say beside the field that is compared as a series.
+fn beside(
+    field: &str,
+    name: &str,
+    ours: &[Indexed<'_>],
+    theirs: &[Indexed<'_>],
+    found: &mut Vec<Difference>,
+) {
+    let rest = |envelope: &Envelope| {
+        let mut payload = envelope.payload.clone();
+        payload.as_object_mut().map(|fields| fields.remove(field));
+        payload
+    };
+    let Some(first) = ours.first().map(|(_, envelope)| rest(envelope)) else { return };
+    for (_, envelope) in ours.iter().chain(theirs) {
+        payload(name, "", &first, &rest(envelope), found);
+    }
 }
 
 /// Output of a terminal is compared as one text: how it is cut into messages is each device's own.

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use nerves_hub_link_protocol::Secret;
+use nerves_hub_link_protocol::{Fetch, Secret};
 
 use super::compare::Comparison;
 use super::difference::{Difference, Kind};
@@ -140,18 +140,26 @@ fn signature<'d>(
     })
 }
 
+/// A connection that the server ends so soon looks like that of a device that another one replaces, in microseconds.
+const SOON: u64 = 60_000_000;
+
 /// Compares how long each waited before this attempt.
 fn delay(plot: &Plot<'_>, dialled: &Dialled, conn: u64) -> Option<Difference> {
     let ours = dialled.after?;
     let mut ended = None;
     let mut opened = None;
-    // Why the connection before ended.
-    let mut why = "";
+    // Why the connection before ended, and how often in a row the server ended one soon.
+    let (mut why, mut kicks, mut up) = ("", 0, 0);
     for line in plot.lines(0) {
         let of_socket = line.conn.is_some_and(|c| plot.life.sockets.contains(&c));
         match &line.kind {
             Line::Response { status, .. } if of_socket => {
                 why = if (300..400).contains(status) { "after a redirect" } else { "" };
+                up = line.at;
+            }
+            Line::Close(Side::Server, Some(1001)) if of_socket && ended.is_none() => {
+                kicks = if line.at.saturating_sub(up) <= SOON { kicks + 1 } else { 0 };
+                ended = Some(line.at);
             }
             Line::Close(Side::Device, _) if of_socket && ended.is_none() => why = "on request",
             Line::Open(_) if line.conn == Some(conn) => {
@@ -170,50 +178,54 @@ fn delay(plot: &Plot<'_>, dialled: &Dialled, conn: u64) -> Option<Difference> {
     let close = ours <= theirs.saturating_mul(2).saturating_add(1_000_000)
         && theirs <= ours.saturating_mul(2).saturating_add(1_000_000);
     let show = |micros: u64| format!("{}.{:03} s", micros / 1_000_000, micros / 1000 % 1000);
+    if kicks >= 3 && ours > theirs {
+        why = "after the server ended three in a row";
+    }
     (!close)
         .then(|| Difference::new(Kind::Delay, "dial").at(why).ours(show(ours)).theirs(show(theirs)).on(conn))
 }
 
 /// Compares the requests for files.
 pub fn fetches(plot: &Plot<'_>, transcript: &Transcript, result: &mut Comparison) {
-    let theirs: Vec<&Request> = plot
-        .lines(0)
-        .filter_map(|line| match &line.kind {
-            Line::Request(request) if line.conn.is_some_and(|c| plot.life.fetches.contains(&c)) => {
-                Some(request)
-            }
-            _ => None,
-        })
-        .collect();
     for what in &transcript.unfetched {
         result.differences.push(Difference::new(Kind::Missing, "fetch").theirs(what));
     }
-    let ours: Vec<_> =
-        transcript.fetches.iter().filter(|fetch| !transcript.unreached.contains(&fetch.fetch)).collect();
-    result.fetches += ours.len().min(theirs.len());
-    if ours.len() > theirs.len() {
-        let times = ours.len() - theirs.len();
-        result.differences.push(Difference::new(Kind::Extra, "fetch").times(times));
+    let known = |fetch: &Fetch| {
+        let id = fetch.fetch;
+        transcript.unreached.contains(&id) || transcript.fetched.values().any(|taken| *taken == id)
+    };
+    let extra = transcript.fetches.iter().filter(|fetch| !known(fetch)).count();
+    if extra > 0 {
+        result.differences.push(Difference::new(Kind::Extra, "fetch").times(extra));
     }
-    for (fetch, request) in ours.into_iter().zip(&theirs) {
-        let mut differ = |path: &str, ours: String, theirs: String| {
-            if ours != theirs {
-                result
-                    .differences
-                    .push(Difference::new(Kind::Payload, "fetch").at(path).ours(ours).theirs(theirs));
-            }
-        };
-        let rest = fetch.url.expose().split_once("://").map_or("", |(_, rest)| rest);
-        let (host, target) = rest.find('/').map_or((rest, ""), |at| rest.split_at(at));
-        differ("target", target.to_owned(), request.target.clone());
-        differ("host", host.to_owned(), request.header("host").unwrap_or_default().to_owned());
-        let ours = |name: &str| super::recording::header(&fetch.headers, name).unwrap_or("absent").to_owned();
-        let theirs = |name: &str| request.header(name).unwrap_or("absent").to_owned();
-        let mut names: BTreeSet<String> = BTreeSet::new();
-        names.extend(fetch.headers.iter().map(|(name, _)| name.to_ascii_lowercase()));
-        names.extend(request.headers.iter().map(|(name, _)| name.to_ascii_lowercase()));
-        for name in names.iter().filter(|name| !PLUMBING.contains(&name.as_str())) {
-            differ(name, ours(name), theirs(name));
+    for (conn, id) in &transcript.fetched {
+        let theirs = request(plot, *conn).map(|(request, _)| request);
+        let ours = transcript.fetches.iter().find(|fetch| fetch.fetch == *id);
+        if let (Some(fetch), Some(request)) = (ours, theirs) {
+            result.fetches += 1;
+            result.differences.extend(fetch_headers(fetch, request));
         }
     }
+}
+
+fn fetch_headers(fetch: &Fetch, request: &Request) -> Vec<Difference> {
+    let mut found = Vec::new();
+    let mut differ = |path: &str, ours: String, theirs: String| {
+        if ours != theirs {
+            found.push(Difference::new(Kind::Payload, "fetch").at(path).ours(ours).theirs(theirs));
+        }
+    };
+    let rest = fetch.url.expose().split_once("://").map_or("", |(_, rest)| rest);
+    let (host, target) = rest.find('/').map_or((rest, ""), |at| rest.split_at(at));
+    differ("target", target.to_owned(), request.target.clone());
+    differ("host", host.to_owned(), request.header("host").unwrap_or_default().to_owned());
+    let ours = |name: &str| super::recording::header(&fetch.headers, name).unwrap_or("absent").to_owned();
+    let theirs = |name: &str| request.header(name).unwrap_or("absent").to_owned();
+    let mut names: BTreeSet<String> = BTreeSet::new();
+    names.extend(fetch.headers.iter().map(|(name, _)| name.to_ascii_lowercase()));
+    names.extend(request.headers.iter().map(|(name, _)| name.to_ascii_lowercase()));
+    for name in names.iter().filter(|name| !PLUMBING.contains(&name.as_str())) {
+        differ(name, ours(name), theirs(name));
+    }
+    found
 }

@@ -29,6 +29,8 @@ pub struct Transcript {
     pub frames: Vec<Sent>,
     /// Files it requested.
     pub fetches: Vec<Fetch>,
+    /// Which of them each recorded request was taken for.
+    pub fetched: BTreeMap<u64, FetchId>,
     /// Those of them that found no server, in the recording as well.
     pub unreached: BTreeSet<FetchId>,
     /// Connections it hung up, with its reason.
@@ -67,6 +69,8 @@ pub struct Sent {
     pub envelope: Envelope,
     /// When, in microseconds of the recording's time.
     pub at: u64,
+    /// How much later that was for the machine.
+    pub stretch: u64,
 }
 
 /// The connection that the machine opened last.
@@ -235,6 +239,7 @@ impl<'r> Drive<'r> {
         if envelope.event == "scripts/run" {
             self.actor.script = envelope.payload.get("ref").and_then(|r| r.as_str()).map(str::to_owned);
         }
+        self.server_asks(&envelope.event);
         self.downloads.adjust(&mut ours, self.plot);
         if ours == *envelope {
             return self.hand_over(conn, &message.raw);

@@ -9,7 +9,7 @@
 //! | --- | --- |
 //! | `recording`, `token` | reading a recording |
 //! | `cast` | who is who in it: lives of devices, probes, strangers |
-//! | `plot` | the device's configuration, clock and decisions, from what it did |
+//! | `plot`, `before` | the device's configuration, clock, decisions and what it had on disk, from what it did |
 //! | `rig`, `drive`, `refs` | the machine on stage: its time, its sockets, whose answer is whose |
 //! | `world`, `body`, `store` | what an adapter does: downloads, a store, an applier |
 //! | `actor`, `values` | what the recorded device's program does: decisions, shells, measurements |
@@ -19,6 +19,7 @@
 //! | `report` | the outcome, in words |
 
 mod actor;
+mod before;
 mod body;
 mod cast;
 mod compare;

@@ -6,10 +6,11 @@ use std::time::Duration;
 use nerves_hub_link_protocol::{
     Auth, Config, ConsoleConfig, Decision, ErrorReportsConfig, ExtensionsConfig, FirmwareMeta, HealthConfig,
     KeyDigest, LoggingConfig, NetworkIdentityConfig, PartsConfig, Serializer, SharedSecret,
-    ThirdPartyExtension, UpdateStrategy,
+    ThirdPartyExtension, UpdateStrategy, limits::MAX_CONCURRENT_PARTS,
 };
 use serde_json::{Map, Value};
 
+use super::before;
 use super::cast::Life;
 use super::recording::{Envelope, Kind, Line, Recording, Request, Side};
 use super::token;
@@ -72,9 +73,12 @@ impl<'r> Plot<'r> {
             config.heartbeat = heartbeat;
         }
         config.console = said.iter().any(|m| m.topic == "console").then(ConsoleConfig::default);
+        if let (Some(console), Some(timeout)) = (&mut config.console, before::console_timeout(lines())) {
+            console.timeout = timeout;
+        }
         let offered = said.iter().filter(|m| m.topic == "extensions" && m.event == "phx_join");
         extensions(&mut config.extensions, offered.filter_map(|m| m.payload.as_object()));
-        config.strategy = strategy(recording, &said);
+        config.strategy = strategy(recording, &said, before::at_a_time(&life.fetches, lines()));
         config.scripts = said.iter().any(|m| m.event == "scripts/run");
         Some(Self {
             recording,
@@ -256,16 +260,19 @@ fn extensions<'r>(config: &mut ExtensionsConfig, offers: impl Iterator<Item = &'
 }
 
 /// How firmware got to the applier: a device that reports a stage of downloading kept it first.
-fn strategy(recording: &Recording, said: &[&Envelope]) -> UpdateStrategy {
+fn strategy(recording: &Recording, said: &[&Envelope], at_a_time: u32) -> UpdateStrategy {
     let kept = said.iter().any(|m| m.payload.get("stage").is_some_and(|stage| stage == "downloading"));
     let noted = recording.lines.iter().any(|line| match &line.kind {
         Kind::Note(text) => text.contains("PartsUpdater"),
         _ => false,
     });
-    match (kept, noted) {
+    match (kept, noted || at_a_time > 1) {
         (false, _) => UpdateStrategy::Streaming,
         (true, false) => UpdateStrategy::Caching,
-        (true, true) => UpdateStrategy::Parts(PartsConfig::default()),
+        (true, true) => {
+            let max_concurrent_parts = at_a_time.clamp(1, MAX_CONCURRENT_PARTS);
+            UpdateStrategy::Parts(PartsConfig { max_concurrent_parts, ..PartsConfig::default() })
+        }
     }
 }
 

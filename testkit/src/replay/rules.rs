@@ -94,11 +94,45 @@ pub const RULES: &[Rule] = &[
         reason: "we follow a redirect, and reconnect on request, at once; the recorded client waits for its back-off",
     },
     Rule {
+        name: "twin",
+        explains: |d| d.is(Kind::Delay, "dial", "after the server ended three in a row"),
+        only_with: &[],
+        foreseen: true,
+        reason: "another device with this one's identity is left in peace; the recorded clients would fight on",
+    },
+    Rule {
+        name: "twin-alarm",
+        explains: |d| {
+            let alarm = "/value/alarms/NervesHubLink.DuplicateIdentity";
+            d.is(Kind::Payload, "extensions health:report", alarm) && d.theirs == "absent"
+        },
+        only_with: &["twin"],
+        foreseen: true,
+        reason: "that another device has its identity is an alarm",
+    },
+    Rule {
         name: "stopped",
         explains: |d| d.is(Kind::Extra, "phoenix heartbeat", "at the end"),
         only_with: &[],
         foreseen: false,
         reason: "the recorded program was being stopped when its last heartbeat was due",
+    },
+    Rule {
+        name: "waited",
+        explains: |d| d.is(Kind::Extra, "phoenix heartbeat", "while it waited"),
+        only_with: &[],
+        foreseen: true,
+        reason: "our delays before joining again are lengthened at random; heartbeats go on meanwhile",
+    },
+    Rule {
+        name: "json-instead",
+        explains: |d| {
+            let json = d.is(Kind::Payload, "dial", "target") && d.ours.ends_with("vsn=2.0.0");
+            json && d.theirs == d.ours.replace("vsn=2.0.0", "vsn=3.0.0")
+        },
+        only_with: &[],
+        foreseen: true,
+        reason: "a server that refuses MessagePack is spoken to in JSON; the recorded client asks again and again",
     },
     Rule {
         name: "get-has-no-content",
@@ -127,7 +161,7 @@ pub const RULES: &[Rule] = &[
         name: "started",
         explains: |d| {
             let once = d.kind == Kind::Missing && d.path == "again";
-            let after = d.kind == Kind::Order && d.ours.ends_with("fwup_progress updating");
+            let after = d.kind == Kind::Order && d.ours.starts_with("after device fwup_progress ");
             d.what == "device status_update started" && (once || after)
         },
         only_with: &[],
@@ -231,14 +265,19 @@ pub const RULES: &[Rule] = &[
         reason: "times are ISO 8601 texts in MessagePack, too, as some servers read no other (additions A11)",
     },
     Rule {
-        name: "which-update",
+        name: "alarm-in-words",
         explains: |d| {
-            let alarm = "/value/alarms/NervesHubLink.UpdateInProgress";
-            d.is(Kind::Payload, "extensions health:report", alarm) && d.theirs == "\"[]\""
+            let report = d.kind == Kind::Payload && d.what == "extensions health:report";
+            let own = ["UpdateInProgress", "FirmwareReverted"];
+            let alarm = d.path.strip_prefix("/value/alarms/NervesHubLink.");
+            report
+                && alarm.is_some_and(|alarm| own.contains(&alarm))
+                && d.theirs == "\"[]\""
+                && d.ours != "absent"
         },
         only_with: &[],
         foreseen: false,
-        reason: "the alarm says which firmware is being installed; the recorded client shows an empty term",
+        reason: "an alarm says what it is about; the recorded client shows an empty term",
     },
     Rule {
         name: "rhythm",

@@ -10,6 +10,7 @@ pub struct Store {
     folders: BTreeMap<String, Folder>,
     open: BTreeMap<StoreId, String>,
     readings: BTreeSet<FetchId>,
+    seen: BTreeSet<String>,
 }
 
 struct Folder {
@@ -19,9 +20,16 @@ struct Folder {
 }
 
 impl Store {
-    /// Opens a folder. Returns the parts it holds.
-    pub fn open(&mut self, order: OpenStore) -> Vec<(u32, u64)> {
+    /// Opens a folder. Returns the parts it holds. One that is opened for the first time holds zeros in the ranges
+    /// that `held` tells, in order.
+    pub fn open(&mut self, order: OpenStore, held: &[(u64, u64)]) -> Vec<(u32, u64)> {
         let OpenStore { store, key, manifest, part_size, parts, .. } = order;
+        if self.seen.insert(key.clone()) {
+            self.folders.insert(
+                key.clone(),
+                Folder { manifest: manifest.clone(), part_size, parts: zeros(held, part_size) },
+            );
+        }
         let folder = self.folders.remove(&key).filter(|folder| folder.manifest == manifest);
         // Only the newest is kept, as with a device's little space.
         self.folders.clear();
@@ -98,4 +106,20 @@ impl Store {
     fn folder(&mut self, store: StoreId) -> Option<&mut Folder> {
         self.folders.get_mut(self.open.get(&store)?)
     }
+}
+
+/// Parts with zeros in ranges of the file; a part holds something only from its start on.
+fn zeros(held: &[(u64, u64)], part_size: u64) -> BTreeMap<u32, Vec<u8>> {
+    let mut parts: BTreeMap<u32, Vec<u8>> = BTreeMap::new();
+    for (mut at, to) in held.iter().copied() {
+        while at < to {
+            let (part, within) = (at / part_size, at % part_size);
+            let count = (to - at).min(part_size - within);
+            if let Some(part) = u32::try_from(part).ok().filter(|_| within == 0) {
+                parts.insert(part, vec![0; usize::try_from(count).unwrap_or_default()]);
+            }
+            at += count;
+        }
+    }
+    parts
 }

@@ -25,8 +25,13 @@ pub fn notice(data: &str) -> Notice<'_> {
     if let Some(rest) = data.split_once("Remote IEx stopped: ").map(|(_, rest)| rest) {
         return Notice::Stopped(rest.trim_end_matches(['*', '\r', '\n', ' ']));
     }
-    let link = data.contains("*** Restarting IEx ***") || data.contains("Session timeout due to inactivity");
+    let link = data.contains("*** Restarting IEx ***") || is_idle_notice(data);
     if link { Notice::OfTheLink } else { Notice::None }
+}
+
+/// Returns whether a text says that the shell was stopped as nobody used it.
+pub fn is_idle_notice(data: &str) -> bool {
+    data.contains("Session timeout due to inactivity")
 }
 
 /// Reads the value of a health report. `None` if the device had none to tell.

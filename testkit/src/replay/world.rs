@@ -2,8 +2,9 @@
 
 use nerves_hub_link_protocol::{FetchId, Input, Keep, Output, ReadStore, Sink, SocketId, UpdateState};
 
+use super::body::range_start;
 use super::drive::{Dialled, Drive, LONG_WAIT, Sent, Socket};
-use super::recording::{Envelope, Kind, Line};
+use super::recording::{Envelope, Kind, Line, header};
 
 /// Bytes of a store that are shown at a time.
 const READ: u64 = 1024 * 1024;
@@ -39,7 +40,8 @@ impl Drive<'_> {
                 self.waiting.retain(|waiting| waiting.fetch != fetch);
             }
             Output::OpenStore(order) => {
-                let (store, parts) = (order.store, self.store.open(order));
+                let held = self.plot.held(self.position, &order);
+                let (store, parts) = (order.store, self.store.open(order, &held));
                 self.handle(Input::StoreOpened { store, parts: &parts });
             }
             Output::ReadStore(order) => self.read_store(&order),
@@ -73,7 +75,7 @@ impl Drive<'_> {
         };
         self.refs.ours(conn, &envelope);
         let at = self.rig.clock().saturating_sub(self.stretch);
-        self.transcript.frames.push(Sent { conn, envelope, at });
+        self.transcript.frames.push(Sent { conn, envelope, at, stretch: self.stretch });
     }
 
     pub(super) fn download_line(&mut self, conn: u64, line: &Line) {
@@ -83,9 +85,13 @@ impl Drive<'_> {
                 let status = self.rig.link.status();
                 let idle = status.update == UpdateState::Idle && status.downloading_archive.is_none();
                 let most = if idle { 0 } else { LONG_WAIT };
-                if self.wait_for(most, |drive| !drive.waiting.is_empty())
-                    && let Some(fetch) = self.waiting.pop_front()
-                {
+                self.wait_for(most, |drive| !drive.waiting.is_empty());
+                // Of several at a time, the one for the same bytes.
+                let from = |range: Option<&str>| range.and_then(range_start).unwrap_or_default();
+                let theirs = from(request.header("range"));
+                let same = self.waiting.iter().position(|w| from(header(&w.headers, "range")) == theirs);
+                if let Some(fetch) = self.waiting.remove(same.unwrap_or_default()) {
+                    self.transcript.fetched.insert(conn, fetch.fetch);
                     self.downloads.begin(conn, &fetch, request);
                 } else {
                     let range = request.header("range").unwrap_or("whole");
