@@ -55,6 +55,7 @@ pub fn compare(plot: &Plot<'_>, transcript: &Transcript, credentials: Option<&Cr
         result.differences.extend(found.into_iter().map(|difference| difference.on(*conn)));
     }
     started(plot, transcript, &mut result.differences);
+    held(plot, transcript, &mut result.differences);
     result
 }
 
@@ -111,6 +112,20 @@ fn at_the_end(plot: &Plot<'_>, conn: u64, sent: &[&Sent], found: &mut [Differenc
         }
     }
 }
+
+/// Marks offers that the machine put off without saying that it received them: each of those not said must be one that
+/// it put off so.
+fn held(plot: &Plot<'_>, transcript: &Transcript, found: &mut [Difference]) {
+    let count = |name: &str| transcript.frames.iter().filter(|sent| key(&sent.envelope) == name).count();
+    let said = plot.lines(0).filter_map(said).filter(|envelope| key(envelope) == RECEIVED).count();
+    if said <= count(RECEIVED) + count("device status_update rescheduled") {
+        for difference in found.iter_mut().filter(|d| d.kind == Kind::Missing && d.what == RECEIVED) {
+            "put off".clone_into(&mut difference.path);
+        }
+    }
+}
+
+const RECEIVED: &str = "device status_update received";
 
 /// Compares the messages of a connection. Returns how many were compared.
 fn socket(ours: &[&Envelope], theirs: &[&Envelope], found: &mut Vec<Difference>) -> usize {

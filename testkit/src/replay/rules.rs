@@ -227,7 +227,7 @@ pub const RULES: &[Rule] = &[
         name: "held-without-asking",
         explains: |d| {
             let delay = d.is(Kind::Payload, "device status_update rescheduled", "/delay_for");
-            delay || d.is(Kind::Missing, "device status_update received", "")
+            delay || d.is(Kind::Missing, "device status_update received", "put off")
         },
         only_with: &["held"],
         foreseen: false,

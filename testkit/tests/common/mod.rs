@@ -1,6 +1,7 @@
 //! What several tests need.
 #![allow(dead_code)] // Each test binary uses its own part.
 
+pub mod recorded;
 pub mod world;
 
 use std::path::{Path, PathBuf};

@@ -1,0 +1,351 @@
+//! Recordings as others may have made them: what the replay must follow though none at hand shows it.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, missing_docs)]
+
+mod common;
+
+use common::recorded::{changed, end, like, lines, message, renumber, rules, run_lines, said, shift, time};
+use nerves_hub_link_testkit::replay::{Kind, Report, Verdict};
+use serde_json::{Value, json};
+
+/// The size of the firmware in the recordings, and where the recorder cut one of the downloads.
+const SIZE: u64 = 2_098_493;
+const CUT: u64 = 1_114_112;
+
+#[track_caller]
+fn explained(report: &Report) {
+    assert_eq!(report.verdict(), Verdict::Explained, "{report}");
+}
+
+fn position(lines: &[Value], is: impl Fn(&Value) -> bool) -> usize {
+    lines.iter().position(is).unwrap()
+}
+
+fn is_download(line: &Value, kind: &str) -> bool {
+    let firmware =
+        || line["headers"].as_array().unwrap().iter().any(|h| h[0] == "etag" || h[1] == "NHL/2.12.0");
+    line["kind"] == kind && firmware()
+}
+
+fn set_header(line: &mut Value, name: &str, value: &str) {
+    let headers = line["headers"].as_array_mut().unwrap();
+    headers.retain(|header| header[0] != name);
+    headers.push(json!([name, value]));
+}
+
+/// Makes a request ask for a range, and the answer have it.
+fn ranged(request: &mut Value, response: &mut Value, from: u64, last: Option<u64>) {
+    let end = last.unwrap_or(SIZE - 1);
+    set_header(
+        request,
+        "range",
+        &format!("bytes={from}-{}", last.map_or(String::new(), |last| last.to_string())),
+    );
+    response["line"] = "HTTP/1.1 206 Partial Content".into();
+    set_header(response, "content-length", &(end + 1 - from).to_string());
+    set_header(response, "content-range", &format!("bytes {from}-{end}/{SIZE}"));
+}
+
+fn heartbeat(lines: &[Value], at: f64, number: &str) -> [Value; 2] {
+    let socket = lines.iter().find(|line| said(line, "phx_join")).unwrap();
+    let mut beat = message(socket, at, true, "phoenix", "heartbeat", json!({}));
+    beat["ref"] = number.into();
+    let answer = json!({"status": "ok", "response": {}});
+    let mut answer = message(socket, at + 0.002, false, "phoenix", "phx_reply", answer);
+    answer["ref"] = number.into();
+    [beat, answer]
+}
+
+#[test]
+fn a_refused_device_is_one_life_and_its_patience_is_compared() {
+    let Some(report) = changed("bad_secret_client_retries", |_| ()) else { return };
+    explained(&report);
+    assert_eq!((report.lives, report.sockets), (1, 5), "{report}");
+    // One that comes back much too soon.
+    let hammer = changed("bad_secret_client_retries", |lines| {
+        for line in lines.iter_mut().filter(|line| line["conn"] == 181) {
+            shift(line, -8.0);
+        }
+    });
+    let report = hammer.unwrap();
+    assert!(report.unexplained().any(|d| d.kind == Kind::Delay), "{report}");
+}
+
+#[test]
+fn a_clock_that_is_ahead_is_corrected_once() {
+    let Some(report) = changed("bad_secret_client_retries", |lines| {
+        for line in lines.iter_mut().filter(|line| line["kind"] == "http_request") {
+            let ahead = line["headers"].as_array().unwrap().iter().find(|h| h[0] == "x-nh-time").unwrap()[1]
+                .as_str()
+                .unwrap()
+                .parse::<i64>()
+                .unwrap()
+                + 3600;
+            set_header(line, "x-nh-time", &ahead.to_string());
+        }
+    }) else {
+        return;
+    };
+    explained(&report);
+    assert_eq!(rules(&report).iter().filter(|rule| **rule == "clock-ahead").count(), 4, "{report}");
+}
+
+#[test]
+fn messagepack_that_is_refused_is_not_asked_for_again() {
+    let Some(report) = changed("bad_secret_client_retries", |lines| {
+        for line in lines.iter_mut() {
+            if let Some(first) = line["line"].as_str() {
+                let first = first.replace("vsn=2", "vsn=3").replace("401 Unauthorized", "403 Forbidden");
+                line["line"] = first.into();
+            }
+        }
+    }) else {
+        return;
+    };
+    explained(&report);
+    assert!(rules(&report).contains(&"json-instead"), "{report}");
+}
+
+#[test]
+fn a_download_that_stands_still_is_given_up_and_resumed() {
+    let Some(mut lines) = lines("update_download_resumed") else { return };
+    // It stood still for a minute, then the device gave up.
+    for line in lines.iter_mut().filter(|line| time(line) > 3.0) {
+        shift(line, 60.0);
+    }
+    lines.retain(|line| line["kind"] != "note");
+    let beats = [heartbeat(&lines, 31.05, "801"), heartbeat(&lines, 61.05, "802")];
+    lines.extend(beats.into_iter().flatten());
+    renumber(&mut lines);
+    let report = run_lines(lines);
+    explained(&report);
+    assert_eq!(report.fetches, 2, "{report}");
+}
+
+#[test]
+fn a_download_that_finds_no_server_is_tried_again() {
+    let Some(mut lines) = lines("update_download_resumed") else { return };
+    let first = position(&lines, |line| is_download(line, "http_request"));
+    let conn = lines[first]["conn"].clone();
+    lines[first]["kind"] = "upstream_connect_failed".into();
+    lines.retain(|line| !(line["conn"] == conn && line["kind"] == "http_response"));
+    lines.retain(|line| line["kind"] != "note" && !(said(line, "fwup_progress") && time(line) < 3.0));
+    for line in lines.iter_mut().filter(|line| time(line) > 10.0) {
+        if is_download_head(line) {
+            line["headers"].as_array_mut().unwrap().retain(|h| h[0] != "range" && h[0] != "content-range");
+        }
+        match line["kind"].as_str() {
+            Some("http_response") => {
+                line["line"] = "HTTP/1.1 200 OK".into();
+                set_header(line, "content-length", &SIZE.to_string());
+            }
+            Some("http_body") => line["bytes"] = SIZE.into(),
+            _ => {}
+        }
+    }
+    renumber(&mut lines);
+    let report = run_lines(lines);
+    explained(&report);
+    assert_eq!(report.fetches, 1, "{report}");
+}
+
+fn is_download_head(line: &Value) -> bool {
+    is_download(line, "http_request") || is_download(line, "http_response")
+}
+
+#[test]
+fn what_the_device_had_kept_is_not_asked_for_again() {
+    let Some(mut half) = lines("update_caching_updater") else { return };
+    let all = half.clone();
+    let (request, response) = (
+        position(&half, |l| is_download(l, "http_request")),
+        position(&half, |l| is_download(l, "http_response")),
+    );
+    let (mut asked, mut answer) = (half[request].clone(), half[response].clone());
+    ranged(&mut asked, &mut answer, CUT, None);
+    (half[request], half[response]) = (asked, answer);
+    for line in half.iter_mut() {
+        if line["kind"] == "http_body" {
+            line["bytes"] = (SIZE - CUT).into();
+        }
+        if said(line, "fwup_progress")
+            && line["payload"]["stage"] == "downloading"
+            && line["payload"]["value"] == 0
+        {
+            line["payload"]["value"] = 53.into();
+        }
+    }
+    let report = run_lines(half);
+    explained(&report);
+    // All of it: no request, no start.
+    let mut there = all;
+    let conn = there[request]["conn"].clone();
+    let started = |line: &Value| said(line, "status_update") && line["payload"]["status"] == "started";
+    there.retain(|line| line["conn"] != conn && !started(line));
+    there.retain(|line| !(line["payload"]["stage"] == "downloading" && line["payload"]["value"] == 0));
+    renumber(&mut there);
+    let report = run_lines(there);
+    explained(&report);
+    assert_eq!(report.fetches, 0, "{report}");
+}
+
+#[test]
+fn several_requests_at_a_time_are_told_apart_by_their_ranges() {
+    let Some(mut lines) = lines("update_caching_updater") else { return };
+    let (request, response) = (
+        position(&lines, |l| is_download(l, "http_request")),
+        position(&lines, |l| is_download(l, "http_response")),
+    );
+    let (asked, answer, at) = (lines[request].clone(), lines[response].clone(), time(&lines[request]));
+    let conn = asked["conn"].clone();
+    lines.retain(|line| line["conn"] != conn);
+    for line in lines.iter_mut().filter(|line| time(line) > at && !said(line, "status_update")) {
+        let begun = line["payload"]["stage"] == "downloading" && line["payload"]["value"] == 0;
+        shift(line, if begun { 0.0 } else { 0.05 });
+    }
+    for line in lines.iter_mut().filter(|line| line["payload"]["status"] == "completed") {
+        shift(line, 0.06);
+    }
+    // The second one is opened first.
+    for (conn, from, last, at) in [(900, 1_048_576, None, at), (901, 0, Some(1_048_575), at + 0.001)] {
+        let (mut asked, mut answer) =
+            (like(&asked, at, json!({"conn": conn})), like(&answer, at + 0.003, json!({"conn": conn})));
+        ranged(&mut asked, &mut answer, from, last);
+        let bytes = last.map_or(SIZE, |last| last + 1) - from;
+        let body = like(&answer, at + 0.03, json!({"kind": "http_body", "bytes": bytes}));
+        lines.extend([asked, answer, body]);
+        lines.extend(end(&body_of(&lines), at + 0.031, conn, "client"));
+    }
+    let report = run_lines(lines);
+    explained(&report);
+    assert_eq!(report.fetches, 2, "{report}");
+}
+
+fn body_of(lines: &[Value]) -> Value {
+    lines.iter().rfind(|line| line["kind"] == "http_body").unwrap().clone()
+}
+
+#[test]
+fn the_patience_of_a_console_is_read_from_its_notice() {
+    let Some(mut lines) = lines("console") else { return };
+    let last = lines.iter().rposition(|line| said(line, "up")).unwrap();
+    let (at, socket) = (time(&lines[last]), lines[last].clone());
+    let text = "\r\n****************************************\r\n*   Session timeout due to inactivity  *\r\n\
+        *                                      *\r\n*   Press any key to continue...       *\r\n\
+        ****************************************\r\n";
+    for line in lines.iter_mut().filter(|line| time(line) > at) {
+        shift(line, 20.0);
+    }
+    lines.push(message(&socket, at + 15.01, true, "console", "up", json!({"data": text})));
+    let beats = [heartbeat(&lines, 31.3, "801")];
+    lines.extend(beats.into_iter().flatten());
+    renumber(&mut lines);
+    explained(&run_lines(lines));
+}
+
+#[test]
+fn devices_with_the_same_offer_have_their_own_downloads() {
+    let Some(first) = lines("update_caching_updater") else { return };
+    let mut second = first.clone();
+    for line in &mut second {
+        shift(line, 0.002);
+        if let Some(conn) = line["conn"].as_u64() {
+            line["conn"] = (conn + 1000).into();
+        }
+        if line["kind"] == "http_request" && !is_download(line, "http_request") {
+            set_header(line, "x-nh-key", "nhp_another");
+        }
+    }
+    let report = run_lines(first.into_iter().chain(second).collect());
+    explained(&report);
+    assert_eq!((report.lives, report.fetches), (2, 2), "{report}");
+}
+
+#[test]
+fn a_device_that_is_replaced_again_and_again_keeps_away() {
+    let Some(session) = lines("connect_join_shared_secret") else { return };
+    let begin = time(session.iter().find(|line| line["kind"] == "tcp_open").unwrap());
+    let open = |line: &&Value| time(line) < begin + 1.0 && line["conn"].is_u64();
+    let session: Vec<Value> = session.iter().filter(open).cloned().collect();
+    let mut all = Vec::new();
+    for nth in 0_u32..5 {
+        let (conn, later) = (100 + u64::from(nth), f64::from(nth) * 3.3);
+        // The shell goes on.
+        let again = |line: &&Value| {
+            let event = line["event"].as_str().unwrap_or_default();
+            nth == 0 || !["local_shell:request_status", "local_shell:shell_output"].contains(&event)
+        };
+        let mut part: Vec<Value> = session.iter().filter(again).cloned().collect();
+        for line in &mut part {
+            line["conn"] = conn.into();
+            shift(line, later);
+            let signed = |h: &Value| h[0] == "x-nh-time";
+            if let Some(header) =
+                line["headers"].as_array().and_then(|all| all.iter().find(|h| signed(h))).cloned()
+            {
+                let old: f64 = header[1].as_str().unwrap().parse().unwrap();
+                set_header(line, "x-nh-time", &format!("{}", (old + later).floor()));
+            }
+        }
+        let kick = like(
+            &part[0],
+            begin + later + 2.0,
+            json!({
+                "kind": "close", "dir": "server_to_client", "code": 1001, "reason": "",
+            }),
+        );
+        let by = if nth < 4 { "server" } else { "client" };
+        let ends = end(&part[0], begin + later + 2.001, conn, by);
+        all.extend(part);
+        if nth < 4 {
+            all.push(kick);
+        }
+        all.extend(ends);
+    }
+    renumber(&mut all);
+    let report = run_lines(all);
+    explained(&report);
+    for rule in ["twin", "twin-alarm"] {
+        assert!(rules(&report).contains(&rule), "{report}");
+    }
+}
+
+#[test]
+fn heartbeats_go_on_while_the_machine_waits_longer() {
+    let Some(mut lines) = lines("heartbeat") else { return };
+    // The channel crashes, and the device joins again five seconds later; ours needs up to half as much more.
+    let join = lines.iter().find(|line| said(line, "phx_join") && line["topic"] == "device").unwrap().clone();
+    let last = lines.iter().rfind(|line| said(line, "heartbeat")).map(time).unwrap();
+    let error = json!({"reason": "channel_crash"});
+    let mut crash = message(&join, 3.5, false, "device", "phx_error", error);
+    (crash["ref"], crash["join_ref"]) = ("1".into(), "1".into());
+    let mut again = message(&join, 8.5, true, "device", "phx_join", join["payload"].clone());
+    again["ref"] = "900".into();
+    let mut ok = message(&join, 8.51, false, "device", "phx_reply", json!({"status": "ok", "response": {}}));
+    (ok["ref"], ok["join_ref"]) = ("900".into(), "900".into());
+    let interface = json!({"interface": "lo"});
+    let interface = message(&join, 8.52, true, "device", "report_network_interface", interface);
+    lines.extend([crash, again, ok, interface]);
+    // Ended just after a heartbeat, so that those of ours beyond it are more than the last one.
+    for line in lines.iter_mut().filter(|line| time(line) > last + 0.5) {
+        let to = last + 1.5 - time(line);
+        shift(line, to);
+    }
+    renumber(&mut lines);
+    let report = run_lines(lines);
+    explained(&report);
+    assert!(rules(&report).contains(&"waited"), "{report}");
+}
+
+#[test]
+fn a_connection_that_breaks_is_one_connection() {
+    let Some(report) = changed("server_shutdown", |lines| {
+        lines.retain(|line| line["kind"] != "close");
+        let eof = position(lines, |line| line["kind"] == "tcp_eof");
+        lines[eof]["kind"] = "tcp_error".into();
+        lines[eof]["error"] = "Connection reset by peer".into();
+    }) else {
+        return;
+    };
+    explained(&report);
+    assert_eq!((report.lives, report.sockets), (1, 5), "{report}");
+}
