@@ -47,10 +47,10 @@ fn ranged(request: &mut Value, response: &mut Value, from: u64, last: Option<u64
 
 fn heartbeat(lines: &[Value], at: f64, number: &str) -> [Value; 2] {
     let socket = lines.iter().find(|line| said(line, "phx_join")).unwrap();
-    let mut beat = message(socket, at, true, "phoenix", "heartbeat", json!({}));
+    let mut beat = message(socket, at, true, "phoenix", "heartbeat", &json!({}));
     beat["ref"] = number.into();
     let answer = json!({"status": "ok", "response": {}});
-    let mut answer = message(socket, at + 0.002, false, "phoenix", "phx_reply", answer);
+    let mut answer = message(socket, at + 0.002, false, "phoenix", "phx_reply", &answer);
     answer["ref"] = number.into();
     [beat, answer]
 }
@@ -208,10 +208,10 @@ fn several_requests_at_a_time_are_told_apart_by_their_ranges() {
     // The second one is opened first.
     for (conn, from, last, at) in [(900, 1_048_576, None, at), (901, 0, Some(1_048_575), at + 0.001)] {
         let (mut asked, mut answer) =
-            (like(&asked, at, json!({"conn": conn})), like(&answer, at + 0.003, json!({"conn": conn})));
+            (like(&asked, at, &json!({"conn": conn})), like(&answer, at + 0.003, &json!({"conn": conn})));
         ranged(&mut asked, &mut answer, from, last);
         let bytes = last.map_or(SIZE, |last| last + 1) - from;
-        let body = like(&answer, at + 0.03, json!({"kind": "http_body", "bytes": bytes}));
+        let body = like(&answer, at + 0.03, &json!({"kind": "http_body", "bytes": bytes}));
         lines.extend([asked, answer, body]);
         lines.extend(end(&body_of(&lines), at + 0.031, conn, "client"));
     }
@@ -235,7 +235,7 @@ fn the_patience_of_a_console_is_read_from_its_notice() {
     for line in lines.iter_mut().filter(|line| time(line) > at) {
         shift(line, 20.0);
     }
-    lines.push(message(&socket, at + 15.01, true, "console", "up", json!({"data": text})));
+    lines.push(message(&socket, at + 15.01, true, "console", "up", &json!({"data": text})));
     let beats = [heartbeat(&lines, 31.3, "801")];
     lines.extend(beats.into_iter().flatten());
     renumber(&mut lines);
@@ -289,7 +289,7 @@ fn a_device_that_is_replaced_again_and_again_keeps_away() {
         let kick = like(
             &part[0],
             begin + later + 2.0,
-            json!({
+            &json!({
                 "kind": "close", "dir": "server_to_client", "code": 1001, "reason": "",
             }),
         );
@@ -316,14 +316,14 @@ fn heartbeats_go_on_while_the_machine_waits_longer() {
     let join = lines.iter().find(|line| said(line, "phx_join") && line["topic"] == "device").unwrap().clone();
     let last = lines.iter().rfind(|line| said(line, "heartbeat")).map(time).unwrap();
     let error = json!({"reason": "channel_crash"});
-    let mut crash = message(&join, 3.5, false, "device", "phx_error", error);
+    let mut crash = message(&join, 3.5, false, "device", "phx_error", &error);
     (crash["ref"], crash["join_ref"]) = ("1".into(), "1".into());
-    let mut again = message(&join, 8.5, true, "device", "phx_join", join["payload"].clone());
+    let mut again = message(&join, 8.5, true, "device", "phx_join", &join["payload"]);
     again["ref"] = "900".into();
-    let mut ok = message(&join, 8.51, false, "device", "phx_reply", json!({"status": "ok", "response": {}}));
+    let mut ok = message(&join, 8.51, false, "device", "phx_reply", &json!({"status": "ok", "response": {}}));
     (ok["ref"], ok["join_ref"]) = ("900".into(), "900".into());
     let interface = json!({"interface": "lo"});
-    let interface = message(&join, 8.52, true, "device", "report_network_interface", interface);
+    let interface = message(&join, 8.52, true, "device", "report_network_interface", &interface);
     lines.extend([crash, again, ok, interface]);
     // Ended just after a heartbeat, so that those of ours beyond it are more than the last one.
     for line in lines.iter_mut().filter(|line| time(line) > last + 0.5) {

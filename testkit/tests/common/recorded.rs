@@ -83,7 +83,7 @@ pub fn shift(line: &mut Value, seconds: f64) {
 }
 
 /// A line like another one, at another time and with other fields.
-pub fn like(line: &Value, at: f64, fields: Value) -> Value {
+pub fn like(line: &Value, at: f64, fields: &Value) -> Value {
     let mut new = line.clone();
     shift(&mut new, at - time(line));
     for (name, value) in fields.as_object().unwrap() {
@@ -93,19 +93,19 @@ pub fn like(line: &Value, at: f64, fields: Value) -> Value {
 }
 
 /// A message of the device or the server on the connection of another message. [`renumber`] gives it its number.
-pub fn message(like_this: &Value, at: f64, device: bool, topic: &str, event: &str, payload: Value) -> Value {
+pub fn message(like_this: &Value, at: f64, device: bool, topic: &str, event: &str, payload: &Value) -> Value {
     let side = if device { "client_to_server" } else { "server_to_client" };
     let fields = json!({
         "dir": side, "kind": "text", "text": null, "join_ref": null, "ref": null,
         "topic": topic, "event": event, "payload": payload,
     });
-    like(like_this, at, fields)
+    like(like_this, at, &fields)
 }
 
 /// Ends a connection.
 pub fn end(like_this: &Value, at: f64, conn: u64, by: &str) -> [Value; 2] {
     let line = |kind: &str| {
-        let mut line = like(like_this, at, json!({"conn": conn, "kind": kind, "by": by}));
+        let mut line = like(like_this, at, &json!({"conn": conn, "kind": kind, "by": by}));
         line.as_object_mut()
             .unwrap()
             .retain(|name, _| ["t", "at", "conn", "kind", "by"].contains(&name.as_str()));
