@@ -163,7 +163,7 @@ fn what_the_device_had_kept_is_not_asked_for_again() {
     let (mut asked, mut answer) = (half[request].clone(), half[response].clone());
     ranged(&mut asked, &mut answer, CUT, None);
     (half[request], half[response]) = (asked, answer);
-    for line in half.iter_mut() {
+    for line in &mut half {
         if line["kind"] == "http_body" {
             line["bytes"] = (SIZE - CUT).into();
         }
