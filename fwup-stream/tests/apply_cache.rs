@@ -124,8 +124,8 @@ fn what_is_discarded_never_reaches_the_medium() {
     assert_eq!(target.image(), [9; 1024]);
 }
 
-/// A disk of this many bytes without content, that notes what it is told to trim.
-struct Trims(Extent, Vec<(u64, u64)>);
+/// A disk of this many bytes that reads the same everywhere, and notes what it is told to trim and to write.
+struct Trims(Extent, Vec<(u64, u64)>, Vec<(u64, usize)>);
 
 impl Target for Trims {
     fn read_at(&mut self, _: u64, buffer: &mut [u8]) -> io::Result<usize> {
@@ -133,7 +133,8 @@ impl Target for Trims {
         Ok(buffer.len())
     }
 
-    fn write_at(&mut self, _: u64, _: &[u8]) -> io::Result<()> {
+    fn write_at(&mut self, offset: u64, data: &[u8]) -> io::Result<()> {
+        self.2.push((offset, data.len()));
         Ok(())
     }
 
@@ -170,7 +171,7 @@ fn the_medium_is_told_to_trim_whole_segments_and_no_more() {
         (Extent::Unknown, (S, u64::MAX), Some((S, tracked - S))),
     ] {
         for enable_trim in [true, false] {
-            let mut target = Trims(extent, Vec::new());
+            let mut target = Trims(extent, Vec::new(), Vec::new());
             let options = CacheOptions { enable_trim, ..CacheOptions::default() };
             let mut cache = SegmentCache::new(&mut target, options);
             cache.trim(range.0, range.1).unwrap();
@@ -178,5 +179,24 @@ fn the_medium_is_told_to_trim_whole_segments_and_no_more() {
             let want: Vec<_> = want.into_iter().filter(|_| enable_trim).collect();
             assert_eq!(target.1, want, "{extent:?} {range:?}");
         }
+    }
+}
+
+/// What a discarded block reads is anything, the next time perhaps another thing: that it is the right one now does
+/// not save the write.
+#[test]
+fn nothing_is_left_out_where_the_medium_was_told_to_trim() {
+    for (enable_trim, streamed) in [(false, false), (false, true), (true, false), (true, true)] {
+        let mut target = Trims(Extent::Hard(8 * SEGMENT as u64), Vec::new(), Vec::new());
+        let options = CacheOptions { enable_trim, minimize_writes: true, ..CacheOptions::default() };
+        let mut cache = SegmentCache::new(&mut target, options);
+        cache.trim(0, 4 * SEGMENT as u64).unwrap();
+        cache.write(0, &vec![0x5a; 2 * SEGMENT], streamed).unwrap();
+        cache.write(2 * SEGMENT as u64 + 512, &[0x5a; 1024], streamed).unwrap();
+        cache.write(5 * SEGMENT as u64, &vec![0x5a; 2 * SEGMENT], streamed).unwrap();
+        cache.flush().unwrap();
+        let written: usize = target.2.iter().map(|(_, length)| length).sum();
+        let wanted = if enable_trim { 3 * SEGMENT } else { SEGMENT };
+        assert_eq!(written, wanted, "{enable_trim} {streamed} {:?}", target.2);
     }
 }

@@ -165,7 +165,7 @@ impl<T: Target> SegmentCache<T> {
             self.release(at);
         }
         self.early_unsynced = true;
-        self.store.write_whole(number, data)?;
+        self.store.write_whole(number, data, self.trimmed.contains(number))?;
         self.trimmed.remove(number);
         Ok(true)
     }

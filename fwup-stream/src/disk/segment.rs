@@ -100,6 +100,8 @@ pub(crate) struct Segment {
     /// Blocks that the medium does not have yet, or that were trimmed: when anything of the segment is
     /// written, so are they, as zeros.
     pub(crate) absent: Blocks,
+    /// The medium was told that it is trimmed: what it reads there may be another thing the next time.
+    pub(crate) discarded: bool,
     /// Only streamed writes touched it.
     pub(crate) streamed: bool,
     /// When it was last read or written.
@@ -120,6 +122,7 @@ impl Segment {
             known: none,
             dirty: none,
             absent: none,
+            discarded: false,
             streamed: true,
             last_use: now,
             acts: Vec::new(),

@@ -63,6 +63,7 @@ impl<T: Target> Store<T> {
 
     /// Makes all blocks of the segment known, from the medium or, when it was trimmed, as zeros.
     pub(super) fn complete(&mut self, segment: &mut Segment, trimmed: bool) -> Result<(), DiskError> {
+        segment.discarded |= trimmed && self.options.enable_trim;
         let usable = self.usable(segment.number);
         if segment.known.covers(Blocks::first(usable.div_ceil(BLOCK))) {
             return Ok(());
@@ -97,7 +98,7 @@ impl<T: Target> Store<T> {
         let offset = segment.number.saturating_mul(SEGMENT_BYTES);
         let outcome = self.with_scratch(|store, scratch| {
             let mut left = blocks.and(whole);
-            if store.options.minimize_writes {
+            if store.options.minimize_writes && !segment.discarded {
                 left = store.changed(segment, left, left == whole, scratch)?;
             }
             let data = segment.data.bytes();
@@ -111,11 +112,13 @@ impl<T: Target> Store<T> {
     }
 
     /// Writes a whole segment that is not in the cache.
-    pub(super) fn write_whole(&mut self, number: u64, data: &[u8]) -> Result<(), DiskError> {
+    pub(super) fn write_whole(&mut self, number: u64, data: &[u8], trimmed: bool) -> Result<(), DiskError> {
         self.check()?;
         let offset = number.saturating_mul(SEGMENT_BYTES);
+        let discarded = trimmed && self.options.enable_trim;
         let outcome = self.with_scratch(|store, scratch| {
             if store.options.minimize_writes
+                && !discarded
                 && store.compare(number, scratch)? == Some(SEGMENT)
                 && *scratch == *data
             {
