@@ -27,6 +27,7 @@ use nerves_hub_link_tokio::limits::EVENTS_MAX;
 use nerves_hub_link_tokio::{
     Device, Events, Exit, Handle, HandleError, Options, Runner, RunnerError, events,
 };
+use nerves_hub_link_transport::Proxy;
 use tokio::runtime::{Builder, Runtime};
 
 const ON_ONE_THREAD: bool = true;
@@ -83,7 +84,8 @@ fn alone() -> std::sync::MutexGuard<'static, ()> {
 /// What a device may be in the middle of.
 #[derive(Clone, Copy, Debug)]
 enum Phase {
-    Dialling,
+    Proxy,
+    Handshake,
     Waiting,
     Joined,
     Streaming,
@@ -91,8 +93,15 @@ enum Phase {
     Shell,
 }
 
-const PHASES: [Phase; 6] =
-    [Phase::Dialling, Phase::Waiting, Phase::Joined, Phase::Streaming, Phase::Parts, Phase::Shell];
+const PHASES: [Phase; 7] = [
+    Phase::Proxy,
+    Phase::Handshake,
+    Phase::Waiting,
+    Phase::Joined,
+    Phase::Streaming,
+    Phase::Parts,
+    Phase::Shell,
+];
 
 impl Phase {
     /// Gets a bench and a device's settings ready for it.
@@ -101,7 +110,11 @@ impl Phase {
         let mut config = bench.config();
         let slow = Mischief::SlowBody { bytes: 4096, every_ms: 5 };
         match self {
-            Self::Dialling => bench.hub.mischief(Mischief::Silent, Times::UntilCleared),
+            Self::Proxy => config.connect_timeout = LIMIT * 20,
+            Self::Handshake => {
+                config.connect_timeout = LIMIT * 20;
+                bench.hub.mischief(Mischief::Silent, Times::UntilCleared);
+            }
             Self::Waiting => {
                 (config.backoff.min, config.backoff.max) = (LIMIT * 20, LIMIT * 20);
                 bench.hub.mischief(
@@ -125,7 +138,13 @@ impl Phase {
         (bench, config)
     }
 
-    fn options(bench: &Bench, options: Options) -> Options {
+    fn options(self, bench: &Bench, mut options: Options) -> Options {
+        if matches!(self, Self::Proxy) {
+            // It takes connections and says nothing, until the program ends.
+            let silent = Box::leak(Box::new(std::net::TcpListener::bind("127.0.0.1:0").unwrap()));
+            let url = format!("http://{}", silent.local_addr().unwrap());
+            options = options.proxy(Proxy::parse(&url).unwrap());
+        }
         let shell = ShellCommand::new("/bin/sh").argument("-c").argument("echo up; sleep 600");
         options.shell(shell).firmware_store(DownloadStore::new(bench.path("downloads")))
     }
@@ -133,7 +152,7 @@ impl Phase {
     /// Waits until a device is in it.
     async fn reached(self, bench: &Bench, handle: &Handle, events: &mut Events) {
         match self {
-            Self::Dialling => {
+            Self::Proxy | Self::Handshake => {
                 until(events, "dialling", |event| matches!(event, Event::Connecting { .. })).await;
             }
             Self::Waiting => {
@@ -163,7 +182,7 @@ fn a_device_that_is_stopped_in_any_phase_takes_leave_and_leaves_nothing_behind()
         println!("{phase:?}");
         let (bench, config) = phase.prepare();
         runtime().block_on(async {
-            let (device, mut events) = start(&bench, config, |options| Phase::options(&bench, options));
+            let (device, mut events) = start(&bench, config, |options| phase.options(&bench, options));
             phase.reached(&bench, &device, &mut events).await;
             let before = Instant::now();
             assert_eq!(device.shutdown().await, Exit::Stopped);
@@ -182,11 +201,12 @@ fn a_device_whose_owner_is_dropped_in_any_phase_ends() {
         println!("{phase:?}");
         let (bench, config) = phase.prepare();
         runtime().block_on(async {
-            let (device, mut events) = start(&bench, config, |options| Phase::options(&bench, options));
+            let (device, mut events) = start(&bench, config, |options| phase.options(&bench, options));
             phase.reached(&bench, &device, &mut events).await;
             let handle = device.handle();
             drop(device);
-            assert_eq!(handle.wait().await, Exit::Stopped);
+            let exit = tokio::time::timeout(LIMIT, handle.wait()).await;
+            assert_eq!(exit.expect("it runs on"), Exit::Stopped);
             assert_eq!(handle.reconnect(), Err(HandleError::Stopped));
             drop(events);
             nothing_is_left().await;
@@ -203,7 +223,7 @@ fn a_future_that_is_dropped_in_any_phase_ends_everything_and_the_next_device_wor
         runtime().block_on(async {
             let (client, mut events) = events();
             let options = Options::new(bench.tls(), bench.installer(), client).seed(1);
-            let runner = Runner::new(config, Phase::options(&bench, options)).unwrap();
+            let runner = Runner::new(config, phase.options(&bench, options)).unwrap();
             let handle = runner.handle();
             tokio::select! {
                 exit = runner.run() => panic!("{exit:?}"),
@@ -232,7 +252,7 @@ fn a_runtime_that_is_shut_down_takes_its_devices_along() {
         let (bench, config) = phase.prepare();
         let runtime = runtime();
         let handle = runtime.block_on(async {
-            let (device, mut events) = start(&bench, config, |options| Phase::options(&bench, options));
+            let (device, mut events) = start(&bench, config, |options| phase.options(&bench, options));
             phase.reached(&bench, &device, &mut events).await;
             device.detach()
         });

@@ -4,6 +4,9 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::Instant;
 
 use crate::bench::{Adapter as _, Bench, Gate, LIMIT, UnderTest};
+use nerves_hub_link_platform::install::{
+    FwupStreamInstaller, Install, InstallError, InstallRequest, Installer,
+};
 use nerves_hub_link_platform::kv::{Change, FileStore, KeyValueStore, KvError, Pairs};
 use nerves_hub_link_protocol::{Attempt, Client, Config, Event};
 use nerves_hub_link_runtime::{Exit, Options};
@@ -27,9 +30,18 @@ struct Device {
 
 impl Device {
     fn start(bench: &Bench, config: Config, store: impl KeyValueStore + 'static) -> Self {
+        Self::start_with(bench, config, store, bench.installer())
+    }
+
+    fn start_with(
+        bench: &Bench,
+        config: Config,
+        store: impl KeyValueStore + 'static,
+        installer: impl Installer + 'static,
+    ) -> Self {
         let (ear, events) = channel();
         let (notice, notices) = channel();
-        let options = Options::new(bench.tls(), bench.installer(), Ear(ear))
+        let options = Options::new(bench.tls(), installer, Ear(ear))
             .remember_attempts(store)
             .on_notice(move |text| drop(notice.send(text.to_owned())));
         let handle = UnderTest::start(config, options).unwrap();
@@ -161,6 +173,16 @@ impl KeyValueStore for Slow {
     }
 }
 
+/// An installer that tells when it begins.
+struct Telling(FwupStreamInstaller, Sender<()>);
+
+impl Installer for Telling {
+    fn begin(&mut self, request: InstallRequest) -> Result<Box<dyn Install>, InstallError> {
+        let _ = self.1.send(());
+        self.0.begin(request)
+    }
+}
+
 #[test]
 fn nothing_of_an_update_is_done_before_its_start_is_remembered() {
     let bench = Bench::new();
@@ -170,7 +192,8 @@ fn nothing_of_an_update_is_done_before_its_start_is_remembered() {
     let slow = Slow { store: store.clone(), begun, gate: gate.clone() };
     bench.hub.deploy(Firmware::from_archive(&bench.firmware("1.1.0")).unwrap());
     let before = std::fs::read(bench.disk.path()).unwrap();
-    let device = Device::start(&bench, bench.config(), slow);
+    let (tell, installs) = channel();
+    let device = Device::start_with(&bench, bench.config(), slow, Telling(bench.installer(), tell));
     begins.recv_timeout(LIMIT).unwrap();
     // It is being written, and nothing went past it.
     assert_eq!(attempts(&store), []);
@@ -178,8 +201,12 @@ fn nothing_of_an_update_is_done_before_its_start_is_remembered() {
         device.handle.wait_until(std::time::Duration::from_millis(200), |status| status.exit.is_some());
     assert!(!ended, "{status:?}");
     assert!(std::fs::read(bench.disk.path()).unwrap() == before);
-    let asked = |event: &HubEvent| matches!(event, HubEvent::Download { .. });
-    assert!(!bench.hub.log().iter().any(asked), "the firmware was asked for");
+    let begun = |event: &HubEvent| match event {
+        HubEvent::Status { status, .. } => status == "started",
+        HubEvent::Download { .. } => true,
+        _ => false,
+    };
+    assert!(!bench.hub.log().iter().any(begun) && installs.try_recv().is_err(), "it was begun");
     gate.open();
     let (status, _) = device.handle.wait_until(LIMIT, |status| status.exit.is_some());
     assert!(matches!(status.exit, Some(Exit::Reboot { .. })), "{status:?}");
