@@ -24,6 +24,49 @@ use crate::work::{Current, Observer, Work};
 ///
 /// However the archive is cut into pieces, an update that succeeds gives the same disk. One that breaks off
 /// leaves as much written as had come by then.
+///
+/// From a file to a file or device, telling what happens:
+///
+/// ```
+/// use std::fs::File;
+/// use std::io::Read;
+///
+/// use fwup_stream::disk::{FileTarget, OpenOptions};
+/// use fwup_stream::{Applier, ApplyEvent, ApplyOptions};
+/// # use fwup_stream::create::{Builder, KeyPair};
+/// # use fwup_stream::manifest::Configuration;
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let folder = tempfile::tempdir()?;
+/// # let (firmware, disk) = (folder.path().join("lamp.fw"), folder.path().join("disk.img"));
+/// # let text = br#"file-resource hello { contents = "Hello!" }
+/// #     task upgrade { on-resource hello { raw_write(1) } }"#;
+/// # let keys = KeyPair::generate()?;
+/// # let builder = Builder::new().signing_key(keys.private);
+/// # builder.create_file(Configuration::parse(text, &|_| None)?, &firmware)?;
+/// # let key = keys.public;
+///
+/// let mut options = ApplyOptions::default(); // an unsigned archive is refused
+/// options.task = "upgrade".to_owned();
+/// options.public_keys = vec![key];
+///
+/// let target = FileTarget::open(&disk, &OpenOptions::default())?;
+/// let mut applier = Applier::with_observer(options, target, |event| {
+///     if let ApplyEvent::Progress(report) = event {
+///         println!("{} %", report.value);
+///     }
+/// })?;
+/// let (mut archive, mut piece) = (File::open(&firmware)?, vec![0; 16 * 1024]);
+/// loop {
+///     match archive.read(&mut piece)? {
+///         0 => break,
+///         count => applier.push(&piece[..count])?,
+///     }
+/// }
+/// applier.finish()?; // an archive that breaks off is an error here
+/// assert_eq!(std::fs::read(&disk)?[512..518], *b"Hello!");
+/// # Ok(())
+/// # }
+/// ```
 pub struct Applier<T> {
     options: ApplyOptions,
     reader: ArchiveReader,
