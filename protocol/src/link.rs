@@ -314,16 +314,9 @@ impl Link {
 
     /// Returns a snapshot for people and logs.
     pub fn status(&self) -> Status {
-        let connection = match &self.connection {
-            connection if connection.is_offline() => ConnectionState::Offline,
-            connection if connection.is_dialing() => ConnectionState::Dialing,
-            connection if connection.is_joined() && self.wire.is_joined() => ConnectionState::Joined,
-            connection if connection.is_up() => ConnectionState::Connected,
-            _ => ConnectionState::Waiting,
-        };
         Status {
-            connection,
-            update: self.updates.state(),
+            connection: self.connection_state(),
+            update: self.update_state(),
             update_mode: self.managed.mode(),
             console_joined: self.wire.has_joined(CONSOLE),
             console_active: self.console.is_active(),
@@ -332,6 +325,22 @@ impl Link {
             alarms: self.alarms.raised().to_vec(),
             counters: self.counted(),
         }
+    }
+
+    /// Returns [`Status::connection`] alone, for loops that look at it all the time.
+    pub fn connection_state(&self) -> ConnectionState {
+        match &self.connection {
+            connection if connection.is_offline() => ConnectionState::Offline,
+            connection if connection.is_dialing() => ConnectionState::Dialing,
+            connection if connection.is_joined() && self.wire.is_joined() => ConnectionState::Joined,
+            connection if connection.is_up() => ConnectionState::Connected,
+            _ => ConnectionState::Waiting,
+        }
+    }
+
+    /// Returns [`Status::update`] alone.
+    pub fn update_state(&self) -> UpdateState {
+        self.updates.state()
     }
 
     /// Returns the firmware that runs, as configured.

@@ -19,6 +19,16 @@ pub fn encode(value: &Value) -> Vec<u8> {
     out
 }
 
+/// Writes an array of values.
+pub fn encode_array(items: &[&Value]) -> Vec<u8> {
+    let mut out = Vec::new();
+    write_length(&mut out, items.len(), Some((0x90, 15)), [0, 0xdc, 0xdd]);
+    for item in items {
+        write(&mut out, item);
+    }
+    out
+}
+
 /// Reads one value with nothing behind it. `None` for anything else, and for values nested deeper than
 /// [`MSGPACK_DEPTH`].
 pub fn decode(bytes: &[u8]) -> Option<Value> {
@@ -42,10 +52,7 @@ fn write(out: &mut Vec<u8>, value: &Value) {
                 out.extend(number.as_f64().unwrap_or(f64::NAN).to_be_bytes());
             }
         }
-        Value::String(text) => {
-            write_length(out, text.len(), Some((0xa0, 31)), [0xd9, 0xda, 0xdb]);
-            out.extend(text.as_bytes());
-        }
+        Value::String(text) => write_text(out, text),
         Value::Array(items) => {
             write_length(out, items.len(), Some((0x90, 15)), [0, 0xdc, 0xdd]);
             for item in items {
@@ -60,11 +67,16 @@ fn write(out: &mut Vec<u8>, value: &Value) {
             }
             write_length(out, fields.len(), Some((0x80, 15)), [0, 0xde, 0xdf]);
             for (name, field) in fields {
-                write(out, &Value::from(name.as_str()));
+                write_text(out, name);
                 write(out, field);
             }
         }
     }
+}
+
+fn write_text(out: &mut Vec<u8>, text: &str) {
+    write_length(out, text.len(), Some((0xa0, 31)), [0xd9, 0xda, 0xdb]);
+    out.extend(text.as_bytes());
 }
 
 fn stand_in<'a>(fields: &'a Map<String, Value>, name: &str) -> Option<&'a str> {

@@ -91,8 +91,7 @@ impl World {
         let mut config = Config::new("hub.example", Auth::Certificate, firmware);
         config.public_keys = vec![KEY.to_owned()];
         config.strategy = if bit(5) { UpdateStrategy::Caching } else { UpdateStrategy::Parts(parts) };
-        // More than happens, so that an honest world has the attempts it needs.
-        config.download.max_disconnects = 10_000;
+        config.download.max_disconnects = if bit(6) { 2 } else { 200 };
         let now = start();
         let link = Link::new(config.clone(), 1, now).ok()?;
         Some(Self {

@@ -1,7 +1,7 @@
 //! Envelopes as the server reads and writes them: Phoenix V2 JSON and MessagePack (device-protocol §1.5, §1.6).
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use crate::msgpack;
 
@@ -94,8 +94,10 @@ impl Serializer {
         match self {
             Self::Json => Encoded::Text(encode(join_ref, reference, topic, event, payload)),
             Self::MsgPack => {
-                let message = json!([join_ref, reference, topic, event, payload]);
-                Encoded::Binary(msgpack::encode(&message))
+                // Serialising to a value can't fail here either.
+                let payload = serde_json::to_value(payload).unwrap_or_default();
+                let parts = [join_ref, reference, topic, &Value::from(event), &payload];
+                Encoded::Binary(msgpack::encode_array(&parts))
             }
         }
     }

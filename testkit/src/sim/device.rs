@@ -256,9 +256,8 @@ impl Device {
     /// Whether the machine says it is joined and nothing is under way.
     pub fn is_settled(&self) -> bool {
         self.link.as_ref().is_some_and(|life| {
-            let status = life.link.status();
-            status.connection == ConnectionState::Joined
-                && status.update == UpdateState::Idle
+            life.link.connection_state() == ConnectionState::Joined
+                && life.link.update_state() == UpdateState::Idle
                 && life.watch.unreported.is_empty()
         })
     }

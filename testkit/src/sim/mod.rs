@@ -10,7 +10,7 @@
 //! | `scenario` | what decides a run, as data; the generator that turns a seed or a fuzzer's bytes into it |
 //! | `fault` | the classes of faults |
 //! | `world/` | what happens: dialling, messages, downloads, updates, archives, operators, faults |
-//! | `device`, `settings`, `armed`, `applier`, `disk`, `store`, `firmware`, `net`, `queue` | what a world is made of |
+//! | `device`, `settings`, `armed`, `applier`, `disk`, `store`, `files`, `firmware`, `net`, `queue` | what a world is made of |
 //! | `watch`, `model`, `message` | what must hold |
 //! | `violation` | what it looks like when it didn't |
 //! | `mutation` | mistakes that the world must notice |
@@ -31,6 +31,7 @@ mod device;
 mod dice;
 mod disk;
 mod fault;
+mod files;
 mod firmware;
 mod message;
 mod model;

@@ -1,6 +1,6 @@
 //! The reference model: what a device must be doing, told by a few plain rules beside the machine.
 
-use nerves_hub_link_protocol::{ConnectionState, Event, OfferId, Output, SocketId, Status, UpdateState};
+use nerves_hub_link_protocol::{ConnectionState, Event, OfferId, Output, SocketId, UpdateState};
 
 use super::message::Message;
 use super::violation::Broken;
@@ -219,16 +219,22 @@ impl Model {
     }
 
     /// Compares with the machine, once everything it wants was done.
-    pub fn check(&mut self, now: u64, ticked: bool, status: &Status) -> Result<(), Broken> {
+    pub fn check(
+        &mut self,
+        now: u64,
+        ticked: bool,
+        machine: (ConnectionState, UpdateState),
+    ) -> Result<(), Broken> {
         self.offered = false;
         if ticked && self.connection == ConnectionState::Connected && now >= self.asked + JOIN {
             // Given up, though the message that says so may have to wait.
             self.join = None;
         }
-        if status.connection != self.connection {
-            return Err(Broken::ConnectionDiffers { machine: status.connection, model: self.connection });
+        let (connection, update) = machine;
+        if connection != self.connection {
+            return Err(Broken::ConnectionDiffers { machine: connection, model: self.connection });
         }
-        let same = match (self.update, status.update) {
+        let same = match (self.update, update) {
             (Update::Idle, UpdateState::Idle) | (Update::Written, UpdateState::Written) => true,
             (Update::Deciding { offer, until }, UpdateState::Deciding { offer: theirs }) => {
                 offer == theirs && !(ticked && now >= until)
@@ -246,7 +252,7 @@ impl Model {
         if same {
             return Ok(());
         }
-        let (machine, model) = (format!("{:?}", status.update), format!("{:?}", self.update));
+        let (machine, model) = (format!("{update:?}"), format!("{:?}", self.update));
         Err(Broken::UpdateDiffers { machine, model })
     }
 }

@@ -1,6 +1,6 @@
 //! What will happen, in a stable order.
 
-use std::cmp::{Ordering, Reverse};
+use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 
 use nerves_hub_link_protocol::{ArchiveId, Dial, FetchId, OfferId, ProbeId, ShellId, SocketId, StoreId};
@@ -147,47 +147,36 @@ pub(super) struct Answer {
     pub body: String,
 }
 
-#[derive(Debug)]
-struct Entry {
-    at: u64,
-    number: u64,
-    due: Due,
-}
-
-impl PartialEq for Entry {
-    fn eq(&self, other: &Self) -> bool {
-        (self.at, self.number) == (other.at, other.number)
-    }
-}
-
-impl Eq for Entry {}
-
-impl PartialOrd for Entry {
-    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
-        Some(self.cmp(other))
-    }
-}
-
-impl Ord for Entry {
-    fn cmp(&self, other: &Self) -> Ordering {
-        (self.at, self.number).cmp(&(other.at, other.number))
-    }
-}
+/// When, in which order of those due at the same time, and the place of what.
+type Entry = Reverse<(u64, u64, u32)>;
 
 /// The queue. What is due at the same time happens in the order in which it was queued.
 #[derive(Debug, Default)]
 pub(super) struct Queue {
-    heap: BinaryHeap<Reverse<Entry>>,
+    heap: BinaryHeap<Entry>,
     number: u64,
+    /// What is due, so that the heap moves little. Places are used again.
+    places: Vec<Option<Due>>,
+    free: Vec<u32>,
 }
 
 impl Queue {
     pub fn push(&mut self, at: u64, due: Due) {
+        let place = self.free.pop().unwrap_or_else(|| {
+            self.places.push(None);
+            u32::try_from(self.places.len() - 1).unwrap_or(u32::MAX)
+        });
+        if let Some(slot) = self.places.get_mut(place as usize) {
+            *slot = Some(due);
+        }
         self.number += 1;
-        self.heap.push(Reverse(Entry { at, number: self.number, due }));
+        self.heap.push(Reverse((at, self.number, place)));
     }
 
     pub fn pop(&mut self) -> Option<(u64, Due)> {
-        self.heap.pop().map(|Reverse(entry)| (entry.at, entry.due))
+        let Reverse((at, _, place)) = self.heap.pop()?;
+        let due = self.places.get_mut(place as usize).and_then(Option::take)?;
+        self.free.push(place);
+        Some((at, due))
     }
 }

@@ -57,21 +57,9 @@ impl Trace {
         }
     }
 
-    /// Notes what a machine wants.
+    /// Notes what a machine wants, other than messages and events.
     pub fn output(&mut self, at: u64, device: u32, output: &Output) {
         match output {
-            Output::Send { text, .. } => {
-                self.add(at, device, crc32fast::hash(text.as_bytes()).into());
-                if self.keep > 0 {
-                    self.line(at, device, "sends", text);
-                }
-            }
-            Output::SendBinary { data, .. } => {
-                self.add(at, device, crc32fast::hash(data).into());
-                if self.keep > 0 {
-                    self.line(at, device, "sends", &Frame::Binary(data.clone()).shown());
-                }
-            }
             Output::Dial(dial) => self.note_number(at, device, "dials", dial.socket.0),
             Output::Fetch(fetch) => {
                 self.note_number(at, device, "fetches", fetch.fetch.0);
@@ -79,6 +67,7 @@ impl Trace {
                     self.line(at, device, "  with", &format!("{:?}", fetch.headers));
                 }
             }
+            Output::Event(_) => {}
             other => {
                 let text = format!("{other:?}");
                 self.note(at, device, "wants", &text);

@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use nerves_hub_link_protocol::limits::{MAX_OUTPUTS, MAX_REASON_CHARS, MAX_SHELL_MESSAGE_BYTES, SEND_CREDIT};
 use nerves_hub_link_protocol::{
-    ArchiveId, Event, FetchId, OfferId, Output, Sink, SocketId, StoreId, StoreKind,
+    ArchiveId, Event, ExtensionEvent, FetchId, OfferId, Output, Sink, SocketId, StoreId, StoreKind,
 };
 
 use super::firmware::{KEYS, URL_SECRET};
@@ -312,9 +312,24 @@ impl Watch {
         Ok(())
     }
 
+    /// The newest event, for a person.
+    pub fn heard(&self) -> &str {
+        &self.text
+    }
+
     fn hear(&mut self, now: u64, event: &Event) -> Result<(), Broken> {
         match event {
-            Event::UpdateProgress { .. } => return Ok(()),
+            // There are many, and no text of anybody else's is in them.
+            Event::UpdateProgress { .. }
+            | Event::Extension(
+                ExtensionEvent::Attached { .. }
+                | ExtensionEvent::HealthRequested
+                | ExtensionEvent::LocationRequested
+                | ExtensionEvent::NetworkIdentitiesRequested,
+            ) => {
+                self.text.clear();
+                return Ok(());
+            }
             Event::UpdateOffered { offer, .. } => newer("offer", offer.0, &mut self.offer)?,
             Event::Disconnected { retry_at, .. } => self.ended = retry_at.map(|_| now),
             Event::DownloadInterrupted { .. } => self.interrupted = Some(now),

@@ -27,7 +27,7 @@ impl World {
         if !self.scenario.has(Variant::Archives) {
             return;
         }
-        let number = u32::try_from(self.archives.len()).unwrap_or(u32::MAX);
+        let number = u32::try_from(self.files.archives.len()).unwrap_or(u32::MAX);
         let file = Firmware::new(self.scenario.seed, ARCHIVES + number, SIZE, trusted, true);
         self.trace.note_number(self.now, u32::MAX, "archive", number.into());
         let archive = Archive {
@@ -40,7 +40,7 @@ impl World {
             uploaded_at: "2026-11-23T14:39:17".to_owned(),
             url: file.release.url.clone(),
         };
-        self.archives.push(file);
+        self.files.archives.push(file);
         self.server.hub.set_archive(Some(archive));
         self.serve();
     }
@@ -108,7 +108,7 @@ impl World {
         archive: ArchiveId,
         keys: &[String],
     ) -> Result<(), Broken> {
-        let bytes = device.folder_of(store).map(|folder| folder.whole(0).to_vec());
+        let bytes = device.folder_of(store).map(|folder| folder.whole(&mut self.files, 0));
         // Another archive took its place meanwhile.
         let Some(bytes) = bytes else { return Ok(()) };
         let careless = self.mutated(Mutation::SkipArchiveCheck);
@@ -124,7 +124,7 @@ impl World {
             whole
         };
         if let Ok(id) = whole {
-            let published = self.published(id).filter(|file| file.trusted && id >= ARCHIVES);
+            let published = self.files.get(id).filter(|file| file.trusted && id >= ARCHIVES);
             if published.is_none_or(|file| file.crc != crc32fast::hash(&bytes)) {
                 return Err(Broken::BadArchive(id % ARCHIVES));
             }

@@ -5,7 +5,7 @@ use nerves_hub_link_protocol::{Fetch, FetchId, HeaderRef, Input, Sink};
 use super::{CHUNK, World};
 use crate::sim::device::{Device, Fetching};
 use crate::sim::fault::Fault;
-use crate::sim::firmware::{ARCHIVES, FILES, content, read};
+use crate::sim::firmware::{ARCHIVES, FILES};
 use crate::sim::mutation::Mutation;
 use crate::sim::net::Blocked;
 use crate::sim::queue::DeviceDue;
@@ -82,7 +82,7 @@ impl World {
         let (tags, chunked) = (self.scenario.has(Variant::Tag), self.scenario.has(Variant::Chunked));
         let asked =
             device.link.as_mut().and_then(|life| life.fetching(fetch).map(|fetching| fetching.firmware));
-        let size = asked.and_then(|id| self.published(id)).map(|file| file.size);
+        let size = asked.and_then(|id| self.files.get(id)).map(|file| file.size);
         let (armed, rng) = (&mut device.armed, &mut device.rng);
         let Some(life) = device.link.as_mut() else { return };
         let Some(fetching) = life.fetching(fetch) else { return };
@@ -184,17 +184,14 @@ impl World {
         let (id, changed, tampered) = (fetching.firmware, fetching.changed, fetching.tampered);
         let mut buffer = std::mem::take(&mut self.buffer);
         let chunk = buffer.get_mut(..length).unwrap_or_default();
-        if let Some(firmware) = self.published(id) {
-            // A replaced file has as many bytes, of another content.
-            let code =
-                if changed { content(!self.scenario.seed, id) } else { content(self.scenario.seed, id) };
-            read(code, &firmware.header, offset, chunk);
+        if changed {
+            self.files.read_changed(id, offset, chunk);
+        } else {
+            self.files.read(id, offset, chunk);
         }
-        if let Some(at) = tampered.and_then(|at| usize::try_from(at.checked_sub(offset)?).ok())
-            && let Some(byte) = chunk.get_mut(at)
-        {
-            *byte ^= 0x10;
-        }
+        let hit = tampered.and_then(|at| usize::try_from(at.checked_sub(offset)?).ok());
+        let hit = hit.and_then(|at| chunk.get_mut(at)).map(|byte| *byte ^= 0x10).is_some();
+        let begin = offset;
         self.stats.received += length as u64;
         if let Some(fetched) = device.fetched.get_mut(usize::from(id >= ARCHIVES)) {
             *fetched += length as u64;
@@ -211,9 +208,10 @@ impl World {
         let piece = if forget && kept > 0 { 0..length } else { keep.range };
         // What was ordered before comes first.
         let offset = keep.offset;
+        let published = (!changed && !hit).then_some((id, begin + piece.start as u64));
         let result = self.drain(device).and_then(|()| match buffer.get(piece) {
             Some(piece) if !piece.is_empty() => match into {
-                Sink::Store(store) => self.keep_piece(device, fetch, store, offset, piece),
+                Sink::Store(store) => self.keep_piece(device, fetch, store, offset, piece, published),
                 Sink::Applier(_) => self.apply_piece(device, fetch, piece, kept),
             },
             _ => Ok(()),

@@ -109,7 +109,7 @@ impl World {
             // It crashed when new firmware was written, and before that was told: only a boot is missing.
             return self.reboot(device, 10 * SECOND);
         }
-        let Some(firmware) = self.firmware.get(device.booted.firmware as usize) else { return Ok(()) };
+        let Some(firmware) = self.files.firmware.get(device.booted.firmware as usize) else { return Ok(()) };
         self.trace.note(self.now, device.number, "starts", &firmware.meta.version);
         device.start(&self.scenario, self.now, firmware)?;
         if !device.booted.validated {
@@ -139,8 +139,8 @@ impl World {
             }
             return Ok(());
         };
-        let status = life.link.status();
-        life.model.check(now - life.origin, ticked, &status)?;
+        let update = life.link.update_state();
+        life.model.check(now - life.origin, ticked, (life.link.connection_state(), update))?;
         let joined = life.model.is_joined();
         match device.joined_since {
             None if joined => device.joined_since = Some(now),
@@ -190,7 +190,7 @@ impl World {
             && life.archive.is_none()
             && life.shells.iter().all(|shell| shell.kind != ShellKind::Console)
             && life.watch.unreported.is_empty()
-            && status.update == UpdateState::Idle
+            && update == UpdateState::Idle
             && !silent;
         if idle {
             life.quiet.get_or_insert(at);
@@ -262,18 +262,22 @@ impl World {
                 dial.socket = first;
             }
             let since = self.now - life.origin;
-            self.trace.output(self.now, device.number, &output);
             // A message is read once, by rules of our own.
             let (socket, frame) = match output {
                 Output::Send { socket, text } => (socket, Frame::Text(text)),
                 Output::SendBinary { socket, data } => (socket, Frame::Binary(data)),
                 other => {
+                    self.trace.output(self.now, device.number, &other);
                     life.watch.output(since, &other)?;
+                    if matches!(other, Output::Event(_)) {
+                        self.trace.note(self.now, device.number, "tells", life.watch.heard());
+                    }
                     life.model.output(since, &other)?;
                     self.carry_out(device, other)?;
                     continue;
                 }
             };
+            self.trace.frame(self.now, device.number, "sends", &frame);
             let message = frame.message().ok_or_else(|| Broken::NoMessage(frame.shown()))?;
             life.watch.sends(socket, &message, frame.bytes().len())?;
             life.model.sends(since, &message)?;

@@ -14,6 +14,7 @@ mod visit;
 use super::device::{Device, PRODUCT_KEY, identifier};
 use super::dice::{Rng, mix};
 use super::fault::Fault;
+use super::files::Files;
 use super::firmware::{ARCHIVES, Firmware, FirmwareId, KEYS};
 use super::message::Frame;
 use super::mutation::Mutation;
@@ -44,8 +45,7 @@ pub struct World {
     devices: Vec<Option<Box<Device>>>,
     nets: Vec<Net>,
     server: Server,
-    firmware: Vec<Firmware>,
-    archives: Vec<Firmware>,
+    files: Files,
     /// The firmware that all devices shall run in the end, once everything healed.
     goal: Option<FirmwareId>,
     global: Strikes,
@@ -103,8 +103,7 @@ impl World {
             devices: (0..count).map(device).collect(),
             nets: (0..count).map(|number| Net::new(&mut Rng::of(scenario.seed, 6, number.into()))).collect(),
             server: Server::new(hub),
-            firmware: vec![factory],
-            archives: Vec::new(),
+            files: Files::new(scenario.seed, factory),
             goal: None,
             global: scenario.global_strikes(),
             stats: Stats::new(count - u32::try_from(scenario.absent.len()).unwrap_or(0), scenario.span),
@@ -285,7 +284,7 @@ impl World {
         }
         self.release(true, true);
         self.archive(true);
-        self.goal = self.firmware.last().map(|firmware| firmware.id);
+        self.goal = self.files.firmware.last().map(|firmware| firmware.id);
         self.queue.push(self.now, Due::Inspect);
         Ok(())
     }
@@ -324,7 +323,7 @@ impl World {
         let Some(life) = &device.link else { return Some("it is not running".to_owned()) };
         let goal = self.goal.unwrap_or_default();
         if device.booted.firmware != goal {
-            let update = life.link.status().update;
+            let update = life.link.update_state();
             return Some(format!(
                 "it runs firmware {} and not {goal}; its update: {update:?}",
                 device.booted.firmware
@@ -333,23 +332,19 @@ impl World {
         if !device.booted.validated {
             return Some("its firmware is not validated".to_owned());
         }
-        let status = life.link.status();
         if !device.is_settled() || !self.server.is_joined(device.number) {
             let reported = life.watch.unreported.len();
-            return Some(format!("it is {:?}, with {reported} failures to report", status.connection));
+            return Some(format!(
+                "it is {:?}, with {reported} failures to report",
+                life.link.connection_state()
+            ));
         }
-        if let Some(archive) = self.archives.last()
+        if let Some(archive) = self.files.archives.last()
             && !device.archives.contains(&archive.meta.uuid)
         {
             return Some(format!("it has not got archive {}", archive.id - ARCHIVES));
         }
         None
-    }
-
-    /// A file of the file server.
-    fn published(&self, id: FirmwareId) -> Option<&Firmware> {
-        let all = if id < ARCHIVES { &self.firmware } else { &self.archives };
-        all.get((id % ARCHIVES) as usize)
     }
 
     fn mutated(&self, mutation: Mutation) -> bool {
@@ -370,12 +365,12 @@ impl World {
     }
 
     fn release(&mut self, trusted: bool, good: bool) {
-        let id = u32::try_from(self.firmware.len()).unwrap_or(u32::MAX);
+        let id = u32::try_from(self.files.firmware.len()).unwrap_or(u32::MAX);
         let firmware = Firmware::new(self.scenario.seed, id, self.scenario.firmware_bytes, trusted, good);
         self.trace.note(self.now, u32::MAX, "release", &firmware.meta.version);
         self.stats.released(self.now, id, trusted && good);
         let release = firmware.release.clone();
-        self.firmware.push(firmware);
+        self.files.firmware.push(firmware);
         self.server.hub.deploy(self.now / 1000, release);
         self.serve();
     }

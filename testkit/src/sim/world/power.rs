@@ -18,7 +18,7 @@ impl World {
         self.end(device, false);
         let mut tore = device.disk.lose_power(&mut device.rng, tear);
         for folder in &mut device.folders {
-            tore |= folder.lose_power(&mut device.rng, tear);
+            tore |= folder.lose_power(&mut self.files, &mut device.rng, tear);
         }
         if tore {
             device.armed.felt.insert(Fault::Torn);
@@ -33,9 +33,9 @@ impl World {
     fn boot(&mut self, device: &mut Device, after: u64) -> Result<(), Broken> {
         device.cut = None;
         let before = device.booted.firmware;
-        device.booted = device.disk.boot(&self.firmware)?;
+        device.booted = device.disk.boot(&self.files.firmware)?;
         let runs = device.booted.firmware;
-        let firmware = self.firmware.get(runs as usize).ok_or(Broken::NothingToBoot { slot: "?" })?;
+        let firmware = self.files.firmware.get(runs as usize).ok_or(Broken::NothingToBoot { slot: "?" })?;
         if !firmware.trusted {
             return Err(Broken::UntrustedFirmwareRuns(runs));
         }

@@ -5,6 +5,7 @@ use nerves_hub_link_protocol::{FetchId, Input, OpenStore, ReadStore, StoreId};
 use super::{CHUNK, World};
 use crate::sim::device::{Device, Reading, place};
 use crate::sim::fault::Fault;
+use crate::sim::firmware::FirmwareId;
 use crate::sim::queue::DeviceDue;
 use crate::sim::scenario::SECOND;
 use crate::sim::violation::Broken;
@@ -88,7 +89,8 @@ impl World {
         }
         let most = (reading.to - reading.at).min(CHUNK as u64);
         let folder = device.folders.get(reading.place);
-        let piece = folder.map_or_else(Vec::new, |folder| folder.read(reading.at, most).to_vec());
+        let files = &mut self.files;
+        let piece = folder.map_or_else(Vec::new, |folder| folder.read(files, reading.at, most));
         let ended = reading.at >= reading.to;
         reading.at += piece.len() as u64;
         if piece.is_empty() {
@@ -125,6 +127,7 @@ impl World {
         store: StoreId,
         offset: u64,
         piece: &[u8],
+        published: Option<(FirmwareId, u64)>,
     ) -> Result<(), Broken> {
         if device.armed.strikes(Fault::DiskError) {
             self.later(
@@ -135,7 +138,7 @@ impl World {
             return Ok(());
         }
         let Some(folder) = device.folder_of(store) else { return Ok(()) };
-        folder.write(offset, piece)?;
+        folder.write(offset, piece, published)?;
         let length = u32::try_from(piece.len()).unwrap_or(u32::MAX);
         let slow = device.armed.slowness().min(60 * SECOND);
         self.later(device, 300 + slow, DeviceDue::Kept { fetch, length });

@@ -77,9 +77,11 @@ impl World {
         if device.armed.waits(Fault::NoAnswer) {
             return;
         }
-        let after = device.rng.below(SECOND / 10);
-        let after = if device.armed.waits(Fault::SlowAnswer) { after + 20 * SECOND } else { after };
-        self.later(device, after, DeviceDue::Answer(question));
+        if device.armed.waits(Fault::SlowAnswer) {
+            let after = device.rng.below(20 * SECOND);
+            return self.later(device, after, DeviceDue::Answer(question));
+        }
+        self.answer(device, question);
     }
 
     /// The application answers.
@@ -98,6 +100,8 @@ impl World {
                 code: "NO_FIX".to_owned(),
                 description: "no satellite in sight".to_owned(),
             })),
+            // Most are in no such network.
+            Question::Identities if device.number % 4 != 2 => ExtensionCommand::NetworkIdentities(Vec::new()),
             Question::Identities => {
                 let name = format!("sim-{}", device.number);
                 ExtensionCommand::NetworkIdentities(vec![NetworkIdentity::new("wireguard", name)])
