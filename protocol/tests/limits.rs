@@ -229,3 +229,56 @@ fn timers_do_not_pile_orders_up_either() {
     device.pass(Duration::from_secs(200));
     assert!(matches!(device.out.last(), Some(Output::Dial(_) | Output::Event(_))));
 }
+
+#[test]
+fn the_newest_answers_to_pushes_are_told_from_others() {
+    // So many pushes stay unanswered; then the server answers the oldest or the one after it.
+    let detached = |unanswered: usize, answered: usize| {
+        let mut config = config();
+        config.extensions = no_extensions();
+        let versions = vec!["1.0.0".to_owned()];
+        config.extensions.third_party = vec![ThirdPartyExtension { name: "weather".into(), versions }];
+        let mut device = Device::attached(config, json!(["weather"]));
+        let first = device.sent().len();
+        for _ in 0..unanswered {
+            let (name, event, payload) = ("weather".into(), "report".into(), "{}".into());
+            device.command(ExtensionCommand::Push { name, event, payload }.into());
+        }
+        let push = device.sent()[first + answered].clone();
+        let error = json!({"status": "error", "response": "detach"});
+        device.server(&json!([push[0], push[1], "extensions", "phx_reply", error]));
+        !device.link.extensions()[0].attached
+    };
+    assert!(detached(MAX_TAGS, 0), "at the limit the oldest is known");
+    assert!(!detached(MAX_TAGS + 1, 0), "past it, it is forgotten");
+    assert!(detached(MAX_TAGS + 1, 1));
+}
+
+#[test]
+fn progress_waits_for_its_interval_to_the_millisecond() {
+    for (wait, reported) in [(PROGRESS_INTERVAL - Duration::from_millis(1), false), (PROGRESS_INTERVAL, true)]
+    {
+        let mut device = Device::joined(config());
+        let (offer, _) = device.start(json!({"size": 100}));
+        device.head(200, &[]);
+        device.input(Input::ApplyProgress { offer, percent: 10 });
+        let before = device.sent().len();
+        device.pass(wait);
+        device.input(Input::ApplyProgress { offer, percent: 20 });
+        let said = device.sent()[before..].iter().filter(|message| message[3] == "fwup_progress").count();
+        assert_eq!(said, usize::from(reported), "after {wait:?}");
+    }
+}
+
+#[test]
+fn what_derives_a_key_is_bounded() {
+    let made = |iterations: u32, key_length: u32| {
+        let mut config = config();
+        let Auth::SharedSecret(secret) = &mut config.auth else { panic!() };
+        (secret.iterations, secret.key_length) = (iterations, key_length);
+        Link::new(config, 0, Now::default()).err()
+    };
+    assert_eq!(made(MAX_KEY_ITERATIONS, MAX_KEY_LENGTH), None);
+    assert_eq!(made(MAX_KEY_ITERATIONS + 1, 32), Some(ConfigError::KeyDerivation));
+    assert_eq!(made(1000, MAX_KEY_LENGTH + 1), Some(ConfigError::KeyDerivation));
+}

@@ -284,6 +284,28 @@ fn outside_its_windows_a_device_asks_once_to_be_offered_the_update_when_the_next
 }
 
 #[test]
+fn a_fleet_returns_within_a_quarter_of_the_window_and_half_an_hour_at_most() {
+    let hour = Duration::from_secs(3600);
+    for (minutes, most) in [(60, 15 * 60), (120, 30 * 60), (240, MAX_WINDOW_SPREAD.as_secs())] {
+        let mut config = config();
+        let window = Window { day: Weekday::Monday, start_minute: 60, minutes };
+        config.maintenance = Maintenance { windows: vec![window], ..Maintenance::default() };
+        let wait = |seed: u64| {
+            let mut device = Device::new(config.clone());
+            device.now.wall = Some(UnixTime(MONDAY));
+            device.link = Link::new(config.clone(), seed, device.now).unwrap();
+            device.connect();
+            device.join();
+            device.broadcast("update", update());
+            device.statuses()[0]["delay_for"].as_u64().unwrap() / 1000 - hour.as_secs()
+        };
+        let waits: Vec<u64> = (0..100).map(wait).collect();
+        assert!(waits.iter().all(|wait| *wait <= most), "{waits:?}");
+        assert!(waits.iter().any(|wait| *wait > most * 9 / 10), "spread over all of it: {waits:?}");
+    }
+}
+
+#[test]
 fn a_window_may_span_the_end_of_the_week_or_all_of_it() {
     let one = |minutes| {
         let windows = vec![Window { day: Weekday::Sunday, start_minute: 23 * 60, minutes }];

@@ -8,6 +8,7 @@ mod refusals;
 use std::time::Duration;
 
 use common::*;
+use nerves_hub_link_protocol::limits::DUPLICATE_WINDOW;
 use nerves_hub_link_protocol::*;
 use serde_json::json;
 
@@ -297,6 +298,21 @@ fn three_quick_kicks_mean_a_twin_and_longer_and_longer_waits() {
         device.come_back_after(900);
         live(&mut device, 600);
         assert_eq!(kick(&mut device, code), (false, 1), "left in peace for ten minutes");
+    }
+}
+
+#[test]
+fn kicks_count_towards_a_twin_for_a_minute() {
+    // The first and the third of three kicks lie so far apart.
+    for (apart, twin) in [(DUPLICATE_WINDOW.as_secs() - 1, true), (DUPLICATE_WINDOW.as_secs(), false)] {
+        let mut device = Device::joined(config());
+        assert_eq!(kick(&mut device, 1001), (false, 1));
+        device.come_back_after(1);
+        live(&mut device, 28);
+        assert_eq!(kick(&mut device, 1001), (false, 1));
+        device.come_back_after(1);
+        live(&mut device, apart - 30);
+        assert_eq!(kick(&mut device, 1001).0, twin, "{apart} s");
     }
 }
 
