@@ -87,8 +87,10 @@ pub enum UpdateState {
 pub struct Counters {
     /// Inputs about numbers no longer in use.
     pub stale_inputs: u64,
-    /// Messages of an earlier join.
+    /// Messages of an earlier join, second answers to one, and answers that nobody waits for.
     pub stale_messages: u64,
+    /// Updates offered while another one was under way.
+    pub ignored_offers: u64,
     /// Messages that can't be read.
     pub malformed_messages: u64,
     /// Events this version doesn't know.

@@ -18,13 +18,13 @@ enum Outcome {
     Malformed,
     /// Dropped and counted.
     Stale,
-    /// Nothing at all: it is as good as what the machine has.
-    Nothing,
+    /// An offer during an update, counted as such.
+    Ignored,
 }
 
 /// Bad messages, and what comes of each while an update is downloaded.
 fn table() -> Vec<(&'static str, String, Outcome)> {
-    use Outcome::{Malformed, Nothing, Stale, Unknown};
+    use Outcome::{Ignored, Malformed, Stale, Unknown};
     let device = |event: &str, payload: Value| json!([null, null, "device", event, payload]).to_string();
     let deep = format!("{}{}", "[".repeat(200_000), "]".repeat(200_000));
     vec![
@@ -37,14 +37,22 @@ fn table() -> Vec<(&'static str, String, Outcome)> {
         ("an unknown event", device("dance", json!({"with": [1, null]})), Unknown),
         ("an empty event", device("", json!({})), Unknown),
         ("the device's own event", device("status_update", json!({"status": "completed"})), Unknown),
-        ("an update of another type", device("update", json!([1])), Nothing),
-        ("a second update", device("update", update()), Nothing),
+        ("an update of another type", device("update", json!([1])), Ignored),
+        ("a second update", device("update", update()), Ignored),
         ("keys of another type", device("fwup_public_keys", json!({"keys": "x"})), Malformed),
         ("no keys", device("fwup_public_keys", json!({"keys": []})), Malformed),
         ("keys of null", device("fwup_public_keys", Value::Null), Malformed),
         ("a script of another type", device("scripts/run", json!({"ref": {}, "text": 5})), Malformed),
         ("a mode of another type", device("update_mode", json!("off")), Malformed),
-        ("extensions of another type", device("fwup_public_keys", json!({"keys": [5, null, {}]})), Malformed),
+        ("keys that are no text", device("fwup_public_keys", json!({"keys": [5, null, {}]})), Malformed),
+        ("keys for archives of another type", device("archive_public_keys", json!({"keys": 7})), Malformed),
+        ("an archive of another type", device("archive", json!("x")), Malformed),
+        ("an archive without an address", device("archive", json!({"uuid": "x", "url": null})), Malformed),
+        (
+            "a second answer to the join",
+            json!(["1", "1", "device", "phx_reply", {"status": "ok"}]).to_string(),
+            Stale,
+        ),
         ("deep nesting", format!(r#"[null,null,"device","fwup_public_keys",{deep}]"#), Malformed),
         ("no JSON", "{".to_owned(), Malformed),
         ("no list", r#"{"topic":"device"}"#.to_owned(), Malformed),
@@ -75,12 +83,13 @@ fn outcome(before: Counters, after: Counters, events: &[Event]) -> Outcome {
         after.unknown_events - before.unknown_events,
         after.malformed_messages - before.malformed_messages,
         after.stale_messages - before.stale_messages,
+        after.ignored_offers - before.ignored_offers,
     ];
     match (grew, unknown, malformed) {
-        ([1, 0, 0], true, false) => Outcome::Unknown,
-        ([0, 1, 0], false, true) => Outcome::Malformed,
-        ([0, 0, 1], false, false) => Outcome::Stale,
-        ([0, 0, 0], false, false) => Outcome::Nothing,
+        ([1, 0, 0, 0], true, false) => Outcome::Unknown,
+        ([0, 1, 0, 0], false, true) => Outcome::Malformed,
+        ([0, 0, 1, 0], false, false) => Outcome::Stale,
+        ([0, 0, 0, 1], false, false) => Outcome::Ignored,
         other => panic!("counters and events disagree: {other:?}"),
     }
 }
@@ -150,11 +159,13 @@ fn a_join_is_answered_once() {
     device.join();
     let out = device.join();
     assert_eq!(out, []);
+    assert_eq!(device.link.status().counters.stale_messages, 1);
     // Nor does a late refusal take it back.
     let join = device.last_sent("phx_join");
     let out =
         device.server(&json!([join[0], join[1], "device", "phx_reply", {"status": "error", "response": {}}]));
     assert_eq!(out, []);
+    assert_eq!(device.link.status().counters.stale_messages, 2);
     assert_eq!(device.link.status().connection, ConnectionState::Joined);
 }
 

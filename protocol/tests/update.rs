@@ -71,6 +71,7 @@ fn further_offers_during_an_update_are_ignored() {
     let mut other = update();
     other["firmware_meta"]["uuid"] = json!("other");
     assert_eq!(device.broadcast("update", other), []);
+    assert_eq!(device.link.status().counters.ignored_offers, 3);
 }
 
 #[test]

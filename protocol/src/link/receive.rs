@@ -93,6 +93,9 @@ impl Link {
     fn push(&mut self, event: &str, payload: Payload<'_>) -> Result<(), String> {
         match event {
             names::UPDATE => {
+                if self.updates.is_busy() {
+                    count(&mut self.counters.ignored_offers);
+                }
                 let requested = self.managed.is_requested();
                 let Self { now, wall, config, out, wire, ids, .. } = self;
                 let mut cx = Context { now: *now, wall: *wall, config, out, wire, ids };

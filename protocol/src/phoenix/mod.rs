@@ -370,6 +370,7 @@ impl Phoenix {
                 }
                 reason => Incoming::Rejected { topic, tag, reason },
             },
+            Fate::NotAJoin if self.topics.joined(topic) == Some(reference) => Incoming::Stale,
             Fate::NotAJoin => Incoming::Nothing,
         })
     }

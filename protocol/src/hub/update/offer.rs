@@ -40,6 +40,11 @@ pub(super) struct Hold {
 }
 
 impl Updates {
+    /// Returns whether offers are ignored, as one is being followed.
+    pub(crate) const fn is_busy(&self) -> bool {
+        matches!(self.state, State::Running(_) | State::Written { .. })
+    }
+
     /// The server sent an `update`, asked by the device or not. Returns whether it holds one, or what is wrong with
     /// the message, if it can't be read.
     pub(crate) fn offered(
@@ -49,7 +54,7 @@ impl Updates {
         payload: Payload<'_>,
         requested: bool,
     ) -> Result<bool, String> {
-        if matches!(self.state, State::Running(_) | State::Written { .. }) {
+        if self.is_busy() {
             return Ok(true);
         }
         let (mut info, url) = match payload::update(payload)? {
