@@ -320,6 +320,8 @@ impl Link {
             update_mode: self.managed.mode(),
             console_joined: self.wire.has_joined(CONSOLE),
             console_active: self.console.is_active(),
+            extensions_joined: self.wire.has_joined(EXTENSIONS),
+            extensions: self.extensions(),
             currently_downloading_uuid: self.updates.uuid().map(String::from),
             downloading_archive: self.archives.uuid().map(String::from),
             alarms: self.alarms.raised().to_vec(),

@@ -4,6 +4,7 @@ use alloc::string::String;
 use alloc::vec::Vec;
 
 use crate::alarm::RaisedAlarm;
+use crate::extension::ExtensionStatus;
 use crate::ids::OfferId;
 use crate::update_mode::UpdateMode;
 
@@ -21,6 +22,10 @@ pub struct Status {
     pub console_joined: bool,
     /// Whether the console's shell runs.
     pub console_active: bool,
+    /// Whether the channel of the extensions is joined.
+    pub extensions_joined: bool,
+    /// What became of each extension the configuration allows.
+    pub extensions: Vec<ExtensionStatus>,
     /// What a join would report as being downloaded.
     pub currently_downloading_uuid: Option<String>,
     /// The UUID of the archive that is being downloaded.

@@ -407,6 +407,24 @@ fn other_settings_count_without_a_restart() {
 }
 
 #[test]
+fn another_strategy_counts_from_the_next_update_on() {
+    let mut device = Device::joined(config());
+    let (first, _) = device.start(json!({}));
+    let mut new = config();
+    new.strategy = UpdateStrategy::Caching;
+    device.command(Command::Reconfigure(Box::new(new)));
+    device.head(200, &[]);
+    device.chunk(&[0; 1000]);
+    device.end();
+    assert!(device.out.contains(&Output::FinishApply { offer: first }), "the one under way still streams");
+    assert!(!device.out.iter().any(|output| matches!(output, Output::OpenStore(_))));
+    device.input(Input::ApplyFailed { offer: first, reason: "x" });
+    let offer = device.offer(json!({}));
+    let out = device.command(Command::Decide { offer, decision: Decision::Apply });
+    assert!(matches!(&out[..], [.., Output::OpenStore(_)]), "{out:?}");
+}
+
+#[test]
 fn settings_that_make_no_sense_change_nothing() {
     let mut device = Device::joined(config());
     let mut bad = config();

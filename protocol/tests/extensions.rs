@@ -96,6 +96,10 @@ fn what_the_server_takes_is_attached_and_announced() {
         assert_eq!(extension_events(&out), [attached("tides", "1.0.0"), attached("weather", "0.2.0")]);
         let status = device.link.extensions();
         assert!(status.iter().all(|it| it.attached), "{status:?}");
+        assert_eq!(device.link.status().extensions, status);
+        assert!(device.link.status().extensions_joined);
+        device.down(None);
+        assert!(!device.link.status().extensions_joined, "attached, but nothing can be said");
         assert_eq!((status[0].name.as_str(), status[0].version.as_deref()), ("weather", Some("0.2.0")));
     }
 }

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use nerves_hub_link_platform::files::{FileError, Outgoing};
 use nerves_hub_link_protocol::limits::MAX_UPLOAD_BYTES;
-use nerves_hub_link_protocol::{Command, ConnectionState, Decision, Event, OfferId};
+use nerves_hub_link_protocol::{Command, ConnectionState, Decision, Event, ExtensionStatus, OfferId};
 
 use crate::limits::COMMANDS_MAX;
 use crate::signal::Signals;
@@ -153,6 +153,17 @@ impl Control {
     /// Returns whether the console's shell runs.
     pub fn console_active(&self) -> bool {
         self.shared.lock().link.console_active
+    }
+
+    /// Returns whether the channel of the extensions is joined.
+    pub fn extensions_joined(&self) -> bool {
+        self.shared.lock().link.extensions_joined
+    }
+
+    /// Returns what became of each extension the configuration allows. They are attached and detached by hand with
+    /// [`ExtensionCommand::Attach`](nerves_hub_link_protocol::ExtensionCommand) and `Detach`.
+    pub fn extensions(&self) -> Vec<ExtensionStatus> {
+        self.shared.lock().link.extensions.clone()
     }
 
     /// Sends a file that was opened: what a handle's `send_file` does when it has opened it.
