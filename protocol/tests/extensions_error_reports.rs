@@ -329,3 +329,16 @@ fn without_the_extension_reports_cost_nothing() {
     let context = ExtensionCommand::ErrorContext(BTreeMap::new());
     assert_eq!(device.refusal(context), CommandError::UnknownExtension);
 }
+
+#[test]
+fn nothing_is_said_unasked_when_nothing_broke() {
+    let mut device = attached(reports());
+    let before = device.sent().len();
+    device.pass(Duration::from_secs(3600));
+    assert_eq!(device.sent().len(), before);
+    // Nor is a failure of its own an error of the application's.
+    let (offer, _) = device.start(json!({}));
+    device.input(Input::ApplyFailed { offer, reason: "x" });
+    device.pass(Duration::from_secs(3600));
+    assert!(device.sent().iter().all(|message| message[3] != "error_reports:report"));
+}

@@ -427,3 +427,20 @@ fn without_the_extension_lines_cost_nothing() {
     let mut device = attached(logging(), "0.1.0");
     assert!(matches!(&events(&device.extension("logging:go", json!({})))[..], [Event::Unknown { .. }]));
 }
+
+#[test]
+fn what_the_link_does_itself_makes_no_lines() {
+    let mut device = attached(logging(), "0.1.0");
+    let (offer, _) = device.start(json!({}));
+    device.head(200, &[]);
+    device.chunk(&[0; 1000]);
+    device.input(Input::ApplyFailed { offer, reason: "x" });
+    device.server(&json!([null, null, "device", "nonsense", 5]));
+    device.down(None);
+    device.come_back_after(1);
+    attach(&mut device, "0.1.0");
+    for _ in 0..10 {
+        device.beat();
+    }
+    assert!(device.sent().iter().all(|message| message[3] != "logging:send"));
+}

@@ -256,7 +256,8 @@ fn the_newest_answers_to_pushes_are_told_from_others() {
 
 #[test]
 fn progress_waits_for_its_interval_to_the_millisecond() {
-    for (wait, reported) in [(PROGRESS_INTERVAL - Duration::from_millis(1), false), (PROGRESS_INTERVAL, true)]
+    for (wait, reported) in
+        [(PROGRESS_INTERVAL.saturating_sub(Duration::from_millis(1)), false), (PROGRESS_INTERVAL, true)]
     {
         let mut device = Device::joined(config());
         let (offer, _) = device.start(json!({"size": 100}));

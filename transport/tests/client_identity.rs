@@ -117,3 +117,17 @@ fn what_cannot_be_used_is_said_in_words_and_no_key_is() {
     options.identity = Some(ClientIdentity::Der { certificates: Vec::new(), key: device.key });
     assert!(matches!(Tls::new(&options).unwrap_err(), TlsError::ClientCertificate { .. }));
 }
+
+/// The NervesHub takes expired certificates that it knows, so whether one is good is the server's to say.
+#[test]
+fn an_expired_certificate_is_shown_and_what_the_server_says_is_explained() {
+    let expired = authority().until(&["device-1"], 2021);
+    for version in VERSIONS {
+        let certificates = expired.chain.iter().map(|der| der.to_vec()).collect();
+        let identity = ClientIdentity::Der { certificates, key: expired.key.clone() };
+        let (_, failure) = show(version, Some(identity));
+        // This server refuses it, which it could not do had it not seen it.
+        let text = failure.unwrap().to_string();
+        assert!(text.contains("CertificateExpired"), "{text}");
+    }
+}

@@ -59,12 +59,17 @@ impl Authority {
         Self { der: certificate.der().clone(), pem: certificate.pem(), issuer: Issuer::new(params, key) }
     }
 
-    /// A server certificate for `names`, valid from 2020 to 2030.
+    /// A certificate for `names`, valid from 2020 to 2030.
     pub fn server(&self, names: &[&str]) -> Identity {
+        self.until(names, 2030)
+    }
+
+    /// A certificate for `names`, valid from 2020 to the beginning of a year.
+    pub fn until(&self, names: &[&str], year: i32) -> Identity {
         let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
         let mut params = CertificateParams::new(names).unwrap();
         params.not_before = date_time_ymd(2020, 1, 1);
-        params.not_after = date_time_ymd(2030, 1, 1);
+        params.not_after = date_time_ymd(year, 1, 1);
         let key = KeyPair::generate().unwrap();
         let certificate = params.signed_by(&key, &self.issuer).unwrap();
         Identity { chain: vec![certificate.der().clone()], key: key.serialize_der() }
