@@ -101,7 +101,8 @@ pub struct Engine<N: Network> {
     closing: bool,
 }
 
-/// What to wait for.
+/// What to wait for. All of it is meant as a state and not as a change: what is ready already ends the wait at once, also
+/// when it was so before the last turn, which doesn't read a connection to its end.
 #[derive(Debug)]
 pub struct Interests<'a, T> {
     /// Connections, each until one of these.

@@ -5,7 +5,7 @@
 //! keeping downloads on threads of their own with a bounded hand-over, operators' shells and files, health, callbacks.
 //! That is the [`Engine`]. `nerves-hub-link-blocking` waits for it with `poll(2)` on a thread,
 //! `nerves-hub-link-tokio` in a task; a loop of your own brings a [`Network`], which connects and tells the time, and
-//! [`Signals`], by which threads wake it. Two of that kind are in the folder `runtime-tokio/examples`.
+//! [`Signals`], by which threads wake it. One on async-std is in the folder `examples`.
 //!
 //! | module | what is in it |
 //! | --- | --- |

@@ -1,0 +1,9 @@
+//! Event loops of one's own around the NervesHub device, as examples to copy from.
+//!
+//! | module | what it shows |
+//! | --- | --- |
+//! | [`async_std_loop`] | all that a device does, on a runtime that no crate of ours knows: the engine of `nerves-hub-link-runtime`, turned by a task of async-std |
+//!
+//! They are no part of any release; the tests here run them through the suite that the adapters run.
+
+pub mod async_std_loop;
