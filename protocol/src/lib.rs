@@ -34,65 +34,70 @@
 //! let mut config = Config::new("hub.example", Auth::SharedSecret(secret), firmware);
 //! config.public_keys = vec!["u1dJgAcnFUqREJB0shvP+bwDx8wOrVtoRlj7XsvF6Ds=".into()];
 //!
-//! let now = Now { mono: Instant::from_micros(0), wall: Some(UnixTime(1_800_000_000)) };
+//! let mut now = Now { mono: Instant::from_micros(0), wall: Some(UnixTime(1_800_000_000)) };
 //! let mut link = Link::new(config, 42, now)?;
 //! link.command(now, Command::Connect)?;
 //!
 //! let (mut disk, mut rebooted) = (Vec::new(), false);
-//! while let Some(output) = link.poll() {
-//!     match output {
-//!         // Is the network there? A real adapter opens and closes a TCP connection.
-//!         Output::Probe(probe) => link.handle(now, Input::Reachable { probe: probe.probe }),
-//!         // Open a WebSocket; here it is open at once.
-//!         Output::Dial(dial) => {
-//!             link.handle(now, Input::SocketUp { socket: dial.socket, interface: None });
-//!         }
-//!         // Send it and say so; the server may answer.
-//!         Output::Send { socket, text } => {
-//!             link.handle(now, Input::SocketSent { socket, frames: 1 });
-//!             if text.contains("phx_join") {
-//!                 let reply = r#"["1","1","device","phx_reply",{"status":"ok","response":{}}]"#;
-//!                 link.handle(now, Input::SocketText { socket, text: reply });
-//!                 let update = r#"[null,null,"device","update",{"firmware_url":"https://files.example/1.fw",
-//!                     "firmware_meta":{"uuid":"new"},"size":5}]"#;
-//!                 link.handle(now, Input::SocketText { socket, text: update });
+//! while !rebooted {
+//!     // First all that is to be done …
+//!     while let Some(output) = link.poll() {
+//!         match output {
+//!             // Is the network there? A real adapter opens and closes a TCP connection.
+//!             Output::Probe(probe) => link.handle(now, Input::Reachable { probe: probe.probe }),
+//!             // Open a WebSocket; here it is open at once.
+//!             Output::Dial(dial) => {
+//!                 link.handle(now, Input::SocketUp { socket: dial.socket, interface: None });
 //!             }
-//!         }
-//!         // Request it, and hand each chunk over as the machine says.
-//!         Output::Fetch(fetch) => {
-//!             let head = Input::FetchHead { fetch: fetch.fetch, status: 200, headers: &[], interface: None };
-//!             link.handle(now, head);
-//!             for chunk in [b"he".as_slice(), b"llo"] {
-//!                 let keep = link.body(now, fetch.fetch, chunk);
-//!                 disk.extend_from_slice(&chunk[keep.range.clone()]);
-//!                 link.stored(now, fetch.fetch, keep.range.len());
+//!             // Send it and say so; the server may answer.
+//!             Output::Send { socket, text } => {
+//!                 link.handle(now, Input::SocketSent { socket, frames: 1 });
+//!                 if text.contains("phx_join") {
+//!                     let reply = r#"["1","1","device","phx_reply",{"status":"ok","response":{}}]"#;
+//!                     link.handle(now, Input::SocketText { socket, text: reply });
+//!                     let update = r#"[null,null,"device","update",{"firmware_url":"https://files.example/1.fw",
+//!                         "firmware_meta":{"uuid":"new"},"size":5}]"#;
+//!                     link.handle(now, Input::SocketText { socket, text: update });
+//!                 }
 //!             }
-//!             link.handle(now, Input::FetchEnd { fetch: fetch.fetch });
-//!         }
-//!         // The applier checks signatures and writes; here it is a vector.
-//!         Output::StartApply(start) => assert!(!start.public_keys.is_empty()),
-//!         Output::FinishApply { offer } => link.handle(now, Input::ApplyDone { offer }),
-//!         // The application decides about offers and hears the news.
-//!         Output::Event(event) => {
-//!             if let Some(answer) = deliver(&mut App, link.running(), &event) {
-//!                 link.command(now, answer)?;
+//!             // Request it, and hand each chunk over as the machine says.
+//!             Output::Fetch(fetch) => {
+//!                 let head = Input::FetchHead { fetch: fetch.fetch, status: 200, headers: &[], interface: None };
+//!                 link.handle(now, head);
+//!                 for chunk in [b"he".as_slice(), b"llo"] {
+//!                     let keep = link.body(now, fetch.fetch, chunk);
+//!                     disk.extend_from_slice(&chunk[keep.range.clone()]);
+//!                     link.stored(now, fetch.fetch, keep.range.len());
+//!                 }
+//!                 link.handle(now, Input::FetchEnd { fetch: fetch.fetch });
 //!             }
+//!             // The applier checks signatures and writes; here it is a vector.
+//!             Output::StartApply(start) => assert!(!start.public_keys.is_empty()),
+//!             Output::FinishApply { offer } => link.handle(now, Input::ApplyDone { offer }),
+//!             // The application decides about offers and hears the news.
+//!             Output::Event(event) => {
+//!                 if let Some(answer) = deliver(&mut App, link.running(), &event) {
+//!                     link.command(now, answer)?;
+//!                 }
+//!             }
+//!             Output::Reboot { .. } => rebooted = true,
+//!             // Survives a restart in a real device.
+//!             Output::SaveAttempts { attempts } => assert_eq!(attempts[0].starts, 1),
+//!             Output::HangUp { .. } | Output::Abort { .. } | Output::CancelApply { .. } => {}
+//!             // Only with `Serializer::MsgPack`.
+//!             Output::SendBinary { .. } => {}
+//!             // Only with strategies that keep firmware before it is applied.
+//!             Output::OpenStore(_) | Output::ReadStore(_) | Output::VerifyArchive(_) => {}
+//!             Output::CommitPart { .. } | Output::DropPart { .. } | Output::CloseStore { .. } => {}
 //!         }
-//!         Output::Reboot { .. } => rebooted = true,
-//!         // Survives a restart in a real device.
-//!         Output::SaveAttempts { attempts } => assert_eq!(attempts[0].starts, 1),
-//!         Output::HangUp { .. } | Output::Abort { .. } | Output::CancelApply { .. } => {}
-//!         // Only with `Serializer::MsgPack`.
-//!         Output::SendBinary { .. } => {}
-//!         // Only with strategies that keep firmware before it is applied.
-//!         Output::OpenStore(_) | Output::ReadStore(_) | Output::VerifyArchive(_) => {}
-//!         Output::CommitPart { .. } | Output::DropPart { .. } | Output::CloseStore { .. } => {}
 //!     }
+//!     // … then sleep until the deadline, or until something happens. Here nothing does, and time is cheap.
+//!     let Some(deadline) = link.deadline() else { break };
+//!     now.mono = deadline.at;
+//!     link.handle(now, Input::Tick);
 //! }
 //! assert_eq!(disk, b"hello");
 //! assert!(rebooted);
-//! // Nothing more to do before the next heartbeat.
-//! assert_eq!(link.deadline().map(|deadline| deadline.at), Some(Instant::from_micros(30_000_000)));
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
