@@ -111,3 +111,30 @@ fn links_between_documents_lead_somewhere() {
         }
     }
 }
+
+#[test]
+fn every_setting_is_told() {
+    let document = document("configuration.md");
+    let told: Vec<&str> = quoted(&document)
+        .into_iter()
+        .flat_map(|words| words.split(|c: char| !c.is_ascii_alphanumeric() && c != '_'))
+        .collect();
+    let mut missing = Vec::new();
+    for (file, begin, name) in [
+        ("protocol/src/config.rs", "pub struct Config {", "    pub "),
+        ("protocol/src/config.rs", "pub struct ConsoleConfig {", "    pub "),
+        ("protocol/src/config.rs", "pub struct DownloadConfig {", "    pub "),
+        ("protocol/src/config.rs", "pub struct SharedSecret {", "    pub "),
+        ("protocol/src/extension/config.rs", "pub struct ExtensionsConfig {", "    pub "),
+        ("protocol/src/update_strategy.rs", "pub struct PartsConfig {", "    pub "),
+        ("runtime-common/src/options.rs", "impl Options {", "    pub fn "),
+    ] {
+        let source = fs::read_to_string(root().join(file)).unwrap();
+        let (_, body) = source.split_once(begin).unwrap_or_else(|| panic!("no {begin} in {file}"));
+        let body = body.split("\n}").next().unwrap();
+        let words = body.lines().filter_map(|line| line.strip_prefix(name));
+        let names = words.filter_map(|rest| rest.split([':', '(']).next()).filter(|name| *name != "new");
+        missing.extend(names.filter(|name| !told.contains(name)).map(|name| format!("{begin} {name}")));
+    }
+    assert!(missing.is_empty(), "not in configuration.md: {missing:#?}");
+}
