@@ -58,6 +58,14 @@ fn the_join_says_everything_and_the_interface_follows() {
 }
 
 #[test]
+fn an_interface_that_is_not_known_is_left_out() {
+    let mut device = Device::new(config());
+    let socket = device.dialled(Command::Connect);
+    device.input(Input::SocketUp { socket, interface: None });
+    assert!(sent(&device.join()).is_empty());
+}
+
+#[test]
 fn join_parameters_follow_the_configuration() {
     let join = |change: &dyn Fn(&mut Config)| {
         let mut config = config();

@@ -232,10 +232,14 @@ fn a_recorded_resumption_is_followed() {
     device.pass(std::time::Duration::from_secs(15));
     assert_eq!(header(&device.fetch().headers, "range"), Some("bytes=1048576-"));
     assert_eq!(header(&device.fetch().headers, "if-range"), Some("\"30CFA03\""));
+    assert_eq!(header(&device.fetch().headers, "x-retry-number"), Some("1"));
     answer(&mut device, 1);
     let keep = device.chunk(&vec![0; total - got]);
     assert_eq!((keep.range.len(), keep.offset), (total - got, got as u64));
     assert!(device.out.iter().any(|output| matches!(output, Output::FinishApply { .. })));
+    // The recorded client says so at both requests.
+    let started = device.statuses().iter().filter(|status| status["status"] == "started").count();
+    assert_eq!(started, 1);
 }
 
 #[test]
