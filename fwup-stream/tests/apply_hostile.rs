@@ -271,6 +271,19 @@ fn environments_have_from_1_to_65534_blocks() {
 }
 
 #[test]
+fn the_largest_environment_is_changed_and_read() {
+    let text = "uboot-environment \"s\" {\nblock-offset=16\nblock-count=65534\nblock-offset-redund=65600\n}\n\
+                task \"set\" {\non-init {\nfunlist={2,uboot_clearenv,s,4,uboot_setenv,s,a,1,4,uboot_setenv,s,b,2,3,\
+                uboot_unsetenv,s,a}\n}\n}\n\
+                task \"look\" {\nreqlist={4,\"require-uboot-variable\",s,b,2}\n}\n\
+                task \"gone\" {\nreqlist={4,\"require-uboot-variable\",s,a,1}\n}\n";
+    let mut disk = MemoryTarget::with_hard_size(65 << 20);
+    for (task, good) in [("look", false), ("set", true), ("look", true), ("gone", false)] {
+        assert_eq!(apply(unsigned(task), &archive(text, &[]), &mut disk).is_ok(), good, "{task}");
+    }
+}
+
+#[test]
 fn paths_of_this_system_are_only_for_those_who_are_allowed() {
     let folder = tempfile::tempdir().unwrap();
     let victim = folder.path().join("victim");
