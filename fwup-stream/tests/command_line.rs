@@ -116,6 +116,36 @@ fn an_archive_from_a_pipe_is_signed() {
     assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 5);
 }
 
+/// Whatever the name under which the signed archive takes the place of the other.
+#[test]
+fn signing_through_a_link_loses_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("a.conf"), "meta-product = \"Lamp\"\n").unwrap();
+    assert!(fwup(folder.path(), &["-g"]).status.success());
+    let make = || assert!(fwup(folder.path(), &["-c", "-f", "a.conf", "-o", "a.fw"]).status.success());
+    std::os::unix::fs::symlink("a.fw", folder.path().join("link.fw")).unwrap();
+    for (from, to) in [("link.fw", "link.fw"), ("a.fw", "link.fw"), ("link.fw", "a.fw")] {
+        make();
+        let output = fwup(folder.path(), &["-S", "-s", "fwup-key.priv", "-i", from, "-o", to]);
+        assert_eq!(text(&output), (Some(0), String::new()), "{from} {to}");
+        let (_, told) = text(&fwup(folder.path(), &["-V", "-p", "fwup-key.pub", "-i", "a.fw"]));
+        assert_eq!(told, "Valid archive with a good signature\n", "{from} {to}");
+        assert!(folder.path().join("link.fw").is_symlink());
+    }
+    // A name of the system for the open file, which cannot be given to another.
+    make();
+    let archive = std::fs::read(folder.path().join("a.fw")).unwrap();
+    let output = Command::new(env!("CARGO_BIN_EXE_fwup-stream"))
+        .args(["-S", "-s", "fwup-key.priv", "-i", "a.fw", "-o", "/proc/self/fd/0"])
+        .current_dir(folder.path())
+        .stdin(std::fs::File::open(folder.path().join("a.fw")).unwrap())
+        .output()
+        .unwrap();
+    let (exit, told) = text(&output);
+    assert!(exit == Some(1) && told.contains("cannot be replaced"), "{told}");
+    assert_eq!(std::fs::read(folder.path().join("a.fw")).unwrap(), archive);
+}
+
 /// The update goes on when nobody reads what is told.
 #[test]
 fn nobody_need_listen() {

@@ -98,8 +98,7 @@ impl Builder {
     /// was there before stays if anything fails.
     pub fn create_file(&self, configuration: Configuration, path: &Path) -> Result<(), CreateError> {
         let prepared = Prepared::new(configuration)?;
-        let out = OutputFile::create(path)
-            .map_err(|source| CreateError::Create { path: path.to_string_lossy().into_owned(), source })?;
+        let out = OutputFile::create(path, None)?;
         prepared.write(self, out)?.keep()
     }
 }

@@ -2,6 +2,7 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, BufWriter, Read, Seek, Write};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use super::error::CreateError;
@@ -16,13 +17,15 @@ const TRIES: u32 = 100;
 pub(super) struct OutputFile {
     out: Option<BufWriter<File>>,
     path: PathBuf,
-    /// Its name until then; none for what cannot be replaced: devices, pipes, links.
+    /// Its name until then; none for what cannot be replaced: devices, pipes, links to nowhere.
     temporary: Option<PathBuf>,
 }
 
 impl OutputFile {
-    /// Begins a file.
-    pub(super) fn create(path: &Path) -> io::Result<Self> {
+    /// Begins a file, which may be the one that `input` is read from.
+    pub(super) fn create(path: &Path, input: Option<&File>) -> Result<Self, CreateError> {
+        let name = || path.to_string_lossy().into_owned();
+        let path = &behind_links(path);
         let before = fs::symlink_metadata(path).ok();
         let replaceable = before.as_ref().is_none_or(fs::Metadata::is_file);
         let temporary = replaceable.then(|| temporary(path)).flatten();
@@ -35,7 +38,15 @@ impl OutputFile {
                 (file, Some(name))
             }
             // The folder takes no new files, but perhaps this one may be written.
-            None => (File::create(path)?, None),
+            None if input.is_some_and(|input| is_same(input, path)) => {
+                let source =
+                    io::Error::other("it is what is to be signed, and cannot be replaced as a whole");
+                return Err(CreateError::Update { path: name(), source });
+            }
+            None => {
+                let created = File::create(path);
+                (created.map_err(|source| CreateError::Create { path: name(), source })?, None)
+            }
         };
         let out = Some(BufWriter::with_capacity(BUFFER, file));
         Ok(Self { out, path: path.to_owned(), temporary })
@@ -74,6 +85,24 @@ impl Drop for OutputFile {
             let _ = fs::remove_file(temporary);
         }
     }
+}
+
+/// The file that a link leads to, so that the file is replaced and not emptied. What the system keeps in `/dev` and
+/// `/proc` are no files to be replaced.
+fn behind_links(path: &Path) -> PathBuf {
+    let is_link = fs::symlink_metadata(path).is_ok_and(|metadata| metadata.is_symlink());
+    let real = fs::canonicalize(path).ok().filter(|_| is_link && !is_of_system(path));
+    real.filter(|real| !is_of_system(real)).unwrap_or_else(|| path.to_owned())
+}
+
+fn is_of_system(path: &Path) -> bool {
+    ["/dev", "/proc"].iter().any(|folder| path.starts_with(folder))
+}
+
+/// Says whether a path leads to this very file.
+fn is_same(file: &File, path: &Path) -> bool {
+    let number = |metadata: io::Result<fs::Metadata>| metadata.map(|found| (found.dev(), found.ino())).ok();
+    number(file.metadata()).is_some_and(|one| number(fs::metadata(path)) == Some(one))
 }
 
 /// Puts what can be read only once, a pipe, into a file without a name beside `path`.

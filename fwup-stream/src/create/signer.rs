@@ -92,8 +92,7 @@ impl Signer {
         if file.stream_position().is_err() {
             file = spool(file, output)?;
         }
-        let out = OutputFile::create(output)
-            .map_err(|source| CreateError::Create { path: output.to_string_lossy().into_owned(), source })?;
+        let out = OutputFile::create(output, Some(&file))?;
         self.sign(&mut BufReader::new(file), out)?.keep()
     }
 
