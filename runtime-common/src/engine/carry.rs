@@ -1,0 +1,224 @@
+//! Carrying out what the machine orders, and telling it what came of that.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+
+use nerves_hub_link_protocol::{Attempt, Command, FetchId, Input, Output, Sink, StartApply};
+
+use super::Engine;
+use crate::applier::{Applier, panic_text};
+use crate::chores::Done;
+use crate::connection::{Download, Websocket};
+use crate::control::{Exit, Order};
+use crate::dial::Dialled;
+use crate::limits::FETCHES_MAX;
+use crate::memory::Memory;
+use crate::tcp::Network;
+
+impl<N: Network> Engine<N> {
+    /// Takes what was done on the thread for what may block.
+    pub(super) fn take_chores(&mut self) {
+        while let Some(done) = self.chores.done() {
+            match done {
+                Done::Remembered(memory, result) => {
+                    self.memory = Some(memory);
+                    if let Err(reason) = result {
+                        (self.notice)(&reason);
+                    }
+                }
+                Done::Sampled(sampler, answer) => {
+                    self.health = Some(*sampler);
+                    self.order(Command::Extension(answer));
+                }
+                Done::Read(upload, file, piece) => self.read(upload, file, piece),
+                Done::Panicked(text) => {
+                    // Whatever it needed is lost, and the device goes on without.
+                    (self.notice)(&format!("a task of the device panicked: {text}"));
+                }
+            }
+        }
+    }
+
+    /// Keeps the attempts. Nothing else is done until they are on the disk, as the machine wants it.
+    pub(super) fn remember(&mut self, attempts: Vec<Attempt>) {
+        let Some(mut memory) = self.memory.take_if(|memory| !memory.is_none()) else { return };
+        let work = move || {
+            // The device waits for this one, whatever the application's store does.
+            let kept = catch_unwind(AssertUnwindSafe(|| memory.keep(&attempts)));
+            let panicked = |panic: Box<dyn std::any::Any + Send>| {
+                Err(format!("the store of attempts panicked: {}", panic_text(&*panic)))
+            };
+            Done::Remembered(memory, kept.unwrap_or_else(panicked))
+        };
+        if let Err(reason) = self.chores.give(work) {
+            (self.notice)(&format!(
+                "how often updates were tried is remembered only until the next restart: {reason}"
+            ));
+            self.memory = Some(Memory::none());
+        }
+    }
+
+    /// Takes what other threads have to say: the application, the connectors, the applier.
+    pub(super) fn take_news(&mut self) {
+        if self.shared.stopping() && self.exit.is_none() {
+            self.order(Command::Disconnect);
+            self.exit = Some(Exit::Stopped);
+        }
+        while let Ok(order) = self.orders.try_recv() {
+            match order {
+                Order::Command(command) => self.order(command),
+                Order::SendFile(file) => self.send_file(file),
+                Order::CancelUpload => self.cancel_upload(),
+            }
+        }
+        while let Some(Dialled { attempt, result }) = self.connector.ended() {
+            if let Some((probe, _)) = self.probe.take_if(|(_, ours)| *ours == attempt) {
+                let reason = result.err();
+                self.probed(probe, reason.as_deref());
+                continue;
+            }
+            // A connection nobody waits for any more is closed by being dropped.
+            let socket = self.websocket.as_mut().map(|websocket| &mut websocket.wire);
+            if let Some(wire) = socket.filter(|wire| wire.awaits(attempt)) {
+                wire.dialled(result);
+            } else if let Some(download) = self.downloads.iter_mut().find(|d| d.wire.awaits(attempt)) {
+                download.wire.dialled(result);
+            }
+        }
+        self.take_applier_news();
+    }
+
+    pub(super) fn take_applier_news(&mut self) {
+        let Some(applier) = &self.applier else { return };
+        let (offer, news) = (applier.offer, applier.news());
+        let now = self.now();
+        for (fetch, len) in news.stored {
+            self.link.stored(now, fetch, len);
+        }
+        for remark in news.remarks {
+            (self.notice)(&remark);
+        }
+        if let Some(percent) = news.percent {
+            self.link.handle(now, Input::ApplyProgress { offer, percent });
+        }
+        if let Some(end) = news.end {
+            self.applier = None;
+            match end {
+                Ok(()) => self.link.handle(now, Input::ApplyDone { offer }),
+                Err(reason) => self.link.handle(now, Input::ApplyFailed { offer, reason: &reason }),
+            }
+        }
+        self.drain();
+    }
+
+    pub(super) fn drain(&mut self) {
+        // Not past what has to be on the disk first.
+        while self.memory.is_some()
+            && let Some(output) = self.link.poll()
+        {
+            self.carry_out(output);
+        }
+    }
+
+    pub(super) fn carry_out(&mut self, output: Output) {
+        let now = self.now();
+        match output {
+            Output::Probe(probe) => self.look_for_network(&probe),
+            Output::Dial(dial) => {
+                self.probe = None;
+                match Websocket::dial(&dial, &self.socket_tls, &mut self.connector, now.mono) {
+                    Ok(websocket) => self.websocket = Some(websocket),
+                    Err(reason) => {
+                        let down = Input::SocketDown { socket: dial.socket, code: None, reason: &reason };
+                        self.link.handle(now, down);
+                    }
+                }
+            }
+            Output::Send { socket, text } => {
+                if let Some(websocket) = self.websocket.as_mut().filter(|it| it.id == socket) {
+                    websocket.send(&text);
+                }
+            }
+            Output::SendBinary { socket, data } => {
+                if let Some(websocket) = self.websocket.as_mut().filter(|it| it.id == socket) {
+                    websocket.send_binary(&data);
+                }
+            }
+            Output::HangUp { socket, code, reason } => {
+                if let Some(mut websocket) = self.websocket.take_if(|it| it.id == socket) {
+                    websocket.wire.machine.close(code, &reason);
+                    websocket.wire.hang_up(self.buffer.get());
+                }
+            }
+            Output::Fetch(fetch) => {
+                let started = if self.downloads.len() < FETCHES_MAX {
+                    Download::start(&fetch, &self.download_tls, &mut self.connector, now.mono)
+                } else {
+                    Err(format!("{FETCHES_MAX} requests for firmware are open already"))
+                };
+                match started {
+                    Ok(download) => self.downloads.push(download),
+                    Err(reason) => {
+                        self.link.handle(now, Input::FetchFailed { fetch: fetch.fetch, reason: &reason });
+                    }
+                }
+            }
+            Output::OpenStore(open) => self.open_store(open),
+            Output::ReadStore(read) => self.with_keeper(read.store, |keeper| keeper.read(read)),
+            Output::VerifyArchive(verify) => {
+                self.with_keeper(verify.store, |keeper| keeper.verify(verify.public_keys));
+            }
+            Output::CommitPart { store, part } => self.with_keeper(store, |keeper| keeper.commit(part)),
+            Output::DropPart { store, part } => self.with_keeper(store, |keeper| keeper.drop_part(part)),
+            Output::CloseStore { store, clear } => self.close_store(store, clear),
+            Output::Abort { fetch } => {
+                self.downloads.retain(|download| download.id != fetch);
+                self.keepers.iter().for_each(|keeper| keeper.abort(fetch));
+            }
+            Output::StartApply(start) => self.start_apply(start),
+            Output::FinishApply { offer } => {
+                if let Some(applier) = self.applier.as_ref().filter(|it| it.offer == offer) {
+                    applier.finish();
+                }
+            }
+            Output::CancelApply { offer } => {
+                if self.applier.as_ref().is_some_and(|it| it.offer == offer) {
+                    self.applier = None;
+                }
+            }
+            Output::SaveAttempts { attempts } => self.remember(attempts),
+            Output::Reboot { reason } => {
+                let client = &mut self.client;
+                let called = catch_unwind(AssertUnwindSafe(|| client.reboot(&reason)));
+                self.tell_panic("reboot", called);
+                self.exit.get_or_insert(Exit::Reboot { reason });
+            }
+            Output::Event(event) => self.tell(&event),
+        }
+    }
+
+    /// Hands bytes of a download over to where it goes.
+    pub(super) fn hand_over(&mut self, fetch: FetchId, into: Sink, offset: u64, piece: Vec<u8>) {
+        match into {
+            Sink::Applier(offer) => {
+                if let Some(applier) = self.applier.as_ref().filter(|applier| applier.offer == offer) {
+                    applier.push(fetch, piece);
+                }
+            }
+            Sink::Store(store) => self.with_keeper(store, |keeper| keeper.write(fetch, offset, piece)),
+        }
+    }
+
+    pub(super) fn start_apply(&mut self, start: StartApply) {
+        self.applier = None;
+        let installer = Arc::clone(&self.installer);
+        match Applier::start(start.offer, start.public_keys, installer, &self.crew) {
+            Ok(applier) => self.applier = Some(applier),
+            Err(error) => {
+                let reason = format!("cannot start a thread to apply the update: {error}");
+                let failed = Input::ApplyFailed { offer: start.offer, reason: &reason };
+                self.link.handle(self.now(), failed);
+            }
+        }
+    }
+}
