@@ -7,6 +7,7 @@ use nerves_hub_link_protocol::{
 };
 
 use super::input::Source;
+use super::link_more;
 use super::link_world::{KEY, SECRET, World, config, start};
 
 /// Things that happen in one scenario at most.
@@ -39,8 +40,9 @@ const MESSAGES: [&str; 10] = [
     r#"[null,null,"device","reboot",{}]"#,
 ];
 
-/// Puts a device through a scenario: time, sockets, messages, downloads, an applier, an application. An input
-/// is read step by step; one that ends inside a step ends with zeros.
+/// Puts a device through a scenario: time, sockets, messages, downloads, an applier, an application; and, if the upper
+/// half of the second byte says so, a console, extensions, archives, updates that are kept, and MessagePack. An input is
+/// read step by step; one that ends inside a step ends with zeros.
 ///
 /// # Panics
 /// When a promise of the machine is broken: the same scenario has the same outcome; no deadline has passed
@@ -52,10 +54,13 @@ pub fn link(data: &[u8]) {
 }
 
 /// A device in its world.
-struct Scenario {
-    link: Link,
-    now: Now,
-    world: World,
+pub(super) struct Scenario {
+    pub(super) link: Link,
+    pub(super) now: Now,
+    pub(super) world: World,
+    /// Whether more happens than updates, and messages are MessagePack.
+    more: bool,
+    binary: bool,
     /// Steps during which nothing is fetched from the machine.
     hoard: u8,
 }
@@ -63,10 +68,14 @@ struct Scenario {
 fn scenario(data: &[u8]) -> Vec<Output> {
     let mut source = Source::new(data);
     let now = start();
-    let made = Link::new(config(source.byte()), u64::from(source.byte()), now);
+    let (bits, seed) = (source.byte(), source.byte());
+    let (mut config, more) = (config(bits), seed >> 4);
+    link_more::config(&mut config, more);
+    let made = Link::new(config, u64::from(seed), now);
     assert!(made.is_ok(), "the configuration to begin with");
     let Ok(link) = made else { return Vec::new() };
-    let mut scenario = Scenario { link, now, world: World::default(), hoard: 0 };
+    let (more, binary) = (more > 0, more & 8 != 0);
+    let mut scenario = Scenario { link, now, world: World::default(), more, binary, hoard: 0 };
     scenario.command(Command::Connect);
     scenario.world.drain(&mut scenario.link);
     for _ in 0..STEPS {
@@ -91,7 +100,7 @@ fn scenario(data: &[u8]) -> Vec<Output> {
 impl Scenario {
     /// One thing happens. Tells whether the machine was told the time.
     fn step(&mut self, source: &mut Source<'_>) -> bool {
-        let step = source.byte() % 24;
+        let step = source.byte() % if self.more { 32 } else { 24 };
         // Whoever reports the end of something has seen the orders about it.
         if matches!(step, 8 | 14 | 15 | 18) {
             self.world.drain(&mut self.link);
@@ -171,6 +180,7 @@ impl Scenario {
                 );
                 self.text(&text);
             }
+            24.. => self.more(step, source),
             _ => {
                 // Clocks jump, and the monotonic one may be told late.
                 let back = Duration::from_millis(u64::from(source.short()));
@@ -183,17 +193,22 @@ impl Scenario {
         false
     }
 
-    fn input(&mut self, input: Input<'_>) {
+    pub(super) fn input(&mut self, input: Input<'_>) {
         self.link.handle(self.now, input);
     }
 
-    fn command(&mut self, command: Command) -> bool {
+    pub(super) fn command(&mut self, command: Command) -> bool {
         self.link.command(self.now, command).is_ok()
     }
 
-    fn text(&mut self, text: &str) {
+    pub(super) fn text(&mut self, text: &str) {
         self.world.reboot_wanted |= text.contains("reboot") || text.contains('\\');
         let socket = SocketId(self.world.socket);
+        if self.binary
+            && let Ok(value) = serde_json::from_str(text)
+        {
+            return self.input(Input::SocketBinary { socket, data: &crate::msgpack::encode(&value) });
+        }
         self.input(Input::SocketText { socket, text });
     }
 
@@ -261,14 +276,21 @@ impl Scenario {
         if !keep.range.is_empty() {
             self.world.drain(&mut self.link);
         }
-        self.world.keep(keep.offset, keep.range.len());
+        if self.goes_to_store(fetch) {
+            self.world.store_kept(fetch, keep.range.len());
+        } else {
+            self.world.keep(keep.offset, keep.range.len());
+        }
     }
 
     fn stored(&mut self, most: usize) {
+        while let Some((fetch, length)) = self.world.in_store.pop_front() {
+            self.link.stored(self.now, fetch, length);
+        }
         let waiting = self.world.kept - self.world.stored;
         let length = usize::try_from(waiting).unwrap_or(usize::MAX).min(most);
         self.world.stored += length as u64;
-        self.link.stored(self.now, FetchId(self.world.fetch), length);
+        self.link.stored(self.now, FetchId(self.world.newest), length);
     }
 
     fn refused(&mut self, source: &mut Source<'_>) {
@@ -336,6 +358,19 @@ mod tests {
         let again =
             |output: &Output| matches!(output, Output::Event(Event::DownloadStarted { offset: 400, .. }));
         assert!(seed("resumed").iter().any(again));
+        let tells = |name: &str, what: &str| {
+            let outputs = seed(name);
+            assert!(
+                outputs.iter().any(|output| format!("{output:?}").contains(what)),
+                "{name}: {outputs:#?}"
+            );
+        };
+        tells("packed", "UpdateCompleted");
+        tells("visited", "Shell(Wanted");
+        tells("visited", "health:report");
+        tells("kept", "UpdateCompleted");
+        tells("archived", "VerifyArchive");
+        tells("archived", "Ready");
         let dials =
             |outputs: &[Output]| outputs.iter().filter(|output| matches!(output, Output::Dial(_))).count();
         assert_eq!((dials(&seed("redirected")), dials(&seed("kicked"))), (3, 4));

@@ -1,13 +1,17 @@
 //! What surrounds a device under test: its configuration, and a watch over all it wants done.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
-use nerves_hub_link_protocol::limits::{MAX_ATTEMPTS_REMEMBERED, MAX_OUTPUTS, MAX_REASON_CHARS, SEND_CREDIT};
-use nerves_hub_link_protocol::{
-    Auth, Config, Event, FirmwareMeta, Instant, Link, Now, OfferId, Output, SharedSecret, Sink, SocketId,
-    UnixTime,
+use nerves_hub_link_protocol::limits::{
+    MAX_ATTEMPTS_REMEMBERED, MAX_OUTPUTS, MAX_REASON_CHARS, MAX_SHELL_MESSAGE_BYTES, SEND_CREDIT,
 };
+use nerves_hub_link_protocol::{
+    Auth, Config, Event, FetchId, FirmwareMeta, Instant, Link, Now, OfferId, Output, SharedSecret, Sink,
+    SocketId, UnixTime,
+};
+
+use super::link_more::More;
 
 /// A public key that firmware could be signed with.
 pub(super) const KEY: &str = "u1dJgAcnFUqREJB0shvP+bwDx8wOrVtoRlj7XsvF6Ds=";
@@ -77,6 +81,15 @@ pub(super) struct World {
     written: bool,
     /// Somebody wanted a reboot.
     pub(super) reboot_wanted: bool,
+    /// The references of the last join of each other topic.
+    pub(super) joins: BTreeMap<String, u64>,
+    /// What beside updates binds the device.
+    pub(super) more: More,
+    /// Requests whose bytes go into a store, and bytes on their way into it.
+    pub(super) to_store: BTreeSet<FetchId>,
+    pub(super) in_store: VecDeque<(FetchId, usize)>,
+    /// The request or reading whose bytes the applier got last.
+    pub(super) newest: u64,
     /// Bytes given to the applier, and taken by it.
     pub(super) kept: u64,
     pub(super) stored: u64,
@@ -126,6 +139,13 @@ impl World {
         }
     }
 
+    /// A store takes bytes.
+    pub(super) fn store_kept(&mut self, fetch: FetchId, length: usize) {
+        if length > 0 {
+            self.in_store.push_back((fetch, length));
+        }
+    }
+
     /// Takes everything the device wants done.
     pub(super) fn drain(&mut self, link: &mut Link) {
         let mut new = 0;
@@ -138,6 +158,7 @@ impl World {
     }
 
     fn check(&mut self, output: &Output) {
+        self.more.check(output);
         match output {
             Output::Dial(dial) => {
                 assert!(dial.socket.0 > self.socket, "a number is used twice");
@@ -150,22 +171,31 @@ impl World {
                     self.up == Some(*socket) && socket.0 == self.socket,
                     "sent on a socket that is not up"
                 );
-                assert!(text.len() < MESSAGE, "a message of {} bytes", text.len());
                 self.flying += 1;
                 assert!(self.flying <= SEND_CREDIT, "{} messages unsent", self.flying);
-                self.note(text);
+                let parsed = serde_json::from_str(text);
+                assert!(parsed.is_ok(), "no message: {text}");
+                self.note(&parsed.unwrap_or_default(), text.len());
             }
             Output::SendBinary { socket, data } => {
                 assert!(self.up == Some(*socket), "sent on a socket that is not up");
-                assert!(data.len() < MESSAGE, "a message of {} bytes", data.len());
                 self.flying += 1;
                 assert!(self.flying <= SEND_CREDIT, "{} messages unsent", self.flying);
+                let parsed = crate::msgpack::decode(data);
+                assert!(parsed.is_some(), "no message: {data:02x?}");
+                self.note(&parsed.unwrap_or_default(), data.len());
             }
             Output::HangUp { socket, .. } => self.went(*socket),
             Output::Fetch(fetch) => {
                 assert!(fetch.fetch.0 > self.fetch, "a number is used twice");
                 let wanted = self.applying.map(Sink::Applier);
-                assert!(wanted == Some(fetch.into), "a request for no applier");
+                let stored = matches!(fetch.into, Sink::Store(store) if self.more.has(store));
+                assert!(wanted == Some(fetch.into) || stored, "a request for no applier and no store");
+                if stored {
+                    self.to_store.insert(fetch.fetch);
+                } else {
+                    self.newest = fetch.fetch.0;
+                }
                 self.fetch = fetch.fetch.0;
             }
             Output::StartApply(start) => {
@@ -190,12 +220,19 @@ impl World {
                 assert!(attempts.len() <= MAX_ATTEMPTS_REMEMBERED, "{} firmwares remembered", attempts.len());
             }
             Output::Probe(_) => assert!(self.live.is_empty(), "a look for the network beside a connection"),
+            Output::ReadStore(order) => {
+                assert!(order.fetch.0 > self.fetch, "a number is used twice");
+                self.fetch = order.fetch.0;
+                if order.into.is_some() {
+                    self.newest = order.fetch.0;
+                }
+            }
+            // Those are looked at by themselves.
             Output::OpenStore(_)
-            | Output::ReadStore(_)
             | Output::VerifyArchive(_)
             | Output::CommitPart { .. }
             | Output::DropPart { .. }
-            | Output::CloseStore { .. } => assert!(self.applying.is_none(), "a store for streaming"),
+            | Output::CloseStore { .. } => {}
             Output::Abort { fetch } => assert!(fetch.0 <= self.fetch, "a request that never was"),
         }
     }
@@ -213,22 +250,32 @@ impl World {
             }
             Event::DownloadInterrupted { reason, received, .. } => {
                 assert!(!reason.contains(SECRET), "{reason}");
-                assert!(*received <= self.kept, "{received} bytes safe of {}", self.kept);
+                let streamed = self.to_store.is_empty();
+                assert!(*received <= self.kept || !streamed, "{received} bytes safe of {}", self.kept);
             }
             _ => {}
         }
     }
 
     /// Reads the reference of a message: `[join reference, reference, topic, event, payload]`.
-    fn note(&mut self, text: &str) {
-        let parsed =
-            serde_json::from_str::<(Option<String>, String, String, String, serde_json::Value)>(text);
-        assert!(parsed.is_ok(), "no message: {text}");
-        let Ok((_, reference, _, event, _)) = parsed else { return };
-        let reference = reference.parse().unwrap_or_default();
-        match event.as_str() {
-            "phx_join" => self.join = reference,
-            "heartbeat" => self.heartbeat = reference,
+    fn note(&mut self, message: &serde_json::Value, length: usize) {
+        let text = |at: usize| message.get(at).and_then(serde_json::Value::as_str);
+        let (reference, topic, event) = (text(1), text(2), text(3));
+        let whole = message.as_array().is_some_and(|parts| parts.len() == 5);
+        assert!(whole && reference.is_some() && topic.is_some() && event.is_some(), "no message: {message}");
+        let topic = topic.unwrap_or_default();
+        // What a shell writes, with each character escaped at worst, goes in messages of its own.
+        let most = if topic == "device" || topic == "phoenix" {
+            MESSAGE
+        } else {
+            MESSAGE + 6 * MAX_SHELL_MESSAGE_BYTES
+        };
+        assert!(length < most, "a message of {length} bytes");
+        let reference = reference.unwrap_or_default().parse().unwrap_or_default();
+        match event {
+            Some("phx_join") if topic == "device" => self.join = reference,
+            Some("phx_join") => drop(self.joins.insert(topic.to_owned(), reference)),
+            Some("heartbeat") => self.heartbeat = reference,
             _ => self.push = reference,
         }
     }

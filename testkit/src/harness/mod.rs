@@ -41,6 +41,7 @@ mod environment;
 mod fat;
 mod input;
 mod link;
+mod link_more;
 mod link_world;
 mod manifest;
 mod planner;
