@@ -129,6 +129,13 @@ impl Fault {
         matches!(self, Self::Restart | Self::Drain | Self::BadRelease | Self::Untrusted)
     }
 
+    /// Whether it waits for its moment, so that the connection of a device has nothing to do with it.
+    pub(super) fn waits(self) -> bool {
+        let disk = matches!(self, Self::DiskFull | Self::DiskError | Self::ReadError | Self::DiskSlow);
+        let person = matches!(self, Self::SlowAnswer | Self::NoAnswer | Self::Refuses);
+        self.origin() == Origin::Download || disk || person
+    }
+
     const fn bit(self) -> u64 {
         1 << (self as u8)
     }

@@ -23,7 +23,7 @@ pub(super) fn kept(scenario: &Scenario, number: u32) -> Option<Variant> {
         |parts: bool, stored: bool| parts.then_some(Variant::Parts).or(stored.then_some(Variant::Stored));
     of(scenario.has(Variant::Parts), scenario.has(Variant::Stored)).or_else(|| {
         let mixed = scenario.has(Variant::Mixed);
-        of(mixed && number % 5 == 3, mixed && number % 5 == 4)
+        of(mixed && number % 10 == 3, mixed && number % 10 == 4)
     })
 }
 

@@ -41,6 +41,9 @@ impl World {
         self.with(number, |world, device| {
             world.stats.struck(world.now, fault);
             world.trace.note(world.now, number, "fault", fault.name());
+            if fault.waits() {
+                return world.hit(device, fault, how);
+            }
             world.rouse(device);
             world.hit(device, fault, how)?;
             world.settle(device, false)
