@@ -116,6 +116,34 @@ fn an_archive_from_a_pipe_is_signed() {
     assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 5);
 }
 
+#[test]
+fn the_archive_is_not_taken_for_the_destination() {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("a.fw"), device(1)).unwrap();
+    std::os::unix::fs::symlink("a.fw", folder.path().join("link.fw")).unwrap();
+    for (archive, disk) in [("a.fw", "a.fw"), ("a.fw", "./link.fw"), ("link.fw", "a.fw")] {
+        let arguments = ["-a", "-q", "-d", disk, "-i", archive, "-t", "complete"];
+        let (exit, told) = text(&fwup(folder.path(), &arguments));
+        assert!(exit == Some(1) && told.contains("is the archive itself"), "{told}");
+    }
+    assert!(std::fs::read(folder.path().join("a.fw")).unwrap() == device(1));
+}
+
+#[test]
+fn looking_for_holes_leaves_no_trace() {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("there"), "precious").unwrap();
+    for name in ["there", "new"] {
+        let (exit, told) = text(&fwup(folder.path(), &["--sparse-check", name]));
+        // As the file system under it is.
+        assert!((exit == Some(0)) == (told == "Sparse files supported\n"), "{told}");
+    }
+    assert_eq!(std::fs::read(folder.path().join("there")).unwrap(), b"precious");
+    assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1);
+    let (exit, told) = text(&fwup(folder.path(), &["--sparse-check", "/dev/null"]));
+    assert_eq!((exit, told.as_str()), (Some(1), "fwup: Couldn't create sparse test file: /dev/null\n"));
+}
+
 /// Whatever the name under which the signed archive takes the place of the other.
 #[test]
 fn signing_through_a_link_loses_nothing() {

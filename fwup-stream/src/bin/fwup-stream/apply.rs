@@ -1,6 +1,6 @@
 //! `-a`: writing firmware to the destination.
 
-use std::os::unix::fs::FileTypeExt;
+use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -30,9 +30,19 @@ pub(crate) fn run(options: &Options, output: &mut Output) -> Result<(), Failure>
         (false, false, false) => Manner::Bar,
     };
     output.begin(manner, options.progress_low);
+    if options.input.as_ref().is_some_and(|input| is_same(Path::new(input), &destination)) {
+        let text = format!("the destination {} is the archive itself", destination.display());
+        return Err(Failure::new(text).line_before(true));
+    }
     let target = open_destination(&destination, options, output)?;
     let applied = apply(target, task, options, output);
     applied.map_err(|failure| failure.line_before(!options.quiet))
+}
+
+/// Says whether two names are of one file.
+fn is_same(one: &Path, other: &Path) -> bool {
+    let number = |path| std::fs::metadata(path).ok().map(|found| (found.dev(), found.ino()));
+    number(one).is_some_and(|number_of_one| number(other) == Some(number_of_one))
 }
 
 /// Opens the destination, with what is mounted from it unmounted.
