@@ -1,4 +1,4 @@
-//! A download that keeps to its speed. Alone in its file, since it looks at the processor time of the process.
+//! Slow and idle devices. Alone in their file, since they look at the processor time of the process.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, missing_docs)]
 
 mod adapter;

@@ -43,13 +43,9 @@ impl Handle {
     /// whether `done` said yes to it.
     ///
     /// Cancel safe. Needs tokio's timer.
-    pub async fn wait_until(
-        &self,
-        timeout_after: Duration,
-        done: impl Fn(&Status) -> bool,
-    ) -> (Status, bool) {
+    pub async fn wait_until(&self, limit: Duration, done: impl Fn(&Status) -> bool) -> (Status, bool) {
         let satisfied = self.status_when(|status| done(status) || status.exit.is_some());
-        let status = match timeout(timeout_after, satisfied).await {
+        let status = match timeout(limit, satisfied).await {
             Ok(status) => status,
             Err(_) => self.control.status(),
         };

@@ -5,8 +5,8 @@ use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::time::Duration;
 
-use nerves_hub_link_testkit::limits::{CONNECTIONS, REQUEST_HEAD, REQUEST_HEADERS};
-use nerves_hub_link_testkit::server::{HubOptions, HubServer};
+use nerves_hub_link_testkit::limits::{CONNECTIONS, PROXY_REQUEST, REQUEST_HEAD, REQUEST_HEADERS};
+use nerves_hub_link_testkit::server::{HubOptions, HubServer, ProxyServer};
 
 const LONG: Duration = Duration::from_secs(20);
 
@@ -78,4 +78,25 @@ fn connections_have_a_limit() {
     ask(&mut sockets[CONNECTIONS - 1]).unwrap();
     assert!(ask(&mut open()).is_err(), "closed before a word");
     drop(sockets);
+}
+
+#[test]
+fn requests_to_the_proxy_have_a_limit() {
+    let proxy = ProxyServer::start("user", "pass").unwrap();
+    let hub = plain();
+    let answer = |length: usize| {
+        let mut request = format!(
+            "CONNECT localhost:{} HTTP/1.1\r\nProxy-Authorization: Basic dXNlcjpwYXNz\r\nx: ",
+            hub.address().port()
+        );
+        request.push_str(&"y".repeat(length - request.len() - 4));
+        request.push_str("\r\n\r\n");
+        let mut tcp = TcpStream::connect(proxy.address()).unwrap();
+        tcp.write_all(request.as_bytes()).unwrap();
+        let mut byte = [0; 12];
+        tcp.read_exact(&mut byte).map(|()| String::from_utf8_lossy(&byte).into_owned()).ok()
+    };
+    assert_eq!(answer(PROXY_REQUEST).as_deref(), Some("HTTP/1.1 200"));
+    assert_eq!(answer(PROXY_REQUEST + 1), None, "closed without a word");
+    assert_eq!(proxy.ways(), 1);
 }

@@ -1,14 +1,20 @@
-//! A download that keeps to its speed. Not for a program with other tests, since it looks at the processor time of the process.
+//! Slow and idle devices. Not for a program with other tests, since they look at the processor time of the process.
 
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use crate::bench::Bench;
-use nerves_hub_link_protocol::Event;
+use crate::bench::{Adapter as _, Bench, Device, SERIAL};
+use nerves_hub_link_platform::pty::ShellCommand;
+use nerves_hub_link_protocol::{ConsoleConfig, Decision, Event};
 use nerves_hub_link_runtime::Exit;
 use nerves_hub_link_testkit::server::Firmware;
 
+/// One at a time.
+static ALONE: Mutex<()> = Mutex::new(());
+
 #[test]
 fn a_limited_download_takes_its_time_without_burning_the_processor() {
+    let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
     let bench = Bench::new();
     let archive = bench.firmware("1.1.0");
     let size = archive.bytes().unwrap().len() as u64;
@@ -25,6 +31,40 @@ fn a_limited_download_takes_its_time_without_burning_the_processor() {
     assert!(busy < Duration::from_millis(700), "{busy:?} of processor time in {took:?}");
     let interrupted = |event: &Event| matches!(event, Event::DownloadInterrupted { .. });
     assert!(!device.events.try_iter().any(|event| interrupted(&event)), "a pause was taken for a failure");
+}
+
+#[test]
+fn an_idle_device_with_an_idle_shell_costs_nothing() {
+    let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
+    let bench = Bench::new();
+    let mut config = bench.config();
+    config.console = Some(ConsoleConfig::default());
+    // It sleeps in its terminal with what was typed unread, and its own child left behind.
+    let shell = ShellCommand::new("/bin/sh").argument("-c").argument("stty raw -echo; echo up; sleep 600");
+    let device = Device::start_as(
+        config,
+        bench.tls(),
+        bench.installer(),
+        |_| Decision::Apply,
+        |options| options.shell(shell),
+    );
+    device.status_when("the console is joined", |status| status.link.console_joined);
+    let types = |text: String| {
+        bench.hub.with_hub(|hub, _| hub.console(SERIAL, "dn", &serde_json::json!({"data": text})));
+    };
+    types("x".to_owned());
+    device.status_when("the shell runs", |status| status.link.console_active);
+    // More than a terminal holds: the rest waits for it to be writable, which it never is.
+    for _ in 0..20 {
+        types("y".repeat(5000));
+    }
+    device.answers(&bench.hub);
+    let before = processor_time();
+    let (status, ended) = device.handle.wait_until(Duration::from_millis(500), |it| it.exit.is_some());
+    let busy = processor_time().saturating_sub(before);
+    assert!(!ended && status.link.console_active, "{status:?}");
+    assert!(busy < Duration::from_millis(120), "{busy:?} of processor time in half a second");
+    device.stop();
 }
 
 /// The processor time of this process so far.
