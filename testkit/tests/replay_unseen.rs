@@ -349,3 +349,36 @@ fn a_connection_that_breaks_is_one_connection() {
     explained(&report);
     assert_eq!((report.lives, report.sockets), (1, 5), "{report}");
 }
+
+#[test]
+fn a_recording_may_end_anywhere() {
+    let mut cut = 0;
+    for name in
+        ["update_download_resumed", "console", "local_shell", "update_rescheduled", "connect_join_msgpack"]
+    {
+        let Some(text) = common::recorded::text(name) else { continue };
+        let lines: Vec<&str> = text.lines().collect();
+        // Before that there is no connection.
+        let first = lines.iter().position(|line| line.contains("101 Switching Protocols")).unwrap() + 1;
+        for end in first..lines.len() {
+            let report = common::recorded::run(&lines[..end].join("\n"));
+            assert_ne!(report.verdict(), Verdict::Fails, "{name}, {end} lines: {report}");
+            cut += rules(&report).iter().filter(|rule| **rule == "cut").count();
+        }
+    }
+    assert!(cut > 50, "{cut}");
+}
+
+#[test]
+fn what_is_missing_before_the_end_of_a_recording_is_found() {
+    let Some(mut lines) = lines("heartbeat") else { return };
+    // The recording ends while the device is connected, and a second before the end a message is missing.
+    let last = lines.iter().rposition(|line| said(line, "heartbeat")).unwrap();
+    lines.truncate(last + 2);
+    let report = position(&lines, |line| said(line, "report_network_interface"));
+    lines[report]["payload"] = json!({"interface": "lo", "more": 1});
+    assert!(run_lines(lines.clone()).unexplained().any(|d| d.kind == Kind::Payload));
+    let attached = position(&lines, |line| said(line, "health:attached"));
+    lines.remove(attached);
+    assert!(run_lines(lines).unexplained().any(|d| d.kind == Kind::Extra));
+}

@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use super::connections;
 use super::difference::{Difference, Kind};
-use super::drive::{Sent, Transcript};
+use super::drive::{MOMENT, Sent, Transcript};
 use super::plot::{Credentials, Plot, said};
 use super::recording::{Envelope, Kind as Happened, Line};
 use super::refs::key;
@@ -52,6 +52,9 @@ pub fn compare(plot: &Plot<'_>, transcript: &Transcript, credentials: Option<&Cr
         }
         result.messages += socket(&ours, &theirs, &mut found);
         at_the_end(plot, *conn, &sent, &mut found);
+        if let (Some(cut), true) = (transcript.cut_at, plot.life.sockets.last() == Some(conn)) {
+            when_it_ends(plot, *conn, &sent, cut, &mut found);
+        }
         result.differences.extend(found.into_iter().map(|difference| difference.on(*conn)));
     }
     started(plot, transcript, &mut result.differences);
@@ -77,8 +80,34 @@ fn started(plot: &Plot<'_>, transcript: &Transcript, found: &mut [Difference]) {
         offers if ours >= offers.saturating_sub(declined).max(1) => "again",
         _ => return,
     };
-    for difference in found.iter_mut().filter(|d| d.kind == Kind::Missing && d.what == STARTED) {
+    let missing = |d: &&mut Difference| d.kind == Kind::Missing && d.what == STARTED && d.path.is_empty();
+    for difference in found.iter_mut().filter(missing) {
         path.clone_into(&mut difference.path);
+    }
+}
+
+/// How nothing is shown.
+const NOTHING: &str = "\"\"";
+
+/// Marks what one side said and the other did not, in the moment in which the recording ends.
+fn when_it_ends(plot: &Plot<'_>, conn: u64, sent: &[&Sent], cut: u64, found: &mut [Difference]) {
+    for difference in found.iter_mut().filter(|d| ["", "value", "text"].contains(&d.path.as_str())) {
+        let ours = sent.iter().filter(|sent| key(&sent.envelope) == difference.what).map(|sent| sent.at);
+        let of_conn = plot.lines(0).filter(|line| line.conn == Some(conn));
+        let same = of_conn.filter(|line| said(line).is_some_and(|envelope| key(envelope) == difference.what));
+        let (ours, theirs): (Vec<u64>, Vec<u64>) = (ours.collect(), same.map(|line| line.at).collect());
+        let first = match (difference.path.as_str(), difference.theirs == NOTHING, difference.ours == NOTHING)
+        {
+            // Of texts, one is the beginning of the other, however they are cut into messages.
+            ("text", true, _) => ours.last(),
+            ("text", _, true) => theirs.last(),
+            ("text", ..) => None,
+            _ if ours.len() > theirs.len() => ours.get(theirs.len()),
+            _ => theirs.get(ours.len()),
+        };
+        if first.is_some_and(|at| at.saturating_add(MOMENT) >= cut) {
+            "when the recording ends".clone_into(&mut difference.path);
+        }
     }
 }
 
@@ -119,7 +148,9 @@ fn held(plot: &Plot<'_>, transcript: &Transcript, found: &mut [Difference]) {
     let count = |name: &str| transcript.frames.iter().filter(|sent| key(&sent.envelope) == name).count();
     let said = plot.lines(0).filter_map(said).filter(|envelope| key(envelope) == RECEIVED).count();
     if said <= count(RECEIVED) + count("device status_update rescheduled") {
-        for difference in found.iter_mut().filter(|d| d.kind == Kind::Missing && d.what == RECEIVED) {
+        let missing =
+            |d: &&mut Difference| d.kind == Kind::Missing && d.what == RECEIVED && d.path.is_empty();
+        for difference in found.iter_mut().filter(missing) {
             "put off".clone_into(&mut difference.path);
         }
     }

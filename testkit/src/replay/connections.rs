@@ -6,7 +6,7 @@ use nerves_hub_link_protocol::{Fetch, Secret};
 
 use super::compare::Comparison;
 use super::difference::{Difference, Kind};
-use super::drive::{Dialled, Transcript};
+use super::drive::{Dialled, MOMENT, Transcript};
 use super::plot::{Credentials, Plot};
 use super::recording::{Kind as Line, Request, Side};
 use super::token;
@@ -196,7 +196,9 @@ pub fn fetches(plot: &Plot<'_>, transcript: &Transcript, result: &mut Comparison
     };
     let extra = transcript.fetches.iter().filter(|fetch| !known(fetch)).count();
     if extra > 0 {
-        result.differences.push(Difference::new(Kind::Extra, "fetch").times(extra));
+        let cut = transcript.cut_at.is_some_and(|cut| transcript.fetched_last.saturating_add(MOMENT) >= cut);
+        let path = if cut && extra == 1 { "when the recording ends" } else { "" };
+        result.differences.push(Difference::new(Kind::Extra, "fetch").at(path).times(extra));
     }
     for (conn, id) in &transcript.fetched {
         let theirs = request(plot, *conn).map(|(request, _)| request);

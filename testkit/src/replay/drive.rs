@@ -17,6 +17,8 @@ use super::store::Store;
 
 /// Longest wait for a dial or a request that the recording has, in microseconds.
 pub(super) const LONG_WAIT: u64 = 600_000_000;
+/// What comes so shortly before or after the end of a recording may be missing on either side.
+pub(super) const MOMENT: u64 = 1_000_000;
 /// Longest wait for a message that the recording answers.
 const SHORT_WAIT: u64 = 15_000_000;
 
@@ -27,8 +29,9 @@ pub struct Transcript {
     pub dials: Vec<Dialled>,
     /// Messages it sent.
     pub frames: Vec<Sent>,
-    /// Files it requested.
+    /// Files it requested, the last one at that time of the recording.
     pub fetches: Vec<Fetch>,
+    pub fetched_last: u64,
     /// Which of them each recorded request was taken for.
     pub fetched: BTreeMap<u64, FetchId>,
     /// Those of them that found no server, in the recording as well.
@@ -47,6 +50,8 @@ pub struct Transcript {
     pub broken: Vec<String>,
     /// Messages handed over.
     pub delivered: usize,
+    /// When the recording ends, if it ends while the device is connected.
+    pub cut_at: Option<u64>,
 }
 
 /// A connection the machine opened.
@@ -132,8 +137,22 @@ impl<'r> Drive<'r> {
             drive.advance(line.at.saturating_add(drive.stretch));
             drive.line(line);
         }
+        drive.run_on();
         drive.transcript.broken.append(&mut drive.rig.broken);
         Ok(drive.transcript)
+    }
+
+    /// Where the recording ends in the middle of a connection, says what the machine was about to say.
+    fn run_on(&mut self) {
+        let last = self.plot.life.sockets.last();
+        let over = |line: &Line| {
+            let ends = matches!(line.kind, Kind::Eof(_) | Kind::Close(..) | Kind::Closed | Kind::Failed(_));
+            ends && line.conn.as_ref() == last
+        };
+        if last.is_some() && !self.plot.lines(0).any(over) {
+            self.transcript.cut_at = self.plot.lines(0).last().map(|line| line.at);
+            self.advance(self.rig.clock().saturating_add(MOMENT));
+        }
     }
 
     fn line(&mut self, line: &Line) {

@@ -116,7 +116,17 @@ impl<'r> Plot<'r> {
 
     /// Returns what the recorded device decided about the update that arrived just before `from`.
     pub fn decision(&self, from: usize) -> Option<Decision> {
+        let offered = self.lines(0).take(from).filter_map(|line| match &line.kind {
+            Kind::Message(Side::Server, message) => message.envelope.as_ref()?.payload.get("firmware_url"),
+            _ => None,
+        });
+        let wanted = offered.last().and_then(|url| target(url.as_str()?));
         for line in self.lines(from) {
+            if let Kind::Request(request) = &line.kind
+                && wanted == Some(request.target.as_str())
+            {
+                return Some(Decision::Apply);
+            }
             if let Kind::Message(Side::Server, message) = &line.kind
                 && message.envelope.as_ref().is_some_and(|m| m.topic == "device" && m.event == "update")
             {

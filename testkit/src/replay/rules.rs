@@ -135,6 +135,13 @@ pub const RULES: &[Rule] = &[
         reason: "a server that refuses MessagePack is spoken to in JSON; the recorded client asks again and again",
     },
     Rule {
+        name: "cut",
+        explains: |d| d.path == "when the recording ends",
+        only_with: &[],
+        foreseen: true,
+        reason: "the recording ends while the device is connected; what was about to be said is missing on one side",
+    },
+    Rule {
         name: "get-has-no-content",
         explains: |d| d.is(Kind::Payload, "fetch", "content-type") && d.ours == "absent",
         only_with: &[],

@@ -32,6 +32,7 @@ impl Drive<'_> {
             }
             Output::Fetch(fetch) => {
                 self.transcript.fetches.push(fetch.clone());
+                self.transcript.fetched_last = self.rig.clock().saturating_sub(self.stretch);
                 self.waiting.push_back(fetch);
             }
             Output::Abort { fetch } => {
