@@ -382,3 +382,52 @@ fn what_is_missing_before_the_end_of_a_recording_is_found() {
     lines.remove(attached);
     assert!(run_lines(lines).unexplained().any(|d| d.kind == Kind::Extra));
 }
+
+#[test]
+fn a_socket_and_a_download_that_find_no_server_are_told_apart() {
+    let Some(original) = lines("update_reconnect_during_download") else { return };
+    let (asked, answer) = (
+        original.iter().find(|line| is_download(line, "http_request")).unwrap().clone(),
+        original.iter().find(|line| is_download(line, "http_response")).unwrap().clone(),
+    );
+    let (download, second) = (asked["conn"].clone(), original.last().unwrap()["conn"].clone());
+    let from = 400_000;
+    // The server vanishes five seconds after the beginning and is back for the socket after 38.
+    let mut all: Vec<Value> = original
+        .iter()
+        .filter(|line| line["kind"] != "note" && line["kind"] != "close")
+        .filter(|line| line["conn"] != download || time(line) < 5.0)
+        .cloned()
+        .collect();
+    for line in all.iter_mut().filter(|line| line["conn"] == second) {
+        let joining = time(line) < 6.5;
+        shift(line, if joining { 32.0 } else { 43.9 });
+        if line["kind"] == "http_request" {
+            let headers = line["headers"].as_array().unwrap();
+            let signed = headers.iter().find(|header| header[0] == "x-nh-time").unwrap()[1].as_str().unwrap();
+            set_header(line, "x-nh-time", &(signed.parse::<i64>().unwrap() + 32).to_string());
+        }
+    }
+    all.extend(end(&answer, 5.06, download.as_u64().unwrap(), "server"));
+    // Those after 15 and 30 seconds are the download's.
+    for (conn, at) in [(300, 6.2), (301, 8.9), (302, 13.7), (303, 20.07), (304, 22.6), (305, 35.08)] {
+        let failed = json!({"conn": conn, "kind": "upstream_connect_failed", "error": "refused"});
+        all.push(like(&answer, at - 0.001, &json!({"conn": conn, "kind": "tcp_open", "via": "plain"})));
+        all.push(like(&answer, at, &failed));
+        all.extend(end(&answer, at + 0.002, conn, "server"));
+    }
+    let (mut asked, mut answer) =
+        (like(&asked, 50.09, &json!({"conn": 306})), like(&answer, 50.1, &json!({"conn": 306})));
+    ranged(&mut asked, &mut answer, from, None);
+    set_header(&mut asked, "x-retry-number", "3");
+    let body = like(&answer, 55.28, &json!({"kind": "http_body", "bytes": SIZE - from}));
+    let started = json!({"status": "started", "downloader_network_interface": "lo"});
+    let socket = all.iter().find(|line| line["conn"] == second && said(line, "phx_join")).unwrap().clone();
+    all.push(message(&socket, 50.11, true, "device", "status_update", &started));
+    all.extend(end(&answer, 55.281, 306, "client"));
+    all.extend([asked, answer, body]);
+    renumber(&mut all);
+    let report = run_lines(all);
+    explained(&report);
+    assert_eq!((report.lives, report.fetches), (1, 2), "{report}");
+}

@@ -32,6 +32,10 @@ pub struct Life {
 /// comes within a second and a half.
 const AWAY_MICROS: u64 = 2_500_000;
 
+/// The recorded client tries a download again after so long, give or take what connections take to end.
+const RETRY_MICROS: u64 = 15_000_000;
+const RETRY_SLACK: u64 = 300_000;
+
 /// What a connection is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Role {
@@ -57,6 +61,8 @@ struct Device {
     /// Requests for that so far, and those that are open.
     fetched: usize,
     fetching: BTreeSet<u64>,
+    /// When the last of them ended.
+    fetch_ended_at: Option<u64>,
 }
 
 #[derive(Default, Clone)]
@@ -109,10 +115,16 @@ impl Cast {
             let same = |wanted: &String| *wanted == device.identity || device.identity.is_empty();
             device.open.is_none() && identity.as_ref().is_none_or(same)
         };
-        // Whoever has its socket and is to download something found no server for that.
-        let no_socket = role == Role::Unreached && !devices.iter().any(free);
-        if role == Role::Fetch || (no_socket && devices.iter().any(|device| device.downloads)) {
-            let at = downloader(devices, request);
+        // Whoever has its socket and is to download something found no server for that; so did whoever tries a
+        // download again just when it is due.
+        let no_socket = !devices.iter().any(free) && devices.iter().any(|device| device.downloads);
+        let due = |device: &Device| {
+            let since = device.fetch_ended_at.map(|ended| line.at.saturating_sub(ended));
+            device.downloads && since.is_some_and(|since| since.abs_diff(RETRY_MICROS) <= RETRY_SLACK)
+        };
+        let due = devices.iter().position(due);
+        if role == Role::Fetch || (role == Role::Unreached && (no_socket || due.is_some())) {
+            let at = due.filter(|_| role == Role::Unreached).unwrap_or_else(|| downloader(devices, request));
             if let Some(device) = devices.get_mut(at) {
                 device.fetched += 1;
                 device.fetching.insert(conn);
@@ -169,14 +181,15 @@ impl Device {
             downloads: false,
             fetched: 0,
             fetching: BTreeSet::new(),
+            fetch_ended_at: None,
         }
     }
 
     fn remember(&mut self, line: &Line) {
         if line.conn != self.open {
             let over = matches!(line.kind, Kind::Eof(_) | Kind::Closed | Kind::Failed(_) | Kind::Body { .. });
-            if let Some(conn) = line.conn.filter(|_| over) {
-                self.fetching.remove(&conn);
+            if line.conn.is_some_and(|conn| over && self.fetching.remove(&conn)) {
+                self.fetch_ended_at = Some(line.at);
             }
             return;
         }
