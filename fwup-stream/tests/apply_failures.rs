@@ -138,19 +138,6 @@ fn functions_are_checked_before_anything_is_written() {
 }
 
 #[test]
-fn an_environment_of_an_unreasonable_size_is_refused() {
-    let manifest = |count: u32| {
-        format!(
-            "uboot-environment e {{\nblock-offset=0\nblock-count={count}\n}}\n\
-             task \"t\" {{\non-init {{\nfunlist={{2,uboot_clearenv,e}}\n}}\n}}\n"
-        )
-    };
-    apply(unsigned("t"), &archive(&manifest(8192), &[]), MemoryTarget::new()).unwrap();
-    let error = apply(unsigned("t"), &archive(&manifest(8193), &[]), MemoryTarget::new()).unwrap_err();
-    assert_eq!(error.to_string(), "uboot-environment e has 8193 blocks, but 1 to 8192 are supported");
-}
-
-#[test]
 fn dropping_an_applier_writes_nothing_more() {
     let firmware = device(2);
     let mut target = Recorder::new(installed());
