@@ -473,3 +473,26 @@ fn an_archive_and_an_update_go_side_by_side() {
     let started = device.statuses().iter().filter(|status| status["status"] == "started").count();
     assert_eq!(started, 1, "for the firmware alone");
 }
+
+#[test]
+fn late_bytes_of_archives_given_up_are_not_taken_for_firmware_s() {
+    // Whether bytes of the first of so many archives are known as such, while firmware is downloaded, too.
+    let known = |archives: usize| {
+        let mut device = Device::joined(quiet());
+        device.start(json!({}));
+        device.head(200, &[]);
+        let fetches: Vec<FetchId> = (0..archives)
+            .map(|number| {
+                let archive = offer(&mut device, described(&number.to_string()));
+                let store = opened(&decide(&mut device, archive, ArchiveDecision::Download)).store;
+                device.input(Input::StoreOpened { store, parts: &[] });
+                device.fetch().fetch
+            })
+            .collect();
+        let before = device.link.status().counters.stale_inputs;
+        device.link.stored(device.now, fetches[0], 10);
+        device.link.status().counters.stale_inputs == before + 1
+    };
+    assert!(known(MAX_RECENT_FETCHES));
+    assert!(!known(MAX_RECENT_FETCHES + 1), "forgotten");
+}

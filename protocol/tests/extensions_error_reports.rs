@@ -342,3 +342,21 @@ fn nothing_is_said_unasked_when_nothing_broke() {
     device.pass(Duration::from_secs(3600));
     assert!(device.sent().iter().all(|message| message[3] != "error_reports:report"));
 }
+
+#[test]
+fn the_buffer_holds_no_more_than_the_limit_whatever_is_configured() {
+    for (configured, reports_made, dropped) in [
+        (MAX_ERROR_REPORTS, MAX_ERROR_REPORTS, 0),
+        (MAX_ERROR_REPORTS, MAX_ERROR_REPORTS + 1, 1),
+        (usize::MAX, MAX_ERROR_REPORTS + 1, 1),
+    ] {
+        let mut config = reports();
+        config.extensions.error_reports =
+            Some(ErrorReportsConfig { max_reports: configured, ..ErrorReportsConfig::default() });
+        let mut device = Device::joined(config);
+        for _ in 0..reports_made {
+            report(&mut device, ErrorReport::new("error", "x"));
+        }
+        assert_eq!(device.link.status().counters.dropped_error_reports, dropped);
+    }
+}

@@ -138,3 +138,12 @@ fn every_setting_is_told() {
     }
     assert!(missing.is_empty(), "not in configuration.md: {missing:#?}");
 }
+
+#[test]
+fn every_limit_of_the_machine_is_told() {
+    let document = document("conformance.md");
+    let limits = fs::read_to_string(root().join("protocol/src/limits.rs")).unwrap();
+    let names = limits.lines().filter_map(|line| line.strip_prefix("pub const ")?.split(':').next());
+    let missing: Vec<&str> = names.filter(|name| !document.contains(&format!("| `{name}` | "))).collect();
+    assert!(missing.is_empty(), "not in conformance.md: {missing:#?}");
+}
