@@ -249,10 +249,6 @@ impl World {
     fn answer(&mut self, asked: &Asked, how: u8) {
         let size = self.announced.size;
         let (status, range) = self.server.answer(asked, how, size);
-        if status == 416 {
-            // What such an answer still has to say concerns nobody, and may come while others are asked.
-            self.server.forget(asked.fetch);
-        }
         let mut headers = vec![("ETag", "\"one\"")];
         if let Some(range) = &range {
             headers.push(("Content-Range", range));
