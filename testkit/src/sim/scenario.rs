@@ -283,6 +283,8 @@ pub(super) enum Variant {
     Archives,
     /// Some devices keep updates, some of those in parts, and the others don't.
     Mixed,
+    /// The hub wants to know where devices are and by which names, beside how.
+    Curious,
 }
 
 /// Things that happen at random times.

@@ -323,6 +323,7 @@ impl Watch {
             Event::UpdateProgress { .. }
             | Event::Extension(
                 ExtensionEvent::Attached { .. }
+                | ExtensionEvent::NotAccepted { .. }
                 | ExtensionEvent::HealthRequested
                 | ExtensionEvent::LocationRequested
                 | ExtensionEvent::NetworkIdentitiesRequested,

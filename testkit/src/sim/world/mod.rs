@@ -56,6 +56,13 @@ pub struct World {
     done: bool,
 }
 
+/// What the hub wants of devices beside updates.
+fn extensions(scenario: &Scenario) -> Vec<String> {
+    let curious = scenario.has(Variant::Curious);
+    let also: &[&str] = if curious { &["geo", "network_identity"] } else { &[] };
+    ["health", "local_shell"].iter().chain(also).map(|name| (*name).to_owned()).collect()
+}
+
 /// How a run went.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Outcome {
@@ -84,6 +91,7 @@ impl World {
             },
             msgpack: !scenario.has(Variant::OldHub),
             health_interval_ms: HEALTH / 1000,
+            extensions: extensions(&scenario),
             // The network of a run notices silence; see `net`.
             idle_ms: u64::MAX,
             devices_max: usize::try_from(count).unwrap_or(usize::MAX),
