@@ -142,24 +142,27 @@ impl Keeper {
         self.desk.changed.notify_one();
     }
 
-    /// The offer whose applier gets what is read next, if any applier does.
-    pub(crate) fn feeds(&self) -> Option<OfferId> {
-        let state = self.desk.lock();
-        match (state.read.front(), self.feeds) {
-            (Some(Reading::Piece(fetch, _)), Some((feeds, offer))) if *fetch == feeds => Some(offer),
-            _ => None,
-        }
-    }
-
-    /// Returns what was read next.
-    pub(crate) fn next_read(&self) -> Option<Reading> {
+    /// Returns what was read next, and the offer whose applier gets it, if any applier does. What that one has no room for
+    /// stays here.
+    pub(crate) fn next_read(
+        &self,
+        has_room: impl FnOnce(OfferId) -> bool,
+    ) -> Option<(Reading, Option<OfferId>)> {
+        // Asked and taken under one lock: the thread may be reading the first piece in between.
         let mut state = self.desk.lock();
-        let read = state.read.pop_front();
-        if let Some(Reading::Piece(_, piece)) = &read {
+        let feeds = match (state.read.front()?, self.feeds) {
+            (Reading::Piece(fetch, _), Some((feeds, offer))) if *fetch == feeds => Some(offer),
+            _ => None,
+        };
+        if feeds.is_some_and(|offer| !has_room(offer)) {
+            return None;
+        }
+        let read = state.read.pop_front()?;
+        if let Reading::Piece(_, piece) = &read {
             state.read_held = state.read_held.saturating_sub(piece.len());
             self.desk.changed.notify_one();
         }
-        read
+        Some((read, feeds))
     }
 
     /// Returns what happened since the last call.
@@ -370,6 +373,33 @@ mod tests {
         }
     }
 
+    fn next(keeper: &Keeper) -> Option<Reading> {
+        keeper.next_read(|_| true).map(|(reading, _)| reading)
+    }
+
+    #[test]
+    fn what_an_applier_gets_comes_with_its_offer_and_waits_for_its_room() {
+        let bench = Bench::new();
+        let mut keeper = bench.start();
+        let total = 3 * STORE_PIECE_MAX;
+        keeper.write(FETCH, 0, vec![5; total]);
+        let (fetch, offer) = (FetchId(8), OfferId(3));
+        keeper.read(ReadStore { fetch, store: StoreId(1), from: 0, to: total as u64, into: Some(offer) });
+        let mut got = 0;
+        while got < total {
+            // Looked at again and again while the thread reads: whenever a piece comes, its offer is known.
+            let (piece, feeds) = bench.wait(|| keeper.next_read(|_| true));
+            assert_eq!(feeds, Some(offer));
+            let Reading::Piece(_, piece) = piece else { panic!("{piece:?}") };
+            got += piece.len();
+        }
+        assert_eq!(bench.wait(|| keeper.next_read(|_| false)), (Reading::End(fetch, Ok(())), None));
+        keeper.read(ReadStore { fetch, store: StoreId(1), from: 0, to: 1, into: Some(offer) });
+        bench.wait(|| (!keeper.desk.lock().read.is_empty()).then_some(()));
+        assert_eq!(keeper.next_read(|_| false), None, "no room");
+        assert!(keeper.next_read(|asked| asked == offer).is_some());
+    }
+
     #[test]
     fn what_was_written_is_read_back_no_further_ahead_than_the_limit() {
         let bench = Bench::new();
@@ -391,7 +421,7 @@ mod tests {
         assert!(keeper.desk.lock().read_held < READ_AHEAD_MAX + STORE_PIECE_MAX);
         let mut length = 0;
         loop {
-            match bench.wait(|| keeper.next_read()) {
+            match bench.wait(|| next(&keeper)) {
                 Reading::Piece(FETCH, piece) => length += piece.len(),
                 other => {
                     assert_eq!(other, Reading::End(FETCH, Ok(())));
@@ -406,7 +436,7 @@ mod tests {
         let end = bench.wait(|| {
             loop {
                 // A wake may stand for many pieces.
-                if let Reading::End(fetch, end) = keeper.next_read()? {
+                if let Reading::End(fetch, end) = next(&keeper)? {
                     return Some((fetch, end));
                 }
             }
@@ -429,7 +459,7 @@ mod tests {
         keeper.abort(FETCH);
         let again = FetchId(9);
         keeper.read(ReadStore { fetch: again, ..order });
-        let first = bench.wait(|| keeper.next_read());
+        let first = bench.wait(|| next(&keeper));
         assert!(matches!(first, Reading::Piece(fetch, _) if fetch == again), "nothing of the aborted one");
         bench.wait(|| (keeper.desk.lock().read_held >= READ_AHEAD_MAX).then_some(()));
         drop(keeper);

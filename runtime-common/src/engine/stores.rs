@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use nerves_hub_link_protocol::{Input, OpenStore, Sink, StoreId, StoreKind};
+use nerves_hub_link_protocol::{Input, OfferId, OpenStore, Sink, StoreId, StoreKind};
 
 use super::Engine;
 use crate::applier::Applier;
@@ -88,15 +88,14 @@ impl<N: Network> Engine<N> {
     fn take_reading(&mut self, store: StoreId) {
         loop {
             let Some(keeper) = self.keepers.iter().find(|keeper| keeper.store == store) else { return };
-            let feeds = keeper.feeds();
-            let applier = self.applier.as_ref().filter(|applier| Some(applier.offer) == feeds);
-            if !applier.is_none_or(|applier| applier.has_room(STORE_PIECE_MAX)) {
-                return;
-            }
+            let applier = self.applier.as_ref();
+            let fed = |offer: OfferId| applier.filter(|applier| applier.offer == offer);
+            let next =
+                keeper.next_read(|offer| fed(offer).is_none_or(|applier| applier.has_room(STORE_PIECE_MAX)));
+            let Some((reading, feeds)) = next else { return };
             let now = self.now();
-            match keeper.next_read() {
-                None => return,
-                Some(Reading::Piece(fetch, mut piece)) => {
+            match reading {
+                Reading::Piece(fetch, mut piece) => {
                     let keep = self.link.body(now, fetch, &piece);
                     piece.truncate(keep.range.end);
                     piece.drain(..keep.range.start.min(piece.len()));
@@ -106,8 +105,8 @@ impl<N: Network> Engine<N> {
                         applier.push(fetch, piece);
                     }
                 }
-                Some(Reading::End(fetch, Ok(()))) => self.link.handle(now, Input::FetchEnd { fetch }),
-                Some(Reading::End(fetch, Err(reason))) => {
+                Reading::End(fetch, Ok(())) => self.link.handle(now, Input::FetchEnd { fetch }),
+                Reading::End(fetch, Err(reason)) => {
                     self.link.handle(now, Input::FetchFailed { fetch, reason: &reason });
                 }
             }
