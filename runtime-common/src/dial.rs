@@ -31,7 +31,7 @@ pub(crate) struct Connected<T> {
     pub(crate) interface: Option<String>,
 }
 
-/// An order to connect. Dropping it without [`finish`](Self::finish) leaves the attempt to its time-out.
+/// An order to connect. Dropping it without [`finish`](Self::finish), by a panic say, ends the attempt too.
 #[derive(Debug)]
 pub struct DialOrder<T> {
     attempt: Attempt,
@@ -41,24 +41,36 @@ pub struct DialOrder<T> {
     pub proxy: Option<Proxy>,
     /// How long it may take, looking up the name and the proxy's answer included.
     pub timeout: Duration,
-    results: Sender<Dialled<T>>,
+    /// Where the result goes, until it went.
+    results: Option<Sender<Dialled<T>>>,
     signals: Arc<dyn Signals>,
     place: Place,
 }
 
 impl<T> DialOrder<T> {
     /// Ends the attempt: with a connection and its own address, or with a reason for a person.
-    pub fn finish(self, result: Result<(T, Option<SocketAddr>), String>) {
-        let connected = result.map(|(tcp, local)| Connected { tcp, interface: local.and_then(interface_of) });
-        // A loop that ended in the meantime no longer listens.
-        let _ = self.results.send(Dialled { attempt: self.attempt, result: connected });
-        self.signals.wake();
+    pub fn finish(mut self, result: Result<(T, Option<SocketAddr>), String>) {
+        self.tell(result.map(|(tcp, local)| Connected { tcp, interface: local.and_then(interface_of) }));
+    }
+
+    fn tell(&mut self, result: Result<Connected<T>, String>) {
+        if let Some(results) = self.results.take() {
+            // A loop that ended in the meantime no longer listens.
+            let _ = results.send(Dialled { attempt: self.attempt, result });
+            self.signals.wake();
+        }
     }
 
     /// Returns what keeps this attempt counted for as long as it is held: by a look-up that can't be interrupted, say,
     /// after everyone else gave it up.
     pub fn place(&self) -> Place {
         self.place.clone()
+    }
+}
+
+impl<T> Drop for DialOrder<T> {
+    fn drop(&mut self) {
+        self.tell(Err(format!("connecting to {} was given up", self.address.host)));
     }
 }
 
@@ -116,7 +128,7 @@ impl<N: Network> Connector<N> {
             address,
             proxy: self.proxy.clone(),
             timeout,
-            results: self.results.clone(),
+            results: Some(self.results.clone()),
             signals: Arc::clone(&self.signals),
             place: Place::take(&self.running),
         };
@@ -237,6 +249,17 @@ mod tests {
         let attempt = connector.start(at(1), second).unwrap();
         assert_ne!(connector.ended().unwrap().attempt, attempt);
         assert!(connector.ended().is_none());
+    }
+
+    #[test]
+    fn an_order_that_is_dropped_ends_its_attempt() {
+        let mut connector = Connector::new(Slow::default(), Bell::new(), None);
+        let attempt = connector.start(at(1), Duration::from_secs(1)).unwrap();
+        connector.network.0.clear();
+        let ended = connector.ended().unwrap();
+        assert_eq!(ended.attempt, attempt);
+        assert_eq!(ended.result.unwrap_err(), "connecting to 127.0.0.1 was given up");
+        assert!(connector.ended().is_none(), "told once");
     }
 
     #[test]
