@@ -248,6 +248,23 @@ fn a_signature_replaces_the_one_before_and_copies_the_rest() {
 }
 
 #[test]
+fn names_from_dos_are_signed_as_they_are_read() {
+    let pair = KeyPair::generate().unwrap();
+    let text = "file-resource a { contents = aaaaaaaaaa } task t { on-resource a { raw_write(0) } }";
+    let mut archive = Builder::new().create(configuration(text), Vec::new()).unwrap();
+    for at in 0..archive.len() - 6 {
+        if archive[at..].starts_with(b"data/a") {
+            archive[at + 4] = b'\\';
+        }
+    }
+    let entry = find(&entries(&archive), "data\\a").offset;
+    archive[entry + 5] = 0; // The system it was made on.
+    let signed = Signer::new(pair.private).sign(&mut Cursor::new(&archive), Vec::new()).unwrap();
+    assert_eq!(verify(&signed, vec![pair.public]), "Valid archive with a good signature");
+    find(&entries(&signed), "data/a");
+}
+
+#[test]
 fn what_cannot_be_signed_is_told_and_left_alone() {
     let folder = tempfile::tempdir().unwrap();
     let pair = KeyPair::generate().unwrap();

@@ -156,8 +156,10 @@ fn next_entry<R: Read + Seek>(
     let name = exactly(input, header.name_length, &cut)?;
     let extra = exactly(input, header.extra_length, &cut)?;
     header.read_extra(&extra).ok_or_else(|| damaged(format!("the header at byte {at} is malformed")))?;
-    let name = String::from_utf8(name).ok().filter(|name| name.len() <= ENTRY_NAME);
+    let name = Some(name).filter(|name| name.len() <= ENTRY_NAME && str::from_utf8(name).is_ok());
     let name = name.ok_or_else(|| damaged(format!("the entry at byte {at} has an unusable name")))?;
+    // As whoever applies it reads it: names from DOS have other separators.
+    let name = header.info(&name).name;
     if header.encrypted || ![METHOD_STORED, METHOD_DEFLATE].contains(&header.method) {
         return Err(damaged(format!("'{name}' is compressed or encrypted in a way no firmware is")));
     }
