@@ -43,6 +43,7 @@ pub mod limits;
 mod lock;
 pub mod pty;
 mod read;
+mod signals;
 pub mod store;
 
 use read::read_limited;

@@ -116,6 +116,9 @@ impl ShellCommand {
 
     /// Starts the shell in a terminal of that many lines and characters in a line.
     ///
+    /// Signals of terminals that this process ignores are caught from then on, with no effect on it, so that Ctrl-C works
+    /// in the shell.
+    ///
     /// # Errors
     ///
     /// What could not be had, and why.
@@ -135,6 +138,7 @@ impl ShellCommand {
                 None => command.env_remove(name),
             };
         }
+        crate::signals::catch_ignored();
         let process = command.spawn(inside).map_err(|error| ShellError::Start {
             program: self.program.clone(),
             reason: error.to_string(),

@@ -203,3 +203,16 @@ fn a_terminal_nobody_reads_stops_the_writer_and_loses_nothing() {
     assert_eq!(session.seen, lines.concat());
     assert_eq!(session.end(), Ended::Exited(0));
 }
+
+#[test]
+fn signals_ignored_from_the_start_are_heard_in_a_shell() {
+    // This very program, started as `&` in a script starts things.
+    let this = std::env::current_exe().unwrap();
+    let output = std::process::Command::new("/bin/sh")
+        .args(["-c", "trap '' HUP INT QUIT; exec \"$0\" --exact a_shell_has_a_terminal_of_its_own"])
+        .arg(this)
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success() && said.contains("1 passed"), "{said}");
+}

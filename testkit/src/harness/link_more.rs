@@ -238,7 +238,10 @@ impl Scenario {
             Ok(()) | Err(CommandError::Undrained) => {}
             Err(CommandError::NoRoom { room: said }) => {
                 assert!(length > said, "{length} bytes were refused, of {said}");
-                assert!(room.is_none_or(|room| said <= *room), "{said} bytes of room that nobody was told of");
+                assert!(
+                    room.is_none_or(|room| said <= *room),
+                    "{said} bytes of room that nobody was told of"
+                );
             }
             Err(error) => assert!(!self.world.more.rooms.contains_key(&shell), "shell {shell}: {error}"),
         }
