@@ -115,13 +115,6 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// Passes a nil, if one is next.
-    pub(super) fn skips_nil(&mut self) -> bool {
-        let rest = self.rest.strip_prefix(&[0xc0]);
-        self.rest = rest.unwrap_or(self.rest);
-        rest.is_some()
-    }
-
     /// Returns whether everything was read.
     pub(super) fn end(&self) -> Result<(), String> {
         match self.rest.len() {
