@@ -13,10 +13,8 @@ pub fn read_update(message: &Message<'_>) -> Result<UpdateInfo, String> {
         Message::Text(text) => (Serializer::Json, Received::Text(text)),
         Message::Binary(data) => (Serializer::MsgPack, Received::Binary(data)),
     };
-    match payload::update(Bench::read(serializer, received)?)? {
-        payload::Update::Offer(offer) => Ok(offer.0),
-        payload::Update::NotAvailable => Err(String::from("no update")),
-    }
+    let offer = payload::update(Bench::read(serializer, received)?)?;
+    offer.map(|(info, _)| info).ok_or_else(|| String::from("no update"))
 }
 
 /// Writes a progress report. Returns the length of the message.

@@ -1,6 +1,5 @@
 //! The payloads of the device channel: reading the server's, writing ours.
 
-use alloc::boxed::Box;
 use alloc::string::String;
 use alloc::vec::Vec;
 use core::time::Duration;
@@ -20,13 +19,8 @@ use crate::phoenix::Payload;
 use crate::text::cut;
 use crate::update_tool::ProgressEvent;
 
-/// An `update` message (spec §6.1).
-pub(crate) enum Update {
-    /// The server thought better of it; nothing to do.
-    NotAvailable,
-    /// What is offered, and where it is.
-    Offer(Box<(UpdateInfo, Result<Url, UrlError>)>),
-}
+/// Where a file is, or why its address can't be used.
+pub(crate) type Address = Result<Url, UrlError>;
 
 /// What an `update` says.
 #[derive(Default)]
@@ -35,7 +29,7 @@ struct UpdateFields {
     described: bool,
     info: UpdateInfo,
     /// Nothing without an address, or with an empty one.
-    url: Option<Result<Url, UrlError>>,
+    url: Option<Address>,
 }
 
 impl<'de> Record<'de> for UpdateFields {
@@ -93,7 +87,7 @@ impl Scalar<'_> {
 }
 
 /// Returns an address, unless there is none.
-fn address(value: &Scalar<'_>) -> Option<Result<Url, UrlError>> {
+fn address(value: &Scalar<'_>) -> Option<Address> {
     value.as_text().filter(|url| !url.is_empty()).map(Url::parse)
 }
 
@@ -107,18 +101,16 @@ fn part_checksums<'de, A: MapAccess<'de>>(value: Value<'_, A>) -> Result<Vec<Sha
     Ok(sums.unwrap_or_default())
 }
 
-/// Reads an `update`. Fields that are missing or of another type count as unknown, but without
-/// address or description there is no update.
-pub(crate) fn update(payload: Payload<'_>) -> Result<Update, String> {
+/// Reads an `update` (spec §6.1): what is offered, and where it is; nothing if the server thought better of it. Fields that
+/// are missing or of another type count as unknown, but without address or description there is no update.
+pub(crate) fn update(payload: Payload<'_>) -> Result<Option<(UpdateInfo, Address)>, String> {
     let Object(fields) = payload.read::<Object<UpdateFields>>()?;
     let fields = fields.unwrap_or_default();
     if fields.update_available == Some(false) {
-        return Ok(Update::NotAvailable);
+        return Ok(None);
     }
     match *fields {
-        UpdateFields { described: true, info, url: Some(url), .. } => {
-            Ok(Update::Offer(Box::new((info, url))))
-        }
+        UpdateFields { described: true, info, url: Some(url), .. } => Ok(Some((info, url))),
         UpdateFields { described: false, .. } => Err(String::from("an update without firmware_meta")),
         UpdateFields { url: None, .. } => Err(String::from("an update without firmware_url")),
     }
@@ -153,7 +145,7 @@ impl<'de> Record<'de> for AvailableFields {
 
 /// Reads an `archive`. Fields that are missing or of another type count as unknown, but without address there is no
 /// archive.
-pub(crate) fn archive(payload: Payload<'_>) -> Result<(ArchiveInfo, Result<Url, UrlError>), String> {
+pub(crate) fn archive(payload: Payload<'_>) -> Result<(ArchiveInfo, Address), String> {
     let Object(fields) = payload.read::<Object<ArchiveFields>>()?;
     let ArchiveFields { info, url } = *fields.unwrap_or_default();
     let url = url.ok_or_else(|| String::from("an archive without url"))?;
@@ -163,7 +155,7 @@ pub(crate) fn archive(payload: Payload<'_>) -> Result<(ArchiveInfo, Result<Url, 
 #[derive(Default)]
 struct ArchiveFields {
     info: ArchiveInfo,
-    url: Option<Result<Url, UrlError>>,
+    url: Option<Address>,
 }
 
 impl<'de> Record<'de> for ArchiveFields {

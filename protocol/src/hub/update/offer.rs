@@ -13,7 +13,7 @@ use crate::download::{Download, from_hex};
 use crate::event::{Event, UpdateInfo};
 use crate::http::url::Url;
 use crate::hub::keys::Keys;
-use crate::hub::payload::{self, Status, Update};
+use crate::hub::payload::{self, Status};
 use crate::hub::progress::Progress;
 use crate::hub::report::{refuse, reschedule, status, usable};
 use crate::hub::{Context, names, window};
@@ -57,10 +57,7 @@ impl Updates {
         if self.is_busy() {
             return Ok(true);
         }
-        let (mut info, url) = match payload::update(payload)? {
-            Update::NotAvailable => return Ok(false),
-            Update::Offer(offer) => *offer,
-        };
+        let Some((mut info, url)) = payload::update(payload)? else { return Ok(false) };
         info.requested = requested;
         if let State::Deciding { offer, .. } = &mut self.state {
             if offer.info.firmware.uuid == info.firmware.uuid {
