@@ -48,7 +48,7 @@ pub struct Scenario {
     #[serde(default)]
     pub every_heartbeat: bool,
     /// What differs between servers and devices, a bit for each.
-    pub variant: u16,
+    pub variant: u32,
     /// What happens, and when. If absent, the seed decides.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub steps: Option<Vec<Step>>,
@@ -87,7 +87,7 @@ pub enum What {
 }
 
 /// What a fleet is like: new servers, devices of both serializers and all strategies, consoles and archives.
-const FLEET: u16 = 0b0111_0100_0000_0111;
+const FLEET: u32 = 0b0111_0100_0000_0111;
 /// How often an operator looks into a device of a fleet in a week.
 const VISITS: f64 = 0.5;
 
@@ -132,7 +132,7 @@ impl Scenario {
 
     fn read(dice: &mut Dice<'_>) -> Self {
         let devices = 1 + u32::from(dice.byte() % 8 / 6) + u32::from(dice.byte() % 8 / 7);
-        let variant = dice.short();
+        let variant = dice.word();
         // Swarm: each class is in or out. A run with few classes goes deeper into those.
         let mask = u64::from(dice.word()) | u64::from(dice.word()) << 32;
         let sparse = if dice.byte() & 1 == 1 {
@@ -144,7 +144,7 @@ impl Scenario {
         let enabled: Vec<Fault> = faults.iter().collect();
         let firmware_bytes = match dice.byte() % 8 {
             // Several parts.
-            7 if variant >> (Variant::Parts as u16) & 1 == 1 => 2_500_000,
+            7 if variant >> (Variant::Parts as u32) & 1 == 1 => 2_500_000,
             0 | 4 => 9_000,
             1 | 5 => 2_000,
             2 | 6 => 60_000,
@@ -192,7 +192,7 @@ impl Scenario {
 
     /// Whether a bit of the variant is set.
     pub(super) const fn has(&self, variant: Variant) -> bool {
-        self.variant >> (variant as u16) & 1 == 1
+        self.variant >> (variant as u32) & 1 == 1
     }
 
     /// What happens to one device, one after the other, without end, if the seed decides.
