@@ -223,6 +223,25 @@ fn a_lost_connection_keeps_the_shell_and_what_it_wrote() {
 }
 
 #[test]
+fn what_it_wrote_waits_without_a_timer_while_the_server_has_not_attached_it_again() {
+    for config in in_both(allowed()) {
+        let (mut device, shell) = running(config);
+        device.down(None);
+        device.output(shell, b"still here").unwrap();
+        device.come_back_after(2);
+        device.invite(json!({}));
+        // The channel is joined, and nothing is known of the extension.
+        device.accept(json!("no list"));
+        device.pass(Duration::from_secs(1));
+        let deadline = device.link.deadline().unwrap();
+        assert!(deadline.at > device.now.mono, "{deadline:?}");
+        device.out.clear_but_joins();
+        let out = device.extension("attach", json!({"extensions": ["local_shell"]}));
+        assert!(said(&out).contains(&output("still here")), "{:?}", said(&out));
+    }
+}
+
+#[test]
 fn console_and_local_shell_live_side_by_side() {
     let mut config = allowed();
     config.console = Some(ConsoleConfig::default());

@@ -11,7 +11,7 @@ use super::port::Port;
 use crate::command::CommandError;
 use crate::ids::ShellId;
 use crate::limits::MAX_REASON_CHARS;
-use crate::phoenix::{Payload, Phoenix, Tag};
+use crate::phoenix::{Payload, Phoenix};
 use crate::shell::{ShellCommand, ShellEnd, ShellKind, ShellStop};
 use crate::text::cut;
 use crate::timer::Earliest;
@@ -83,8 +83,10 @@ impl LocalShell {
     }
 
     /// Adds the timer to a deadline.
-    pub(super) fn deadlines(&self, wire: &Phoenix, tag: Tag, deadline: &mut Earliest) {
-        self.terminal.deadlines(wire, tag, deadline);
+    pub(super) fn deadlines(&self, wire: &Phoenix, port: Port, deadline: &mut Earliest) {
+        if port.is_open() {
+            self.terminal.deadlines(wire, port.tag(), deadline);
+        }
     }
 
     /// Something became of the shell.

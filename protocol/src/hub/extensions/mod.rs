@@ -238,7 +238,7 @@ impl Extensions {
             deadline.at(Timer::Extensions, at);
         }
         for (at, entry) in self.entries.iter().enumerate() {
-            entry.part.deadlines(wire, at, deadline);
+            entry.part.deadlines(wire, entry.port(wire, at), deadline);
         }
     }
 

@@ -252,7 +252,7 @@ impl Part {
     }
 
     /// Adds the timers to a deadline.
-    pub(super) fn deadlines(&self, wire: &Phoenix, at: usize, deadline: &mut Earliest) {
+    pub(super) fn deadlines(&self, wire: &Phoenix, port: Port, deadline: &mut Earliest) {
         match self {
             Self::Health(health) => health.deadlines(deadline),
             Self::Geo(geo) => geo.deadlines(deadline),
@@ -261,7 +261,7 @@ impl Part {
             Self::ErrorReports(reports) => reports.deadlines(deadline),
             Self::Metrics(metrics) => metrics.deadlines(deadline),
             Self::Alarms(alarms) => alarms.deadlines(deadline),
-            Self::LocalShell(shell) => shell.deadlines(wire, tag(at), deadline),
+            Self::LocalShell(shell) => shell.deadlines(wire, port, deadline),
             Self::ThirdParty(_) => {}
         }
     }
