@@ -7,8 +7,8 @@ use nerves_hub_link_protocol::{
 };
 
 use super::input::Source;
-use super::link_more;
 use super::link_world::{KEY, SECRET, World, config, start};
+use super::{link_more, link_rest};
 
 /// Things that happen in one scenario at most.
 const STEPS: usize = 1000;
@@ -41,8 +41,9 @@ const MESSAGES: [&str; 10] = [
 ];
 
 /// Puts a device through a scenario: time, sockets, messages, downloads, an applier, an application; and, if the upper
-/// half of the second byte says so, a console, extensions, archives, updates that are kept, and MessagePack. An input is
-/// read step by step; one that ends inside a step ends with zeros.
+/// half of the second byte says so, a console, extensions, archives, updates that are kept, and MessagePack; and if the byte
+/// behind that isn't zero, scripts, settings that change, other update tools and more. An input is read step by step; one that
+/// ends inside a step ends with zeros.
 ///
 /// # Panics
 /// When a promise of the machine is broken: the same scenario has the same outcome; no deadline has passed
@@ -60,6 +61,7 @@ pub(super) struct Scenario {
     pub(super) world: World,
     /// Whether more happens than updates, and messages are MessagePack.
     more: bool,
+    rest: bool,
     binary: bool,
     /// Steps during which nothing is fetched from the machine.
     hoard: u8,
@@ -71,11 +73,13 @@ fn scenario(data: &[u8]) -> Vec<Output> {
     let (bits, seed) = (source.byte(), source.byte());
     let (mut config, more) = (config(bits), seed >> 4);
     link_more::config(&mut config, more);
+    let rest = if more > 0 { source.byte() } else { 0 };
+    link_rest::config(&mut config, rest);
     let made = Link::new(config, u64::from(seed), now);
     assert!(made.is_ok(), "the configuration to begin with");
     let Ok(link) = made else { return Vec::new() };
-    let (more, binary) = (more > 0, more & 8 != 0);
-    let mut scenario = Scenario { link, now, world: World::default(), more, binary, hoard: 0 };
+    let (more, rest, binary) = (more > 0, rest > 0, more & 8 != 0);
+    let mut scenario = Scenario { link, now, world: World::default(), more, rest, binary, hoard: 0 };
     scenario.command(Command::Connect);
     scenario.world.drain(&mut scenario.link);
     for _ in 0..STEPS {
@@ -100,7 +104,12 @@ fn scenario(data: &[u8]) -> Vec<Output> {
 impl Scenario {
     /// One thing happens. Tells whether the machine was told the time.
     fn step(&mut self, source: &mut Source<'_>) -> bool {
-        let step = source.byte() % if self.more { 32 } else { 24 };
+        let kinds = match (self.more, self.rest) {
+            (_, true) => 40,
+            (true, false) => 32,
+            (false, false) => 24,
+        };
+        let step = source.byte() % kinds;
         // Whoever reports the end of something has seen the orders about it.
         if matches!(step, 8 | 14 | 15 | 18) {
             self.world.drain(&mut self.link);
@@ -180,6 +189,7 @@ impl Scenario {
                 );
                 self.text(&text);
             }
+            32.. => self.rest(step, source),
             24.. => self.more(step, source),
             _ => {
                 // Clocks jump, and the monotonic one may be told late.
@@ -371,6 +381,21 @@ mod tests {
         tells("kept", "UpdateCompleted");
         tells("archived", "VerifyArchive");
         tells("archived", "Ready");
+        for what in [
+            "ScriptRequested",
+            "scripts/run",
+            "UpdateAvailability",
+            "UpdateRejected",
+            "UpdateModeChanged",
+            "Upload(Finished",
+            "logging:send",
+            "lift:moved",
+            "UpdateHandedOver",
+            "Reboot",
+        ] {
+            tells("asked", what);
+        }
+        tells("set_anew", "Probe(");
         let dials =
             |outputs: &[Output]| outputs.iter().filter(|output| matches!(output, Output::Dial(_))).count();
         assert_eq!((dials(&seed("redirected")), dials(&seed("kicked"))), (3, 4));

@@ -154,11 +154,14 @@ impl Scenario {
     pub(super) fn more(&mut self, step: u8, source: &mut Source<'_>) {
         match step {
             24 => {
-                let (console, list) = (source.byte() & 1 == 0, source.byte() & 1 == 0);
+                let (console, list) = (source.byte() & 1 == 0, source.byte());
                 let topic = if console { "console" } else { "extensions" };
                 let reference = self.world.joins.get(topic).copied().unwrap_or_default();
-                let response =
-                    if list { r#"["health","geo","network_identity","local_shell","alarms"]"# } else { "{}" };
+                let response = match list % 4 {
+                    0 => r#"["health","geo","network_identity","local_shell","alarms"]"#,
+                    2 => r#"["health","logging","error_reports","metrics","lift"]"#,
+                    _ => "{}",
+                };
                 self.text(&format!(
                     r#"["{reference}","{reference}","{topic}","phx_reply",{{"status":"ok","response":{response}}}]"#
                 ));

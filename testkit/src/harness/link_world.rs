@@ -12,6 +12,7 @@ use nerves_hub_link_protocol::{
 };
 
 use super::link_more::More;
+use super::link_rest::Rest;
 
 /// A public key that firmware could be signed with.
 pub(super) const KEY: &str = "u1dJgAcnFUqREJB0shvP+bwDx8wOrVtoRlj7XsvF6Ds=";
@@ -85,6 +86,8 @@ pub(super) struct World {
     pub(super) joins: BTreeMap<String, u64>,
     /// What beside updates binds the device.
     pub(super) more: More,
+    /// And what else does.
+    pub(super) rest: Rest,
     /// Requests whose bytes go into a store, and bytes on their way into it.
     pub(super) to_store: BTreeSet<FetchId>,
     pub(super) in_store: VecDeque<(FetchId, usize)>,
@@ -130,6 +133,12 @@ impl World {
         }
     }
 
+    /// Another tool ended the update it took over.
+    pub(super) fn tool_ended(&mut self, well: bool) {
+        self.written |= well;
+        self.reboot_wanted |= well;
+    }
+
     /// Bytes were to be kept: they must go on where the last ended.
     pub(super) fn keep(&mut self, offset: u64, length: usize) {
         if length > 0 {
@@ -159,6 +168,7 @@ impl World {
 
     fn check(&mut self, output: &Output) {
         self.more.check(output);
+        self.rest.check(output);
         match output {
             Output::Dial(dial) => {
                 assert!(dial.socket.0 > self.socket, "a number is used twice");

@@ -42,6 +42,7 @@ mod fat;
 mod input;
 mod link;
 mod link_more;
+mod link_rest;
 mod link_world;
 mod manifest;
 mod planner;

@@ -68,12 +68,12 @@ pub fn link() -> Inputs {
         ),
         named("rebooted", [joined, &[13, 9, 11, 8, 0, 0]].concat()),
         named("heartbeats", [joined, &[0, 22, 0, 22, 0, 0, 0]].concat()),
-        // The same with more than updates: the upper half of the second byte says with what.
-        named("packed", [&[0, 0x81][..], &joined[2..], taken, head, half, half, done].concat()),
+        // The same with more than updates: the upper half of the second byte says with what, and the third.
+        named("packed", [&[0, 0x81, 0][..], &joined[2..], taken, head, half, half, done].concat()),
         named(
             "visited",
             [
-                &[0, 0x11][..],
+                &[0, 0x11, 0][..],
                 &joined[2..],
                 // The console is joined, somebody types, a shell starts, writes and ends.
                 &[11, 8, 24, 0, 0, 25, 0, 28, 0, 0, 0, 28, 1, 32, 0, 0, 11, 8, 28, 3, 0, 0],
@@ -85,7 +85,7 @@ pub fn link() -> Inputs {
         named(
             "kept",
             [
-                &[0, 0x21][..],
+                &[0, 0x21, 0][..],
                 &joined[2..],
                 taken,
                 &[29, 0, 0, 0, 0],
@@ -100,7 +100,7 @@ pub fn link() -> Inputs {
         named(
             "archived",
             [
-                &[0, 0x11][..],
+                &[0, 0x11, 0][..],
                 &joined[2..],
                 &[31, 0, 1, 31, 3, 0, 29, 0, 0, 0, 0],
                 head,
@@ -110,6 +110,27 @@ pub fn link() -> Inputs {
             ]
             .concat(),
         ),
+        named(
+            "asked",
+            [
+                &[0, 0x11, 0x13][..],
+                &joined[2..],
+                // A script runs and ends; the device asks and sets who decides, and is answered.
+                &[32, 0, 255, 255, 32, 104, 3, 0, 34, 0, 33, 5, 34, 2, 33, 7, 34, 4, 33, 0, 11, 8],
+                // A file goes to operators.
+                &[24, 0, 0, 37, 0, 20, 0, 37, 100, 20, 0, 11, 8],
+                // Extensions are attached, and one of the application's and the log have something to say.
+                &[
+                    13, 5, 11, 8, 24, 1, 2, 11, 8, 38, 0, 3, 0, 0, 0, 38, 1, 0, 0, 0, 0, 38, 6, 0, 0, 0, 0,
+                    0, 11, 8,
+                ],
+                // Another tool takes an update over.
+                &taken[..6],
+                &[36, 0, 0, 36, 84, 50, 36, 80, 0, 11, 8, 0, 0],
+            ]
+            .concat(),
+        ),
+        named("set_anew", [&[0, 0x11, 0x20][..], &[0, 39, 6, 0, 0, 35, 0, 0x10, 1], &joined[2..]].concat()),
     ]
 }
 
