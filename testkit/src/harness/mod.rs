@@ -17,6 +17,7 @@
 //! | [`tables`] | a partition table to write or to look through | both kinds are sound; file systems are found |
 //! | [`keys`] | a public key | what is taken is a key, in every form of it |
 //! | [`frames`] | framed input | cuts don't matter |
+//! | [`texts`] | addresses, a proxy's answer, small files of a device | what is read is written and read again; no secret is told |
 //! | [`link`] | what happens to a device | see the function |
 //! | [`planner`] | what happens to a download with a store | see the function |
 //! | [`wire_json`], [`wire_msgpack`] | messages of a server | none costs the connection |
@@ -50,6 +51,7 @@ mod planner_disk;
 mod planner_server;
 mod small;
 mod tables;
+mod texts;
 mod transport;
 mod wire;
 mod world;
@@ -65,6 +67,7 @@ pub use manifest::manifest;
 pub use planner::planner;
 pub use small::{frames, keys};
 pub use tables::tables;
+pub use texts::texts;
 pub use transport::{exchange, socket};
 pub use wire::{wire_json, wire_msgpack};
 pub use world::world;
@@ -73,7 +76,7 @@ pub use world::world;
 pub type Target = fn(&[u8]);
 
 /// Every target with its name.
-pub const TARGETS: [(&str, Target); 18] = [
+pub const TARGETS: [(&str, Target); 19] = [
     ("archive_reader", archive_reader),
     ("manifest", manifest),
     ("apply", apply),
@@ -85,6 +88,7 @@ pub const TARGETS: [(&str, Target); 18] = [
     ("tables", tables),
     ("keys", keys),
     ("frames", frames),
+    ("texts", texts),
     ("link", link),
     ("planner", planner),
     ("wire_json", wire_json),

@@ -42,6 +42,7 @@ fn of(target: &str) -> Inputs {
             "two",
             [&[0x44, 0x33, 0, 0, 0, 3], &b"abc"[..], &[0, 0, 0, 1, 9, 0, 0, 0, 0, 7]].concat(),
         )],
+        "texts" => talk::texts(),
         "link" => talk::link(),
         "planner" => talk::planner(),
         "wire_json" => talk::wire_json(),

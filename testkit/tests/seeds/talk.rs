@@ -134,6 +134,46 @@ pub fn link() -> Inputs {
     ]
 }
 
+/// The first byte says what the rest is.
+pub fn texts() -> Inputs {
+    let of = |kind: u8, text: &str| [&[kind], text.as_bytes()].concat();
+    // An Ed25519 key (RFC 8410) that opens nothing, and always the same certificate of it.
+    let key = [&hex("302e020100300506032b657004220420")[..], &[7; 32]].concat();
+    let key = rcgen::KeyPair::try_from(key).unwrap();
+    let certificate =
+        rcgen::CertificateParams::new(vec!["device-1".into()]).unwrap().self_signed(&key).unwrap();
+    vec![
+        named("address", of(0, "wss://hub.example:4001/device-socket/websocket?vsn=2.0.0")),
+        named("address_v6", of(0, "http://[2001:db8::1]:8080/a/b.fw?x=1#part")),
+        named("proxy", of(1, "proxy.example:3128")),
+        named(
+            "way",
+            [&[2, 0x12, 0x34][..], b"HTTP/1.1 200 Connection established\r\nVia: x\r\n\r\n"].concat(),
+        ),
+        named(
+            "no_way",
+            [
+                &[2, 0, 0][..],
+                b"HTTP/1.1 407 Proxy Authentication Required\r\nProxy-Authenticate: Basic\r\n\r\n",
+            ]
+            .concat(),
+        ),
+        named(
+            "places",
+            of(3, "# two copies\n/dev/mmcblk0 0x2000 0x2000\n/dev/mmcblk0\t16384 8192 0x200 16\n"),
+        ),
+        named("attempts", of(4, "8a8b902c-d1a9-58aa-6111-04ab57c2f2a8:3:1795444757 digest:1:")),
+        named("certificate", of(5, &(certificate.pem() + &key.serialize_pem()))),
+        named("certificate_der", [&[5][..], certificate.der()].concat()),
+    ]
+}
+
+/// Bytes of hexadecimal digits.
+fn hex(digits: &str) -> Vec<u8> {
+    let pair = |at| u8::from_str_radix(&digits[at..at + 2], 16).unwrap();
+    (0..digits.len()).step_by(2).map(pair).collect()
+}
+
 pub fn wire_json() -> Inputs {
     let mut inputs = vec![named("binary", b"\x1f\x04\x01\x01\x00\x0612deviceevent{}")];
     for (title, lines) in recordings() {
