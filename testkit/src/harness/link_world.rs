@@ -4,7 +4,8 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
 use nerves_hub_link_protocol::limits::{
-    MAX_ATTEMPTS_REMEMBERED, MAX_OUTPUTS, MAX_REASON_CHARS, MAX_SHELL_MESSAGE_BYTES, SEND_CREDIT,
+    MAX_ATTEMPTS_REMEMBERED, MAX_BATCH_BYTES, MAX_OUTPUTS, MAX_REASON_CHARS, MAX_SCRIPT_OUTPUT_BYTES,
+    MAX_SHELL_MESSAGE_BYTES, SEND_CREDIT,
 };
 use nerves_hub_link_protocol::{
     Auth, Config, Event, FetchId, FirmwareMeta, Instant, Link, Now, OfferId, Output, SharedSecret, Sink,
@@ -274,11 +275,13 @@ impl World {
         let whole = message.as_array().is_some_and(|parts| parts.len() == 5);
         assert!(whole && reference.is_some() && topic.is_some() && event.is_some(), "no message: {message}");
         let topic = topic.unwrap_or_default();
-        // What a shell writes, with each character escaped at worst, goes in messages of its own.
-        let most = if topic == "device" || topic == "phoenix" {
-            MESSAGE
-        } else {
-            MESSAGE + 6 * MAX_SHELL_MESSAGE_BYTES
+        // What others than the machine write goes in messages of its own; in a script's output and value, and in what a
+        // shell writes, each character is escaped at worst.
+        let most = match (topic, event) {
+            ("device", Some("scripts/run")) => MESSAGE + 12 * MAX_SCRIPT_OUTPUT_BYTES,
+            ("device" | "phoenix", _) => MESSAGE,
+            ("extensions", _) => MESSAGE + MAX_BATCH_BYTES,
+            _ => MESSAGE + 6 * MAX_SHELL_MESSAGE_BYTES,
         };
         assert!(length < most, "a message of {length} bytes");
         let reference = reference.unwrap_or_default().parse().unwrap_or_default();
