@@ -386,6 +386,67 @@ fn questions_end_with_the_connection_and_are_not_sent_later() {
     }
 }
 
+/// A device whose network is stuck, with the question behind what was sent before.
+fn stuck(command: Command) -> Device {
+    let mut device = told("automatic");
+    device.sends = false;
+    for _ in 0..=SEND_CREDIT {
+        device.offer_and_ignore();
+    }
+    device.command(command);
+    device
+}
+
+/// What a device sends once its network works again.
+fn unstuck(mut device: Device) -> Vec<Value> {
+    device.sends = true;
+    let socket = device.socket();
+    let mut out = device.input(Input::SocketSent { socket, frames: SEND_CREDIT });
+    out.extend(device.pass(SECOND));
+    sent(&out)
+}
+
+#[test]
+fn a_question_that_was_given_up_or_answered_is_not_sent_later() {
+    for (command, request, event) in QUESTIONS {
+        let asks = |message: &Value| message[3] == event;
+        assert!(unstuck(stuck(command.clone())).iter().any(asks), "{event}");
+
+        let mut device = stuck(command.clone());
+        assert!(events(&device.pass(30 * SECOND)).contains(&failed(request, RequestFailure::Timeout)));
+        assert!(!unstuck(device).iter().any(asks), "{event}");
+
+        // The server did by itself what was to be asked for.
+        let mut device = stuck(command);
+        let told = match request {
+            Request::CheckUpdate => device.push("update_available", json!({"available": true})),
+            Request::RequestUpdate => events(&device.broadcast("update", update())),
+            _ => {
+                device.push("update_mode", json!({"mode": "device_managed", "managed_updates_allowed": true}))
+            }
+        };
+        assert_eq!(told.len(), 1, "{told:?}");
+        assert!(!unstuck(device).iter().any(asks), "{event}");
+    }
+}
+
+#[test]
+fn an_offer_that_was_asked_for_stays_so_when_it_comes_twice() {
+    let mut device = told("device_managed");
+    device.command(Command::RequestUpdate);
+    let out = device.broadcast("update", update());
+    let told = events(&out);
+    let [Event::UpdateOffered { offer, info }] = &told[..] else { panic!("{told:?}") };
+    assert!(info.requested);
+    assert_eq!(events(&device.broadcast("update", update())), []);
+    let out = device.command(Command::Decide { offer: *offer, decision: Decision::TakeOver });
+    let handed = events(&out).into_iter().find_map(|event| match event {
+        Event::UpdateHandedOver { info, .. } => Some(info),
+        _ => None,
+    });
+    assert!(handed.unwrap().requested);
+}
+
 #[test]
 fn what_is_not_joined_is_not_asked() {
     let mut device = Device::new(config());

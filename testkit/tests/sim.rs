@@ -140,6 +140,7 @@ fn expected(mutation: Mutation, broken: &Broken) -> bool {
         Mutation::SkipArchiveCheck => matches!(broken, Broken::BadArchive(_)),
         Mutation::ForgetRoom => matches!(broken, Broken::Shell { .. }),
         Mutation::LoseAnswer => matches!(broken, Broken::AnswerLost { .. }),
+        Mutation::ApplyUnasked => matches!(broken, Broken::AppliedUnasked(_)),
         _ => false,
     }
 }
@@ -202,6 +203,17 @@ fn what_operators_and_the_server_want_is_done() {
     assert!(stats.questions > 24 * 6 * 4 && stats.answers == stats.questions, "{stats:?}");
     assert!(stats.visits > 5 && stats.shells > stats.visits, "{stats:?}");
     assert!(stats.shell_bytes > 10_000 && stats.console_messages > 20, "{stats:?}");
+}
+
+#[test]
+fn devices_that_manage_their_updates_get_what_they_ask_for() {
+    // One of ten does. It asks every two hours, and has been told no at most as often as there was nothing.
+    let mut fleet = Scenario::fleet(30, 10.0, 6);
+    fleet.faults = Faults::NONE;
+    let stats = run(&fleet).stats;
+    assert_eq!((stats.written, stats.failed_updates()), (3 * 30, 0));
+    assert!(stats.requests > 3 * 3 && stats.rejected > 0, "{} {}", stats.requests, stats.rejected);
+    assert!(stats.rejected < stats.requests, "{} {}", stats.requests, stats.rejected);
 }
 
 #[test]

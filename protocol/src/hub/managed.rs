@@ -116,6 +116,7 @@ impl Managed {
         let answered = self.set.is_some_and(|(wanted, _)| error.is_some() || mode == Some(wanted));
         if answered {
             self.set = None;
+            cx.wire.discard(Class::Latest(names::SET_UPDATE_MODE));
         }
         if news || (answered && error.is_none()) {
             self.tell(cx);
@@ -142,6 +143,7 @@ impl Managed {
         if self.check.take().is_none() {
             return Ok(false);
         }
+        cx.wire.discard(Class::Latest(names::CHECK_UPDATE));
         cx.out.event(Event::UpdateAvailability { available, firmware });
         Ok(true)
     }
@@ -171,7 +173,7 @@ impl Managed {
     /// An `update` arrived. Without an offer in it, it says that there is none.
     pub(crate) fn update(&mut self, cx: &mut Context<'_>, offered: bool) {
         if offered {
-            self.request = None;
+            self.end_request(cx);
         } else if self.request.is_some() {
             self.reject(cx, RejectReason::NoUpdate, None);
         }
@@ -183,14 +185,11 @@ impl Managed {
         self.fail(cx, &RequestFailure::Timeout, |until| until <= now);
     }
 
-    /// Gives up what can't be answered any more. Nothing that was asked is sent later.
+    /// Gives up what can't be answered any more.
     pub(crate) fn settle(&mut self, cx: &mut Context<'_>) {
         if self.joined.is_some() && !cx.wire.is_joined() {
             (self.joined, self.told) = (None, false);
             self.fail(cx, &RequestFailure::Disconnected, |_| true);
-            for name in [names::CHECK_UPDATE, names::REQUEST_UPDATE, names::SET_UPDATE_MODE] {
-                cx.wire.discard(Class::Latest(name));
-            }
         }
     }
 
@@ -221,8 +220,15 @@ impl Managed {
         cx.out.event(Event::UpdateModeChanged { mode, managed_updates_allowed });
     }
 
+    /// The request has its answer, and need not be sent any more if it waits behind a network that is stuck.
+    fn end_request(&mut self, cx: &mut Context<'_>) {
+        if self.request.take().is_some() {
+            cx.wire.discard(Class::Latest(names::REQUEST_UPDATE));
+        }
+    }
+
     fn reject(&mut self, cx: &mut Context<'_>, reason: RejectReason, delay: Option<Duration>) {
-        self.request = None;
+        self.end_request(cx);
         let delay = delay.map(|delay| delay.min(MAX_REJECT_DELAY));
         self.not_before = delay.map(|delay| cx.now + delay);
         let wait = delay.unwrap_or(MIN_RESCHEDULE);
@@ -230,16 +236,20 @@ impl Managed {
         cx.out.event(Event::UpdateRejected { reason, retry_in });
     }
 
+    /// Tells of questions that get no answer. None of them is sent later.
     fn fail(&mut self, cx: &mut Context<'_>, why: &RequestFailure, over: impl Fn(Instant) -> bool) {
-        let mut failed = |request| cx.out.event(Event::RequestFailed { request, why: why.clone() });
+        let mut failed = |request, name| {
+            cx.wire.discard(Class::Latest(name));
+            cx.out.event(Event::RequestFailed { request, why: why.clone() });
+        };
         if self.check.take_if(|until| over(*until)).is_some() {
-            failed(Request::CheckUpdate);
+            failed(Request::CheckUpdate, names::CHECK_UPDATE);
         }
         if self.request.take_if(|until| over(*until)).is_some() {
-            failed(Request::RequestUpdate);
+            failed(Request::RequestUpdate, names::REQUEST_UPDATE);
         }
         if self.set.take_if(|(_, until)| over(*until)).is_some() {
-            failed(Request::SetUpdateMode);
+            failed(Request::SetUpdateMode, names::SET_UPDATE_MODE);
         }
     }
 }

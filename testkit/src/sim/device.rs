@@ -7,6 +7,7 @@ use nerves_hub_link_protocol::{
 
 use super::applier::Applier;
 use super::armed::Armed;
+use super::asked::Managing;
 use super::dice::{Rng, mix};
 use super::disk::{Booted, Disk};
 use super::firmware::{Firmware, FirmwareId};
@@ -72,6 +73,7 @@ pub(super) struct Life {
     pub archive: Option<ArchiveId>,
     pub shells: Vec<Shell>,
     pub readings: Vec<Reading>,
+    pub managing: Managing,
     /// Messages taken from the machine and not reported sent.
     pub unsent: u32,
     /// When the machine wants a tick, and when the queue holds one.
@@ -186,6 +188,7 @@ impl Device {
             archive: None,
             shells: Vec::new(),
             readings: Vec::new(),
+            managing: Managing::default(),
             unsent: 0,
             wake: u64::MAX,
             planned: u64::MAX,

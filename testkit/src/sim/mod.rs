@@ -11,7 +11,7 @@
 //! | `fault` | the classes of faults |
 //! | `world/` | what happens: dialling, messages, downloads, updates, archives, operators, faults |
 //! | `device`, `settings`, `armed`, `applier`, `disk`, `store`, `files`, `firmware`, `net`, `queue` | what a world is made of |
-//! | `watch`, `model`, `message` | what must hold |
+//! | `watch`, `asked`, `model`, `message` | what must hold |
 //! | `violation` | what it looks like when it didn't |
 //! | `mutation` | mistakes that the world must notice |
 //! | `shrink`, `saved` | makes a failing run smaller, and keeps it in a file |
@@ -27,6 +27,7 @@
 
 mod applier;
 mod armed;
+mod asked;
 mod device;
 mod dice;
 mod disk;

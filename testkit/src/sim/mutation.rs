@@ -51,11 +51,13 @@ pub enum Mutation {
     ForgetRoom,
     /// Answers to the server's questions get lost on the way.
     LoseAnswer,
+    /// An application that decides when it is updated applies what it did not ask for.
+    ApplyUnasked,
 }
 
 impl Mutation {
     /// Every mistake.
-    pub const ALL: [Self; 22] = [
+    pub const ALL: [Self; 23] = [
         Self::SkipSignature,
         Self::SkipDigest,
         Self::SkipSync,
@@ -78,5 +80,6 @@ impl Mutation {
         Self::SkipArchiveCheck,
         Self::ForgetRoom,
         Self::LoseAnswer,
+        Self::ApplyUnasked,
     ];
 }

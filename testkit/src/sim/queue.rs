@@ -118,6 +118,8 @@ pub(super) enum DeviceDue {
         shell: ShellId,
         act: ShellAct,
     },
+    /// The application looks after its updates.
+    Manage,
     Validate,
     Watchdog,
 }

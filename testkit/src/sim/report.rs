@@ -126,6 +126,10 @@ impl Report {
                 bytes(stats.shell_bytes)
             ),
         );
+        line(
+            "asked for",
+            format!("{} updates by devices, {} of them not given", stats.requests, stats.rejected),
+        );
         line("connections", format!("{} attempts, {} refused by the server", stats.dials, stats.refused));
         line("faults", format!("{} met, all survived", stats.faults_met()));
         for origin in Origin::ALL {
@@ -203,6 +207,7 @@ impl Report {
             "bytes": { "received": stats.received, "again": stats.fetched_again() },
             "requests": stats.fetches,
             "archives": stats.archives,
+            "requests_for_updates": { "made": stats.requests, "rejected": stats.rejected },
             "questions": { "asked": stats.questions, "answered": stats.answers },
             "consoles": {
                 "visits": stats.visits,

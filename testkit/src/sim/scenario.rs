@@ -84,10 +84,13 @@ pub enum What {
     Visit,
     /// The hub asks a device how it is, where, and by which names.
     Ask,
+    /// Somebody does something about who decides when a device is updated.
+    Manage,
 }
 
-/// What a fleet is like: new servers, devices of both serializers and all strategies, consoles and archives.
-const FLEET: u32 = 0b0111_0100_0000_0111;
+/// What a fleet is like: new servers, devices of both serializers and all strategies, consoles and archives, some that
+/// manage their updates.
+const FLEET: u32 = 0b0001_0000_0111_0100_0000_0111;
 /// How often an operator looks into a device of a fleet in a week.
 const VISITS: f64 = 0.5;
 
@@ -160,11 +163,12 @@ impl Scenario {
             let pick = dice.byte();
             let fault = enabled.get(usize::from(pick).checked_rem(enabled.len()).unwrap_or(0));
             let what = match fault {
-                Some(fault) if pick < 200 => What::Fault(*fault),
-                _ => match pick % 8 {
-                    0 => What::Archive,
-                    1 => What::Visit,
-                    2 => What::Ask,
+                Some(fault) if pick < 180 => What::Fault(*fault),
+                _ => match dice.byte() % 32 {
+                    0..3 => What::Archive,
+                    3..6 => What::Visit,
+                    6..9 => What::Ask,
+                    9..12 => What::Manage,
                     _ => What::Release,
                 },
             };
@@ -285,6 +289,12 @@ pub(super) enum Variant {
     Mixed,
     /// The hub wants to know where devices are and by which names, beside how.
     Curious,
+    /// Some devices decide when they are updated.
+    Managed = 20,
+    /// The hub lets one device be updated at a time.
+    Slots,
+    /// The hub is one that crashes when a device asks for a second update.
+    Crashes,
 }
 
 /// Things that happen at random times.

@@ -17,6 +17,12 @@ pub(super) const fn has_local_shell(number: u32) -> bool {
     number.is_multiple_of(4)
 }
 
+/// Whether a device decides when it is updated: one of ten of a fleet, and most of few.
+pub(super) const fn manages(scenario: &Scenario, number: u32) -> bool {
+    let which = if scenario.fleet { number % 10 == 7 } else { number % 4 != 3 };
+    scenario.has(Variant::Managed) && which
+}
+
 /// How a device keeps updates before they are applied, if it does.
 pub(super) fn kept(scenario: &Scenario, number: u32) -> Option<Variant> {
     let of =

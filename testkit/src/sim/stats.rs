@@ -46,6 +46,10 @@ pub struct Stats {
     pub accepted: u64,
     /// Offers ignored or postponed.
     pub declined: u64,
+    /// Updates that devices asked for.
+    pub requests: u64,
+    /// Those that the server gave none for.
+    pub rejected: u64,
     /// Updates written.
     pub written: u64,
     /// Updates that failed, by the first words of the reason.
@@ -128,6 +132,8 @@ impl Stats {
             offers: 0,
             accepted: 0,
             declined: 0,
+            requests: 0,
+            rejected: 0,
             written: 0,
             failures: BTreeMap::new(),
             reverted: 0,

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use nerves_hub_link_protocol::{ConnectionState, FetchId, OfferId, SocketId};
+use nerves_hub_link_protocol::{ConnectionState, FetchId, OfferId, Request, SocketId};
 
 /// A promise that was broken.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
@@ -175,6 +175,17 @@ pub enum Broken {
         /// How long ago.
         minutes: u64,
     },
+    /// What a device asked the server about its updates was not answered once, or sent though nobody asks any more.
+    #[error("the question {request:?} {what}")]
+    Question {
+        /// Which.
+        request: Request,
+        /// What.
+        what: &'static str,
+    },
+    /// A device that decides when it is updated took what it did not ask for.
+    #[error("offer {0} was accepted, and the device, which decides when it is updated, did not ask for it")]
+    AppliedUnasked(OfferId),
     /// What is in a slot isn't what was published.
     #[error(
         "slot {slot} is to boot, but its {written} bytes are not the {size} published of firmware {firmware}"

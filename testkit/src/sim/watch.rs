@@ -7,6 +7,7 @@ use nerves_hub_link_protocol::{
     ArchiveId, Event, ExtensionEvent, FetchId, OfferId, Output, Sink, SocketId, StoreId, StoreKind,
 };
 
+use super::asked::Asked;
 use super::firmware::{KEYS, URL_SECRET};
 use super::message::Message;
 use super::violation::Broken;
@@ -55,6 +56,8 @@ pub(super) struct Watch {
     barren: u32,
     /// Failures of updates that the server hasn't heard of: when, why, and how often that was sent.
     pub unreported: Vec<(u64, String, u8)>,
+    /// What the device asked the server about its updates.
+    pub asked: Asked,
     /// Used again for every text.
     text: String,
 }
@@ -260,6 +263,7 @@ impl Watch {
         // What a shell writes goes in messages of its own.
         let shell = message.topic == "console" || message.event.starts_with("local_shell:");
         self.fly(socket, length, if shell { MESSAGE + MAX_SHELL_MESSAGE_BYTES } else { MESSAGE })?;
+        self.asked.sends(message.event)?;
         if message.tells_failure() {
             let payload = message.payload().unwrap_or_default();
             let reason = payload.get("reason").and_then(|reason| reason.as_str()).unwrap_or_default();
@@ -318,6 +322,7 @@ impl Watch {
     }
 
     fn hear(&mut self, now: u64, event: &Event) -> Result<(), Broken> {
+        self.asked.hears(event)?;
         match event {
             // There are many, and no text of anybody else's is in them.
             Event::UpdateProgress { .. }

@@ -63,6 +63,8 @@ impl Updates {
             if offer.info.firmware.uuid == info.firmware.uuid {
                 // The application has the question already; only the address may be fresher.
                 if let Ok(url) = url {
+                    // What the device asked for stays that, though the server says it twice.
+                    info.requested |= offer.info.requested;
                     offer.url = url;
                     offer.info = info;
                 }

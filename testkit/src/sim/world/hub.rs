@@ -1,6 +1,6 @@
 //! The hub's side: the pure hub, its connections, and what it notes.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use nerves_hub_link_protocol::{Dial, SocketId};
 
@@ -22,11 +22,21 @@ pub(super) struct Server {
     pub down_until: u64,
     /// When the queue holds a tick for it.
     pub wake: u64,
+    /// Devices that were let manage their updates.
+    pub granted: BTreeSet<u32>,
 }
 
 impl Server {
     pub fn new(hub: Hub) -> Self {
-        Self { hub, conns: BTreeMap::new(), joined: BTreeMap::new(), next: 0, down_until: 0, wake: u64::MAX }
+        Self {
+            hub,
+            conns: BTreeMap::new(),
+            joined: BTreeMap::new(),
+            next: 0,
+            down_until: 0,
+            wake: u64::MAX,
+            granted: BTreeSet::new(),
+        }
     }
 
     /// Whether the hub counts a device as joined.
@@ -162,10 +172,10 @@ impl World {
 
     fn hub_noted(&mut self, event: HubEvent) {
         match event {
-            HubEvent::Connected { conn, identifier } => {
+            HubEvent::Connected { identifier, .. } => {
                 if let Some(number) = device::number(&identifier) {
                     self.server.joined.remove(&number);
-                    let _ = conn;
+                    self.grant(number);
                 }
             }
             HubEvent::Joined { identifier, .. } => {

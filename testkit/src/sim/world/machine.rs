@@ -11,6 +11,7 @@ use crate::sim::message::Frame;
 use crate::sim::mutation::Mutation;
 use crate::sim::queue::{DeviceDue, Due};
 use crate::sim::scenario::SECOND;
+use crate::sim::settings::manages;
 use crate::sim::violation::{Broken, Violation};
 use crate::sim::watch::drained;
 
@@ -90,7 +91,8 @@ impl World {
                 DeviceDue::Stored { offer, fetch, length } => world.stored(device, offer, fetch, length),
                 DeviceDue::Finish { offer, step } => world.finish(device, offer, step)?,
                 DeviceDue::ApplyFailed { offer, reason } => world.apply_failed(device, offer, &reason),
-                DeviceDue::Decide(offer) => world.decide(device, offer),
+                DeviceDue::Decide(offer) => world.decide(device, offer)?,
+                DeviceDue::Manage => world.manage(device)?,
                 DeviceDue::Validate => world.validate(device)?,
                 DeviceDue::Watchdog => {
                     if !device.booted.validated {
@@ -119,6 +121,10 @@ impl World {
             self.later(device, after, what);
         }
         self.order(device, Command::Connect);
+        if manages(&self.scenario, device.number) {
+            let after = device.rng.within(5 * SECOND, 60 * SECOND);
+            self.manage_later(device, after);
+        }
         Ok(())
     }
 
@@ -142,6 +148,7 @@ impl World {
         let update = life.link.update_state();
         life.model.check(now - life.origin, ticked, (life.link.connection_state(), update))?;
         let joined = life.model.is_joined();
+        life.watch.asked.check(now - life.origin, ticked, joined)?;
         match device.joined_since {
             None if joined => device.joined_since = Some(now),
             Some(since) if !joined => {
@@ -190,6 +197,7 @@ impl World {
             && life.archive.is_none()
             && life.shells.iter().all(|shell| shell.kind != ShellKind::Console)
             && life.watch.unreported.is_empty()
+            && !life.watch.asked.waits()
             && update == UpdateState::Idle
             && !silent;
         if idle {
@@ -344,6 +352,7 @@ impl World {
 
     /// The application hears the news.
     fn hear(&mut self, device: &mut Device, event: Event) -> Result<(), Broken> {
+        self.managed_news(device, &event);
         match event {
             Event::Archive(event) => self.archive_news(device, event),
             Event::Extension(event) => self.extension_news(device, &event),

@@ -4,6 +4,7 @@ mod archive;
 mod download;
 mod hub;
 mod machine;
+mod managed;
 mod power;
 mod socket;
 mod store;
@@ -25,7 +26,7 @@ use super::stats::Stats;
 use super::trace::Trace;
 use super::violation::{Broken, Violation};
 use super::watch::SHARED_SECRET;
-use crate::hub::{Hub, HubConfig, KeyPair, UpdateFields};
+use crate::hub::{AlreadyUpdating, Hub, HubConfig, KeyPair, UpdateFields};
 use crate::limits::{SIM_DEVICES, SIM_HEALING};
 
 use hub::Server;
@@ -83,7 +84,20 @@ impl World {
         let count = scenario.devices.min(SIM_DEVICES);
         let factory = Firmware::new(scenario.seed, 0, scenario.firmware_bytes, true, true);
         let config = HubConfig {
-            offer_interval_ms: if scenario.has(Variant::Interval) { 3000 } else { 0 },
+            // A hub that waits for a free slot looks again and again.
+            offer_interval_ms: if scenario.has(Variant::Interval) || scenario.has(Variant::Slots) {
+                3000
+            } else {
+                0
+            },
+            concurrent_updates: usize::from(scenario.has(Variant::Slots)),
+            already_updating: if scenario.has(Variant::Crashes) {
+                AlreadyUpdating::Crash
+            } else {
+                AlreadyUpdating::Rejected
+            },
+            // Those that speak no MessagePack know nothing of it either.
+            managed_updates: !scenario.has(Variant::OldHub),
             update_fields: UpdateFields {
                 size: scenario.has(Variant::Size),
                 checksum: scenario.has(Variant::Checksum),
@@ -236,7 +250,8 @@ impl World {
             (What::Fault(fault), Some(device)) => return self.strike(device, fault, how),
             (What::Visit, Some(device)) => self.operator(device, how, 0),
             (What::Ask, Some(device)) => self.ask(device, how),
-            (What::Fault(_) | What::Visit | What::Ask, None) => {}
+            (What::Manage, Some(device)) => return self.mode_step(device, how),
+            (What::Fault(_) | What::Visit | What::Ask | What::Manage, None) => {}
         }
         Ok(())
     }
@@ -290,6 +305,7 @@ impl World {
         for number in 0..u32::try_from(self.devices.len()).unwrap_or(0) {
             self.with(number, Self::heal_device)?;
         }
+        self.release_modes();
         self.release(true, true);
         self.archive(true);
         self.goal = self.files.firmware.last().map(|firmware| firmware.id);

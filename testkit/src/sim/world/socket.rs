@@ -4,6 +4,7 @@ use nerves_hub_link_protocol::{Dial, HeaderRef, Input, ProbeId, SocketId};
 
 use super::World;
 use crate::hub::ConnId;
+use crate::sim::asked::is_question;
 use crate::sim::device::Device;
 use crate::sim::fault::Fault;
 use crate::sim::message::{Frame, Message};
@@ -206,7 +207,7 @@ impl World {
         match kind {
             Sent::Heartbeat => life.beating = true,
             // Whether such a message arrives is looked at elsewhere.
-            Sent::Extension if net.is_well(now) => {}
+            Sent::Extension | Sent::Question if net.is_well(now) => {}
             Sent::Failure if self.scenario.mutation == Some(Mutation::LoseFailure) => return,
             _ => life.unconfirmed = true,
         }
@@ -227,6 +228,8 @@ impl World {
 pub(super) enum Sent {
     Heartbeat,
     Extension,
+    /// What the device asks about its updates.
+    Question,
     Failure,
     Other,
 }
@@ -236,6 +239,7 @@ impl Sent {
         match (message.topic, message.event) {
             ("phoenix", _) => Self::Heartbeat,
             ("extensions", event) if ANSWERS.contains(&event) => Self::Extension,
+            ("device", event) if is_question(event) => Self::Question,
             ("device", "status_update") if message.tells_failure() => Self::Failure,
             _ => Self::Other,
         }

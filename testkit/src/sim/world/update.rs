@@ -11,6 +11,7 @@ use crate::sim::fault::Fault;
 use crate::sim::mutation::Mutation;
 use crate::sim::queue::DeviceDue;
 use crate::sim::scenario::{MINUTE, SECOND};
+use crate::sim::settings::manages;
 use crate::sim::violation::Broken;
 
 impl World {
@@ -39,7 +40,7 @@ impl World {
     }
 
     /// The application decides.
-    pub(super) fn decide(&mut self, device: &mut Device, offer: OfferId) {
+    pub(super) fn decide(&mut self, device: &mut Device, offer: OfferId) -> Result<(), Broken> {
         let decision = if device.armed.strikes(Fault::Refuses) {
             if device.rng.one_in(2) {
                 Decision::Ignore { reason: "not in the mood".to_owned() }
@@ -48,21 +49,26 @@ impl World {
                 Decision::Reschedule { delay, reason: Some("a customer is here".to_owned()) }
             }
         } else {
-            Decision::Apply
+            self.unasked(device, offer).unwrap_or(Decision::Apply)
         };
         let apply = decision == Decision::Apply;
+        let manages = manages(&self.scenario, device.number);
         if !self.order(device, Command::Decide { offer, decision }) {
-            return;
+            return Ok(());
         }
         let now = self.now;
         if let Some(life) = device.link.as_mut() {
             life.model.decided(offer, apply);
             if apply {
+                if manages {
+                    life.watch.asked.accepts(offer)?;
+                }
                 life.watch.accepted(offer);
                 device.accepted_at = now;
             }
         }
         self.stats.decided(apply);
+        Ok(())
     }
 
     /// The applier gets bytes, of which the machine counts `counted`.
