@@ -69,7 +69,7 @@ impl World {
             Some(UpdateMode::Automatic) if allowed || whim < 4 => {
                 Command::SetUpdateMode { mode: UpdateMode::DeviceManaged }
             }
-            _ if wanted || whim % 3 == 0 => Command::RequestUpdate,
+            _ if wanted || whim.is_multiple_of(3) => Command::RequestUpdate,
             _ => Command::CheckUpdate,
         };
         self.asks(device, command)?;
@@ -135,7 +135,12 @@ impl World {
                 }
             }
             4 | 5 => self.server.hub.allow_managed_updates(&name, how % 8 == 5),
-            6 => return self.with(number, |world, device| world.push_unasked(device)),
+            6 => {
+                return self.with(number, |world, device| {
+                    world.push_unasked(device);
+                    Ok(())
+                });
+            }
             _ => {
                 // Impatient: twice at once, and before what was asked before is answered.
                 return self.with(number, |world, device| {
@@ -152,12 +157,12 @@ impl World {
     }
 
     /// A server that offers what it should not: the device did not ask.
-    fn push_unasked(&mut self, device: &mut Device) -> Result<(), Broken> {
+    fn push_unasked(&mut self, device: &mut Device) {
         let Some((_, socket)) = self.nets.get(device.number as usize).and_then(|net| net.conn) else {
-            return Ok(());
+            return;
         };
         let Some(release) = self.files.firmware.last().map(|firmware| firmware.release.clone()) else {
-            return Ok(());
+            return;
         };
         let offer = json!([null, null, "device", "update", {
             "update_available": true, "firmware_url": release.url, "firmware_meta": release.meta,
@@ -166,7 +171,6 @@ impl World {
         let frame = self.encoded(device.number, &offer.to_string());
         device.armed.felt.insert(Fault::Hostile);
         self.later(device, 20_000, DeviceDue::Hears { socket, frame });
-        Ok(())
     }
 
     /// A device connected: the operator of one that wants to manage its updates lets it, once.
