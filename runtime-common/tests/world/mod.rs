@@ -1,0 +1,300 @@
+//! A device's engine in a world of memory: no socket of the system, and time that passes when nothing else can happen.
+//!
+//! Its threads are real, so a seed gives the same network and the same faults, and not quite the same run.
+
+pub mod device;
+pub mod net;
+pub mod server;
+
+use std::sync::{Arc, Condvar, Mutex};
+use std::time::Duration;
+
+use nerves_hub_link_platform::kv::MemoryStore;
+use nerves_hub_link_platform::store::DownloadStore;
+use nerves_hub_link_runtime::{Engine, Exit, Options, Signals};
+use nerves_hub_link_testkit::meta::FirmwareMeta;
+use nerves_hub_link_testkit::sim::Rng;
+use nerves_hub_link_transport::{Roots, Tls, TlsOptions};
+
+use device::{Disk, Ears, Hands, config};
+use net::{Net, SECOND};
+use server::Server;
+
+pub const PRODUCT: &str = "nhp_world";
+pub const SECRET: &str = "w0rld-shared-secret";
+pub const KEY: &str = "u1dJgAcnFUqREJB0shvP+bwDx8wOrVtoRlj7XsvF6Ds=";
+pub const URL_SECRET: &str = "5igned-w0rld";
+
+/// Turns at one moment: more mean that the engine spins.
+const TURNS_MAX: u32 = 20_000;
+/// How long threads get to do what they were given, until time goes on.
+const PATIENCE: Duration = Duration::from_micros(500);
+/// Times in a row to be patient when nothing but a thread can go on.
+const IDLE_MAX: u32 = 20_000;
+/// The most time that passes at once while an update is under way, in which threads take part.
+const STRIDE: u64 = 2 * SECOND;
+
+/// How an engine's threads reach the loop.
+#[derive(Debug, Default)]
+pub struct Bell {
+    rung: Mutex<bool>,
+    changed: Condvar,
+}
+
+impl Bell {
+    fn take(&self) -> bool {
+        std::mem::take(&mut *self.rung.lock().unwrap())
+    }
+
+    fn wait(&self) -> bool {
+        let rung = self.rung.lock().unwrap();
+        let (mut rung, _) = self.changed.wait_timeout_while(rung, PATIENCE, |rung| !*rung).unwrap();
+        std::mem::take(&mut *rung)
+    }
+}
+
+impl Signals for Bell {
+    fn wake(&self) {
+        *self.rung.lock().unwrap() = true;
+        self.changed.notify_all();
+    }
+
+    fn changed(&self) {}
+}
+
+/// What a scenario came to.
+#[derive(Debug, Default)]
+pub struct Outcome {
+    pub starts: u32,
+    pub faults: u64,
+    pub turns: u64,
+    pub seconds: u64,
+    pub refused: u64,
+    pub spoilt: u64,
+    pub statuses: Vec<String>,
+}
+
+/// A device and its world.
+pub struct World {
+    seed: u64,
+    net: Net,
+    server: Server,
+    disk: Arc<Mutex<Disk>>,
+    folder: tempfile::TempDir,
+    notices: Arc<Mutex<Vec<String>>>,
+    running: FirmwareMeta,
+    rng: Rng,
+    bytes: usize,
+    released: u64,
+    tls: Tls,
+    outcome: Outcome,
+}
+
+impl World {
+    pub fn new(seed: u64) -> Self {
+        let mut rng = Rng::of(seed, 102, 0);
+        let bytes = [3000, 30_000, 200_000, 1_300_000][usize::try_from(rng.below(4)).unwrap()];
+        let disk = Disk { faults: true, rng: Some(Rng::of(seed, 103, 0)), ..Disk::default() };
+        let memory = std::path::Path::new("/dev/shm");
+        let folder = if memory.is_dir() { tempfile::tempdir_in(memory) } else { tempfile::tempdir() };
+        let roots = rcgen::generate_simple_self_signed(vec!["hub.test".to_owned()]).unwrap();
+        let roots = Roots::Der(vec![roots.cert.der().to_vec()]);
+        let net = Net::new(seed);
+        let disk = Disk { net: Some(net.clone()), ..disk };
+        Self {
+            seed,
+            net,
+            server: Server::new(),
+            disk: Arc::new(Mutex::new(disk)),
+            folder: folder.unwrap(),
+            notices: Arc::default(),
+            running: meta(0),
+            rng,
+            bytes,
+            released: 0,
+            tls: Tls::new(&TlsOptions::new(roots)).unwrap(),
+            outcome: Outcome::default(),
+        }
+    }
+
+    /// Lives through some minutes of trouble, and then through as many hours as it takes until all is well.
+    pub fn run(mut self) -> Outcome {
+        self.net.lock().pace = self.rng.within(1, 300);
+        let trouble = self.rng.within(60, 1800) * SECOND;
+        let strikes: Vec<u64> = (0..self.rng.below(30)).map(|_| self.rng.below(trouble)).collect();
+        self.release();
+        let mut plan = strikes;
+        plan.sort_unstable();
+        plan.push(trouble);
+        let mut plan = std::collections::VecDeque::from(plan);
+        let mut healed = false;
+        loop {
+            self.outcome.starts += 1;
+            assert!(self.outcome.starts < 200, "seed {}: it starts again and again", self.seed);
+            let bell = Arc::new(Bell::default());
+            let mut engine = self.start(&bell);
+            let control = engine.control();
+            let exit = self.live(&mut engine, &bell, &mut plan, &mut healed);
+            drop(engine);
+            control.end(exit.clone());
+            match exit {
+                Exit::Stopped if healed && plan.is_empty() => break,
+                Exit::Stopped => self.killed(),
+                Exit::Reboot { .. } => {
+                    self.net.lock().now += 20 * SECOND;
+                    if let Some(uuid) = self.disk.lock().unwrap().next.take() {
+                        let id: u64 = uuid.rsplit('-').next().unwrap().parse().unwrap();
+                        self.running = meta(id);
+                    }
+                }
+                Exit::Failed { reason } => panic!("seed {}: {reason}", self.seed),
+                other => panic!("seed {}: {other:?}", self.seed),
+            }
+        }
+        let notices = self.notices.lock().unwrap().join("\n");
+        assert!(!notices.contains(SECRET) && !notices.contains(URL_SECRET), "{notices}");
+        let disk = self.disk.lock().unwrap();
+        assert!(
+            disk.refused <= self.server.spoilt,
+            "seed {}: bytes got lost or changed on the device",
+            self.seed
+        );
+        (self.outcome.refused, self.outcome.spoilt) = (disk.refused, self.server.spoilt);
+        self.outcome.statuses = std::mem::take(&mut self.server.statuses);
+        let net = self.net.lock();
+        (self.outcome.faults, self.outcome.seconds) = (net.met, net.now / SECOND);
+        drop(net);
+        drop(disk);
+        self.outcome
+    }
+
+    /// The program is gone, and its threads with it.
+    fn killed(&self) {
+        {
+            let mut disk = self.disk.lock().unwrap();
+            (disk.life, disk.open) = (disk.life + 1, 0);
+        }
+        // What threads of an engine that was dropped still hold, they let go of soon.
+        let began = std::time::Instant::now();
+        while Arc::strong_count(&self.disk) > 1 {
+            assert!(began.elapsed() < Duration::from_secs(20), "seed {}: a thread does not end", self.seed);
+            std::thread::sleep(Duration::from_micros(100));
+        }
+        self.net.lock().now += 5 * SECOND;
+    }
+
+    fn release(&mut self) {
+        self.released += 1;
+        let (id, now) = (self.released, self.net.lock().now);
+        let mut content = Rng::of(self.seed, 104, id);
+        let bytes: Vec<u8> = (0..self.bytes).map(|_| content.bits().to_le_bytes()[0]).collect();
+        self.disk.lock().unwrap().known.insert(bytes.clone(), meta(id).uuid);
+        self.server.release(now, meta(id), bytes);
+    }
+
+    fn start(&self, bell: &Arc<Bell>) -> Engine<Net> {
+        let notices = Arc::clone(&self.notices);
+        let options = Options::new(self.tls.clone(), Hands(Arc::clone(&self.disk)), Ears)
+            .firmware_store(DownloadStore::new(self.folder.path().join("firmware")))
+            .remember_attempts(MemoryStore::default())
+            .on_notice(move |line| notices.lock().unwrap().push(line.to_owned()))
+            .health(None)
+            .seed(self.seed + u64::from(self.outcome.starts));
+        let signals = Arc::<Bell>::clone(bell);
+        Engine::new(config(self.seed, &self.running), options, self.net.clone(), signals).unwrap()
+    }
+
+    /// Runs a device until it ends, or all is well.
+    fn live(
+        &mut self,
+        engine: &mut Engine<Net>,
+        bell: &Bell,
+        plan: &mut std::collections::VecDeque<u64>,
+        healed: &mut bool,
+    ) -> Exit {
+        let (mut turns, mut moment, mut idle) = (0, 0, 0);
+        loop {
+            let now = self.net.lock().now;
+            turns = if moment == now { turns + 1 } else { 0 };
+            moment = now;
+            self.outcome.turns += 1;
+            assert!(turns < TURNS_MAX, "seed {}: it spins at {} s", self.seed, now / SECOND);
+            if let Some(exit) = engine.turn() {
+                return exit;
+            }
+            self.server.step(&self.net);
+            if bell.take() || is_ready(engine) {
+                continue;
+            }
+            let updating =
+                engine.control().status().link.update != nerves_hub_link_protocol::UpdateState::Idle;
+            if updating && bell.wait() {
+                continue;
+            }
+            if *healed && self.is_well(engine) {
+                engine.control().request_stop();
+                continue;
+            }
+            let left = engine.time_left().map(|left| now + u64::try_from(left.as_micros()).unwrap());
+            let planned = plan.front().map(|at| (*at).max(now));
+            let next = [left, self.net.lock().next(), self.server.next(), planned].into_iter().flatten();
+            let Some(next) = next.min() else {
+                // A thread remembers an attempt, and the device does nothing else meanwhile.
+                idle += 1;
+                assert!(idle < IDLE_MAX, "seed {}: nothing will ever happen", self.seed);
+                bell.wait();
+                continue;
+            };
+            idle = 0;
+            let next = if updating { next.min(now + STRIDE) } else { next };
+            self.net.lock().now = next.max(now);
+            if planned.is_some_and(|at| at <= next) {
+                plan.pop_front();
+                if plan.is_empty() {
+                    *healed = true;
+                    self.heal();
+                } else if self.rng.one_in(6) {
+                    // The program is killed.
+                    return Exit::Stopped;
+                } else {
+                    self.server.strike(&self.net);
+                }
+            }
+            let limit = 8 * 3600 * SECOND;
+            assert!(now < limit, "seed {}: stuck, {:?}", self.seed, engine.control().status());
+            if *healed {
+                self.server.hub.clear_penalty("device-1");
+            }
+        }
+    }
+
+    fn heal(&mut self) {
+        self.net.lock().heal();
+        self.disk.lock().unwrap().faults = false;
+        self.server.deaf = 0;
+        self.release();
+    }
+
+    /// Whether the newest firmware runs, proved good, and the server knows the device.
+    fn is_well(&self, engine: &Engine<Net>) -> bool {
+        let status = engine.control().status();
+        self.running.uuid == meta(self.released).uuid && status.joined() && self.server.is_joined()
+    }
+}
+
+/// Whether waiting for the engine's connections would end at once.
+fn is_ready(engine: &mut Engine<Net>) -> bool {
+    engine.interests().connections.iter().any(|(side, interest)| side.is_ready(*interest))
+}
+
+/// A firmware by its number.
+fn meta(id: u64) -> FirmwareMeta {
+    FirmwareMeta {
+        version: format!("1.{id}.0"),
+        product: "world".to_owned(),
+        uuid: format!("00000000-0000-5000-8000-{id:012}"),
+        architecture: "generic".to_owned(),
+        platform: "world".to_owned(),
+        ..FirmwareMeta::default()
+    }
+}
