@@ -7,7 +7,7 @@ use world::World;
 
 #[test]
 fn it_comes_through_and_loses_no_byte() {
-    let count = std::env::var("WORLD_RUNS").ok().and_then(|text| text.parse().ok()).unwrap_or(60);
+    let count = std::env::var("WORLD_RUNS").ok().and_then(|text| text.parse().ok()).unwrap_or(30);
     let from = std::env::var("WORLD_SEED").ok().and_then(|text| text.parse().ok()).unwrap_or(1);
     let (mut faults, mut starts, mut failed, mut turns, mut seconds) = (0, 0, 0, 0, 0);
     for seed in from..from + count {

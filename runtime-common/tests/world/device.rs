@@ -125,7 +125,7 @@ impl Client for Ears {
 }
 
 /// The settings of a device that runs this firmware.
-pub fn config(seed: u64, meta: &nerves_hub_link_testkit::meta::FirmwareMeta) -> Config {
+pub fn config(seed: u64, tls: bool, meta: &nerves_hub_link_testkit::meta::FirmwareMeta) -> Config {
     let mut rng = Rng::of(seed, 101, 0);
     let mut secret = SharedSecret::new(PRODUCT, SECRET, "device-1");
     secret.iterations = 1;
@@ -138,8 +138,10 @@ pub fn config(seed: u64, meta: &nerves_hub_link_testkit::meta::FirmwareMeta) -> 
         ..FirmwareMeta::default()
     };
     let mut config = Config::new("hub.test", Auth::SharedSecret(secret), running);
-    config.socket_url = Some("ws://hub.test/device-socket/websocket".to_owned());
-    config.download.allow_http = true;
+    if !tls {
+        config.socket_url = Some("ws://hub.test/device-socket/websocket".to_owned());
+        config.download.allow_http = true;
+    }
     config.public_keys = vec![KEY.to_owned()];
     config.firmware_validated = Some(false);
     config.heartbeat = Duration::from_secs(30);

@@ -15,6 +15,8 @@ use nerves_hub_link_runtime::{Engine, Exit, Options, Signals};
 use nerves_hub_link_testkit::meta::FirmwareMeta;
 use nerves_hub_link_testkit::sim::Rng;
 use nerves_hub_link_transport::{Roots, Tls, TlsOptions};
+use rustls::ServerConfig;
+use rustls::pki_types::PrivateKeyDer;
 
 use device::{Disk, Ears, Hands, config};
 use net::{Net, SECOND};
@@ -87,6 +89,8 @@ pub struct World {
     bytes: usize,
     released: u64,
     tls: Tls,
+    /// Whether servers do TLS.
+    secure: bool,
     outcome: Outcome,
 }
 
@@ -97,14 +101,25 @@ impl World {
         let disk = Disk { faults: true, rng: Some(Rng::of(seed, 103, 0)), ..Disk::default() };
         let memory = std::path::Path::new("/dev/shm");
         let folder = if memory.is_dir() { tempfile::tempdir_in(memory) } else { tempfile::tempdir() };
-        let roots = rcgen::generate_simple_self_signed(vec!["hub.test".to_owned()]).unwrap();
-        let roots = Roots::Der(vec![roots.cert.der().to_vec()]);
+        let names = ["hub.test", "files.test"].map(str::to_owned);
+        let made = rcgen::generate_simple_self_signed(names).unwrap();
+        let roots = Roots::Der(vec![made.cert.der().to_vec()]);
+        let secure = rng.one_in(2);
         let net = Net::new(seed);
+        if secure {
+            let key = PrivateKeyDer::try_from(made.signing_key.serialize_der()).unwrap();
+            let provider = Arc::new(rustls::crypto::ring::default_provider());
+            let builder = ServerConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
+            let builder = builder.unwrap().with_no_client_auth();
+            let config = builder.with_single_cert(vec![made.cert.der().clone()], key).unwrap();
+            net.lock().tls = Some(Arc::new(config));
+        }
         let disk = Disk { net: Some(net.clone()), ..disk };
         Self {
             seed,
             net,
-            server: Server::new(),
+            server: Server::new(secure),
+            secure,
             disk: Arc::new(Mutex::new(disk)),
             folder: folder.unwrap(),
             notices: Arc::default(),
@@ -201,7 +216,8 @@ impl World {
             .health(None)
             .seed(self.seed + u64::from(self.outcome.starts));
         let signals = Arc::<Bell>::clone(bell);
-        Engine::new(config(self.seed, &self.running), options, self.net.clone(), signals).unwrap()
+        Engine::new(config(self.seed, self.secure, &self.running), options, self.net.clone(), signals)
+            .unwrap()
     }
 
     /// Runs a device until it ends, or all is well.

@@ -2,13 +2,14 @@
 
 use std::cmp::min;
 use std::collections::{BTreeMap, VecDeque};
-use std::io::{Error, ErrorKind};
+use std::io::{Error, ErrorKind, Read as _, Write as _};
 use std::net::TcpStream;
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use nerves_hub_link_protocol::Instant;
 use nerves_hub_link_runtime::{DialOrder, Interest, Network, Tcp};
 use nerves_hub_link_testkit::sim::Rng;
+use rustls::{ServerConfig, ServerConnection};
 
 /// Microseconds.
 pub const MILLI: u64 = 1000;
@@ -62,26 +63,45 @@ impl Flow {
 pub struct Line {
     to_device: Flow,
     to_server: Flow,
+    /// The server's TLS, if there is any.
+    tls: Option<Box<ServerConnection>>,
     /// From when on nothing arrives any more, and whether that is noticed.
     cut: Option<(u64, bool)>,
     /// The device let go of it.
     left: bool,
 }
 
+/// What the server hears of a connection.
+pub enum Heard {
+    /// Maybe none, while TLS is set up.
+    Bytes(Vec<u8>),
+    End,
+}
+
 impl Line {
-    /// What the server can read by now; an empty piece is the end.
-    pub fn take(&mut self, now: u64) -> Option<Vec<u8>> {
+    fn take(&mut self, now: u64) -> Option<Heard> {
         if self.cut.is_some_and(|(at, _)| at <= now) {
             return None;
         }
         match self.to_server.take(now, usize::MAX) {
-            Some(bytes) => Some(bytes),
+            Some(bytes) => Some(Heard::Bytes(bytes)),
             None if self.to_server.is_readable(now) => {
                 self.to_server.end = None;
-                Some(Vec::new())
+                Some(Heard::End)
             }
             None => None,
         }
+    }
+
+    /// What TLS has to say to the device.
+    fn records(&mut self) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        if let Some(tls) = &mut self.tls {
+            while tls.wants_write() {
+                tls.write_tls(&mut bytes).unwrap();
+            }
+        }
+        bytes
     }
 
     fn is_reset(&self, now: u64) -> bool {
@@ -108,6 +128,8 @@ pub struct State {
     pub pace: u64,
     /// Faults of the network that happened.
     pub met: u64,
+    /// How servers do TLS, if they do.
+    pub tls: Option<Arc<ServerConfig>>,
 }
 
 /// It, shared.
@@ -126,6 +148,7 @@ impl Net {
             faults: true,
             pace: 1,
             met: 0,
+            tls: None,
         })))
     }
 
@@ -159,8 +182,36 @@ impl State {
         self.rng.within(MILLI, 60 * MILLI)
     }
 
+    /// What the server can read on a connection by now.
+    pub fn hear(&mut self, id: u64) -> Option<Heard> {
+        let now = self.now;
+        let line = self.lines.get_mut(&id)?;
+        let heard = line.take(now)?;
+        let (Heard::Bytes(bytes), Some(tls)) = (&heard, &mut line.tls) else { return Some(heard) };
+        let (mut input, mut plain) = (&bytes[..], Vec::new());
+        while !input.is_empty() {
+            tls.read_tls(&mut input).unwrap();
+            tls.process_new_packets().expect("the device speaks TLS as it should");
+            // As much as there is; then nothing waits, or the device closed it.
+            let _ = tls.reader().read_to_end(&mut plain);
+        }
+        let records = line.records();
+        self.carry(id, &records);
+        Some(Heard::Bytes(plain))
+    }
+
+    /// Sends something to the device.
+    pub fn deliver(&mut self, id: u64, bytes: &[u8]) {
+        let Some(line) = self.lines.get_mut(&id) else { return };
+        let Some(tls) = &mut line.tls else { return self.carry(id, bytes) };
+        tls.set_buffer_limit(None);
+        tls.writer().write_all(bytes).unwrap();
+        let records = line.records();
+        self.carry(id, &records);
+    }
+
     /// Puts bytes under way to the device, in packets that know nothing of what is in them.
-    pub fn deliver(&mut self, line: u64, mut bytes: &[u8]) {
+    fn carry(&mut self, line: u64, mut bytes: &[u8]) {
         while !bytes.is_empty() {
             let size = match self.rng.below(8) {
                 0 => 1,
@@ -182,6 +233,13 @@ impl State {
     /// The server ends a connection, after what it sent.
     pub fn end(&mut self, line: u64) {
         let now = self.now;
+        // Not all servers say so in TLS, too.
+        let says = self.rng.one_in(2);
+        let farewell = self.lines.get_mut(&line).filter(|_| says).map(|line| {
+            line.tls.iter_mut().for_each(|tls| tls.send_close_notify());
+            line.records()
+        });
+        self.carry(line, &farewell.unwrap_or_default());
         if let Some(line) = self.lines.get_mut(&line) {
             line.to_device.end.get_or_insert(line.to_device.last.max(now + MILLI));
         }
@@ -214,7 +272,8 @@ impl State {
             }
             self.last += 1;
             let id = self.last;
-            self.lines.insert(id, Line::default());
+            let tls = self.tls.as_ref().map(|tls| Box::new(ServerConnection::new(Arc::clone(tls)).unwrap()));
+            self.lines.insert(id, Line { tls, ..Line::default() });
             if self.one_in(3) {
                 let longest = [400 * MILLI, 20 * SECOND, 300 * SECOND][usize::try_from(id % 3).unwrap()];
                 let after = self.rng.below(longest);

@@ -10,7 +10,7 @@ use tungstenite::protocol::frame::CloseFrame;
 use tungstenite::protocol::{Role, WebSocketConfig};
 use tungstenite::{Message, WebSocket};
 
-use super::net::{Line, Net, SECOND, State};
+use super::net::{Heard, Net, SECOND, State};
 use super::{KEY, PRODUCT, SECRET, URL_SECRET};
 
 /// Bytes of a part of a file (additions A1).
@@ -28,6 +28,8 @@ pub struct Server {
     pub spoilt: u64,
     /// Silent until then.
     pub deaf: u64,
+    /// Whether files are at addresses with TLS.
+    tls: bool,
 }
 
 /// SHA-256 in upper-case hexadecimal.
@@ -71,7 +73,7 @@ impl Write for Pipe {
 }
 
 impl Server {
-    pub fn new() -> Self {
+    pub fn new(tls: bool) -> Self {
         // The network of a scenario notices silence.
         let config = HubConfig { idle_ms: u64::MAX, ..HubConfig::default() };
         let mut hub = Hub::new(config, KeyPair::new(PRODUCT, SECRET));
@@ -85,6 +87,7 @@ impl Server {
             statuses: Vec::new(),
             spoilt: 0,
             deaf: 0,
+            tls,
         }
     }
 
@@ -92,7 +95,10 @@ impl Server {
     pub fn release(&mut self, now: u64, meta: nerves_hub_link_testkit::meta::FirmwareMeta, bytes: Vec<u8>) {
         let path = format!("/fw/{}", meta.uuid);
         let release = Release {
-            url: format!("http://files.test{path}?signature={URL_SECRET}"),
+            url: format!(
+                "{}://files.test{path}?signature={URL_SECRET}",
+                if self.tls { "https" } else { "http" }
+            ),
             size: bytes.len() as u64,
             checksum: hex(&bytes),
             partials: bytes.chunks(PART).map(hex).collect(),
@@ -110,8 +116,13 @@ impl Server {
         self.hub.config_mut().heartbeat_replies = self.deaf <= now;
         let ids: Vec<u64> = state.lines.keys().copied().collect();
         for id in ids {
-            while let Some(bytes) = state.lines.get_mut(&id).and_then(|line: &mut Line| line.take(now)) {
-                self.hears(&mut state, id, &bytes);
+            while let Some(heard) = state.hear(id) {
+                match heard {
+                    // No more than a piece of TLS.
+                    Heard::Bytes(bytes) if bytes.is_empty() => {}
+                    Heard::Bytes(bytes) => self.hears(&mut state, id, &bytes),
+                    Heard::End => self.hears(&mut state, id, &[]),
+                }
             }
         }
         // Connections that nobody has any more.
