@@ -6,18 +6,24 @@ use std::time::Duration;
 
 use nerves_hub_link_platform::install::{Install, InstallError, InstallReport, InstallRequest, Installer};
 use nerves_hub_link_protocol::{
-    Auth, Client, Config, FirmwareMeta, PartsConfig, Serializer, SharedSecret, UpdateStrategy,
+    ArchiveDecision, ArchiveEvent, ArchiveInfo, Auth, Client, Config, Event, FirmwareMeta, PartsConfig,
+    Serializer, SharedSecret, UpdateStrategy,
 };
 use nerves_hub_link_testkit::sim::Rng;
 
 use super::net::{Net, SECOND};
-use super::{KEY, PRODUCT, SECRET};
+use super::{KEY, PRODUCT, SECRET, signer};
 
 /// The disk, as far as this device has one.
 #[derive(Debug, Default)]
 pub struct Disk {
     /// Every firmware that was published, by its bytes.
     pub known: BTreeMap<Vec<u8>, String>,
+    /// Every archive that was published, and those the device has.
+    pub published: BTreeMap<String, Vec<u8>>,
+    pub archives: Vec<String>,
+    /// What happened to archives, for a person.
+    pub news: Vec<String>,
     /// The firmware that boots next, if another than runs.
     pub next: Option<String>,
     /// Installs that ended in something nobody published.
@@ -115,12 +121,32 @@ impl Drop for Writing {
     }
 }
 
-/// Takes every update; its firmware is good.
-pub struct Ears;
+/// Takes every update, and every archive it has not; its firmware is good.
+pub struct Ears(pub Arc<Mutex<Disk>>);
 
 impl Client for Ears {
+    fn event(&mut self, event: &Event) {
+        if let Event::Archive(ArchiveEvent::Failed { .. } | ArchiveEvent::DownloadInterrupted { .. }) = event
+        {
+            self.0.lock().unwrap().news.push(format!("{event:?}"));
+        }
+    }
+
     fn firmware_validated(&mut self) -> Option<bool> {
         Some(true)
+    }
+
+    fn archive_available(&mut self, archive: &ArchiveInfo) -> Option<ArchiveDecision> {
+        let known = self.0.lock().unwrap().archives.contains(&archive.uuid);
+        Some(if known { ArchiveDecision::Ignore } else { ArchiveDecision::Download })
+    }
+
+    fn archive_ready(&mut self, archive: &ArchiveInfo, path: &str) {
+        let bytes = std::fs::read(path).unwrap();
+        let mut disk = self.0.lock().unwrap();
+        assert_eq!(disk.published.get(&archive.uuid), Some(&bytes), "another archive than was published");
+        disk.archives.push(archive.uuid.clone());
+        std::fs::remove_file(path).unwrap();
     }
 }
 
@@ -143,6 +169,7 @@ pub fn config(seed: u64, tls: bool, meta: &nerves_hub_link_testkit::meta::Firmwa
         config.download.allow_http = true;
     }
     config.public_keys = vec![KEY.to_owned()];
+    config.archive_public_keys = vec![signer().public_key()];
     config.firmware_validated = Some(false);
     config.heartbeat = Duration::from_secs(30);
     if rng.one_in(2) {

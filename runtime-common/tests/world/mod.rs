@@ -11,7 +11,9 @@ use std::time::Duration;
 
 use nerves_hub_link_platform::kv::MemoryStore;
 use nerves_hub_link_platform::store::DownloadStore;
+use nerves_hub_link_protocol::{ConnectionState, UpdateState};
 use nerves_hub_link_runtime::{Engine, Exit, Options, Signals};
+use nerves_hub_link_testkit::firmware::{Content, FirmwareBuilder, SigningKey};
 use nerves_hub_link_testkit::meta::FirmwareMeta;
 use nerves_hub_link_testkit::sim::Rng;
 use nerves_hub_link_transport::{Roots, Tls, TlsOptions};
@@ -27,12 +29,14 @@ pub const SECRET: &str = "w0rld-shared-secret";
 pub const KEY: &str = "u1dJgAcnFUqREJB0shvP+bwDx8wOrVtoRlj7XsvF6Ds=";
 pub const URL_SECRET: &str = "5igned-w0rld";
 
-/// Turns at one moment: more mean that the engine spins.
-const TURNS_MAX: u32 = 20_000;
-/// How long threads get to do what they were given, until time goes on.
-const PATIENCE: Duration = Duration::from_micros(500);
+/// Turns at one moment beside those in which a thread works: more mean that the engine spins.
+const TURNS_MAX: u32 = 5000;
+/// How long to wait for a thread that may just have been woken.
+const PATIENCE: Duration = Duration::from_micros(30);
 /// Times in a row to be patient when nothing but a thread can go on.
 const IDLE_MAX: u32 = 20_000;
+/// How long all must stay well.
+const STEADY: u64 = 1200 * SECOND;
 /// The most time that passes at once while an update is under way, in which threads take part.
 const STRIDE: u64 = 2 * SECOND;
 
@@ -88,6 +92,8 @@ pub struct World {
     rng: Rng,
     bytes: usize,
     released: u64,
+    /// The newest archive.
+    archive: String,
     tls: Tls,
     /// Whether servers do TLS.
     secure: bool,
@@ -127,6 +133,7 @@ impl World {
             rng,
             bytes,
             released: 0,
+            archive: String::new(),
             tls: Tls::new(&TlsOptions::new(roots)).unwrap(),
             outcome: Outcome::default(),
         }
@@ -205,16 +212,25 @@ impl World {
         let bytes: Vec<u8> = (0..self.bytes).map(|_| content.bits().to_le_bytes()[0]).collect();
         self.disk.lock().unwrap().known.insert(bytes.clone(), meta(id).uuid);
         self.server.release(now, meta(id), bytes);
+        let length = self.rng.within(1, 100_000);
+        let builder = FirmwareBuilder::new("world", &format!("1.{id}.0"));
+        let built = builder.resource("data", Content::random(self.seed, length)).build(&signer()).unwrap();
+        let bytes = built.bytes().unwrap().to_vec();
+        built.uuid().clone_into(&mut self.archive);
+        self.disk.lock().unwrap().published.insert(self.archive.clone(), bytes.clone());
+        self.server.archive(&self.archive, bytes);
     }
 
     fn start(&self, bell: &Arc<Bell>) -> Engine<Net> {
         let notices = Arc::clone(&self.notices);
-        let options = Options::new(self.tls.clone(), Hands(Arc::clone(&self.disk)), Ears)
-            .firmware_store(DownloadStore::new(self.folder.path().join("firmware")))
-            .remember_attempts(MemoryStore::default())
-            .on_notice(move |line| notices.lock().unwrap().push(line.to_owned()))
-            .health(None)
-            .seed(self.seed + u64::from(self.outcome.starts));
+        let options =
+            Options::new(self.tls.clone(), Hands(Arc::clone(&self.disk)), Ears(Arc::clone(&self.disk)))
+                .archive_store(DownloadStore::new(self.folder.path().join("archives")))
+                .firmware_store(DownloadStore::new(self.folder.path().join("firmware")))
+                .remember_attempts(MemoryStore::default())
+                .on_notice(move |line| notices.lock().unwrap().push(line.to_owned()))
+                .health(None)
+                .seed(self.seed + u64::from(self.outcome.starts));
         let signals = Arc::<Bell>::clone(bell);
         Engine::new(config(self.seed, self.secure, &self.running), options, self.net.clone(), signals)
             .unwrap()
@@ -229,27 +245,38 @@ impl World {
         healed: &mut bool,
     ) -> Exit {
         let (mut turns, mut moment, mut idle) = (0, 0, 0);
+        let (mut well, mut quiet) = (None, self.net.lock().now);
         loop {
             let now = self.net.lock().now;
-            turns = if moment == now { turns + 1 } else { 0 };
-            moment = now;
+            if moment != now {
+                (turns, moment) = (0, now);
+            }
             self.outcome.turns += 1;
             assert!(turns < TURNS_MAX, "seed {}: it spins at {} s", self.seed, now / SECOND);
             if let Some(exit) = engine.turn() {
                 return exit;
             }
+            let busy = is_busy(engine);
+            self.check(engine, busy);
             self.server.step(&self.net);
             if bell.take() || is_ready(engine) {
+                turns += 1;
                 continue;
             }
-            let updating =
-                engine.control().status().link.update != nerves_hub_link_protocol::UpdateState::Idle;
-            if updating && bell.wait() {
+            if bell.wait() || threads_work() {
                 continue;
+            }
+            if busy {
+                quiet = now;
+            } else if quiet + 60 * SECOND < now {
+                assert_eq!(self.disk.lock().unwrap().open, 0, "seed {}: an install goes on", self.seed);
             }
             if *healed && self.is_well(engine) {
-                engine.control().request_stop();
-                continue;
+                let before = (now, self.server.connections, self.server.heartbeats);
+                if self.stays_well(*well.get_or_insert(before)) {
+                    engine.control().request_stop();
+                    continue;
+                }
             }
             let left = engine.time_left().map(|left| now + u64::try_from(left.as_micros()).unwrap());
             let planned = plan.front().map(|at| (*at).max(now));
@@ -258,11 +285,10 @@ impl World {
                 // A thread remembers an attempt, and the device does nothing else meanwhile.
                 idle += 1;
                 assert!(idle < IDLE_MAX, "seed {}: nothing will ever happen", self.seed);
-                bell.wait();
                 continue;
             };
             idle = 0;
-            let next = if updating { next.min(now + STRIDE) } else { next };
+            let next = if busy { next.min(now + STRIDE) } else { next };
             self.net.lock().now = next.max(now);
             if planned.is_some_and(|at| at <= next) {
                 plan.pop_front();
@@ -277,11 +303,34 @@ impl World {
                 }
             }
             let limit = 8 * 3600 * SECOND;
-            assert!(now < limit, "seed {}: stuck, {:?}", self.seed, engine.control().status());
+            assert!(now < limit, "seed {}: stuck\n{}", self.seed, self.lacks(engine));
             if *healed {
                 self.server.hub.clear_penalty("device-1");
             }
         }
+    }
+
+    /// What holds at any moment.
+    fn check(&self, engine: &Engine<Net>, busy: bool) {
+        let open = self.net.lock().open();
+        let state = engine.control().status().link.connection;
+        let most = match state {
+            _ if busy => usize::MAX,
+            ConnectionState::Offline | ConnectionState::Waiting => 0,
+            _ => 1,
+        };
+        assert!(open <= most, "seed {}: {open} connections are open, {state:?}", self.seed);
+    }
+
+    /// Whether all has been well for long, on the same connection, with a heartbeat every thirty seconds.
+    fn stays_well(&self, (since, connections, heartbeats): (u64, u64, u64)) -> bool {
+        let done = since + STEADY < self.net.lock().now;
+        if done {
+            assert_eq!(self.server.connections, connections, "seed {}: the connection ended", self.seed);
+            let beats = self.server.heartbeats - heartbeats;
+            assert!((35..=42).contains(&beats), "seed {}: {beats} heartbeats", self.seed);
+        }
+        done
     }
 
     fn heal(&mut self) {
@@ -291,16 +340,56 @@ impl World {
         self.release();
     }
 
-    /// Whether the newest firmware runs, proved good, and the server knows the device.
+    /// Whether the newest firmware runs, the newest archive is there, and the server knows the device.
     fn is_well(&self, engine: &Engine<Net>) -> bool {
-        let status = engine.control().status();
-        self.running.uuid == meta(self.released).uuid && status.joined() && self.server.is_joined()
+        let has = self.disk.lock().unwrap().archives.contains(&self.archive);
+        let runs = self.running.uuid == meta(self.released).uuid;
+        runs && has && engine.control().joined() && self.server.is_joined()
     }
+
+    /// What a person wants to know of a device that isn't well.
+    fn lacks(&self, engine: &Engine<Net>) -> String {
+        let (disk, notices) = (self.disk.lock().unwrap(), self.notices.lock().unwrap());
+        let mut last: Vec<_> = disk.news.iter().chain(notices.iter()).rev().take(10).cloned().collect();
+        last.reverse();
+        let last = last.join("\n");
+        let (runs, joined) = (&self.running.version, self.server.is_joined());
+        let (has, wants) = (&disk.archives, &self.archive);
+        let status = engine.control().status();
+        format!(
+            "runs {runs} of 1.{}.0, has archives {has:?}, wants {wants}, joined {joined}\n{last}\n{status:?}",
+            self.released
+        )
+    }
+}
+
+/// Whether a thread of this process, but for the one that asks, does something or waits for a disk.
+fn threads_work() -> bool {
+    let own = std::fs::read_link("/proc/thread-self").unwrap();
+    let tasks = std::fs::read_dir("/proc/self/task").unwrap().flatten();
+    let others = tasks.filter(|task| Some(task.file_name().as_os_str()) != own.file_name());
+    others.into_iter().any(|task| {
+        // `1234 (name) S …`; it may have ended by now.
+        let line = std::fs::read_to_string(task.path().join("stat")).unwrap_or_default();
+        let state = line.rsplit_once(") ").and_then(|(_, rest)| rest.chars().next());
+        matches!(state, Some('R' | 'D'))
+    })
+}
+
+/// Whether an update or an archive is under way, in which threads take part.
+fn is_busy(engine: &Engine<Net>) -> bool {
+    let status = engine.control().status().link;
+    status.update != UpdateState::Idle || status.downloading_archive.is_some()
 }
 
 /// Whether waiting for the engine's connections would end at once.
 fn is_ready(engine: &mut Engine<Net>) -> bool {
     engine.interests().connections.iter().any(|(side, interest)| side.is_ready(*interest))
+}
+
+/// Signs archives.
+pub fn signer() -> SigningKey {
+    SigningKey::from_seed(7)
 }
 
 /// A firmware by its number.

@@ -21,6 +21,9 @@ const WINDOW: usize = 32 * 1024;
 /// an archive.
 const LINES_MAX: usize = 8;
 
+/// How long a device may hold a connection after its end: the disk may have to take bytes of it first.
+const ENDED_MAX: u64 = 60 * SECOND;
+
 /// One direction of a connection.
 #[derive(Debug, Default)]
 struct Flow {
@@ -69,6 +72,10 @@ pub struct Line {
     cut: Option<(u64, bool)>,
     /// The device let go of it.
     left: bool,
+    /// When the device read its end.
+    ended: Option<u64>,
+    /// The host that the device asked for.
+    pub host: String,
 }
 
 /// What the server hears of a connection.
@@ -273,7 +280,8 @@ impl State {
             self.last += 1;
             let id = self.last;
             let tls = self.tls.as_ref().map(|tls| Box::new(ServerConnection::new(Arc::clone(tls)).unwrap()));
-            self.lines.insert(id, Line { tls, ..Line::default() });
+            let host = order.address.host.clone();
+            self.lines.insert(id, Line { tls, host, ..Line::default() });
             if self.one_in(3) {
                 let longest = [400 * MILLI, 20 * SECOND, 300 * SECOND][usize::try_from(id % 3).unwrap()];
                 let after = self.rng.below(longest);
@@ -291,8 +299,16 @@ impl State {
             let done = line.to_server.packets.is_empty() && line.to_server.end.is_none();
             !(line.left && (done || line.cut.is_some_and(|(at, _)| at <= now)))
         });
-        let open = self.lines.values().filter(|line| !line.left).count();
+        let stale =
+            self.lines.values().find(|line| !line.left && line.ended.is_some_and(|at| at + ENDED_MAX < now));
+        assert!(stale.is_none(), "a connection is kept that ended: {stale:?}");
+        let open = self.open();
         assert!(open <= LINES_MAX, "{open} connections are open");
+    }
+
+    /// Connections that the device holds.
+    pub fn open(&self) -> usize {
+        self.lines.values().filter(|line| !line.left).count()
     }
 
     /// When the network has something to do next.
@@ -375,7 +391,10 @@ impl Tcp for Side {
                 buffer[..bytes.len()].copy_from_slice(&bytes);
                 Ok(bytes.len())
             }
-            None if line.to_device.is_readable(now) => Ok(0),
+            None if line.to_device.is_readable(now) => {
+                line.ended.get_or_insert(now);
+                Ok(0)
+            }
             None => Err(Error::from(ErrorKind::WouldBlock)),
         }
     }

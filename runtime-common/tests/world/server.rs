@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::io::{self, ErrorKind, Read, Write};
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use nerves_hub_link_testkit::hub::{ConnId, Hub, HubConfig, HubEvent, HubOutput, KeyPair, Release};
+use nerves_hub_link_testkit::hub::{Archive, ConnId, Hub, HubConfig, HubEvent, HubOutput, KeyPair, Release};
 use sha2::{Digest, Sha256};
 use tungstenite::protocol::frame::CloseFrame;
 use tungstenite::protocol::{Role, WebSocketConfig};
@@ -23,6 +23,9 @@ pub struct Server {
     conns: BTreeMap<ConnId, u64>,
     pub files: BTreeMap<String, Vec<u8>>,
     last: u64,
+    /// Sockets that were opened.
+    pub connections: u64,
+    pub heartbeats: u64,
     pub statuses: Vec<String>,
     /// Files that came out otherwise than they are.
     pub spoilt: u64,
@@ -84,6 +87,8 @@ impl Server {
             conns: BTreeMap::new(),
             files: BTreeMap::new(),
             last: 0,
+            connections: 0,
+            heartbeats: 0,
             statuses: Vec::new(),
             spoilt: 0,
             deaf: 0,
@@ -106,6 +111,23 @@ impl Server {
         };
         self.files.insert(path, bytes);
         self.hub.deploy(now / 1000, release);
+    }
+
+    /// Publishes an archive and tells of it.
+    pub fn archive(&mut self, uuid: &str, bytes: Vec<u8>) {
+        let path = format!("/archives/{uuid}");
+        let scheme = if self.tls { "https" } else { "http" };
+        self.hub.set_archive(Some(Archive {
+            size: bytes.len() as u64,
+            uuid: uuid.to_owned(),
+            version: "1.0.0".to_owned(),
+            description: None,
+            platform: None,
+            architecture: None,
+            uploaded_at: "2026-11-23T14:39:17".to_owned(),
+            url: format!("{scheme}://files.test{path}?signature={URL_SECRET}"),
+        }));
+        self.files.insert(path, bytes);
     }
 
     /// Does all that can be done now.
@@ -224,8 +246,10 @@ impl Server {
             }
         }
         while let Some(event) = self.hub.take_event() {
-            if let HubEvent::Status { status, .. } = event {
-                self.statuses.push(status);
+            match event {
+                HubEvent::Status { status, .. } => self.statuses.push(status),
+                HubEvent::Heartbeat { .. } => self.heartbeats += 1,
+                _ => {}
             }
         }
     }
@@ -281,6 +305,8 @@ impl Server {
                 .find(|(name, _)| name.eq_ignore_ascii_case(wanted))
                 .map(|(_, value)| value.as_str())
         };
+        let host = state.lines.get(&id).map_or("", |line| line.host.as_str());
+        assert_eq!(header("host"), Some(host), "a request on the connection to another host");
         let Some(key) = header("sec-websocket-key") else {
             self.file(state, id, path, header("range"));
             return Peer::Done;
@@ -314,6 +340,7 @@ impl Server {
         );
         state.deliver(id, answer.as_bytes());
         self.last += 1;
+        self.connections += 1;
         let conn = ConnId(self.last);
         self.conns.insert(conn, id);
         let speaks = self.hub.serializer(query).unwrap_or_default();
