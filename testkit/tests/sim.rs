@@ -9,6 +9,8 @@ use nerves_hub_link_testkit::sim::{
 
 /// Seeds that once failed, or lead far.
 const FIXED: [u64; 8] = [1801, 3229, 20043, 0, 1, 2, 3, 4];
+/// The bit of a variant in which messages and downloads are bytes.
+const BYTES: u32 = 1 << 16;
 /// Fresh ones in each run.
 const FRESH: u64 = 150;
 
@@ -96,6 +98,9 @@ fn suited(mutation: Mutation, seed: u64) -> Scenario {
         _ => Scenario::short(seed),
     };
     scenario.mutation = Some(mutation);
+    if matches!(mutation, Mutation::KeepPartial | Mutation::SaySentEarly | Mutation::ReadWholeBuffer) {
+        scenario.variant |= BYTES;
+    }
     if mutation == Mutation::SkipDigest {
         // Without the checksum of the server, only the applier's own is left.
         scenario.variant &= !0b10;
@@ -141,6 +146,11 @@ fn expected(mutation: Mutation, broken: &Broken) -> bool {
         Mutation::ForgetRoom => matches!(broken, Broken::Shell { .. }),
         Mutation::LoseAnswer => matches!(broken, Broken::AnswerLost { .. }),
         Mutation::ApplyUnasked => matches!(broken, Broken::AppliedUnasked(_)),
+        Mutation::KeepPartial => {
+            matches!(broken, Broken::GoodBytesRefused(_) | Broken::OtherMessage(_) | Broken::OtherBytes(_))
+        }
+        Mutation::SaySentEarly => matches!(broken, Broken::SaidUnsent { .. }),
+        Mutation::ReadWholeBuffer => matches!(broken, Broken::OtherBytes(_) | Broken::GoodBytesRefused(_)),
         _ => false,
     }
 }
@@ -178,6 +188,65 @@ fn every_class_of_faults_makes_a_difference() {
         let reached = (0..200).find(|seed| run(&only(*fault, *seed)).stats.felt[fault.index()] > 0);
         println!("{fault}: seed {}", reached.unwrap_or_else(|| panic!("{fault} is never felt")));
     }
+}
+
+#[test]
+fn with_bytes_nothing_is_broken_either_and_the_same_seed_gives_the_same_run() {
+    let from = fresh();
+    println!("seeds {from}..{}", from + FRESH / 3);
+    let (mut written, mut with, mut without) = (0, 0, 0);
+    let (mut torn, mut pongs) = (0, 0);
+    for seed in from..from + FRESH / 3 {
+        let mut scenario = Scenario::short(seed);
+        scenario.variant &= !BYTES;
+        without += run(&scenario).events;
+        scenario.variant |= BYTES;
+        let outcome = run(&scenario);
+        assert_eq!(run(&scenario), outcome, "seed {seed}");
+        (written, with) = (written + outcome.stats.written, with + outcome.events);
+        (torn, pongs) = (torn + outcome.stats.bytes.torn, pongs + outcome.stats.bytes.pongs);
+    }
+    assert!(torn > 0 && pongs > 0, "{torn} {pongs}");
+    assert!(written > FRESH / 3, "{written} updates: next to nothing happened");
+    assert!(with > 2 * without, "{with} {without}: there are no bytes");
+}
+
+#[test]
+fn every_class_of_faults_makes_a_difference_with_bytes() {
+    for fault in Fault::ALL {
+        let with_bytes = |seed: &u64| {
+            let mut scenario = only(*fault, *seed);
+            scenario.variant |= BYTES;
+            run(&scenario).stats.felt[fault.index()] > 0
+        };
+        let reached = (0..200).find(with_bytes);
+        println!("{fault}: seed {}", reached.unwrap_or_else(|| panic!("{fault} is never felt")));
+    }
+}
+
+#[test]
+fn bytes_no_server_should_send_are_refused() {
+    let refused = |seed| {
+        let mut scenario = only(Fault::Hostile, seed);
+        scenario.variant |= BYTES;
+        run(&scenario).stats.bytes.refused
+    };
+    let refused: u64 = (0..100).map(refused).sum();
+    assert!(refused > 100, "{refused}");
+}
+
+#[test]
+fn some_scenarios_have_bytes_and_fleets_have_none_unless_asked() {
+    let with = (0..4000).filter(|seed| Scenario::short(*seed).variant & BYTES > 0).count();
+    assert!((900..1100).contains(&with), "{with}");
+    let mut fleet = Scenario::fleet(6, 2.0, 8);
+    fleet.faults = Faults::NONE;
+    assert_eq!(fleet.variant & BYTES, 0);
+    let written = run(&fleet).stats.written;
+    fleet.variant |= BYTES;
+    let stats = run(&fleet).stats;
+    assert_eq!(stats.written, written);
+    assert!(stats.bytes.read > stats.received, "{:?}", stats.bytes);
 }
 
 #[test]

@@ -18,7 +18,7 @@ const WRITE_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// The head of a request.
 #[derive(Debug)]
-pub(super) struct Request {
+pub(crate) struct Request {
     pub method: String,
     pub path: String,
     pub query: Option<String>,
@@ -87,15 +87,20 @@ pub(super) fn write_head(
     status: u16,
     headers: &[(String, String)],
 ) -> io::Result<()> {
+    let date = ("date".to_owned(), http_date(shared.unix_ms() / 1000));
+    let head = head(status, std::iter::once(&date).chain(headers));
+    write_all(stream, head.as_bytes(), shared)
+}
+
+/// The head of an answer, with these headers and no others.
+pub(crate) fn head<'a>(status: u16, headers: impl IntoIterator<Item = &'a (String, String)>) -> String {
     let mut head = format!("HTTP/1.1 {status} {}\r\n", reason(status));
-    // Writing to a String cannot fail.
-    let date = http_date(shared.unix_ms() / 1000);
-    let _ = write!(head, "date: {date}\r\n");
     for (name, value) in headers {
+        // Writing to a String cannot fail.
         let _ = write!(head, "{name}: {value}\r\n");
     }
     head.push_str("\r\n");
-    write_all(stream, head.as_bytes(), shared)
+    head
 }
 
 /// Writes a refusal with its body.
@@ -111,7 +116,8 @@ pub(super) fn waits(error: &io::Error) -> bool {
     matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut | ErrorKind::Interrupted)
 }
 
-fn parse(buffer: &[u8]) -> Result<Option<(Request, usize)>, ()> {
+/// Reads the head of a request off the front, if it is whole, and tells how long it is.
+pub(crate) fn parse(buffer: &[u8]) -> Result<Option<(Request, usize)>, ()> {
     let mut headers = [httparse::EMPTY_HEADER; REQUEST_HEADERS];
     let mut request = httparse::Request::new(&mut headers);
     let used = match request.parse(buffer) {

@@ -14,14 +14,14 @@
 
 mod download;
 mod firmware;
-mod http;
+pub(crate) mod http;
 mod hub_server;
 mod listener;
 mod mischief;
 mod options;
 mod proxy;
 mod shared;
-mod socket;
+pub(crate) mod socket;
 mod tls;
 
 pub use firmware::Firmware;

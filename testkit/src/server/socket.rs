@@ -67,13 +67,7 @@ pub(super) fn serve(
         Ok(accepted) => accepted,
         Err(refusal) => return write_refusal(&mut stream, shared, &refusal).ok().map(|()| stream),
     };
-    let headers = [
-        ("upgrade", "websocket"),
-        ("connection", "Upgrade"),
-        ("sec-websocket-accept", accept.as_str()),
-        ("cache-control", "max-age=0, private, must-revalidate"),
-    ]
-    .map(|(name, value)| (name.to_owned(), value.to_owned()));
+    let headers = upgraded(&accept);
     let mute = shared.with(|state, _| state.armed.take(|m| (*m == Mischief::MuteSocket).then_some(())));
     if mute.is_some() {
         write_head(&mut stream, shared, 101, &headers).ok()?;
@@ -170,7 +164,19 @@ fn close(socket: &mut WebSocket<Stream>, code: u16, reason: &str) {
 /// Reads of at most one tick each before a closed connection is dropped.
 const LINGER_TURNS: usize = 50;
 
-fn accept_key(request: &Request) -> Result<String, Refusal> {
+/// The headers of an accepted upgrade.
+pub(crate) fn upgraded(accept: &str) -> [(String, String); 4] {
+    [
+        ("upgrade", "websocket"),
+        ("connection", "Upgrade"),
+        ("sec-websocket-accept", accept),
+        ("cache-control", "max-age=0, private, must-revalidate"),
+    ]
+    .map(|(name, value)| (name.to_owned(), value.to_owned()))
+}
+
+/// What the key of an upgrade request is answered with; why it is refused if it is none.
+pub(crate) fn accept_key(request: &Request) -> Result<String, Refusal> {
     let bad = |body: String| Refusal { status: 400, headers: Refusal::new(400, "").headers, body };
     if request.method != "GET" {
         return Err(bad(format!("'method' must equal 'GET', got {:?}", request.method)));

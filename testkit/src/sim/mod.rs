@@ -10,6 +10,7 @@
 //! | `scenario` | what decides a run, as data; the generator that turns a seed or a fuzzer's bytes into it |
 //! | `fault` | the classes of faults |
 //! | `world/` | what happens: dialling, messages, downloads, updates, archives, operators, faults |
+//! | `bytes/` | connections of real bytes, for the scenarios that have them |
 //! | `device`, `settings`, `armed`, `applier`, `disk`, `store`, `files`, `firmware`, `net`, `queue` | what a world is made of |
 //! | `watch`, `asked`, `model`, `message` | what must hold |
 //! | `violation` | what it looks like when it didn't |
@@ -28,6 +29,7 @@
 mod applier;
 mod armed;
 mod asked;
+mod bytes;
 mod device;
 mod dice;
 mod disk;
@@ -58,6 +60,6 @@ pub use report::Report;
 pub use saved::{Saved, replay_line};
 pub use scenario::{DAY, HOUR, MINUTE, SECOND, Scenario, Step, What};
 pub use shrink::{Shrunk, shrink};
-pub use stats::{ReleaseStats, Stats};
+pub use stats::{BytesStats, ReleaseStats, Stats};
 pub use violation::{Broken, Clock, Violation};
 pub use world::{Outcome, World};

@@ -53,11 +53,17 @@ pub enum Mutation {
     LoseAnswer,
     /// An application that decides when it is updated applies what it did not ask for.
     ApplyUnasked,
+    /// The part of a frame that came before a connection ended is read as the front of the next one.
+    KeepPartial,
+    /// Messages are reported sent when the system did not take them yet.
+    SaySentEarly,
+    /// What is in the buffer behind the bytes that were read is taken for read.
+    ReadWholeBuffer,
 }
 
 impl Mutation {
     /// Every mistake.
-    pub const ALL: [Self; 23] = [
+    pub const ALL: [Self; 26] = [
         Self::SkipSignature,
         Self::SkipDigest,
         Self::SkipSync,
@@ -81,5 +87,8 @@ impl Mutation {
         Self::ForgetRoom,
         Self::LoseAnswer,
         Self::ApplyUnasked,
+        Self::KeepPartial,
+        Self::SaySentEarly,
+        Self::ReadWholeBuffer,
     ];
 }

@@ -6,6 +6,7 @@ use std::collections::BinaryHeap;
 use nerves_hub_link_protocol::{ArchiveId, Dial, FetchId, OfferId, ProbeId, ShellId, SocketId, StoreId};
 
 use super::applier::Finish;
+use super::bytes::{LineId, Way};
 use super::message::Frame;
 use super::scenario::What;
 use crate::hub::ConnId;
@@ -19,6 +20,10 @@ pub(super) enum Due {
     HubDial { device: u32, life: u32, dial: Box<Dial> },
     /// A message arrives at the hub.
     HubHears { conn: ConnId, frame: Frame },
+    /// Bytes arrive at the hub.
+    Wire(LineId),
+    /// The hub says something of its own accord.
+    HubSays { conn: ConnId, says: Says },
     /// The hub notices that a connection is gone.
     HubGone { conn: ConnId },
     /// The hub has something to do.
@@ -62,6 +67,11 @@ pub(super) enum DeviceDue {
     Hears {
         socket: SocketId,
         frame: Frame,
+    },
+    /// Something happens to a connection of bytes.
+    Wire {
+        way: Way,
+        what: WireDue,
     },
     /// What an earlier connection had under way.
     Stale {
@@ -124,6 +134,29 @@ pub(super) enum DeviceDue {
     Watchdog,
 }
 
+/// What happens to a connection of bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum WireDue {
+    /// TCP is there.
+    Opened,
+    /// Bytes arrived, or there is room for them.
+    Reads,
+    /// The system takes bytes again.
+    Writes,
+    /// Bytes arrive at the file server.
+    Serves,
+    /// The connection must be of use by now.
+    Expires,
+}
+
+/// What the hub says of its own accord.
+#[derive(Debug)]
+pub(super) enum Says {
+    Frame(Frame),
+    /// Bytes that are no frame.
+    Garbage(u32),
+}
+
 /// What the server may ask.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Question {
@@ -146,7 +179,7 @@ pub(super) enum ShellAct {
 pub(super) struct Answer {
     pub status: u16,
     pub headers: Vec<(String, String)>,
-    pub body: String,
+    pub body: Vec<u8>,
 }
 
 /// When, in which order of those due at the same time, and the place of what.

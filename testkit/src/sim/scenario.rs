@@ -135,7 +135,11 @@ impl Scenario {
 
     fn read(dice: &mut Dice<'_>) -> Self {
         let devices = 1 + u32::from(dice.byte() % 8 / 6) + u32::from(dice.byte() % 8 / 7);
-        let variant = dice.word();
+        let mut variant = dice.word();
+        // Bytes take longer than messages: one scenario in four.
+        if variant >> 17 & 1 == 0 {
+            variant &= !(1 << Variant::Bytes as u32);
+        }
         // Swarm: each class is in or out. A run with few classes goes deeper into those.
         let mask = u64::from(dice.word()) | u64::from(dice.word()) << 32;
         let sparse = if dice.byte() & 1 == 1 {
@@ -289,6 +293,8 @@ pub(super) enum Variant {
     Mixed,
     /// The hub wants to know where devices are and by which names, beside how.
     Curious,
+    /// Messages and downloads go as bytes through the machines of the transport.
+    Bytes = 16,
     /// Some devices decide when they are updated.
     Managed = 20,
     /// The hub lets one device be updated at a time.

@@ -80,6 +80,8 @@ pub struct Stats {
     pub shell_bytes: u64,
     /// Messages of consoles that reached the server.
     pub console_messages: u64,
+    /// What became of connections of bytes, where there are any.
+    pub bytes: BytesStats,
     /// Devices the hub gave no more updates for a while, by cause.
     pub blocked: BTreeMap<&'static str, u64>,
     /// Updates the hub forgot for want of news.
@@ -89,6 +91,21 @@ pub struct Stats {
     on_newest: u32,
     newest_id: Option<FirmwareId>,
     newest_since: u64,
+}
+
+/// What became of connections of bytes.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct BytesStats {
+    /// Times that a device read.
+    pub reads: u64,
+    /// Bytes that it read.
+    pub read: u64,
+    /// Answers to pings that reached the hub.
+    pub pongs: u64,
+    /// Connections that ended inside a message or a body, at either end.
+    pub torn: u64,
+    /// Connections that a device gave up because of what the server sent.
+    pub refused: u64,
 }
 
 /// One release.
@@ -149,6 +166,7 @@ impl Stats {
             shells: 0,
             shell_bytes: 0,
             console_messages: 0,
+            bytes: BytesStats::default(),
             blocked: BTreeMap::new(),
             expired: 0,
             statuses: BTreeMap::new(),

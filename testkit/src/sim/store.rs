@@ -19,6 +19,8 @@ pub(super) struct Folder {
     manifest: String,
     part_size: u64,
     parts: BTreeMap<u32, Part>,
+    /// A write failed, and nothing more is written until it is opened again.
+    pub failed: bool,
 }
 
 #[derive(Debug, Clone, Default)]
@@ -89,6 +91,7 @@ impl Folder {
         if self.key != order.key || self.manifest != order.manifest {
             self.parts.clear();
         }
+        self.failed = false;
         (self.key, self.manifest) = (order.key.clone(), order.manifest.clone());
         self.part_size = order.part_size;
         self.parts.retain(|part, _| *part < order.parts);

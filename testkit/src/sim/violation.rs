@@ -241,6 +241,33 @@ pub enum Broken {
     /// Too much waits to happen: the world or the machine runs hot.
     #[error("{0} things happened within one second of one device")]
     Hot(u64),
+    /// A message arrived that is not the next one that was sent.
+    #[error("a message arrived that is not the next one sent: {0}")]
+    OtherMessage(String),
+    /// A download's machine told of other bytes than the server sent.
+    #[error("a download told of {0}, which the server did not send")]
+    OtherBytes(&'static str),
+    /// A device's bytes are none that a client may send.
+    #[error("the server can't read the bytes of the device: {0}")]
+    NotWebSocket(String),
+    /// What the server sent was right, and was refused.
+    #[error("the bytes of the server were right, and were refused: {0}")]
+    GoodBytesRefused(String),
+    /// Bytes that no server should send were taken for good ones.
+    #[error("bytes no server should send were taken for {0}")]
+    BadBytesTaken(&'static str),
+    /// Messages were reported sent before the system had all their bytes.
+    #[error("{frames} messages were reported sent, and the system did not take all their bytes yet")]
+    SaidUnsent {
+        /// How many.
+        frames: u32,
+    },
+    /// More waits to be sent than messages on their way and answers to pings can be.
+    #[error("{0} bytes wait in a machine to be sent")]
+    UnsentUnbounded(usize),
+    /// A request of the machine makes no connection.
+    #[error("no request can be made of what the machine wants: {0}")]
+    NoRequest(String),
     /// The machine refused its configuration.
     #[error("the machine refused its configuration: {0}")]
     Config(String),

@@ -9,8 +9,8 @@ use crate::hub::{ConnId, Hub, HubEvent, HubOutput};
 use crate::sim::device::{self, BEGIN, Life};
 use crate::sim::fault::Fault;
 use crate::sim::message::Frame;
-use crate::sim::queue::{Answer, DeviceDue, Due};
-use crate::sim::scenario::SECOND;
+use crate::sim::queue::{Answer, DeviceDue, Due, Says};
+use crate::sim::scenario::{SECOND, Variant};
 
 /// The hub and its connections.
 pub(super) struct Server {
@@ -58,6 +58,11 @@ impl Server {
         }
     }
 
+    /// Whose a connection is.
+    pub fn whose(&self, conn: ConnId) -> Option<(u32, u32, SocketId)> {
+        self.conns.get(&conn).copied()
+    }
+
     pub fn all(&self) -> Vec<ConnId> {
         self.conns.keys().copied().collect()
     }
@@ -79,30 +84,42 @@ impl World {
             .map_or((path.unwrap_or("/"), None), |(path, query)| (path, Some(query)));
         let headers: Vec<(String, String)> =
             dial.headers.iter().map(|(name, value)| (name.clone(), value.expose().to_owned())).collect();
-        let unix = self.unix();
-        let answer = self.server.hub.authenticate(unix * 1000, path, query, &headers);
-        let speaks = self.server.hub.serializer(query).unwrap_or_default();
         let socket = dial.socket;
-        let Some(net) = self.nets.get_mut(number as usize) else { return };
-        let what = match answer {
-            Err(refusal) => {
-                let mut headers = refusal.headers;
-                headers.push(("date".to_owned(), crate::date::http_date(unix)));
-                let answer = Answer { status: refusal.status, headers, body: refusal.body };
-                DeviceDue::Refused { socket, answer: Box::new(answer) }
-            }
-            Ok(id) => {
-                self.server.next += 1;
-                let conn = ConnId(self.server.next);
-                self.server.conns.insert(conn, (number, life, socket));
-                self.server.hub.connected_speaking(self.now / 1000, conn, id, speaks);
-                net.connect(conn, socket, self.now);
-                DeviceDue::Up { socket, conn }
-            }
+        let what = match self.admit((number, life, socket), path, query, &headers) {
+            Ok(conn) => DeviceDue::Up { socket, conn },
+            Err(answer) => DeviceDue::Refused { socket, answer: Box::new(answer) },
         };
+        let Some(net) = self.nets.get_mut(number as usize) else { return };
         let at = net.reaches_device(self.now, &mut self.rng);
         self.queue.push(at, Due::Device { device: number, life, what });
         self.serve();
+    }
+
+    /// Lets a device in, or not, by its request.
+    pub(super) fn admit(
+        &mut self,
+        whose: (u32, u32, SocketId),
+        path: &str,
+        query: Option<&str>,
+        headers: &[(String, String)],
+    ) -> Result<ConnId, Answer> {
+        let unix = self.unix();
+        let answer = self.server.hub.authenticate(unix * 1000, path, query, headers);
+        let speaks = self.server.hub.serializer(query).unwrap_or_default();
+        let id = answer.map_err(|refusal| {
+            let mut headers = refusal.headers;
+            headers.push(("date".to_owned(), crate::date::http_date(unix)));
+            Answer { status: refusal.status, headers, body: refusal.body.into_bytes() }
+        })?;
+        self.server.next += 1;
+        let conn = ConnId(self.server.next);
+        self.server.conns.insert(conn, whose);
+        self.server.hub.connected_speaking(self.now / 1000, conn, id, speaks);
+        let (number, _, socket) = whose;
+        if let Some(net) = self.nets.get_mut(number as usize) {
+            net.connect(conn, socket, self.now);
+        }
+        Ok(conn)
     }
 
     /// Carries out what the hub wants, and takes note of what it noted.
@@ -132,6 +149,9 @@ impl World {
             net.felt.insert(Fault::Deaf);
             return;
         }
+        if self.scenario.has(Variant::Bytes) {
+            return self.hub_says(conn, Says::Frame(frame), true);
+        }
         let at = net.reaches_device(self.now, &mut self.rng);
         if net.duplicates > 0 {
             net.duplicates -= 1;
@@ -148,6 +168,9 @@ impl World {
     pub(super) fn hub_closes(&mut self, conn: ConnId, code: Option<u16>) {
         let Some((number, life, socket)) = self.server.conns.get(&conn).copied() else { return };
         self.server.forget(conn);
+        if self.scenario.has(Variant::Bytes) {
+            return self.close_far(number, life, socket, code);
+        }
         let Some(net) = self.nets.get_mut(number as usize) else { return };
         let at = net.reaches_device(self.now, &mut self.rng);
         let reason = if code.is_some() { "" } else { "connection reset by peer" };
@@ -161,6 +184,7 @@ impl World {
             self.server.hub.disconnected(conn);
             self.hub_closes(conn, None);
         }
+        self.reset_sockets();
         self.serve();
     }
 

@@ -5,12 +5,13 @@ use nerves_hub_link_protocol::{Command, Event, Input, Instant, Output, ShellKind
 use super::World;
 use super::socket::Sent;
 use crate::sim::applier::Applier;
+use crate::sim::bytes::Way;
 use crate::sim::device::Device;
 use crate::sim::fault::Fault;
 use crate::sim::message::Frame;
 use crate::sim::mutation::Mutation;
 use crate::sim::queue::{DeviceDue, Due};
-use crate::sim::scenario::SECOND;
+use crate::sim::scenario::{SECOND, Variant};
 use crate::sim::settings::manages;
 use crate::sim::violation::{Broken, Violation};
 use crate::sim::watch::drained;
@@ -73,6 +74,7 @@ impl World {
                     world.trace.frame(world.now, number, "receives", &frame);
                     world.socket_hears(device, socket, &frame);
                 }
+                DeviceDue::Wire { way, what } => world.wire(device, way, what)?,
                 DeviceDue::Stale { socket, how } => world.stale(device, socket, how),
                 DeviceDue::Head(fetch) => world.head(device, fetch),
                 DeviceDue::Body(fetch) => world.body(device, fetch)?,
@@ -245,16 +247,8 @@ impl World {
             let Some(mut output) = life.link.poll() else {
                 drained(count)?;
                 count = 0;
-                if life.unsent == 0 {
-                    return Ok(());
-                }
-                if let Some(net) = self.nets.get_mut(device.number as usize)
-                    && net.stall_until > self.now
-                {
-                    net.felt.insert(Fault::Stall);
-                    return Ok(());
-                }
-                let frames = std::mem::take(&mut life.unsent);
+                let frames = self.taken(device)?;
+                let Some(life) = device.link.as_mut().filter(|_| frames > 0) else { return Ok(()) };
                 life.watch.sent(frames);
                 if let Some(socket) = life.socket {
                     life.input(self.now, device.wall, Input::SocketSent { socket, frames });
@@ -294,6 +288,21 @@ impl World {
         }
     }
 
+    /// How many messages the system took of those it was not known to have.
+    fn taken(&mut self, device: &mut Device) -> Result<u32, Broken> {
+        let Some(life) = device.link.as_mut().filter(|life| life.unsent > 0) else { return Ok(0) };
+        if self.scenario.has(Variant::Bytes) {
+            return self.flush_socket(device);
+        }
+        if let Some(net) = self.nets.get_mut(device.number as usize)
+            && net.stall_until > self.now
+        {
+            net.felt.insert(Fault::Stall);
+            return Ok(0);
+        }
+        Ok(std::mem::take(&mut life.unsent))
+    }
+
     fn carry_out(&mut self, device: &mut Device, output: Output) -> Result<(), Broken> {
         match output {
             Output::Dial(dial) => self.dial(device, dial)?,
@@ -310,9 +319,10 @@ impl World {
             Output::VerifyArchive(order) => self.verify_archive(device, order)?,
             // Carried out before.
             Output::Send { .. } | Output::SendBinary { .. } => {}
-            Output::HangUp { socket, .. } => self.hang_up(device, socket),
-            Output::Fetch(fetch) => self.fetch(device, &fetch),
+            Output::HangUp { socket, code, reason } => self.hang_up(device, socket, code, &reason),
+            Output::Fetch(fetch) => self.fetch(device, &fetch)?,
             Output::Abort { fetch } => {
+                self.drop_line(device, Way::Fetch(fetch));
                 if let Some(life) = device.link.as_mut() {
                     life.fetches.retain(|fetching| fetching.fetch != fetch);
                     life.readings.retain(|reading| reading.fetch != fetch);

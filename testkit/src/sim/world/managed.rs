@@ -158,7 +158,7 @@ impl World {
 
     /// A server that offers what it should not: the device did not ask.
     fn push_unasked(&mut self, device: &mut Device) {
-        let Some((_, socket)) = self.nets.get(device.number as usize).and_then(|net| net.conn) else {
+        let Some(conn) = self.nets.get(device.number as usize).and_then(|net| net.conn) else {
             return;
         };
         let Some(release) = self.files.firmware.last().map(|firmware| firmware.release.clone()) else {
@@ -170,7 +170,7 @@ impl World {
         }]);
         let frame = self.encoded(device.number, &offer.to_string());
         device.armed.felt.insert(Fault::Hostile);
-        self.later(device, 20_000, DeviceDue::Hears { socket, frame });
+        self.server_says(device, conn, 20_000, frame);
     }
 
     /// A device connected: the operator of one that wants to manage its updates lets it, once.

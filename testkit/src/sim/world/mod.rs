@@ -11,7 +11,12 @@ mod store;
 mod strike;
 mod update;
 mod visit;
+mod wire;
+mod wire_far;
+mod wire_file;
+mod wire_socket;
 
+use super::bytes::Lines;
 use super::device::{Device, PRODUCT_KEY, identifier};
 use super::dice::{Rng, mix};
 use super::fault::Fault;
@@ -46,6 +51,7 @@ pub struct World {
     devices: Vec<Option<Box<Device>>>,
     nets: Vec<Net>,
     server: Server,
+    lines: Lines,
     files: Files,
     /// The firmware that all devices shall run in the end, once everything healed.
     goal: Option<FirmwareId>,
@@ -54,6 +60,8 @@ pub struct World {
     stats: Stats,
     trace: Trace,
     buffer: Vec<u8>,
+    /// Used again for bytes that are read.
+    scratch: Vec<u8>,
     done: bool,
 }
 
@@ -125,12 +133,14 @@ impl World {
             devices: (0..count).map(device).collect(),
             nets: (0..count).map(|number| Net::new(&mut Rng::of(scenario.seed, 6, number.into()))).collect(),
             server: Server::new(hub),
+            lines: Lines::default(),
             files: Files::new(scenario.seed, factory),
             goal: None,
             global: scenario.global_strikes(),
             stats: Stats::new(count - u32::try_from(scenario.absent.len()).unwrap_or(0), scenario.span),
             trace: Trace::default(),
             buffer: vec![0; CHUNK],
+            scratch: Vec::new(),
             done: false,
             rng,
             scenario,
@@ -209,7 +219,13 @@ impl World {
                 self.serve();
                 Ok(())
             }
+            Due::Wire(line) => self.far_reads(line),
+            Due::HubSays { conn, says } => {
+                self.hub_says(conn, says, false);
+                Ok(())
+            }
             Due::HubGone { conn } => {
+                self.forget_line(conn);
                 self.server.gone(conn);
                 self.serve();
                 Ok(())

@@ -4,6 +4,7 @@ use super::World;
 use crate::sim::device::Device;
 use crate::sim::fault::Fault;
 use crate::sim::queue::DeviceDue;
+use crate::sim::scenario::Variant;
 use crate::sim::violation::Broken;
 
 impl World {
@@ -57,6 +58,9 @@ impl World {
             && let Some(socket) = life.socket
         {
             self.let_go(device.number, socket, told);
+        }
+        if self.scenario.has(Variant::Bytes) {
+            self.end_lines(device, told);
         }
         if let Some(since) = device.joined_since.take() {
             self.stats.online(since, self.now);

@@ -6,10 +6,11 @@ use super::World;
 use crate::hub::ConnId;
 use crate::sim::asked::is_question;
 use crate::sim::device::Device;
+use crate::sim::dice::Rng;
 use crate::sim::fault::Fault;
 use crate::sim::message::{Frame, Message};
 use crate::sim::mutation::Mutation;
-use crate::sim::net::{Blocked, IDLE};
+use crate::sim::net::{Blocked, IDLE, Net};
 use crate::sim::queue::{Answer, DeviceDue, Due};
 use crate::sim::scenario::{SECOND, Variant};
 use crate::sim::violation::Broken;
@@ -40,13 +41,12 @@ impl World {
         }
         life.unsent = 0;
         self.stats.dials += 1;
-        self.connect(device, dial);
-        Ok(())
+        self.connect(device, dial)
     }
 
-    fn connect(&mut self, device: &mut Device, dial: Dial) {
-        let (now, number, socket) = (self.now, device.number, dial.socket);
-        let Some(net) = self.nets.get_mut(number as usize) else { return };
+    fn connect(&mut self, device: &mut Device, dial: Dial) -> Result<(), Broken> {
+        let (now, unix, number, socket) = (self.now, self.unix(), device.number, dial.socket);
+        let Some(net) = self.nets.get_mut(number as usize) else { return Ok(()) };
         let down = |reason| DeviceDue::Down { socket, code: None, reason };
         let timeout = u64::try_from(dial.timeout.as_micros()).unwrap_or(u64::MAX);
         let delay = net.delay(now, &mut device.rng);
@@ -54,33 +54,38 @@ impl World {
             match blocked {
                 Blocked::Failed { after, reason } => (after, down(reason)),
                 // Some adapters give up by themselves; the machine's own timer is behind them.
-                Blocked::Hangs if device.rng.one_in(4) => return,
+                Blocked::Hangs if device.rng.one_in(4) => return Ok(()),
                 Blocked::Hangs => (timeout, down("connecting took too long")),
             }
         } else if self.server.down_until > now {
             (delay, down("connection refused"))
-        } else if net.redirects > 0 {
-            net.redirects -= 1;
-            net.felt.insert(Fault::Redirect);
-            (2 * delay, redirected(socket, device.rng.below(4)))
-        } else if net.refusal_until > now {
-            net.felt.insert(Fault::Refusal);
-            (2 * delay, refused(socket, net.refusal, self.unix()))
+        } else if self.scenario.has(Variant::Bytes) {
+            return self.dial_line(device, &dial, 2 * delay);
+        } else if let Some(answer) = turned_away(net, now, unix, &mut device.rng) {
+            (2 * delay, DeviceDue::Refused { socket, answer: Box::new(answer) })
         } else {
             let due = Due::HubDial { device: number, life: device.life, dial: Box::new(dial) };
-            return self.queue.push(now + 3 * delay, due);
+            self.queue.push(now + 3 * delay, due);
+            return Ok(());
         };
         self.later(device, after, what);
+        Ok(())
     }
 
     /// The hub's answer came.
     pub(super) fn socket_up(&mut self, device: &mut Device, socket: SocketId, conn: ConnId) {
-        let interface = self.scenario.has(Variant::Interface).then_some("eth0");
         let Some(life) = device.link.as_mut() else { return };
         if life.socket != Some(socket) {
             // Nobody waits for it any more.
             return self.queue.push(self.now + SECOND, Due::HubGone { conn });
         }
+        self.tell_up(device, socket);
+    }
+
+    /// The machine is told that the upgrade succeeded.
+    pub(super) fn tell_up(&mut self, device: &mut Device, socket: SocketId) {
+        let interface = self.scenario.has(Variant::Interface).then_some("eth0");
+        let Some(life) = device.link.as_mut().filter(|life| life.socket == Some(socket)) else { return };
         life.watch.came_up(socket);
         life.model.up(socket);
         life.input(self.now, device.wall, Input::SocketUp { socket, interface });
@@ -97,12 +102,8 @@ impl World {
         life.model.down(socket);
         let headers: Vec<HeaderRef<'_>> =
             answer.headers.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
-        let input = Input::SocketRefused {
-            socket,
-            status: answer.status,
-            headers: &headers,
-            body: answer.body.as_bytes(),
-        };
+        let input =
+            Input::SocketRefused { socket, status: answer.status, headers: &headers, body: &answer.body };
         life.input(self.now, device.wall, input);
     }
 
@@ -120,7 +121,9 @@ impl World {
             return;
         }
         life.socket = None;
-        self.let_go(device.number, socket, false);
+        let bytes = self.scenario.has(Variant::Bytes);
+        self.let_go(device.number, socket, bytes);
+        let Some(life) = device.link.as_mut() else { return };
         life.watch.went(socket);
         life.model.down(socket);
         life.input(self.now, device.wall, Input::SocketDown { socket, code, reason });
@@ -130,13 +133,14 @@ impl World {
     }
 
     /// The adapter closes a connection.
-    pub(super) fn hang_up(&mut self, device: &mut Device, socket: SocketId) {
+    pub(super) fn hang_up(&mut self, device: &mut Device, socket: SocketId, code: u16, reason: &str) {
         if self.mutated(Mutation::KeepSocket) {
             return;
         }
         let Some(life) = device.link.as_mut() else { return };
         if life.socket == Some(socket) {
             life.socket = None;
+            self.close_line(device, socket, code, reason);
             self.let_go(device.number, socket, true);
         }
     }
@@ -148,6 +152,10 @@ impl World {
             return;
         }
         let Some(conn) = net.hang_up() else { return };
+        if told && self.scenario.has(Variant::Bytes) && !net.is_silent(self.now) {
+            // Bytes say so.
+            return;
+        }
         // Without a word through, the hub waits until the silence is too long.
         let after = if told && !net.is_silent(self.now) { net.delay(self.now, &mut self.rng) } else { IDLE };
         self.queue.push(self.now + after, Due::HubGone { conn });
@@ -217,6 +225,9 @@ impl World {
                 return;
             }
         }
+        if self.scenario.has(Variant::Bytes) {
+            return self.send_bytes(device, socket, &frame);
+        }
         let Some((conn, _)) = net.conn.filter(|(_, its)| *its == socket) else { return };
         let at = net.reaches_hub(now, &mut device.rng);
         self.queue.push(at, Due::HubHears { conn, frame });
@@ -246,7 +257,21 @@ impl Sent {
     }
 }
 
-fn redirected(socket: SocketId, kind: u64) -> DeviceDue {
+/// What stands before the hub answers in its place: a redirect or a refusal.
+pub(super) fn turned_away(net: &mut Net, now: u64, unix: u64, rng: &mut Rng) -> Option<Answer> {
+    if net.redirects > 0 {
+        net.redirects -= 1;
+        net.felt.insert(Fault::Redirect);
+        return Some(redirected(rng.below(4)));
+    }
+    if net.refusal_until > now {
+        net.felt.insert(Fault::Refusal);
+        return Some(refused(net.refusal, unix));
+    }
+    None
+}
+
+fn redirected(kind: u64) -> Answer {
     let location = match kind {
         0 => "wss://hub2.sim/device-socket/websocket?vsn=2.0.0",
         1 => "https://hub2.sim/device-socket/websocket",
@@ -254,11 +279,10 @@ fn redirected(socket: SocketId, kind: u64) -> DeviceDue {
         _ => "ws://hub2.sim/device-socket/websocket",
     };
     let headers = vec![("location".to_owned(), location.to_owned())];
-    let answer = Answer { status: 302, headers, body: String::new() };
-    DeviceDue::Refused { socket, answer: Box::new(answer) }
+    Answer { status: 302, headers, body: Vec::new() }
 }
 
-fn refused(socket: SocketId, kind: u32, unix: u64) -> DeviceDue {
+fn refused(kind: u32, unix: u64) -> Answer {
     const STATUSES: [u16; 8] = [401, 403, 404, 429, 500, 502, 503, 429];
     let status = usize::try_from(kind % 8).ok().and_then(|at| STATUSES.get(at)).copied().unwrap_or(503);
     let mut headers = vec![("date".to_owned(), crate::date::http_date(unix))];
@@ -269,6 +293,5 @@ fn refused(socket: SocketId, kind: u32, unix: u64) -> DeviceDue {
         2 => headers.push(("retry-after".to_owned(), "soon".to_owned())),
         _ => {}
     }
-    let answer = Answer { status, headers, body: "no".to_owned() };
-    DeviceDue::Refused { socket, answer: Box::new(answer) }
+    Answer { status, headers, body: b"no".to_vec() }
 }

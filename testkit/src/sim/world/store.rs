@@ -129,7 +129,11 @@ impl World {
         piece: &[u8],
         published: Option<(FirmwareId, u64)>,
     ) -> Result<(), Broken> {
-        if device.armed.strikes(Fault::DiskError) {
+        let strikes = device.armed.strikes(Fault::DiskError);
+        // What comes before the machine knows of an error is lost.
+        let Some(folder) = device.folder_of(store).filter(|folder| !folder.failed) else { return Ok(()) };
+        if strikes {
+            folder.failed = true;
             self.later(
                 device,
                 1_000,
@@ -137,7 +141,6 @@ impl World {
             );
             return Ok(());
         }
-        let Some(folder) = device.folder_of(store) else { return Ok(()) };
         folder.write(offset, piece, published)?;
         let length = u32::try_from(piece.len()).unwrap_or(u32::MAX);
         let slow = device.armed.slowness().min(60 * SECOND);

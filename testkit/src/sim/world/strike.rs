@@ -8,7 +8,7 @@ use crate::sim::device::{Cut, Device};
 use crate::sim::fault::Fault;
 use crate::sim::message::Frame;
 use crate::sim::net::Net;
-use crate::sim::queue::DeviceDue;
+use crate::sim::queue::{DeviceDue, Due, Says};
 use crate::sim::scenario::{MINUTE, SECOND, Variant};
 use crate::sim::settings::speaks_msgpack;
 use crate::sim::violation::{Broken, Violation};
@@ -115,10 +115,10 @@ impl World {
             Fault::Hostile => self.send_raw(device, how),
             Fault::RebootAsked => {
                 let reboot = r#"[null,null,"device","reboot",{}]"#;
-                if let Some((_, socket)) = net.conn {
+                if let Some((conn, socket)) = net.conn {
                     net.felt.insert(fault);
                     let frame = self.encoded(device.number, reboot);
-                    self.later(device, 20_000, DeviceDue::Hears { socket, frame });
+                    self.server_says(device, (conn, socket), 20_000, frame);
                 }
             }
             Fault::PowerCut | Fault::Torn => {
@@ -207,6 +207,9 @@ impl World {
 
     /// All connections of a device break.
     fn break_connections(&mut self, device: &mut Device, how: u32) {
+        if self.scenario.has(Variant::Bytes) {
+            return self.cut_lines(device, how);
+        }
         let Some(life) = device.link.as_ref() else { return };
         let fetches: Vec<_> = life.fetches.iter().map(|fetching| fetching.fetch).collect();
         let socket = life.socket;
@@ -223,11 +226,11 @@ impl World {
         }
     }
 
-    fn lose(&mut self, conn: Option<ConnId>, how: u32) {
+    pub(super) fn lose(&mut self, conn: Option<ConnId>, how: u32) {
         if let Some(conn) = conn {
             // What is under way to the hub arrives, or is lost with the connection.
             let after = if how & 2 == 0 { 0 } else { 2 * SECOND };
-            self.queue.push(self.now + after, crate::sim::queue::Due::HubGone { conn });
+            self.queue.push(self.now + after, Due::HubGone { conn });
         }
     }
 
@@ -236,13 +239,24 @@ impl World {
     }
 
     fn send_raw(&mut self, device: &mut Device, how: u32) {
-        let Some((_, socket)) = self.nets.get(device.number as usize).and_then(|net| net.conn) else {
+        let bytes = self.scenario.has(Variant::Bytes);
+        if bytes && how.is_multiple_of(4) {
+            // The next answers in HTTP are none.
+            device.armed.arm(Fault::Hostile, 1);
+            (device.armed.how, device.armed.until) = (how >> 3, u64::MAX);
+        }
+        let Some((conn, socket)) = self.nets.get(device.number as usize).and_then(|net| net.conn) else {
             return;
         };
         device.armed.felt.insert(Fault::Hostile);
         let count = 1 + (how >> 8) % 3;
         for number in 0..=count {
             let turn = how.wrapping_add(number * 7);
+            if bytes && turn % 16 == 15 {
+                let due = Due::HubSays { conn, says: Says::Garbage(turn >> 4) };
+                self.queue.push(self.now + 5000 * u64::from(number), due);
+                continue;
+            }
             let pick = usize::try_from(turn).unwrap_or(0) % (HOSTILE.len() + 2);
             let text = match HOSTILE.get(pick) {
                 Some(text) => (*text).to_owned(),
@@ -258,8 +272,22 @@ impl World {
                 2 => Frame::Text(text),
                 _ => self.encoded(device.number, &text),
             };
-            self.later(device, 5000 * u64::from(number), DeviceDue::Hears { socket, frame });
+            self.server_says(device, (conn, socket), 5000 * u64::from(number), frame);
         }
+    }
+
+    /// The server, or who speaks in its place, says something to a device after a while.
+    pub(super) fn server_says(
+        &mut self,
+        device: &Device,
+        (conn, socket): (ConnId, SocketId),
+        after: u64,
+        frame: Frame,
+    ) {
+        if self.scenario.has(Variant::Bytes) {
+            return self.queue.push(self.now + after, Due::HubSays { conn, says: Says::Frame(frame) });
+        }
+        self.later(device, after, DeviceDue::Hears { socket, frame });
     }
 
     /// A message in what a device's connection speaks.

@@ -121,7 +121,7 @@ impl World {
         if let Some(fetching) = life.fetches.iter_mut().find(|fetching| fetching.waiting) {
             fetching.waiting = false;
             let fetch = fetching.fetch;
-            self.later(device, 0, DeviceDue::Body(fetch));
+            self.read_on(device, fetch);
         }
     }
 
