@@ -49,6 +49,9 @@ fn try_all(arguments: &Arguments) -> std::io::Result<bool> {
     } else {
         Effort { samples: arguments.samples, ..Effort::full(arguments.seed) }
     };
+    if let Some(folder) = arguments.golden.as_deref().filter(|folder| !folder.is_dir()) {
+        return Err(std::io::Error::other(format!("--golden: {} is no folder", folder.display())));
+    }
     let (cases, missing) = cases(arguments.golden.as_deref())?;
     let begun = Instant::now();
     let mut all = Report { case: "all".to_owned(), ..Report::default() };
@@ -82,6 +85,10 @@ fn try_all(arguments: &Arguments) -> std::io::Result<bool> {
     let stores = store_cuts(&folder, &effort);
     std::fs::remove_dir_all(&folder)?;
     stores?.into_iter().filter(|report| wanted(&report.case, &report.way)).for_each(&mut done);
+    if all.cuts == 0 {
+        let only = &arguments.only;
+        return Err(std::io::Error::other(format!("--only: no case and way have {only:?} in their name")));
+    }
     print(all.to_string());
     for name in missing {
         print(format!("SKIPPED: no recorded archives {name}"));

@@ -1,10 +1,13 @@
 //! `simulate`: a fleet in virtual time, many short scenarios, or a saved run again.
 
+use std::fs::OpenOptions;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::{Instant, SystemTime};
 
 use clap::Args;
+use nerves_hub_link_testkit::limits::SIM_DEVICES;
 use nerves_hub_link_testkit::sim::{
     Fault, Faults, Outcome, Report, Saved, Scenario, Violation, What, World, replay_line, shrink,
 };
@@ -14,13 +17,17 @@ const SHRINK: u32 = 2000;
 /// The same for a fleet, whose runs take longer.
 const SHRINK_FLEET: u32 = 150;
 
+/// What means nothing for short scenarios and saved runs, which bring their own.
+const FLEET_ONLY: [&str; 9] =
+    ["devices", "days", "rates", "releases", "firmware_kib", "heartbeat", "every_heartbeat", "json", "html"];
+
 #[derive(Args)]
 pub struct Arguments {
     /// Devices
-    #[arg(long, default_value_t = 100)]
+    #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..=i64::from(SIM_DEVICES)))]
     devices: u32,
     /// Days of virtual time, before everything heals
-    #[arg(long, default_value_t = 10.0)]
+    #[arg(long, default_value_t = 10.0, value_parser = days)]
     days: f64,
     /// What decides everything; random and printed if absent
     #[arg(long)]
@@ -32,22 +39,22 @@ pub struct Arguments {
     #[arg(long, default_value = "1")]
     rates: String,
     /// Releases of firmware over the days
-    #[arg(long)]
+    #[arg(long, value_parser = clap::value_parser!(u32).range(0..=1000))]
     releases: Option<u32>,
     /// Size of a firmware in KiB
-    #[arg(long, default_value_t = 128)]
+    #[arg(long, default_value_t = 128, value_parser = clap::value_parser!(u64).range(1..=65_536))]
     firmware_kib: u64,
     /// Seconds between heartbeats
-    #[arg(long, default_value_t = 30)]
+    #[arg(long, default_value_t = 30, value_parser = clap::value_parser!(u64).range(5..=120))]
     heartbeat: u64,
     /// Play every heartbeat, also of devices that nothing happens to
     #[arg(long)]
     every_heartbeat: bool,
     /// Run so many short scenarios instead of a fleet, from the seed on
-    #[arg(long, value_name = "N", conflicts_with_all = ["devices", "days", "html"])]
+    #[arg(long, value_name = "N", conflicts_with_all = FLEET_ONLY)]
     runs: Option<u64>,
     /// Run what a file holds, as a failed run left it
-    #[arg(long, value_name = "FILE", conflicts_with_all = ["runs", "seed", "devices", "days", "faults", "rates"])]
+    #[arg(long, value_name = "FILE", conflicts_with_all = FLEET_ONLY, conflicts_with_all = ["runs", "seed", "faults"])]
     replay: Option<PathBuf>,
     /// Print the report as JSON
     #[arg(long)]
@@ -76,6 +83,12 @@ pub fn run(arguments: &Arguments) -> ExitCode {
         eprintln!("error: {error}");
         ExitCode::from(2)
     })
+}
+
+/// Reads a number of days: an hour at least, a hundred years at most.
+fn days(text: &str) -> Result<f64, String> {
+    let days = text.parse().ok().filter(|days| (1.0 / 24.0..=36_500.0).contains(days));
+    days.ok_or_else(|| "a number from 0.042 (an hour) to 36500 is needed".to_owned())
 }
 
 fn seed(arguments: &Arguments) -> u64 {
@@ -108,14 +121,19 @@ fn scenario(arguments: &Arguments) -> Result<Scenario, String> {
         }
     }
     scenario.releases = arguments.releases.unwrap_or(scenario.releases);
-    scenario.firmware_bytes = arguments.firmware_kib.clamp(1, 64 * 1024) * 1024;
-    scenario.heartbeat = arguments.heartbeat.clamp(5, 120);
+    scenario.firmware_bytes = arguments.firmware_kib * 1024;
+    scenario.heartbeat = arguments.heartbeat;
     scenario.every_heartbeat = arguments.every_heartbeat;
     Ok(scenario)
 }
 
 fn fleet(arguments: &Arguments) -> Result<ExitCode, String> {
     let scenario = scenario(arguments)?;
+    if let Some(file) = &arguments.html {
+        // Before the work, and without losing a page that is there.
+        let opened = OpenOptions::new().append(true).create(true).open(file);
+        opened.map_err(|error| cannot_write(file, &error))?;
+    }
     if !arguments.json {
         println!("seed {}: {} devices, {} days", scenario.seed, scenario.devices, arguments.days);
     }
@@ -139,12 +157,16 @@ fn show(arguments: &Arguments, report: &Report) -> Result<(), String> {
         print!("{}", report.to_text());
     }
     if let Some(file) = &arguments.html {
-        std::fs::write(file, report.to_html()).map_err(|error| format!("{}: {error}", file.display()))?;
+        std::fs::write(file, report.to_html()).map_err(|error| cannot_write(file, &error))?;
         if !arguments.json {
             println!("\nThe page is in {}.", file.display());
         }
     }
     Ok(())
+}
+
+fn cannot_write(file: &Path, error: &io::Error) -> String {
+    format!("the page can't be written to {}: {error}", file.display())
 }
 
 fn many(arguments: &Arguments, runs: u64) -> Result<ExitCode, String> {

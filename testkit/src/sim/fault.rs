@@ -167,8 +167,12 @@ impl<'de> Deserialize<'de> for Fault {
 
 /// A name that no class has.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("no class of faults is called {0:?}; there are {names}", names = names())]
+#[error("no class of faults is called {0:?}; there are all, none, {origins}, and {names}", origins = origins(), names = names())]
 pub struct UnknownFault(pub String);
+
+fn origins() -> String {
+    Origin::ALL.map(Origin::name).join(", ")
+}
 
 fn names() -> String {
     Fault::ALL.iter().map(|fault| fault.name()).collect::<Vec<_>>().join(", ")
