@@ -20,6 +20,8 @@ pub(in crate::sim) enum Framing {
 pub(in crate::sim) struct Reply {
     pub bytes: Vec<u8>,
     pub framing: Framing,
+    /// Where its body begins.
+    body: usize,
 }
 
 impl Reply {
@@ -43,7 +45,7 @@ impl Reply {
             bytes.extend_from_slice(b"HTTP/1.1 103 Early Hints\r\nLink: </x>; rel=preload\r\n\r\n");
         }
         bytes.extend_from_slice(head(status, &headers).as_bytes());
-        Self { bytes, framing }
+        Self { body: bytes.len(), bytes, framing }
     }
 
     /// A whole answer.
@@ -53,6 +55,14 @@ impl Reply {
         reply.framing.frame(body, &mut reply.bytes, rng);
         reply.framing.end(&mut reply.bytes);
         reply
+    }
+
+    /// Leaves last bytes of the body out, if there are any. Returns whether it is whole still.
+    pub fn cut_short(&mut self, rng: &mut Rng) -> bool {
+        let length = (self.bytes.len() - self.body) as u64;
+        let gone = usize::try_from(rng.below(length + 1)).unwrap_or(0);
+        self.bytes.truncate(self.bytes.len() - gone);
+        gone == 0
     }
 }
 

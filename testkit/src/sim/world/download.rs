@@ -6,7 +6,7 @@ use super::{CHUNK, World};
 use crate::sim::device::{Device, Fetching};
 use crate::sim::fault::Fault;
 use crate::sim::files::Files;
-use crate::sim::firmware::{ARCHIVES, FILES, FirmwareId};
+use crate::sim::firmware::{ARCHIVES, FILES, FirmwareId, URL_SECRET};
 use crate::sim::mutation::Mutation;
 use crate::sim::net::Blocked;
 use crate::sim::queue::DeviceDue;
@@ -110,7 +110,9 @@ impl World {
             headers.push(("Content-Range".to_owned(), format!("bytes */{size}")));
         } else if !fetching.moved && armed.strikes(Fault::FileRedirect) {
             status = 307;
-            let location = format!("https://cdn.sim/fw/{}?signature=5ecre7-s1gna7ure", fetching.firmware);
+            let place = ["https://cdn.sim", "", "//cdn.sim", "HTTPS://CDN.sim:443"];
+            let place = place.get((armed.how / 4 % 4) as usize).copied().unwrap_or_default();
+            let location = format!("{place}/fw/{}?signature={URL_SECRET}", fetching.firmware);
             headers.push(("Location".to_owned(), location));
         } else {
             fetching.changed = fetching.range.is_some() && armed.strikes(Fault::FileChanged);
@@ -207,7 +209,9 @@ impl World {
         let keep = life.link.body(clock, fetch, chunk);
         let kept = keep.range.len() as u64;
         if let Sink::Store(_) = into {
-            life.watch.stored_some();
+            if kept > 0 {
+                life.watch.stored_some();
+            }
         } else {
             life.watch.keep(keep.offset, kept)?;
             life.model.kept(kept);

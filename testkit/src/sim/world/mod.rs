@@ -379,6 +379,9 @@ impl World {
                 life.link.connection_state()
             ));
         }
+        if !life.fetches.is_empty() {
+            return Some("it keeps a request for a file open that it has no use for".to_owned());
+        }
         if let Some(archive) = self.files.archives.last()
             && !device.archives.contains(&archive.meta.uuid)
         {

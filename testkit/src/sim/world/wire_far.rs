@@ -133,10 +133,15 @@ impl World {
                 line.pending.extend(head(101, &headers).into_bytes());
             }
             Err(Answer { status, headers, body }) => {
-                let reply = Reply::whole(status, &headers, &body, &mut self.rng);
+                let mut reply = Reply::whole(status, &headers, &body, &mut self.rng);
                 line.file.head = Some((status, headers));
+                line.far = Far::Over;
+                // Some never come to an end.
+                line.ends = !self.rng.one_in(16);
+                if !line.ends {
+                    reply.cut_short(&mut self.rng);
+                }
                 line.pending.extend(reply.bytes);
-                (line.far, line.ends) = (Far::Over, true);
             }
         }
         self.serve();

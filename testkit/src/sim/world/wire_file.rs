@@ -106,8 +106,11 @@ impl World {
         } else {
             let sorry: &[u8] = if device.rng.one_in(2) { b"" } else { b"<html>sorry</html>" };
             line.file.body.extend(sorry);
-            (line.file.whole, line.ends) = (true, true);
-            Reply::whole(status, &headers, sorry, &mut device.rng)
+            let mut reply = Reply::whole(status, &headers, sorry, &mut device.rng);
+            // Some say no more, and never come to an end.
+            line.ends = !device.rng.one_in(4);
+            line.file.whole = line.ends || reply.cut_short(&mut device.rng);
+            reply
         };
         line.file.head = Some((status, headers));
         line.file.framing = reply.framing;
