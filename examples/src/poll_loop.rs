@@ -249,6 +249,12 @@ impl Device<'_> {
 
     fn tick(&mut self) {
         let now = self.now();
+        if let Some((_, socket, wire)) = &mut self.socket
+            && wire.deadline.is_some_and(|deadline| deadline <= now.mono)
+        {
+            // A refusal that never ends is one all the same.
+            socket.out_of_time();
+        }
         let wires = self.socket.iter_mut().map(|(.., wire)| wire);
         for wire in wires.chain(self.downloads.iter_mut().map(|(.., wire)| wire)) {
             if wire.deadline.take_if(|deadline| *deadline <= now.mono).is_some() {

@@ -16,12 +16,13 @@ pub(crate) trait Machine {
     fn wants_input(&self) -> bool;
     fn receive(&mut self, bytes: &[u8]);
     fn receive_eof(&mut self);
+    fn out_of_time(&mut self);
     fn transmit(&mut self) -> &[u8];
     fn transmitted(&mut self, count: usize);
 }
 
 macro_rules! machine {
-    ($name:ty, $wants_input:expr) => {
+    ($name:ty, $wants_input:expr, $out_of_time:expr) => {
         impl Machine for $name {
             fn address(&self) -> &Address {
                 self.address()
@@ -35,6 +36,9 @@ macro_rules! machine {
             fn receive_eof(&mut self) {
                 self.receive_eof();
             }
+            fn out_of_time(&mut self) {
+                $out_of_time(self);
+            }
             fn transmit(&mut self) -> &[u8] {
                 self.transmit()
             }
@@ -45,8 +49,8 @@ macro_rules! machine {
     };
 }
 
-machine!(Socket, |_| true);
-machine!(Exchange, Exchange::wants_input);
+machine!(Socket, |_| true, Socket::out_of_time);
+machine!(Exchange, Exchange::wants_input, |_| ());
 
 /// A machine and its connection, which may still be on its way.
 pub(crate) struct Wire<M, T> {
@@ -102,10 +106,11 @@ impl<M: Machine, T: Tcp> Wire<M, T> {
         self.deadline
     }
 
-    /// Breaks the connection if its deadline has passed.
+    /// Breaks the connection if its deadline has passed. What the machine has to tell all the same comes first.
     pub(crate) fn expire(&mut self, now: Instant) {
         if self.deadline.is_some_and(|deadline| deadline <= now) {
             self.deadline = None;
+            self.machine.out_of_time();
             let host = &self.machine.address().host;
             let doing = if self.connected.is_some() { "to answer" } else { "to be reached" };
             self.broken = Some(format!("{host} took too long {doing}"));

@@ -46,6 +46,8 @@ enum Phase {
         response: Box<ResponseReader>,
         head: Head,
         body: Vec<u8>,
+        /// Nobody waits for the rest of the body.
+        overdue: bool,
     },
     Open,
     /// We sent a close frame and wait for the peer's.
@@ -67,7 +69,8 @@ pub enum SocketEvent {
         status: u16,
         /// Headers in the order received, names in lower case.
         headers: Vec<(String, String)>,
-        /// The body, or the first [`REFUSED_BODY_MAX`] bytes of it.
+        /// The body, or the first [`REFUSED_BODY_MAX`] bytes of it, or what came until
+        /// [`Socket::out_of_time`].
         body: Vec<u8>,
     },
     /// A text message.
@@ -144,6 +147,14 @@ impl Socket {
     /// Notes the end of the TCP stream.
     pub fn receive_eof(&mut self) {
         self.pipe.receive_eof();
+    }
+
+    /// Notes that the time for an answer is over: the next `poll` tells of a refusal whose body has not ended, and may
+    /// never. Where no answer has come at all there is nothing to tell; give the connection up.
+    pub fn out_of_time(&mut self) {
+        if let Phase::Refused { overdue, .. } = &mut self.phase {
+            *overdue = true;
+        }
     }
 
     /// Bytes for the TCP stream.
@@ -232,18 +243,18 @@ impl Socket {
                     return Ok((consumed, Some(SocketEvent::Up)));
                 }
                 if let Phase::Upgrade { response, .. } = std::mem::replace(&mut self.phase, Phase::Done) {
-                    self.phase = Phase::Refused { response, head, body: Vec::new() };
+                    self.phase = Phase::Refused { response, head, body: Vec::new(), overdue: false };
                 }
                 // The refusal's body may be empty: the next step must look even if no input is left.
                 self.pipe.consume(consumed);
                 self.advance()
             }
-            Phase::Refused { response, body, .. } => {
+            Phase::Refused { response, body, overdue, .. } => {
                 let mut piece = [0; REFUSED_BODY_MAX];
                 let room = piece.get_mut(..REFUSED_BODY_MAX - body.len()).unwrap_or_default();
                 let step = response.body(self.pipe.plain(), room)?;
                 body.extend(room.get(..step.produced).unwrap_or_default());
-                if response.complete() || body.len() >= REFUSED_BODY_MAX {
+                if response.complete() || body.len() >= REFUSED_BODY_MAX || *overdue {
                     return Ok((step.consumed, self.refused()));
                 }
                 Ok((step.consumed, None))

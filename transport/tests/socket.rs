@@ -4,7 +4,7 @@
 mod common;
 
 use common::*;
-use nerves_hub_link_transport::{Socket, SocketRequest, TransportError};
+use nerves_hub_link_transport::{Socket, SocketEvent, SocketRequest, TransportError};
 use proptest::prelude::*;
 
 fn header(name: &str, value: &str) -> (String, String) {
@@ -258,6 +258,33 @@ fn run_refusal(link: Link, cuts: &Cuts, (name, bytes, finish, expected): &(&str,
     let mut socket = socket(link);
     let (seen, _) = answer(&mut socket, link, &mut cuts.clone(), bytes, *finish);
     assert_eq!(seen, std::slice::from_ref(expected), "{name} on {link:?} with {cuts:?}");
+}
+
+/// A server that refuses and never comes to an end still refuses: status and headers say what to do.
+#[test]
+fn a_refusal_that_never_ends_counts_once_the_time_is_over() {
+    for (rest, body) in [
+        ("content-length: 100\r\n\r\nbusy", "busy"),
+        ("transfer-encoding: chunked\r\n\r\n4\r\nbusy\r\n5\r\ntod", "busytod"),
+        ("\r\n", ""),
+    ] {
+        let mut socket = socket(Link::Plain);
+        socket.out_of_time();
+        assert_eq!(socket.poll(), None, "nothing came");
+        socket.receive(format!("HTTP/1.1 503 Service Unavailable\r\nretry-after: 7\r\n{rest}").as_bytes());
+        assert_eq!(socket.poll(), None, "more may come");
+        socket.out_of_time();
+        let Some(SocketEvent::Refused { status: 503, headers, body: told }) = socket.poll() else {
+            panic!("{rest:?} is not told")
+        };
+        assert_eq!((&headers[0], told.as_slice()), (&header("retry-after", "7"), body.as_bytes()));
+        assert_eq!(socket.poll(), None);
+    }
+    let mut open = socket(Link::Plain);
+    open.receive(upgraded().as_bytes());
+    assert_eq!(open.poll(), Some(SocketEvent::Up));
+    open.out_of_time();
+    assert_eq!(open.poll(), None, "an open socket has all the time there is");
 }
 
 #[test]

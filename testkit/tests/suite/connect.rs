@@ -1,5 +1,6 @@
 //! Connecting, staying connected, and coming back.
 
+use std::io::Write as _;
 use std::net::TcpListener;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::{Duration, Instant};
@@ -211,6 +212,25 @@ fn a_refusal_is_explained_and_tried_again() {
     let device = bench.start();
     device.until("refused", |event| matches!(event, Event::Refused { status: 503, .. }));
     device.until_joined();
+    device.stop();
+}
+
+#[test]
+fn a_refusal_that_never_ends_is_one_all_the_same() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let bench = Bench::new();
+    let mut config = bench.config();
+    config.host = format!("ws://{}", listener.local_addr().unwrap());
+    config.connect_timeout = Duration::from_millis(300);
+    let device = bench.start_with(config, bench.installer());
+    let (mut tcp, _) = listener.accept().unwrap();
+    let answer = b"HTTP/1.1 503 Service Unavailable\r\nretry-after: 7\r\ncontent-length: 100\r\n\r\nbusy";
+    tcp.write_all(answer).unwrap();
+    let wait = Some(Duration::from_secs(7));
+    device.until(
+        "refused",
+        |event| matches!(event, Event::Refused { status: 503, retry_after, .. } if *retry_after == wait),
+    );
     device.stop();
 }
 

@@ -41,6 +41,13 @@ impl Near {
         }
     }
 
+    /// The time for an answer is over.
+    pub fn out_of_time(&mut self) {
+        if let Self::Socket(socket) = self {
+            socket.out_of_time();
+        }
+    }
+
     pub fn receive_eof(&mut self) {
         match self {
             Self::Socket(socket) => socket.receive_eof(),

@@ -54,7 +54,8 @@ impl World {
                 self.flush_line(device, id);
             }
             (WireDue::Expires, _) => {
-                if line.near.is_some() && !line.settled {
+                if let Some(near) = line.near.as_mut().filter(|_| !line.settled) {
+                    near.out_of_time();
                     line.broken = Some("the server took too long to answer".to_owned());
                     return self.wire_reads(device, id);
                 }
