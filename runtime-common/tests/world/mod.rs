@@ -289,6 +289,7 @@ impl World {
             };
             idle = 0;
             let next = if busy { next.min(now + STRIDE) } else { next };
+            turns += u32::from(next <= now);
             self.net.lock().now = next.max(now);
             if planned.is_some_and(|at| at <= next) {
                 plan.pop_front();
