@@ -145,6 +145,10 @@ fn expected(mutation: Mutation, broken: &Broken) -> bool {
         Mutation::SkipArchiveCheck => matches!(broken, Broken::BadArchive(_)),
         Mutation::ForgetRoom => matches!(broken, Broken::Shell { .. }),
         Mutation::LoseAnswer => matches!(broken, Broken::AnswerLost { .. }),
+        Mutation::LoseScript => matches!(broken, Broken::Script { .. }),
+        Mutation::LosePiece | Mutation::LoseUpload => matches!(broken, Broken::File { .. }),
+        Mutation::IgnoreWindow => matches!(broken, Broken::OutsideWindow(_)),
+        Mutation::IgnorePause => matches!(broken, Broken::TooFast { .. }),
         Mutation::ApplyUnasked => matches!(broken, Broken::AppliedUnasked(_)),
         Mutation::KeepPartial => {
             matches!(broken, Broken::GoodBytesRefused(_) | Broken::OtherMessage(_) | Broken::OtherBytes(_))
@@ -271,6 +275,9 @@ fn what_operators_and_the_server_want_is_done() {
     assert_eq!(stats.archives, 2 * 24);
     assert!(stats.questions > 24 * 6 * 4 && stats.answers == stats.questions, "{stats:?}");
     assert!(stats.visits > 5 && stats.shells > stats.visits, "{stats:?}");
+    assert!(stats.scripts > 3 && stats.script_answers >= stats.scripts, "{stats:?}");
+    let files = stats.files_received + stats.files_sent;
+    assert!(stats.files > 2 && files > 1 && files <= stats.files, "{stats:?}");
     assert!(stats.shell_bytes > 10_000 && stats.console_messages > 20, "{stats:?}");
 }
 

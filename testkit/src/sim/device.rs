@@ -12,6 +12,7 @@ use super::dice::{Rng, mix};
 use super::disk::{Booted, Disk};
 use super::firmware::{Firmware, FirmwareId};
 use super::model::Model;
+use super::policy::{Bucket, first};
 use super::scenario::{DAY, SECOND, Scenario, Strikes, Variant};
 use super::settings::{config, kept};
 use super::store::Folder;
@@ -47,8 +48,14 @@ pub(super) struct Device {
     pub attempts: Vec<Attempt>,
     /// Firmware that was booted and not proved good since: how often, and when last.
     tried: Vec<(FirmwareId, u32, u64)>,
+    /// Firmware that a person pushed to this device: that may be tried as often as people like.
+    pub pushed: Vec<FirmwareId>,
     /// Nothing can be said about what is forgotten when: the wall clock was wrong once, or validation is unknown.
     pub uncounted: bool,
+    /// When it may be updated, and how fast.
+    pub policy: u32,
+    /// How far it is ahead of that.
+    pub bucket: Bucket,
     /// When the newest offer was accepted.
     pub accepted_at: u64,
     /// Bytes fetched since the last update, or archive, was done.
@@ -136,6 +143,8 @@ pub(super) struct Fetching {
     pub bytes_per_second: u64,
     /// Waits for the applier.
     pub waiting: bool,
+    /// No more of it is to be read before.
+    pub not_before: u64,
 }
 
 impl Device {
@@ -157,8 +166,11 @@ impl Device {
             joined_since: None,
             attempts: Vec::new(),
             tried: Vec::new(),
+            pushed: Vec::new(),
             // A device that can't tell whether its firmware is good takes all that boots for good.
             uncounted: scenario.has(Variant::ValidationUnknown),
+            policy: first(scenario, number),
+            bucket: Bucket::default(),
             accepted_at: 0,
             fetched: [0; 2],
             heat: (0, 0),
@@ -167,7 +179,7 @@ impl Device {
 
     /// Starts the program, offline.
     pub fn start(&mut self, scenario: &Scenario, now: u64, firmware: &Firmware) -> Result<(), Broken> {
-        let mut config = config(scenario, self.number, firmware, self.booted);
+        let mut config = config(scenario, self.number, firmware, self.booted, self.policy);
         config.past_attempts.clone_from(&self.attempts);
         config.known_archives.clone_from(&self.archives);
         let seed = mix(mix(scenario.seed, u64::from(self.number)), u64::from(self.life));
@@ -219,7 +231,8 @@ impl Device {
         if self.tried.len() > 8 {
             self.tried.remove(0);
         }
-        if times > 5 && !self.uncounted { Err(Broken::TriedTooOften { firmware, times }) } else { Ok(()) }
+        let counted = !self.uncounted && !self.pushed.contains(&firmware);
+        if times > 5 && counted { Err(Broken::TriedTooOften { firmware, times }) } else { Ok(()) }
     }
 
     /// The folder of a store that is open.

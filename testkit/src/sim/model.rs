@@ -103,6 +103,12 @@ impl Model {
         }
     }
 
+    /// Whether a message on the channel of the device is one of the present join.
+    pub fn takes(&self, socket: SocketId, message: &Message<'_>) -> bool {
+        let ours = message.join_ref.is_none_or(|theirs| Some(theirs) == self.join);
+        self.is_joined() && self.socket == Some(socket) && message.topic == "device" && ours
+    }
+
     fn reply(&mut self, message: &Message<'_>) {
         let Some(reference) = message.reference else { return };
         let payload = message.payload().unwrap_or_default();

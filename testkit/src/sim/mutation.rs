@@ -59,11 +59,21 @@ pub enum Mutation {
     SaySentEarly,
     /// What is in the buffer behind the bytes that were read is taken for read.
     ReadWholeBuffer,
+    /// Answers to scripts get lost on the way.
+    LoseScript,
+    /// The adapter loses a piece of a file from an operator.
+    LosePiece,
+    /// Pieces of files to operators get lost on the way.
+    LoseUpload,
+    /// The machine is not told of the windows in which updates may begin.
+    IgnoreWindow,
+    /// The adapter reads on though firmware comes faster than it may.
+    IgnorePause,
 }
 
 impl Mutation {
     /// Every mistake.
-    pub const ALL: [Self; 26] = [
+    pub const ALL: [Self; 31] = [
         Self::SkipSignature,
         Self::SkipDigest,
         Self::SkipSync,
@@ -90,5 +100,10 @@ impl Mutation {
         Self::KeepPartial,
         Self::SaySentEarly,
         Self::ReadWholeBuffer,
+        Self::LoseScript,
+        Self::LosePiece,
+        Self::LoseUpload,
+        Self::IgnoreWindow,
+        Self::IgnorePause,
     ];
 }

@@ -3,7 +3,9 @@
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 
-use nerves_hub_link_protocol::{ArchiveId, Dial, FetchId, OfferId, ProbeId, ShellId, SocketId, StoreId};
+use nerves_hub_link_protocol::{
+    ArchiveId, Dial, FetchId, FileId, OfferId, ProbeId, ScriptId, ShellId, SocketId, StoreId, UploadId,
+};
 
 use super::applier::Finish;
 use super::bytes::{LineId, Way};
@@ -128,6 +130,15 @@ pub(super) enum DeviceDue {
         shell: ShellId,
         act: ShellAct,
     },
+    /// A piece of a file was stored, or not.
+    FileStored {
+        file: FileId,
+        bytes: usize,
+    },
+    /// What is wanted of a file was read.
+    FileRead(UploadId),
+    /// A script ends.
+    Script(ScriptId),
     /// The application looks after its updates.
     Manage,
     Validate,

@@ -130,6 +130,14 @@ impl Report {
             "asked for",
             format!("{} updates by devices, {} of them not given", stats.requests, stats.rejected),
         );
+        line("scripts", format!("{} sent by operators, {} answers", stats.scripts, stats.script_answers));
+        line(
+            "files on consoles",
+            format!(
+                "{} sent, {} got whole by devices, {} sent whole by devices",
+                stats.files, stats.files_received, stats.files_sent
+            ),
+        );
         line("connections", format!("{} attempts, {} refused by the server", stats.dials, stats.refused));
         line("faults", format!("{} met, all survived", stats.faults_met()));
         for origin in Origin::ALL {
@@ -209,6 +217,8 @@ impl Report {
             "archives": stats.archives,
             "requests_for_updates": { "made": stats.requests, "rejected": stats.rejected },
             "questions": { "asked": stats.questions, "answered": stats.answers },
+            "scripts": { "sent": stats.scripts, "answers": stats.script_answers },
+            "files": { "sent": stats.files, "received": stats.files_received, "uploaded": stats.files_sent },
             "consoles": {
                 "visits": stats.visits,
                 "shells": stats.shells,

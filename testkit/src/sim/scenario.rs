@@ -86,13 +86,24 @@ pub enum What {
     Ask,
     /// Somebody does something about who decides when a device is updated.
     Manage,
+    /// An operator has a script run.
+    Script,
+    /// An operator sends a device a file, or the device one to operators.
+    File,
+    /// A device gets other rules about when it may be updated and how fast.
+    Policy,
 }
 
 /// What a fleet is like: new servers, devices of both serializers and all strategies, consoles and archives, some that
-/// manage their updates.
-const FLEET: u32 = 0b0001_0000_0111_0100_0000_0111;
+/// manage their updates, some that run scripts, some that may be
+/// updated at some times only.
+const FLEET: u32 = 0b1_1001_0000_0111_0100_0000_0111;
 /// How often an operator looks into a device of a fleet in a week.
 const VISITS: f64 = 0.5;
+/// How often one has a script run on it.
+const SCRIPTS: f64 = 0.25;
+/// How often a file is sent, where there are consoles.
+const FILES: f64 = 0.2;
 
 /// Gaps between things that happen, in microseconds: from within one exchange to the next day.
 const GAPS: [u64; 8] = [0, 3_000, 40_000, 400_000, 3 * SECOND, 20 * SECOND, 5 * MINUTE, 40 * MINUTE];
@@ -173,6 +184,9 @@ impl Scenario {
                     3..6 => What::Visit,
                     6..9 => What::Ask,
                     9..12 => What::Manage,
+                    12..14 => What::Script,
+                    14..16 => What::File,
+                    16..18 => What::Policy,
                     _ => What::Release,
                 },
             };
@@ -207,7 +221,13 @@ impl Scenario {
     pub(super) fn strikes(&self, device: u32) -> Strikes {
         let faults = self.faults.iter().filter(|fault| !fault.is_global());
         let visits = self.has(Variant::Console).then_some((What::Visit, VISITS));
-        let all = faults.map(|fault| (What::Fault(fault), self.weekly(fault))).chain(visits);
+        let files = self.has(Variant::Console).then_some((What::File, FILES));
+        let scripts = self.has(Variant::Scripts).then_some((What::Script, SCRIPTS));
+        let all = faults
+            .map(|fault| (What::Fault(fault), self.weekly(fault)))
+            .chain(visits)
+            .chain(scripts)
+            .chain(files);
         Strikes::new(Rng::of(self.seed, 2, device.into()), all)
     }
 
@@ -301,6 +321,10 @@ pub(super) enum Variant {
     Slots,
     /// The hub is one that crashes when a device asks for a second update.
     Crashes,
+    /// Some devices run scripts.
+    Scripts,
+    /// Some devices have rules about when they may be updated and how fast.
+    Policy,
 }
 
 /// Things that happen at random times.

@@ -9,8 +9,13 @@ use nerves_hub_link_protocol::{
 use super::device::{PRODUCT_KEY, identifier};
 use super::disk::Booted;
 use super::firmware::{Firmware, KEYS};
+use super::mutation::Mutation;
+use super::policy;
 use super::scenario::{Scenario, Variant};
 use super::watch::SHARED_SECRET;
+
+/// Bytes of a file from an operator, at most.
+const MAX_FILE: u64 = 256 * 1024;
 
 /// Whether a device has a shell that is always there, where there are consoles.
 pub(super) const fn has_local_shell(number: u32) -> bool {
@@ -21,6 +26,11 @@ pub(super) const fn has_local_shell(number: u32) -> bool {
 pub(super) const fn manages(scenario: &Scenario, number: u32) -> bool {
     let which = if scenario.fleet { number % 10 == 7 } else { number % 4 != 3 };
     scenario.has(Variant::Managed) && which
+}
+
+/// Whether a device runs scripts: one of ten of a fleet. The others refuse.
+pub(super) const fn runs_scripts(scenario: &Scenario, number: u32) -> bool {
+    scenario.has(Variant::Scripts) && (!scenario.fleet || number % 10 == 2)
 }
 
 /// How a device keeps updates before they are applied, if it does.
@@ -39,7 +49,13 @@ pub(super) fn speaks_msgpack(scenario: &Scenario, number: u32) -> bool {
 }
 
 /// The settings of a device that runs this firmware.
-pub(super) fn config(scenario: &Scenario, number: u32, firmware: &Firmware, booted: Booted) -> Config {
+pub(super) fn config(
+    scenario: &Scenario,
+    number: u32,
+    firmware: &Firmware,
+    booted: Booted,
+    policy: u32,
+) -> Config {
     let mut secret = SharedSecret::new(PRODUCT_KEY, SHARED_SECRET, identifier(number));
     // A signature for each dial, and there are many.
     secret.iterations = 1;
@@ -68,8 +84,17 @@ pub(super) fn config(scenario: &Scenario, number: u32, firmware: &Firmware, boot
         config.serializer = Serializer::MsgPack;
     }
     if scenario.has(Variant::Console) {
-        config.console = Some(ConsoleConfig::default());
+        config.console = Some(ConsoleConfig { max_file_size: MAX_FILE, ..ConsoleConfig::default() });
         config.extensions.local_shell = has_local_shell(number);
+    }
+    config.scripts = runs_scripts(scenario, number);
+    if policy::has_policy(scenario, number) {
+        if policy::has_speed(scenario, number) {
+            config.rate = policy::rate(policy);
+        }
+        if scenario.mutation != Some(Mutation::IgnoreWindow) {
+            config.maintenance = policy::maintenance(policy);
+        }
     }
     if scenario.has(Variant::OwnKeys) {
         config.public_keys = KEYS.iter().take(1).map(|key| (*key).to_owned()).collect();

@@ -82,6 +82,16 @@ pub struct Stats {
     pub console_messages: u64,
     /// What became of connections of bytes, where there are any.
     pub bytes: BytesStats,
+    /// Files sent on consoles, both ways.
+    pub files: u64,
+    /// Files that devices got whole.
+    pub files_received: u64,
+    /// Files that devices sent whole.
+    pub files_sent: u64,
+    /// Scripts that operators had run.
+    pub scripts: u64,
+    /// Answers to scripts that reached the server.
+    pub script_answers: u64,
     /// Devices the hub gave no more updates for a while, by cause.
     pub blocked: BTreeMap<&'static str, u64>,
     /// Updates the hub forgot for want of news.
@@ -167,6 +177,11 @@ impl Stats {
             shell_bytes: 0,
             console_messages: 0,
             bytes: BytesStats::default(),
+            files: 0,
+            files_received: 0,
+            files_sent: 0,
+            scripts: 0,
+            script_answers: 0,
             blocked: BTreeMap::new(),
             expired: 0,
             statuses: BTreeMap::new(),

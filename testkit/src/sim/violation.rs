@@ -186,6 +186,30 @@ pub enum Broken {
     /// A device that decides when it is updated took what it did not ask for.
     #[error("offer {0} was accepted, and the device, which decides when it is updated, did not ask for it")]
     AppliedUnasked(OfferId),
+    /// A script was not answered once, or not within its limits.
+    #[error("a script {what}")]
+    Script {
+        /// What.
+        what: &'static str,
+    },
+    /// A file on the console was neither what was sent nor reported as not, or it went without bound.
+    #[error("a file {what}")]
+    File {
+        /// What.
+        what: &'static str,
+    },
+    /// An update reached the application when none may begin.
+    #[error("offer {0} was made to the application outside the windows in which updates may begin")]
+    OutsideWindow(OfferId),
+    /// An update was put off to a window though one is open.
+    #[error("an update was put off to the next window though it may begin now")]
+    WindowMissed,
+    /// Firmware came faster than it may.
+    #[error("firmware came faster than {bytes_per_second} bytes a second")]
+    TooFast {
+        /// The speed allowed.
+        bytes_per_second: u64,
+    },
     /// What is in a slot isn't what was published.
     #[error(
         "slot {slot} is to boot, but its {written} bytes are not the {size} published of firmware {firmware}"

@@ -2,7 +2,9 @@
 
 use std::fmt::Write as _;
 
-use nerves_hub_link_protocol::limits::{MAX_OUTPUTS, MAX_REASON_CHARS, MAX_SHELL_MESSAGE_BYTES, SEND_CREDIT};
+use nerves_hub_link_protocol::limits::{
+    MAX_OUTPUTS, MAX_REASON_CHARS, MAX_SCRIPT_OUTPUT_BYTES, MAX_SHELL_MESSAGE_BYTES, SEND_CREDIT,
+};
 use nerves_hub_link_protocol::{
     ArchiveId, Event, ExtensionEvent, FetchId, OfferId, Output, Sink, SocketId, StoreId, StoreKind,
 };
@@ -10,6 +12,8 @@ use nerves_hub_link_protocol::{
 use super::asked::Asked;
 use super::firmware::{KEYS, URL_SECRET};
 use super::message::Message;
+use super::scripts::Scripts;
+use super::sent_files::SentFiles;
 use super::violation::Broken;
 
 /// The secret that devices share with the hub.
@@ -58,6 +62,12 @@ pub(super) struct Watch {
     pub unreported: Vec<(u64, String, u8)>,
     /// What the device asked the server about its updates.
     pub asked: Asked,
+    /// Scripts that operators have run.
+    pub scripts: Scripts,
+    /// Files on the console.
+    pub files: SentFiles,
+    /// A mistake: pieces of files get lost between the machine and the application.
+    pub lose_pieces: bool,
     /// Used again for every text.
     text: String,
 }
@@ -259,10 +269,27 @@ impl Watch {
     }
 
     /// The machine sends a message of so many bytes.
-    pub fn sends(&mut self, socket: SocketId, message: &Message<'_>, length: usize) -> Result<(), Broken> {
-        // What a shell writes goes in messages of its own.
+    pub fn sends(
+        &mut self,
+        now: u64,
+        socket: SocketId,
+        message: &Message<'_>,
+        length: usize,
+    ) -> Result<(), Broken> {
+        // What a shell writes goes in messages of its own, and so does what a script wrote.
         let shell = message.topic == "console" || message.event.starts_with("local_shell:");
-        self.fly(socket, length, if shell { MESSAGE + MAX_SHELL_MESSAGE_BYTES } else { MESSAGE })?;
+        let script = message.event == "scripts/run";
+        let more = if shell {
+            MAX_SHELL_MESSAGE_BYTES
+        } else if script {
+            4 * MAX_SCRIPT_OUTPUT_BYTES
+        } else {
+            0
+        };
+        self.fly(socket, length, MESSAGE + more)?;
+        if script {
+            self.scripts.answers(now, &message.payload().unwrap_or_default())?;
+        }
         self.asked.sends(message.event)?;
         if message.tells_failure() {
             let payload = message.payload().unwrap_or_default();
@@ -323,6 +350,8 @@ impl Watch {
 
     fn hear(&mut self, now: u64, event: &Event) -> Result<(), Broken> {
         self.asked.hears(event)?;
+        self.scripts.hears(now, event)?;
+        self.files.hears(now, event, self.lose_pieces)?;
         match event {
             // There are many, and no text of anybody else's is in them.
             Event::UpdateProgress { .. }

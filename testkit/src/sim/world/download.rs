@@ -9,6 +9,7 @@ use crate::sim::files::Files;
 use crate::sim::firmware::{ARCHIVES, FILES, FirmwareId, URL_SECRET};
 use crate::sim::mutation::Mutation;
 use crate::sim::net::Blocked;
+use crate::sim::policy::has_speed;
 use crate::sim::queue::DeviceDue;
 use crate::sim::scenario::{SECOND, Variant};
 use crate::sim::violation::Broken;
@@ -38,6 +39,7 @@ impl World {
             tampered: None,
             bytes_per_second: device.rng.within(20_000, 2_000_000),
             waiting: false,
+            not_before: 0,
         };
         let Some(life) = device.link.as_mut() else { return Ok(()) };
         life.fetches.push(fetching);
@@ -183,7 +185,11 @@ impl World {
         let Piece { length, after, published } = produce(&mut self.files, fetching, &mut buffer);
         let result = self.take_body(device, fetch, buffer.get(..length).unwrap_or_default(), published);
         self.buffer = buffer;
-        self.later(device, after, DeviceDue::Body(fetch));
+        // What comes too fast waits.
+        let hurried = self.mutated(Mutation::IgnorePause);
+        let fetching = device.link.as_mut().filter(|_| !hurried).and_then(|life| life.fetching(fetch));
+        let pause = fetching.map_or(0, |fetching| fetching.not_before.saturating_sub(now));
+        self.later(device, after.max(pause), DeviceDue::Body(fetch));
         result
     }
 
@@ -206,7 +212,14 @@ impl World {
         if let Some(fetched) = device.fetched.get_mut(usize::from(id >= ARCHIVES)) {
             *fetched += length as u64;
         }
+        if has_speed(&self.scenario, device.number) {
+            device.bucket.came(now, device.policy, length as u64)?;
+        }
         let keep = life.link.body(clock, fetch, chunk);
+        let pause = keep.not_before.map_or(0, |at| life.origin + at.as_micros());
+        if let Some(fetching) = life.fetching(fetch) {
+            fetching.not_before = pause;
+        }
         let kept = keep.range.len() as u64;
         if let Sink::Store(_) = into {
             if kept > 0 {

@@ -224,7 +224,20 @@ impl World {
                     life.watch.answer_arrived(&event);
                 }
             }
-            HubEvent::Console { .. } => self.stats.console_messages += 1,
+            HubEvent::ScriptAnswered { identifier, payload } => {
+                self.stats.script_answers += 1;
+                if let Some(life) = self.life_named(&identifier) {
+                    life.watch.scripts.arrived(&payload);
+                }
+            }
+            HubEvent::Console { identifier, event, payload } => {
+                self.stats.console_messages += 1;
+                if event != "up"
+                    && let Some(life) = self.life_named(&identifier)
+                {
+                    life.watch.files.got(&event, &payload);
+                }
+            }
             HubEvent::Blocked { why, .. } => self.stats.blocked(why),
             HubEvent::UpdateExpired { .. } => self.stats.expired += 1,
             _ => {}

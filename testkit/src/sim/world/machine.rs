@@ -1,6 +1,8 @@
 //! What happens to one device's machine, and carrying out what it wants.
 
-use nerves_hub_link_protocol::{Command, Event, Input, Instant, Output, ShellKind, Timer, UpdateState};
+use nerves_hub_link_protocol::{
+    Command, ConnectionState, Event, Input, Instant, Output, ShellKind, Timer, UpdateState,
+};
 
 use super::World;
 use super::socket::Sent;
@@ -94,6 +96,9 @@ impl World {
                 DeviceDue::Finish { offer, step } => world.finish(device, offer, step)?,
                 DeviceDue::ApplyFailed { offer, reason } => world.apply_failed(device, offer, &reason),
                 DeviceDue::Decide(offer) => world.decide(device, offer)?,
+                DeviceDue::FileStored { file, bytes } => world.file_stored(device, file, bytes)?,
+                DeviceDue::FileRead(upload) => world.file_read(device, upload)?,
+                DeviceDue::Script(id) => world.script_ends(device, id)?,
                 DeviceDue::Manage => world.manage(device)?,
                 DeviceDue::Validate => world.validate(device)?,
                 DeviceDue::Watchdog => {
@@ -116,6 +121,9 @@ impl World {
         let Some(firmware) = self.files.firmware.get(device.booted.firmware as usize) else { return Ok(()) };
         self.trace.note(self.now, device.number, "starts", &firmware.meta.version);
         device.start(&self.scenario, self.now, firmware)?;
+        if let Some(life) = device.link.as_mut() {
+            life.watch.lose_pieces = self.scenario.mutation == Some(Mutation::LosePiece);
+        }
         if !device.booted.validated {
             let what = if firmware.good { DeviceDue::Validate } else { DeviceDue::Watchdog };
             let after = if firmware.good { 20 } else { 600 };
@@ -151,6 +159,9 @@ impl World {
         life.model.check(now - life.origin, ticked, (life.link.connection_state(), update))?;
         let joined = life.model.is_joined();
         life.watch.asked.check(now - life.origin, ticked, joined)?;
+        life.watch.scripts.check(now - life.origin, ticked, joined)?;
+        let up = life.link.connection_state() >= ConnectionState::Connected;
+        life.watch.files.check(now - life.origin, ticked, up)?;
         match device.joined_since {
             None if joined => device.joined_since = Some(now),
             Some(since) if !joined => {
@@ -200,6 +211,8 @@ impl World {
             && life.shells.iter().all(|shell| shell.kind != ShellKind::Console)
             && life.watch.unreported.is_empty()
             && !life.watch.asked.waits()
+            && !life.watch.scripts.is_busy()
+            && !life.watch.files.is_busy()
             && update == UpdateState::Idle
             && !silent;
         if idle {
@@ -281,7 +294,7 @@ impl World {
             };
             self.trace.frame(self.now, device.number, "sends", &frame);
             let message = frame.message().ok_or_else(|| Broken::NoMessage(frame.shown()))?;
-            life.watch.sends(socket, &message, frame.bytes().len())?;
+            life.watch.sends(since, socket, &message, frame.bytes().len())?;
             life.model.sends(since, &message)?;
             let kind = Sent::of(&message);
             self.send(device, socket, frame, kind);
@@ -362,7 +375,10 @@ impl World {
 
     /// The application hears the news.
     fn hear(&mut self, device: &mut Device, event: Event) -> Result<(), Broken> {
+        self.timely(device, &event)?;
         self.managed_news(device, &event);
+        self.script_news(device, &event);
+        self.file_news(device, &event);
         match event {
             Event::Archive(event) => self.archive_news(device, event),
             Event::Extension(event) => self.extension_news(device, &event),

@@ -130,8 +130,13 @@ impl World {
             1 => self.server.hub.set_update_mode(now, &name, hub::UpdateMode::Automatic),
             2 => self.server.hub.set_update_mode(now, &name, hub::UpdateMode::DeviceManaged),
             3 => {
-                if let Some(release) = self.files.firmware.last().map(|firmware| firmware.release.clone()) {
-                    self.server.hub.push_update(now, &name, &release);
+                let newest =
+                    self.files.firmware.last().map(|firmware| (firmware.id, firmware.release.clone()));
+                if let Some((id, release)) = newest
+                    && self.server.hub.push_update(now, &name, &release)
+                    && let Some(Some(device)) = self.devices.get_mut(number as usize)
+                {
+                    device.pushed.push(id);
                 }
             }
             4 | 5 => self.server.hub.allow_managed_updates(&name, how % 8 == 5),

@@ -2,10 +2,13 @@
 
 mod archive;
 mod download;
+mod file;
 mod hub;
 mod machine;
 mod managed;
+mod policy;
 mod power;
+mod script;
 mod socket;
 mod store;
 mod strike;
@@ -267,7 +270,10 @@ impl World {
             (What::Visit, Some(device)) => self.operator(device, how, 0),
             (What::Ask, Some(device)) => self.ask(device, how),
             (What::Manage, Some(device)) => return self.mode_step(device, how),
-            (What::Fault(_) | What::Visit | What::Ask | What::Manage, None) => {}
+            (What::Script, Some(device)) => self.script(device, how),
+            (What::Policy, Some(device)) => return self.policy(device, how),
+            (What::File, Some(device)) => return self.file_step(device, how),
+            (_, None) => {}
         }
         Ok(())
     }

@@ -173,6 +173,13 @@ impl World {
             (life.beating, life.unconfirmed) = (false, false);
         }
         life.model.hears(socket, message.as_ref());
+        if let Some(message) = message.filter(|message| message.event == "scripts/run") {
+            let must = life.model.takes(socket, &message);
+            life.watch.scripts.arrives(self.now - life.origin, &message.payload().unwrap_or_default(), must);
+        }
+        if let Some(message) = frame.message().filter(|message| message.event.starts_with("file-data")) {
+            life.watch.files.arrives(message.event, &message.payload().unwrap_or_default());
+        }
         let input = match frame {
             Frame::Text(text) => Input::SocketText { socket, text },
             Frame::Binary(data) if as_text => {
@@ -216,6 +223,8 @@ impl World {
             Sent::Heartbeat => life.beating = true,
             // Whether such a message arrives is looked at elsewhere.
             Sent::Extension | Sent::Question if net.is_well(now) => {}
+            Sent::Piece if self.scenario.mutation == Some(Mutation::LoseUpload) => return,
+            Sent::Script if self.scenario.mutation == Some(Mutation::LoseScript) => return,
             Sent::Failure if self.scenario.mutation == Some(Mutation::LoseFailure) => return,
             _ => life.unconfirmed = true,
         }
@@ -241,6 +250,9 @@ pub(super) enum Sent {
     Extension,
     /// What the device asks about its updates.
     Question,
+    Script,
+    /// A piece of a file.
+    Piece,
     Failure,
     Other,
 }
@@ -250,6 +262,8 @@ impl Sent {
         match (message.topic, message.event) {
             ("phoenix", _) => Self::Heartbeat,
             ("extensions", event) if ANSWERS.contains(&event) => Self::Extension,
+            ("console", "file-data") => Self::Piece,
+            ("device", "scripts/run") => Self::Script,
             ("device", event) if is_question(event) => Self::Question,
             ("device", "status_update") if message.tells_failure() => Self::Failure,
             _ => Self::Other,
