@@ -44,7 +44,8 @@ impl Reply {
         if rng.one_in(16) {
             bytes.extend_from_slice(b"HTTP/1.1 103 Early Hints\r\nLink: </x>; rel=preload\r\n\r\n");
         }
-        bytes.extend_from_slice(head(status, &headers).as_bytes());
+        let head = accented(head(status, &headers), framing, rng);
+        bytes.extend_from_slice(head.as_bytes());
         Self { body: bytes.len(), bytes, framing }
     }
 
@@ -63,6 +64,23 @@ impl Reply {
         let gone = usize::try_from(rng.below(length + 1)).unwrap_or(0);
         self.bytes.truncate(self.bytes.len() - gone);
         gone == 0
+    }
+}
+
+/// The same head as other servers and proxies write it.
+fn accented(head: String, framing: Framing, rng: &mut Rng) -> String {
+    match rng.below(32) {
+        0 => head.replace("\r\n", "\n"),
+        1 => head.replace(": ", ":"),
+        2 => head.replace(": ", ":  \t").replace("\r\n", " \r\n").replace("\r\n \r\n", "\r\n\r\n"),
+        3 if framing != Framing::Chunked => head.replacen("HTTP/1.1", "HTTP/1.0", 1),
+        4 => {
+            // Without a reason; the space in front of it may be gone, too.
+            let (line, rest) = head.split_once("\r\n").unwrap_or((&head, ""));
+            let status = line.get(..if rng.one_in(2) { 12 } else { 13 }).unwrap_or(line);
+            format!("{status}\r\n{rest}")
+        }
+        _ => head,
     }
 }
 

@@ -146,12 +146,22 @@ impl Far {
         }
     }
 
-    /// Says goodbye, and nothing behind it.
-    pub fn close(&mut self, code: u16) {
+    /// Asks whether the device is there.
+    pub fn ping(&mut self, witness: &mut Witness) {
         if let Self::Open(socket) = self {
-            let frame = CloseFrame { code: CloseCode::from(code), reason: "".into() };
-            drop(socket.close(Some(frame)));
+            witness.pings(b"here?");
+            drop(socket.send(Message::Ping(b"here?".to_vec().into())));
         }
+    }
+
+    /// Says goodbye, some without a code, and nothing behind it. Returns the code.
+    pub fn close(&mut self, code: u16, rng: &mut Rng) -> Option<u16> {
+        let Self::Open(socket) = self else { return None };
+        let code = (!rng.one_in(8)).then_some(code);
+        let reason = if rng.one_in(2) { "" } else { "tschüß" };
+        let frame = code.map(|code| CloseFrame { code: CloseCode::from(code), reason: reason.into() });
+        drop(socket.close(frame));
+        code
     }
 
     /// The bytes for the device.

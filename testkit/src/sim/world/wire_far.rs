@@ -131,6 +131,9 @@ impl World {
             Ok(conn) => {
                 (line.conn, line.far, line.far_since) = (Some(conn), Far::open(), 0);
                 line.pending.extend(head(101, &headers).into_bytes());
+                if self.rng.one_in(4) {
+                    line.far.ping(&mut line.to_device);
+                }
             }
             Err(Answer { status, headers, body }) => {
                 let mut reply = Reply::whole(status, &headers, &body, &mut self.rng);
@@ -193,8 +196,7 @@ impl World {
         let Some(line) = self.lines.all.get_mut(&id) else { return };
         line.conn = None;
         if let Some(code) = code {
-            line.far.close(code);
-            line.closed = Some(code);
+            line.closed = line.far.close(code, &mut self.rng);
             line.ends = true;
             self.pump_line(id);
         }
