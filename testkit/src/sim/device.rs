@@ -52,6 +52,8 @@ pub(super) struct Device {
     pub pushed: Vec<FirmwareId>,
     /// Nothing can be said about what is forgotten when: the wall clock was wrong once, or validation is unknown.
     pub uncounted: bool,
+    /// Switched off for good.
+    pub retired: bool,
     /// When it may be updated, and how fast.
     pub policy: u32,
     /// How far it is ahead of that.
@@ -169,6 +171,7 @@ impl Device {
             pushed: Vec::new(),
             // A device that can't tell whether its firmware is good takes all that boots for good.
             uncounted: scenario.has(Variant::ValidationUnknown),
+            retired: false,
             policy: first(scenario, number),
             bucket: Bucket::default(),
             accepted_at: 0,

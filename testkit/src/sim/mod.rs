@@ -12,7 +12,7 @@
 //! | `world/` | what happens: dialling, messages, downloads, updates, archives, operators, faults |
 //! | `bytes/` | connections of real bytes, for the scenarios that have them |
 //! | `device`, `settings`, `armed`, `applier`, `disk`, `store`, `files`, `firmware`, `net`, `queue` | what a world is made of |
-//! | `watch`, `asked`, `scripts`, `sent_files`, `policy`, `model`, `message` | what must hold |
+//! | `watch`, `asked`, `scripts`, `sent_files`, `policy`, `twins`, `model`, `message` | what must hold |
 //! | `violation` | what it looks like when it didn't |
 //! | `mutation` | mistakes that the world must notice |
 //! | `shrink`, `saved` | makes a failing run smaller, and keeps it in a file |
@@ -52,6 +52,7 @@ mod shrink;
 mod stats;
 mod store;
 mod trace;
+mod twins;
 mod violation;
 mod watch;
 mod world;

@@ -69,11 +69,13 @@ pub enum Mutation {
     IgnoreWindow,
     /// The adapter reads on though firmware comes faster than it may.
     IgnorePause,
+    /// The adapter doesn't tell with which code the server closed a connection.
+    ForgetCode,
 }
 
 impl Mutation {
     /// Every mistake.
-    pub const ALL: [Self; 31] = [
+    pub const ALL: [Self; 32] = [
         Self::SkipSignature,
         Self::SkipDigest,
         Self::SkipSync,
@@ -105,5 +107,6 @@ impl Mutation {
         Self::LoseUpload,
         Self::IgnoreWindow,
         Self::IgnorePause,
+        Self::ForgetCode,
     ];
 }

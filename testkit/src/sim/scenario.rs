@@ -325,6 +325,8 @@ pub(super) enum Variant {
     Scripts,
     /// Some devices have rules about when they may be updated and how fast.
     Policy,
+    /// The second device has the identity of the first, until everything heals; with a hub that lets all be updated.
+    Twins,
 }
 
 /// Things that happen at random times.

@@ -12,6 +12,7 @@ use super::firmware::{Firmware, KEYS};
 use super::mutation::Mutation;
 use super::policy;
 use super::scenario::{Scenario, Variant};
+use super::twins::namesake;
 use super::watch::SHARED_SECRET;
 
 /// Bytes of a file from an operator, at most.
@@ -56,7 +57,7 @@ pub(super) fn config(
     booted: Booted,
     policy: u32,
 ) -> Config {
-    let mut secret = SharedSecret::new(PRODUCT_KEY, SHARED_SECRET, identifier(number));
+    let mut secret = SharedSecret::new(PRODUCT_KEY, SHARED_SECRET, identifier(namesake(scenario, number)));
     // A signature for each dial, and there are many.
     secret.iterations = 1;
     let meta = &firmware.meta;

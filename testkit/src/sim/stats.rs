@@ -88,6 +88,8 @@ pub struct Stats {
     pub files_received: u64,
     /// Files that devices sent whole.
     pub files_sent: u64,
+    /// How often a device suspected that another has its identity.
+    pub twins: u64,
     /// Scripts that operators had run.
     pub scripts: u64,
     /// Answers to scripts that reached the server.
@@ -180,6 +182,7 @@ impl Stats {
             files: 0,
             files_received: 0,
             files_sent: 0,
+            twins: 0,
             scripts: 0,
             script_answers: 0,
             blocked: BTreeMap::new(),

@@ -210,6 +210,9 @@ pub enum Broken {
         /// The speed allowed.
         bytes_per_second: u64,
     },
+    /// Another device took its place again and again, and nobody was told.
+    #[error("another device has the same identity, and nobody was told, or no alarm raised")]
+    TwinUnnoticed,
     /// What is in a slot isn't what was published.
     #[error(
         "slot {slot} is to boot, but its {written} bytes are not the {size} published of firmware {firmware}"

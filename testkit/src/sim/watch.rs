@@ -14,6 +14,7 @@ use super::firmware::{KEYS, URL_SECRET};
 use super::message::Message;
 use super::scripts::Scripts;
 use super::sent_files::SentFiles;
+use super::twins::Twins;
 use super::violation::Broken;
 
 /// The secret that devices share with the hub.
@@ -64,6 +65,8 @@ pub(super) struct Watch {
     pub asked: Asked,
     /// Scripts that operators have run.
     pub scripts: Scripts,
+    /// A device with the same identity.
+    pub twins: Twins,
     /// Files on the console.
     pub files: SentFiles,
     /// A mistake: pieces of files get lost between the machine and the application.
@@ -168,7 +171,10 @@ impl Watch {
     /// The machine wants something done at `now`, in microseconds.
     pub fn output(&mut self, now: u64, output: &Output) -> Result<(), Broken> {
         match output {
-            Output::Dial(dial) => self.dial(now, dial.socket),
+            Output::Dial(dial) => {
+                self.twins.dials(now)?;
+                self.dial(now, dial.socket)
+            }
             Output::HangUp { socket, reason, .. } => {
                 self.went(*socket);
                 told(reason)
@@ -351,6 +357,7 @@ impl Watch {
     fn hear(&mut self, now: u64, event: &Event) -> Result<(), Broken> {
         self.asked.hears(event)?;
         self.scripts.hears(now, event)?;
+        self.twins.hears(now, event);
         self.files.hears(now, event, self.lose_pieces)?;
         match event {
             // There are many, and no text of anybody else's is in them.

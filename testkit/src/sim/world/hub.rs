@@ -11,6 +11,7 @@ use crate::sim::fault::Fault;
 use crate::sim::message::Frame;
 use crate::sim::queue::{Answer, DeviceDue, Due, Says};
 use crate::sim::scenario::{SECOND, Variant};
+use crate::sim::twins::namesake;
 
 /// The hub and its connections.
 pub(super) struct Server {
@@ -22,6 +23,8 @@ pub(super) struct Server {
     pub down_until: u64,
     /// When the queue holds a tick for it.
     pub wake: u64,
+    /// The device that the hub just heard: two may have one name.
+    pub speaking: Option<u32>,
     /// Devices that were let manage their updates.
     pub granted: BTreeSet<u32>,
 }
@@ -35,6 +38,7 @@ impl Server {
             next: 0,
             down_until: 0,
             wake: u64::MAX,
+            speaking: None,
             granted: BTreeSet::new(),
         }
     }
@@ -48,6 +52,11 @@ impl Server {
     pub fn gone(&mut self, conn: ConnId) {
         self.hub.disconnected(conn);
         self.forget(conn);
+    }
+
+    /// A connection says something.
+    pub fn hears(&mut self, conn: ConnId) {
+        self.speaking = self.conns.get(&conn).map(|(number, ..)| *number);
     }
 
     fn forget(&mut self, conn: ConnId) {
@@ -114,6 +123,7 @@ impl World {
         self.server.next += 1;
         let conn = ConnId(self.server.next);
         self.server.conns.insert(conn, whose);
+        self.server.hears(conn);
         self.server.hub.connected_speaking(self.now / 1000, conn, id, speaks);
         let (number, _, socket) = whose;
         if let Some(net) = self.nets.get_mut(number as usize) {
@@ -134,6 +144,7 @@ impl World {
         while let Some(event) = self.server.hub.take_event() {
             self.hub_noted(event);
         }
+        self.server.speaking = None;
         let due = [self.server.hub.next_due(), self.server.hub.next_ask()].into_iter().flatten().min();
         let due = due.map_or(u64::MAX, |ms| (ms * 1000).max(self.now + 1000));
         if due < self.server.wake {
@@ -188,8 +199,15 @@ impl World {
         self.serve();
     }
 
-    fn life_named(&mut self, identifier: &str) -> Option<&mut Life> {
+    /// The device of a name; of two, the one that the hub just heard.
+    fn named(&self, identifier: &str) -> Option<u32> {
         let number = device::number(identifier)?;
+        let twin = self.server.speaking.filter(|speaking| namesake(&self.scenario, *speaking) == number);
+        twin.or(Some(number))
+    }
+
+    fn life_named(&mut self, identifier: &str) -> Option<&mut Life> {
+        let number = self.named(identifier)?;
         let device = self.devices.get_mut(number as usize).and_then(Option::as_mut);
         device.and_then(|device| device.link.as_deref_mut())
     }
@@ -197,13 +215,13 @@ impl World {
     fn hub_noted(&mut self, event: HubEvent) {
         match event {
             HubEvent::Connected { identifier, .. } => {
-                if let Some(number) = device::number(&identifier) {
+                if let Some(number) = self.named(&identifier) {
                     self.server.joined.remove(&number);
                     self.grant(number);
                 }
             }
             HubEvent::Joined { identifier, .. } => {
-                let Some(number) = device::number(&identifier) else { return };
+                let Some(number) = self.named(&identifier) else { return };
                 let conn = self.nets.get(number as usize).and_then(|net| net.conn);
                 if let Some((conn, _)) = conn {
                     self.server.joined.insert(number, conn);

@@ -160,6 +160,7 @@ impl World {
         let joined = life.model.is_joined();
         life.watch.asked.check(now - life.origin, ticked, joined)?;
         life.watch.scripts.check(now - life.origin, ticked, joined)?;
+        life.watch.twins.check()?;
         let up = life.link.connection_state() >= ConnectionState::Connected;
         life.watch.files.check(now - life.origin, ticked, up)?;
         match device.joined_since {
@@ -386,6 +387,7 @@ impl World {
             Event::UpdateOffered { offer, .. } => self.offered(device, offer),
             Event::UpdateFailed { reason, .. } => self.stats.failed(&reason),
             Event::UpdateCompleted { .. } => self.stats.written += 1,
+            Event::DuplicateIdentitySuspected => self.stats.twins += 1,
             Event::DownloadInterrupted { .. } => self.stats.interrupted += 1,
             Event::Refused { .. } => self.stats.refused += 1,
             Event::Disconnected { .. } => {

@@ -137,6 +137,12 @@ impl World {
                     && let Some(Some(device)) = self.devices.get_mut(number as usize)
                 {
                     device.pushed.push(id);
+                    // It reaches whichever device has the name now.
+                    if let Some(Some(twin)) =
+                        self.devices.get_mut(1).filter(|_| self.scenario.has(Variant::Twins))
+                    {
+                        twin.pushed.push(id);
+                    }
                 }
             }
             4 | 5 => self.server.hub.allow_managed_updates(&name, how % 8 == 5),

@@ -32,6 +32,7 @@ use super::queue::{DeviceDue, Due, Queue};
 use super::scenario::{HOUR, MINUTE, SECOND, Scenario, Strikes, Variant, What};
 use super::stats::Stats;
 use super::trace::Trace;
+use super::twins::is_twin;
 use super::violation::{Broken, Violation};
 use super::watch::SHARED_SECRET;
 use crate::hub::{AlreadyUpdating, Hub, HubConfig, KeyPair, UpdateFields};
@@ -215,6 +216,7 @@ impl World {
             }
             Due::HubHears { conn, frame } => {
                 self.trace.frame(self.now, u32::MAX, "hub receives", &frame);
+                self.server.hears(conn);
                 match &frame {
                     Frame::Text(text) => self.server.hub.text(self.now / 1000, conn, text),
                     Frame::Binary(data) => self.server.hub.binary(self.now / 1000, conn, data),
@@ -326,6 +328,13 @@ impl World {
         self.server.down_until = 0;
         for number in 0..u32::try_from(self.devices.len()).unwrap_or(0) {
             self.with(number, Self::heal_device)?;
+            if is_twin(&self.scenario, number) {
+                self.with(number, |world, device| {
+                    world.end(device, true);
+                    device.retired = true;
+                    Ok(())
+                })?;
+            }
         }
         self.release_modes();
         self.release(true, true);
@@ -345,7 +354,7 @@ impl World {
         }
         self.serve();
         let mut first = None;
-        for device in self.devices.iter().flatten() {
+        for device in self.devices.iter().flatten().filter(|device| !device.retired) {
             if let Some(what) = self.wrong(device) {
                 first = Some((device.number, what));
                 break;

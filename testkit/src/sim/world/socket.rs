@@ -116,6 +116,7 @@ impl World {
         reason: &str,
     ) {
         let lose_timer = self.mutated(Mutation::LoseTimer);
+        let forget_code = self.mutated(Mutation::ForgetCode);
         let Some(life) = device.link.as_mut() else { return };
         if life.socket != Some(socket) {
             return;
@@ -125,7 +126,9 @@ impl World {
         self.let_go(device.number, socket, bytes);
         let Some(life) = device.link.as_mut() else { return };
         life.watch.went(socket);
+        life.watch.twins.closed(self.now - life.origin, code);
         life.model.down(socket);
+        let code = code.filter(|_| !forget_code);
         life.input(self.now, device.wall, Input::SocketDown { socket, code, reason });
         if lose_timer {
             life.planned = 0;

@@ -69,6 +69,7 @@ impl World {
                 line.to_hub.arrives(&frame)?;
                 let Some(conn) = line.conn else { return Ok(()) };
                 self.trace.frame(self.now, u32::MAX, "hub receives", &frame);
+                self.server.hears(conn);
                 match &frame {
                     Frame::Text(text) => self.server.hub.text(self.now / 1000, conn, text),
                     Frame::Binary(data) => self.server.hub.binary(self.now / 1000, conn, data),
