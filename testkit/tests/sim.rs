@@ -4,7 +4,8 @@
 use std::path::Path;
 
 use nerves_hub_link_testkit::sim::{
-    Broken, Fault, Faults, Mutation, Outcome, Saved, Scenario, What, World, replay_line, shrink,
+    Broken, Fault, Faults, HOUR, MINUTE, Mutation, Outcome, Saved, Scenario, Step, What, World, replay_line,
+    shrink,
 };
 
 /// Seeds that once failed, or lead far.
@@ -227,6 +228,23 @@ fn every_class_of_faults_makes_a_difference_with_bytes() {
         let reached = (0..200).find(with_bytes);
         println!("{fault}: seed {}", reached.unwrap_or_else(|| panic!("{fault} is never felt")));
     }
+}
+
+/// Heartbeats of a device that can't send went on being left out, so that nothing noticed.
+#[test]
+fn a_device_whose_answer_waits_for_the_system_is_not_at_rest() {
+    let mut scenario = Scenario::short(77415);
+    let step = |at, what, how| Step { at, device: 0, what, how };
+    let begin = 3 * HOUR + 50 * MINUTE;
+    scenario.steps = Some(vec![
+        step(begin, What::Fault(Fault::Latency), 474_332_448),
+        step(begin + 2_250, What::Script, 1_845_398_389),
+        step(begin + 4_500, What::Fault(Fault::Stall), 235_592_623),
+    ]);
+    (scenario.devices, scenario.span, scenario.variant) = (1, begin + HOUR, 2_463_085_061);
+    scenario.faults = Faults::parse("latency,stall").unwrap();
+    let stats = run(&scenario).stats;
+    assert!(stats.felt[Fault::Stall.index()] > 0 && stats.disconnected > 0, "{stats:?}");
 }
 
 #[test]

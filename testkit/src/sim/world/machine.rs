@@ -204,6 +204,7 @@ impl World {
             && joined
             && !life.beating
             && !life.unconfirmed
+            && life.unsent == 0
             && deadline.why == Timer::Heartbeat
             && life.applier.is_none()
             && life.fetches.is_empty()
