@@ -179,7 +179,7 @@ pub const MAX_PUSH_SENDS: u8 = 3;
 /// a join; few enough that progress merges while a slow network catches up.
 pub const SEND_CREDIT: u32 = 8;
 
-/// Messages with the adapter from which on no more output of shells and no more of a file is handed to it. One is on
+/// Messages with the adapter from which on no more output of shells, no result of a script and no more of a file is handed to it. One is on
 /// its way while the next waits; what matters more then never waits behind more than two.
 pub const BULK_CREDIT: u32 = 2;
 

@@ -190,3 +190,27 @@ fn a_script_goes_on_when_the_connection_is_lost() {
     device.come_back_after(1);
     assert_eq!(finish(&mut device, id, "", Ok("0"))["return"], "0");
 }
+
+#[test]
+fn long_results_leave_room_for_what_matters_more() {
+    let mut device = allowed();
+    let ids: Vec<ScriptId> = (0..4).map(|n| start(&mut device, &n.to_string())).collect();
+    device.sends = false;
+    let mut sent = 0;
+    let results = |device: &Device| device.sent().iter().filter(|m| m[3] == "scripts/run").count();
+    for id in ids {
+        let output = "x".repeat(MAX_SCRIPT_OUTPUT_BYTES);
+        let result = Ok("0".to_owned());
+        device.command(Command::ScriptFinished { id, output, result });
+        sent = results(&device);
+    }
+    assert_eq!(sent, usize::try_from(BULK_CREDIT).unwrap());
+    // What people wait for goes past those that wait.
+    let out = device.command(Command::ConnectionTypes { types: vec!["wifi".to_owned()] });
+    assert_eq!(common::sent(&out).iter().map(|m| m[3].clone()).collect::<Vec<_>>(), ["connection_types"]);
+    let socket = device.socket();
+    device.input(Input::SocketSent { socket, frames: 2 });
+    assert_eq!(results(&device), sent + 1, "one more, behind the message that is on its way");
+    device.input(Input::SocketSent { socket, frames: 2 });
+    assert_eq!(results(&device), sent + 2);
+}

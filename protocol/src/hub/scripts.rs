@@ -139,7 +139,8 @@ fn error(reference: &str, reason: &str, output: &str) -> Value {
 }
 
 fn answer(cx: &mut Context<'_>, result: Value) {
-    cx.wire.push(names::SCRIPTS_RUN, result, Class::Session);
+    // It may be long, and nothing that matters more waits behind many of them.
+    cx.wire.push(names::SCRIPTS_RUN, result, Class::Bulk);
 }
 
 /// Returns the text, or its beginning with a word about the rest.

@@ -131,11 +131,9 @@ impl Outbox {
     /// Takes the next push for a topic that is joined: those of the first topic before all others, and
     /// otherwise the oldest.
     pub(super) fn next(&mut self, joined: impl Fn(TopicId) -> bool) -> Option<Push> {
-        let first = joined(TopicId::FIRST)
-            .then(|| self.queue.iter().position(|push| push.topic == TopicId::FIRST))
-            .flatten();
         let bulk = self.flying < BULK_CREDIT;
         let may = |push: &Push| joined(push.topic) && (bulk || push.class != Class::Bulk);
+        let first = self.queue.iter().position(|push| push.topic == TopicId::FIRST && may(push));
         let next = first.or_else(|| self.queue.iter().position(may));
         self.queue.remove(next?)
     }

@@ -1,6 +1,8 @@
 //! Connections of bytes: how they begin and end, and how bytes move.
 
-use nerves_hub_link_protocol::limits::{MAX_SHELL_MESSAGE_BYTES, SEND_CREDIT};
+use nerves_hub_link_protocol::limits::{
+    BULK_CREDIT, MAX_SCRIPT_OUTPUT_BYTES, MAX_SHELL_MESSAGE_BYTES, SEND_CREDIT,
+};
 use nerves_hub_link_transport::TransportError;
 use nerves_hub_link_transport::limits::PONG_BACKLOG_MAX;
 
@@ -15,9 +17,12 @@ use crate::sim::violation::Broken;
 
 /// Bytes that an adapter reads at once, at most.
 const READ: usize = 64 * 1024;
-/// Bytes that may wait in a machine: as many messages as may be on their way, and answers to pings.
-pub(super) const UNSENT: usize =
-    SEND_CREDIT as usize * (MAX_SHELL_MESSAGE_BYTES + 8_192) + PONG_BACKLOG_MAX + 4_096;
+/// Bytes that may wait in a machine: as many messages as may be on their way, long ones among them with what scripts wrote
+/// and ended with, and answers to pings.
+pub(super) const UNSENT: usize = SEND_CREDIT as usize * (MAX_SHELL_MESSAGE_BYTES + 8_192)
+    + BULK_CREDIT as usize * 3 * MAX_SCRIPT_OUTPUT_BYTES
+    + PONG_BACKLOG_MAX
+    + 4_096;
 /// How long after a silence bytes arrive that TCP sends again.
 const AGAIN: u64 = SECOND / 5;
 
