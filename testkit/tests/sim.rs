@@ -334,10 +334,11 @@ fn two_devices_with_one_identity_notice_it_and_the_one_that_stays_gets_on() {
 fn a_failure_shrinks_to_what_it_takes_and_replays_from_its_file() {
     let (scenario, violation) = (0..500)
         .find_map(|seed| {
-            let scenario = suited(Mutation::SkipSync, seed);
+            // Of devices that don't know of each other: no twins, and no updates one after the other.
+            let mut scenario = suited(Mutation::SkipSync, seed);
+            scenario.variant &= 0xffff;
             let violation = World::new(scenario.clone()).run().err()?;
-            // A device that needs its twin to fail says nothing about devices that are left out.
-            (scenario.devices > 1 && scenario.variant >> 25 & 1 == 0).then_some((scenario, violation))
+            (scenario.devices > 1).then_some((scenario, violation))
         })
         .unwrap();
     let shrunk = shrink(&scenario, &violation, 300);
