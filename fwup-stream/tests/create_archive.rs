@@ -265,6 +265,23 @@ fn names_from_dos_are_signed_as_they_are_read() {
 }
 
 #[test]
+fn a_backslash_in_a_name_stays_one_when_it_is_signed() {
+    let pair = KeyPair::generate().unwrap();
+    let text = "file-resource ab { contents = aaaaaaaaaa } task t { on-resource ab { raw_write(0) } }";
+    let mut archive = Builder::new().create(configuration(text), Vec::new()).unwrap();
+    for at in 0..archive.len() - 7 {
+        if archive[at..].starts_with(b"data/ab") {
+            archive[at + 6] = b'\\';
+        }
+    }
+    let entry = find(&entries(&archive), "data/a\\").offset;
+    archive[entry + 5] = 3; // Made on Unix, where that is a letter like others.
+    let signed = Signer::new(pair.private).sign(&mut Cursor::new(&archive), Vec::new()).unwrap();
+    let entry = find(&entries(&signed), "data/a\\").offset;
+    assert_eq!(signed[entry + 5], 3);
+}
+
+#[test]
 fn what_cannot_be_signed_is_told_and_left_alone() {
     let folder = tempfile::tempdir().unwrap();
     let pair = KeyPair::generate().unwrap();

@@ -148,6 +148,12 @@ impl EntryHeader {
         }
     }
 
+    /// The version it takes to read the entry. A reader that doesn't know the directory, where the system stands, takes
+    /// names without a system for ones from DOS, and a backslash in them for a separator.
+    fn needed(&self) -> u16 {
+        self.version() | if self.name.contains('\\') { SYSTEM_UNIX } else { 0 }
+    }
+
     fn dos_time(&self) -> DosTime {
         self.mtime.map_or(DOS_EPOCH, |(_, dos)| dos)
     }
@@ -155,7 +161,7 @@ impl EntryHeader {
     /// The fields both headers have: flags, method, time.
     fn common(&self, out: &mut Vec<u8>) {
         let method = if self.deflated { METHOD_DEFLATE } else { METHOD_STORED };
-        for field in [self.version(), FLAG_DESCRIPTOR, method, self.dos_time().time, self.dos_time().date] {
+        for field in [self.needed(), FLAG_DESCRIPTOR, method, self.dos_time().time, self.dos_time().date] {
             out.extend(field.to_le_bytes());
         }
     }
