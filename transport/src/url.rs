@@ -1,6 +1,7 @@
 //! Where a URL points: scheme, host, port and request target.
 
 use core::fmt;
+use core::net::Ipv6Addr;
 
 use http::Uri;
 
@@ -41,7 +42,14 @@ impl Address {
             return Err(AddressError::Credentials { host: authority.host().to_owned() });
         }
         let host = authority.host();
-        let bare = host.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(host);
+        let in_brackets = host.strip_prefix('[').and_then(|rest| rest.strip_suffix(']'));
+        // RFC 3986 §3.2.2; behind `%` the name of an interface may stand (RFC 6874).
+        let is_address = |text: &str| text.split('%').next().is_some_and(|it| it.parse::<Ipv6Addr>().is_ok());
+        if in_brackets.is_some_and(|text| !is_address(text)) {
+            let why = "what stands in brackets is no IPv6 address".to_owned();
+            return Err(AddressError::Malformed { url: shown(url), why });
+        }
+        let bare = in_brackets.unwrap_or(host);
         if bare.is_empty() {
             return Err(AddressError::NoHost { url: shown(url) });
         }

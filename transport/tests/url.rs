@@ -42,6 +42,8 @@ fn bad_urls_are_refused_in_words_without_the_query() {
         ("wss://SECRET@hub.test/", "user name"),
         ("wss://hub.test/\r\nx: SECRET?SECRET", "not a usable URL"),
         ("wss://[::1/?SECRET", "not a usable URL"),
+        ("wss://[hub]:80/?SECRET", "no IPv6 address"),
+        ("wss://[2%]/?SECRET", "no IPv6 address"),
     ] {
         let error = Address::parse(url).expect_err(url);
         let text = format!("{error}");

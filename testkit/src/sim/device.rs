@@ -103,6 +103,8 @@ pub(super) struct Life {
 pub(super) struct Wall {
     pub offset: i64,
     pub unset: bool,
+    /// When it is set right again.
+    pub until: u64,
 }
 
 /// Power is to go.
@@ -326,6 +328,9 @@ impl Life {
 impl Wall {
     pub fn at(self, now: u64) -> Option<UnixTime> {
         let seconds = BEGIN + i64::try_from(now / SECOND).unwrap_or(i64::MAX);
+        if now >= self.until {
+            return Some(UnixTime(seconds));
+        }
         (!self.unset).then(|| UnixTime(seconds.saturating_add(self.offset)))
     }
 }

@@ -155,7 +155,7 @@ fn releases(page: &mut String, report: &Report) {
         page,
         "How long each release took to arrive",
         "From the release until so many devices had booted it. A dash: the next release came first, or devices were \
-         away or locked out by the hub for their failures.",
+         away, locked out by the hub for their failures, or may be updated at some times only.",
         &table,
     );
 }

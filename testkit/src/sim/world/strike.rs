@@ -140,10 +140,12 @@ impl World {
                 device.uncounted = true;
                 armed.felt.insert(fault);
                 let seconds = i64::from(how >> 7);
+                device.wall.until = self.wrong_until(how);
                 device.wall.offset += if how & 1 == 0 { seconds } else { -seconds };
             }
             Fault::ClockUnset => {
                 (device.wall.unset, device.uncounted) = (true, true);
+                device.wall.until = self.wrong_until(how);
                 armed.felt.insert(fault);
             }
             Fault::SlowBody
@@ -203,6 +205,12 @@ impl World {
             Fault::Untrusted => self.release(false, true),
             _ => {}
         }
+    }
+
+    /// Until when a wall clock is wrong. In a fleet some service sets it right after minutes or hours.
+    fn wrong_until(&self, how: u32) -> u64 {
+        let seconds = 600 + u64::from(how % 36_000);
+        if self.scenario.fleet { self.now + seconds * SECOND } else { u64::MAX }
     }
 
     /// All connections of a device break.
