@@ -4,6 +4,7 @@ use alloc::borrow::Cow;
 use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
+use core::net::Ipv6Addr;
 
 use crate::limits::MAX_URL_BYTES;
 
@@ -160,8 +161,8 @@ fn split_authority(authority: &str) -> Result<(&str, Option<u16>), UrlError> {
     let (host, port) = if authority.starts_with('[') {
         let end = authority.find(']').ok_or(UrlError::Host)? + 1;
         let (host, rest) = authority.split_at(end);
-        let inner = host.trim_start_matches('[').trim_end_matches(']');
-        if inner.is_empty() || !inner.bytes().all(|byte| byte.is_ascii_hexdigit() || b":.".contains(&byte)) {
+        let inner = host.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or_default();
+        if inner.parse::<Ipv6Addr>().is_err() {
             return Err(UrlError::Host);
         }
         (host, if rest.is_empty() { None } else { Some(rest.strip_prefix(':').ok_or(UrlError::Host)?) })
@@ -240,6 +241,9 @@ mod tests {
         assert_eq!(error("http://[::1"), UrlError::Host);
         assert_eq!(error("http://[::1]x"), UrlError::Host);
         assert_eq!(error("http://[]"), UrlError::Host);
+        assert_eq!(error("http://[abcd]"), UrlError::Host);
+        assert_eq!(error("http://[1.2.3.4]"), UrlError::Host);
+        assert_eq!(error("http://[[::1]]"), UrlError::Host);
         assert_eq!(error("http://h:0"), UrlError::Port);
         assert_eq!(error("http://h:65536"), UrlError::Port);
         assert_eq!(error("http://h:+1"), UrlError::Port);
