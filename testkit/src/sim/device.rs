@@ -267,8 +267,9 @@ impl Device {
 
     /// Counts something that happens; an error if that is far too much.
     pub fn warm(&mut self, now: u64) -> Result<(), Broken> {
-        /// More than any device does in a second: a download at full speed has some hundred pieces.
-        const MOST: u32 = 5000;
+        /// More than any device does in a second: a download at full speed has some hundred pieces, and some thousand where
+        /// bytes come in the smallest packets.
+        const MOST: u32 = 50_000;
         let second = now / SECOND;
         self.heat = if self.heat.0 == second { (second, self.heat.1 + 1) } else { (second, 1) };
         if self.heat.1 > MOST { Err(Broken::Hot(self.heat.1.into())) } else { Ok(()) }

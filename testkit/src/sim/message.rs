@@ -22,6 +22,12 @@ impl Frame {
         }
     }
 
+    /// Whether it may arrive twice. The mode of updates may not: an old word behind a newer one would be believed, and no
+    /// connection changes the order of two.
+    pub fn may_double(&self) -> bool {
+        self.message().is_none_or(|message| message.event != "update_mode")
+    }
+
     /// What it is made of.
     pub fn bytes(&self) -> &[u8] {
         match self {

@@ -164,7 +164,7 @@ impl World {
             return self.hub_says(conn, Says::Frame(frame), true);
         }
         let at = net.reaches_device(self.now, &mut self.rng);
-        if net.duplicates > 0 {
+        if net.duplicates > 0 && frame.may_double() {
             net.duplicates -= 1;
             net.felt.insert(Fault::Duplicate);
             let (again, frame) = (at + self.rng.below(3 * SECOND), frame.clone());

@@ -176,6 +176,7 @@ impl World {
         if let Says::Frame(frame) = &says
             && doubles
             && net.duplicates > 0
+            && frame.may_double()
         {
             net.duplicates -= 1;
             net.felt.insert(Fault::Duplicate);
