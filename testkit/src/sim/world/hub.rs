@@ -132,6 +132,17 @@ impl World {
         Ok(conn)
     }
 
+    /// A message of a device arrived.
+    pub(super) fn hub_hears(&mut self, conn: ConnId, frame: &Frame) {
+        self.trace.frame(self.now, u32::MAX, "hub receives", frame);
+        self.server.hears(conn);
+        match frame {
+            Frame::Text(text) => self.server.hub.text(self.now / 1000, conn, text),
+            Frame::Binary(data) => self.server.hub.binary(self.now / 1000, conn, data),
+        }
+        self.serve();
+    }
+
     /// Carries out what the hub wants, and takes note of what it noted.
     pub(super) fn serve(&mut self) {
         while let Some(output) = self.server.hub.poll() {

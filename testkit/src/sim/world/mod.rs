@@ -25,7 +25,6 @@ use super::dice::{Rng, mix};
 use super::fault::Fault;
 use super::files::Files;
 use super::firmware::{ARCHIVES, Firmware, FirmwareId, KEYS};
-use super::message::Frame;
 use super::mutation::Mutation;
 use super::net::Net;
 use super::queue::{DeviceDue, Due, Queue};
@@ -215,13 +214,7 @@ impl World {
                 Ok(())
             }
             Due::HubHears { conn, frame } => {
-                self.trace.frame(self.now, u32::MAX, "hub receives", &frame);
-                self.server.hears(conn);
-                match &frame {
-                    Frame::Text(text) => self.server.hub.text(self.now / 1000, conn, text),
-                    Frame::Binary(data) => self.server.hub.binary(self.now / 1000, conn, data),
-                }
-                self.serve();
+                self.hub_hears(conn, &frame);
                 Ok(())
             }
             Due::Wire(line) => self.far_reads(line),

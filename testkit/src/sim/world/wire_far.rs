@@ -9,7 +9,6 @@ use crate::server::http::{head, parse};
 use crate::server::socket::{accept_key, upgraded};
 use crate::sim::bytes::{End, Far, Heard, LineId, Reply, Way, broken_frames, broken_upgrade};
 use crate::sim::fault::Fault;
-use crate::sim::message::Frame;
 use crate::sim::net::IDLE;
 use crate::sim::queue::{Answer, DeviceDue, Due, Says, WireDue};
 use crate::sim::scenario::SECOND;
@@ -68,13 +67,7 @@ impl World {
             Heard::Message(frame) => {
                 line.to_hub.arrives(&frame)?;
                 let Some(conn) = line.conn else { return Ok(()) };
-                self.trace.frame(self.now, u32::MAX, "hub receives", &frame);
-                self.server.hears(conn);
-                match &frame {
-                    Frame::Text(text) => self.server.hub.text(self.now / 1000, conn, text),
-                    Frame::Binary(data) => self.server.hub.binary(self.now / 1000, conn, data),
-                }
-                self.serve();
+                self.hub_hears(conn, &frame);
             }
             Heard::Pong(payload) => {
                 self.stats.bytes.pongs += 1;
