@@ -12,29 +12,8 @@ use serde_json::{Value, json};
 
 const SECOND: Duration = Duration::from_secs(1);
 
-fn third_party(name: &str, versions: &[&str]) -> ThirdPartyExtension {
-    ThirdPartyExtension { name: name.into(), versions: versions.iter().map(ToString::to_string).collect() }
-}
-
-/// A device with two extensions of its own, and no others.
-fn weather() -> Config {
-    let mut config = config();
-    config.extensions = no_extensions();
-    config.extensions.third_party =
-        vec![third_party("weather", &["0.2.0", "0.1.0", "0.0.1"]), third_party("tides", &["1.0.0"])];
-    config
-}
-
-fn push(event: &str, payload: &str) -> ExtensionCommand {
-    ExtensionCommand::Push { name: "weather".into(), event: event.into(), payload: payload.into() }
-}
-
 fn attached(name: &str, version: &str) -> ExtensionEvent {
     ExtensionEvent::Attached { name: name.into(), version: version.into() }
-}
-
-fn names(messages: &[(String, Value)]) -> Vec<&str> {
-    messages.iter().map(|(event, _)| event.as_str()).collect()
 }
 
 fn both() -> [Config; 2] {
@@ -109,10 +88,10 @@ fn what_the_server_leaves_out_is_told() {
     let mut device = Device::joined(weather());
     device.invite(json!({}));
     let out = device.accept(json!(["tides"]));
-    assert_eq!(names(&extension_messages(&out)), ["tides:attached"]);
+    assert_eq!(event_names(&extension_messages(&out)), ["tides:attached"]);
     let left_out = ExtensionEvent::NotAccepted { name: "weather".into() };
     assert_eq!(extension_events(&out), [left_out, attached("tides", "1.0.0")]);
-    assert_eq!(device.refusal(push("report", "{}")), CommandError::NotAttached);
+    assert_eq!(device.refusal(of_weather("report", "{}")), CommandError::NotAttached);
 }
 
 #[test]
@@ -147,10 +126,10 @@ fn an_answer_that_names_nothing_usable_is_told_and_ignored() {
             let out = device.accept(answer.clone());
             assert!(matches!(&events(&out)[..], [Event::Malformed { .. }]), "{answer}: {out:?}");
             assert_eq!(device.link.status().connection, ConnectionState::Joined);
-            assert_eq!(device.refusal(push("report", "{}")), CommandError::NotAttached);
+            assert_eq!(device.refusal(of_weather("report", "{}")), CommandError::NotAttached);
             // The channel is joined, so an operator can still attach.
             device.extension("attach", json!({"extensions": ["weather"]}));
-            device.command(push("report", "{}").into());
+            device.command(of_weather("report", "{}").into());
         }
     }
 }
@@ -164,10 +143,10 @@ fn names_that_would_break_a_message_are_never_written_into_one() {
     let mut all: Vec<&str> = bad.to_vec();
     all.extend([long.as_str(), "weather"]);
     let out = device.accept(json!(all));
-    assert_eq!(names(&extension_messages(&out)), ["weather:attached"]);
+    assert_eq!(event_names(&extension_messages(&out)), ["weather:attached"]);
     assert!(events(&out).iter().any(|event| matches!(event, Event::Malformed { .. })));
     let out = device.extension("attach", json!({"extensions": all}));
-    assert_eq!(names(&extension_messages(&out)), ["weather:attached"]);
+    assert_eq!(event_names(&extension_messages(&out)), ["weather:attached"]);
 }
 
 #[test]
@@ -200,28 +179,28 @@ fn operators_attach_and_detach_at_any_time() {
         assert!(
             matches!(&extension_events(&out)[..], [ExtensionEvent::Detached { name, .. }] if name == "weather")
         );
-        assert_eq!(device.refusal(push("report", "{}")), CommandError::NotAttached);
+        assert_eq!(device.refusal(of_weather("report", "{}")), CommandError::NotAttached);
 
         let out = device.extension("attach", json!({"extensions": ["weather", 5, "tides"]}));
-        assert_eq!(names(&extension_messages(&out)), ["weather:attached", "tides:attached"]);
+        assert_eq!(event_names(&extension_messages(&out)), ["weather:attached", "tides:attached"]);
         assert_eq!(extension_events(&out), [attached("weather", "0.0.1"), attached("tides", "1.0.0")]);
 
         // A single name, and all of them.
         let out = device.extension("detach", json!({"extensions": "tides"}));
-        assert_eq!(names(&extension_messages(&out)), ["tides:detached"]);
+        assert_eq!(event_names(&extension_messages(&out)), ["tides:detached"]);
         let out = device.extension("detach", json!({"extensions": "all"}));
-        assert_eq!(names(&extension_messages(&out)), ["weather:detached"]);
+        assert_eq!(event_names(&extension_messages(&out)), ["weather:detached"]);
         let out = device.extension("attach", json!({"extensions": "all"}));
-        assert_eq!(names(&extension_messages(&out)), ["weather:attached", "tides:attached"]);
+        assert_eq!(event_names(&extension_messages(&out)), ["weather:attached", "tides:attached"]);
         // Attaching again only says so.
         let out = device.extension("attach", json!({"extensions": "weather"}));
         assert_eq!(
-            (names(&extension_messages(&out)), extension_events(&out)),
+            (event_names(&extension_messages(&out)), extension_events(&out)),
             (vec!["weather:attached"], vec![])
         );
         // One that is not known is answered, and costs the others nothing.
         let out = device.extension("attach", json!({"extensions": ["shiny", "tides"]}));
-        assert_eq!(names(&extension_messages(&out)), ["shiny:error", "tides:attached"]);
+        assert_eq!(event_names(&extension_messages(&out)), ["shiny:error", "tides:attached"]);
         assert_eq!(extension_messages(&device.extension("detach", json!({"extensions": ["shiny"]}))), []);
     }
 }
@@ -256,7 +235,7 @@ fn the_application_attaches_and_detaches_by_hand() {
     assert_eq!(extension_events(&out), [attached("weather", "0.0.1")]);
     assert_eq!(device.command(attach("weather").into()), []);
     let out = device.command(detach("tides").into());
-    assert_eq!(names(&extension_messages(&out)), ["tides:detached"]);
+    assert_eq!(event_names(&extension_messages(&out)), ["tides:detached"]);
     assert_eq!(device.command(detach("tides").into()), []);
 }
 
@@ -264,7 +243,7 @@ fn the_application_attaches_and_detaches_by_hand() {
 fn an_error_that_says_detach_detaches_whose_push_it_answers() {
     for config in both() {
         let mut device = Device::attached(config, json!(["tides", "weather"]));
-        device.command(push("report", r#"{"rain":true}"#).into());
+        device.command(of_weather("report", r#"{"rain":true}"#).into());
         let report = device.last_sent("weather:report");
         let error = json!({"status": "error", "response": "detach"});
         let out = device.server(&json!([report[0], report[1], "extensions", "phx_reply", error]));
@@ -273,7 +252,7 @@ fn an_error_that_says_detach_detaches_whose_push_it_answers() {
         );
         // The server knows.
         assert_eq!(sent(&out), [] as [Value; 0]);
-        assert_eq!(device.refusal(push("report", "{}")), CommandError::NotAttached);
+        assert_eq!(device.refusal(of_weather("report", "{}")), CommandError::NotAttached);
         assert!(device.link.extensions()[1].attached);
 
         // Any other error is only told.
@@ -295,7 +274,7 @@ fn every_connection_has_its_own_offer() {
     device.down(None);
     // They go on, but nothing can be sent.
     assert!(device.link.extensions()[0].attached);
-    assert_eq!(device.refusal(push("report", "{}")), CommandError::NotAttached);
+    assert_eq!(device.refusal(of_weather("report", "{}")), CommandError::NotAttached);
     device.out.clear();
     device.come_back_after(1);
     device.pass(10 * SECOND);
@@ -307,7 +286,7 @@ fn every_connection_has_its_own_offer() {
         "0.1.0"
     );
     let out = device.accept(json!(["weather", "tides"]));
-    assert_eq!(names(&extension_messages(&out)), ["weather:attached", "tides:attached"]);
+    assert_eq!(event_names(&extension_messages(&out)), ["weather:attached", "tides:attached"]);
     let news = extension_events(&out);
     // The one that stayed the same is announced to the server and no news.
     assert!(
@@ -320,7 +299,7 @@ fn every_connection_has_its_own_offer() {
     device.come_back_after(2);
     device.invite(json!({"extensions": {"tides": ["1.0.0"]}}));
     let out = device.accept(json!(["tides"]));
-    assert_eq!(names(&extension_messages(&out)), ["tides:attached"]);
+    assert_eq!(event_names(&extension_messages(&out)), ["tides:attached"]);
     assert!(
         matches!(&extension_events(&out)[..], [ExtensionEvent::Detached { name, .. }] if name == "weather")
     );
@@ -335,10 +314,10 @@ fn a_second_invitation_on_a_connection_joins_anew() {
     assert_eq!(messages[0][3], "phx_leave");
     assert_eq!(messages[0][0], first);
     assert_eq!((&messages[1][3], &messages[1][4]), (&json!("phx_join"), &json!({"weather": "0.2.0"})));
-    assert_eq!(device.refusal(push("report", "{}")), CommandError::NotAttached);
+    assert_eq!(device.refusal(of_weather("report", "{}")), CommandError::NotAttached);
     let out = device.accept(json!(["weather"]));
-    assert_eq!(names(&extension_messages(&out)), ["weather:attached"]);
-    device.command(push("report", "{}").into());
+    assert_eq!(event_names(&extension_messages(&out)), ["weather:attached"]);
+    device.command(of_weather("report", "{}").into());
 }
 
 #[test]
@@ -348,9 +327,9 @@ fn what_the_server_does_not_name_again_says_nothing() {
     // It runs on, but this server can't know.
     device.accept(json!("nonsense"));
     assert!(device.link.extensions()[0].attached);
-    assert_eq!(device.refusal(push("report", "{}")), CommandError::NotAttached);
+    assert_eq!(device.refusal(of_weather("report", "{}")), CommandError::NotAttached);
     device.extension("attach", json!({"extensions": ["weather"]}));
-    device.command(push("report", "{}").into());
+    device.command(of_weather("report", "{}").into());
 }
 
 #[test]
@@ -363,15 +342,15 @@ fn a_lost_channel_is_joined_again_with_the_same_offer() {
         let out = device.server(&json!([join, join, "extensions", event, payload]));
         assert!(matches!(&extension_events(&out)[..], [ExtensionEvent::ChannelLost { .. }]), "{out:?}");
         assert_eq!(device.link.status().connection, ConnectionState::Joined);
-        assert_eq!(device.refusal(push("report", "{}")), CommandError::NotAttached);
+        assert_eq!(device.refusal(of_weather("report", "{}")), CommandError::NotAttached);
         let out = device.pass(5 * SECOND);
         assert_eq!(extension_messages(&out), [("phx_join".to_owned(), offered.clone())]);
         let out = device.accept(json!(["weather"]));
         assert_eq!(
-            (names(&extension_messages(&out)), extension_events(&out)),
+            (event_names(&extension_messages(&out)), extension_events(&out)),
             (vec!["weather:attached"], vec![])
         );
-        device.command(push("report", "{}").into());
+        device.command(of_weather("report", "{}").into());
     }
 }
 
@@ -385,7 +364,7 @@ fn a_refused_join_is_tried_again() {
     assert!(
         matches!(&extension_events(&out)[..], [ExtensionEvent::ChannelLost { reason }] if reason.ends_with("join crashed"))
     );
-    assert_eq!(names(&extension_messages(&device.pass(5 * SECOND))), ["phx_join"]);
+    assert_eq!(event_names(&extension_messages(&device.pass(5 * SECOND))), ["phx_join"]);
 }
 
 #[test]
@@ -393,7 +372,7 @@ fn an_unanswered_join_is_left_and_tried_again() {
     let mut device = Device::joined(weather());
     device.invite(json!({}));
     let out = device.pass(15 * SECOND);
-    assert_eq!(names(&extension_messages(&out)), ["phx_leave", "phx_join"]);
+    assert_eq!(event_names(&extension_messages(&out)), ["phx_leave", "phx_join"]);
 }
 
 #[test]

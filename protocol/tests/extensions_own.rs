@@ -8,27 +8,6 @@ use nerves_hub_link_protocol::limits::*;
 use nerves_hub_link_protocol::*;
 use serde_json::{Value, json};
 
-fn third_party(name: &str, versions: &[&str]) -> ThirdPartyExtension {
-    ThirdPartyExtension { name: name.into(), versions: versions.iter().map(ToString::to_string).collect() }
-}
-
-/// A device with two extensions of its own, and no others.
-fn weather() -> Config {
-    let mut config = config();
-    config.extensions = no_extensions();
-    config.extensions.third_party =
-        vec![third_party("weather", &["0.2.0", "0.1.0", "0.0.1"]), third_party("tides", &["1.0.0"])];
-    config
-}
-
-fn push(event: &str, payload: &str) -> ExtensionCommand {
-    ExtensionCommand::Push { name: "weather".into(), event: event.into(), payload: payload.into() }
-}
-
-fn names(messages: &[(String, Value)]) -> Vec<&str> {
-    messages.iter().map(|(event, _)| event.as_str()).collect()
-}
-
 fn both() -> [Config; 2] {
     in_both(weather())
 }
@@ -44,7 +23,7 @@ fn events_pass_through_as_json_text() {
         };
         assert_eq!((name.as_str(), event.as_str()), ("weather", "ask:now"));
         assert_eq!(serde_json::from_str::<Value>(text).unwrap(), payload);
-        let out = device.command(push("report:now", r#"{"rain": [1, 2.5, "ä"]}"#).into());
+        let out = device.command(of_weather("report:now", r#"{"rain": [1, 2.5, "ä"]}"#).into());
         assert_eq!(
             extension_messages(&out),
             [("weather:report:now".to_owned(), json!({"rain": [1, 2.5, "ä"]}))]
@@ -69,9 +48,9 @@ fn events_for_nobody_are_unknown() {
 fn payloads_of_own_extensions_are_bounded_both_ways() {
     let text = |length: usize| format!(r#"{{"t":"{}"}}"#, "x".repeat(length - 8));
     let mut device = Device::attached(weather(), json!(["weather"]));
-    device.command(push("report", &text(MAX_EXTENSION_PAYLOAD_BYTES)).into());
+    device.command(of_weather("report", &text(MAX_EXTENSION_PAYLOAD_BYTES)).into());
     let longer = text(MAX_EXTENSION_PAYLOAD_BYTES + 1);
-    assert!(matches!(device.refusal(push("report", &longer)), CommandError::Unusable(_)));
+    assert!(matches!(device.refusal(of_weather("report", &longer)), CommandError::Unusable(_)));
     for (length, fits) in [(MAX_EXTENSION_PAYLOAD_BYTES, true), (MAX_EXTENSION_PAYLOAD_BYTES + 1, false)] {
         let payload: Value = serde_json::from_str(&text(length)).unwrap();
         let out = device.extension("weather:ask", payload);
@@ -81,7 +60,7 @@ fn payloads_of_own_extensions_are_bounded_both_ways() {
     for (length, fits) in [(MAX_NAME_CHARS, true), (MAX_NAME_CHARS + 1, false)] {
         let out = device.extension(&format!("weather:{}", "ä".repeat(length)), json!({}));
         assert_eq!(matches!(&events(&out)[..], [Event::Extension(_)]), fits);
-        let own = push(&"e".repeat(length), "{}");
+        let own = of_weather(&"e".repeat(length), "{}");
         assert_eq!(device.link.command(device.now, own.into()).is_ok(), fits);
         device.drain();
     }
@@ -102,11 +81,11 @@ fn pushes_that_can_not_be_sent_are_refused() {
         ("report", "{"),
         ("report", "{} {}"),
     ] {
-        let refusal = device.refusal(push(event, payload));
+        let refusal = device.refusal(of_weather(event, payload));
         assert!(matches!(refusal, CommandError::Unusable(_)) && !refusal.is_retryable(), "{event} {payload}");
     }
     let deep = format!(r#"{{"a":{}{}}}"#, "[".repeat(1000), "]".repeat(1000));
-    assert!(matches!(device.refusal(push("report", &deep)), CommandError::Unusable(_)));
+    assert!(matches!(device.refusal(of_weather("report", &deep)), CommandError::Unusable(_)));
     let other = ExtensionCommand::Push { name: "shiny".into(), event: "x".into(), payload: "{}".into() };
     assert_eq!(device.refusal(other), CommandError::UnknownExtension);
 }
@@ -117,14 +96,14 @@ fn pushes_past_the_limit_are_refused_while_the_network_is_slow() {
     device.sends = false;
     let credit = usize::try_from(SEND_CREDIT).unwrap();
     for _ in 0..credit + MAX_EXTENSION_PUSHES {
-        device.command(push("report", "{}").into());
+        device.command(of_weather("report", "{}").into());
     }
-    let refusal = device.refusal(push("report", "{}"));
+    let refusal = device.refusal(of_weather("report", "{}"));
     assert!(refusal == CommandError::Busy && refusal.is_retryable());
     // What waits is dropped with the extension, and only the last word is said.
     device.extension("detach", json!({"extensions": "all"}));
     device.sends = true;
     let socket = device.socket();
     let out = device.input(Input::SocketSent { socket, frames: SEND_CREDIT });
-    assert_eq!(names(&extension_messages(&out)), ["weather:detached"]);
+    assert_eq!(event_names(&extension_messages(&out)), ["weather:detached"]);
 }

@@ -10,25 +10,9 @@ use serde_json::{Value, json};
 
 const DAY: i64 = 24 * 3600;
 
-fn saved(out: &[Output]) -> Vec<Vec<Attempt>> {
-    out.iter()
-        .filter_map(|output| match output {
-            Output::SaveAttempts { attempts } => Some(attempts.clone()),
-            _ => None,
-        })
-        .collect()
-}
-
 fn starts(out: &[Output]) -> Vec<(String, u32)> {
     let last = saved(out).pop().expect("nothing was saved");
     last.into_iter().map(|attempt| (attempt.uuid, attempt.starts)).collect()
-}
-
-fn refusal(out: &[Output]) -> Option<String> {
-    events(out).into_iter().find_map(|event| match event {
-        Event::UpdateRefused { reason, .. } => Some(reason),
-        _ => None,
-    })
 }
 
 fn attempt(uuid: &str, starts: u32, last: i64) -> Attempt {

@@ -14,22 +14,6 @@ const DAY: i64 = 24 * 3600;
 /// Monday, 2026-11-23 00:00:00 UTC.
 const MONDAY: i64 = 1_795_392_000;
 
-fn saved(out: &[Output]) -> Vec<Vec<Attempt>> {
-    out.iter()
-        .filter_map(|output| match output {
-            Output::SaveAttempts { attempts } => Some(attempts.clone()),
-            _ => None,
-        })
-        .collect()
-}
-
-fn refusal(out: &[Output]) -> Option<String> {
-    events(out).into_iter().find_map(|event| match event {
-        Event::UpdateRefused { reason, .. } => Some(reason),
-        _ => None,
-    })
-}
-
 /// Tuesday 22:00 for four hours and Saturday 10:00 for an hour, in a zone an hour east of UTC.
 fn windows() -> Maintenance {
     let windows = vec![

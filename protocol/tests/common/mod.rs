@@ -445,3 +445,45 @@ pub fn offer_of(fetch: &Fetch) -> OfferId {
         Sink::Store(store) => panic!("for store {store}"),
     }
 }
+
+/// An extension of the application's own.
+pub fn third_party(name: &str, versions: &[&str]) -> ThirdPartyExtension {
+    ThirdPartyExtension { name: name.into(), versions: versions.iter().map(ToString::to_string).collect() }
+}
+
+/// A device with two extensions of its own, and no others.
+pub fn weather() -> Config {
+    let mut config = config();
+    config.extensions = no_extensions();
+    config.extensions.third_party =
+        vec![third_party("weather", &["0.2.0", "0.1.0", "0.0.1"]), third_party("tides", &["1.0.0"])];
+    config
+}
+
+/// An event of one of those of [`weather`].
+pub fn of_weather(event: &str, payload: &str) -> ExtensionCommand {
+    ExtensionCommand::Push { name: "weather".into(), event: event.into(), payload: payload.into() }
+}
+
+/// The names of messages of extensions.
+pub fn event_names(messages: &[(String, Value)]) -> Vec<&str> {
+    messages.iter().map(|(event, _)| event.as_str()).collect()
+}
+
+/// The attempts as they were to be saved, one after the other.
+pub fn saved(out: &[Output]) -> Vec<Vec<Attempt>> {
+    out.iter()
+        .filter_map(|output| match output {
+            Output::SaveAttempts { attempts } => Some(attempts.clone()),
+            _ => None,
+        })
+        .collect()
+}
+
+/// Why an update was refused, if one was.
+pub fn refusal(out: &[Output]) -> Option<String> {
+    events(out).into_iter().find_map(|event| match event {
+        Event::UpdateRefused { reason, .. } => Some(reason),
+        _ => None,
+    })
+}
