@@ -60,9 +60,17 @@ fn absurd_osip_numbers_are_refused() {
         let section = format!("mbr \"s\" {{\ninclude-osip=true\nosii \"{image}\" {{\nos-major=1\n}}\n}}\n");
         assert_eq!(run(&task_that_writes(&section, "mbr_write")).is_ok(), good, "{image}");
     }
+    let table = |images: &str| {
+        run(&task_that_writes(&format!("mbr \"s\" {{\ninclude-osip=true\n{images}}}\n"), "mbr_write"))
+    };
+    assert_eq!(table("").unwrap_err().to_string(), "need to specify one or more osii");
+    let twice = "osii \"1\" {\nos-major=1\n}\nosii \"0x1\" {\nos-major=2\n}\n";
+    assert_eq!(table(twice).unwrap_err().to_string(), "invalid or duplicate osii number found for 1");
     for option in ["osip-major", "osip-minor", "osip-num-pointers"] {
         for (value, good) in [("255", true), ("256", false), ("-1", false)] {
-            let section = format!("mbr \"s\" {{\ninclude-osip=true\n{option}={value}\n}}\n");
+            let section = format!(
+                "mbr \"s\" {{\ninclude-osip=true\n{option}={value}\nosii \"0\" {{\nos-major=1\n}}\n}}\n"
+            );
             assert_eq!(run(&task_that_writes(&section, "mbr_write")).is_ok(), good, "{option} {value}");
         }
     }

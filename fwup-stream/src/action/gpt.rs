@@ -2,6 +2,7 @@
 
 use super::context::{Context, bytes};
 use super::error::ActionError;
+use super::overlap::{self, Overlap, Range};
 use super::table::PlanContext;
 use crate::disk::BLOCK;
 use crate::manifest::{Call, Gpt, GptPartition, number};
@@ -37,7 +38,7 @@ pub enum GptError {
     #[error("partition {0}'s type must set to a UUID")]
     Kind(u32),
     /// A partition's first block cannot be used.
-    #[error("partition {0}'s block_offset must be a number less than 2^32 - 1: '{1}'")]
+    #[error("partition {0}'s block_offset must be positive and less than 2^32 - 1: '{1}'")]
     Offset(u32, String),
     /// A partition's number of blocks cannot be used.
     #[error("partition {0}'s block-count must be specified and less than 2^31 - 1")]
@@ -51,44 +52,89 @@ pub enum GptError {
     /// There is no partition.
     #[error("empty partition table?")]
     Empty,
-    /// Two partitions claim the same blocks (while an archive is made).
+    /// Two partitions have one number.
+    #[error("invalid or duplicate partition number found for {0}")]
+    Duplicate(u32),
+    /// A partition's first block is no number.
+    #[error("error parsing partition {0}'s block offset")]
+    OffsetText(u32),
+    /// Two partitions claim the same blocks.
+    #[error(transparent)]
+    Overlap(#[from] Overlap),
+    /// A partition grows over another. Its number says nothing about where it is.
     #[error(
-        "partitions {first} (blocks {first_start} to {first_end}) and {second} (blocks {second_start} to \
-         {second_end}) overlap"
+        "partition {number} (from block {start}, expand = true) would grow over partition {over} (blocks {over_start} \
+         to {over_end}); only the last partition on the disk can grow"
     )]
-    Overlap {
-        /// The one's number.
-        first: u32,
+    Growth {
+        /// The number of the one that grows.
+        number: u32,
         /// Its first block.
-        first_start: u64,
-        /// The block behind it.
-        first_end: u64,
-        /// The other's number.
-        second: u32,
+        start: u64,
+        /// The number of the other.
+        over: u32,
         /// Its first block.
-        second_start: u64,
+        over_start: u64,
         /// The block behind it.
-        second_end: u64,
+        over_end: u64,
+    },
+    /// A partition has a higher number than one that grows (while an archive is made, as in fwup).
+    #[error("a partition can't be specified after the one with \"expand = true\"")]
+    AfterExpand,
+    /// A partition claims the blocks of the table.
+    #[error(
+        "partition {number} (blocks {start} to {end}) overlaps the partition table itself (blocks 0 to \
+         {FIRST_USABLE}); begin it at block {FIRST_USABLE} or later"
+    )]
+    OnTable {
+        /// The partition's number.
+        number: u32,
+        /// Its first block.
+        start: u64,
+        /// The block behind it.
+        end: u64,
     },
 }
 
 /// Tells what is wrong with a table before it is used: while an archive is made.
 pub(crate) fn check(gpt: &Gpt) -> Result<(), GptError> {
-    Tables::new(gpt, 0)?;
-    let slots = gpt.partitions.iter().map(Slot::new).collect::<Result<Vec<_>, _>>()?;
-    for (at, slot) in slots.iter().enumerate() {
-        for other in slots.iter().skip(at + 1) {
-            let (end, other_end) = (slot.offset + slot.count, other.offset + other.count);
-            if slot.offset < other_end && other.offset < end {
-                return Err(GptError::Overlap {
-                    first: slot.from.number,
-                    first_start: slot.offset,
-                    first_end: end,
-                    second: other.from.number,
-                    second_start: other.offset,
-                    second_end: other_end,
-                });
-            }
+    let tables = Tables::new(gpt, 0)?;
+    let mut slots = tables.slots;
+    slots.retain(|slot| slot.count > 0 || slot.from.expand);
+    slots.sort_by_key(|slot| slot.from.number);
+    match slots.iter().position(|slot| slot.from.expand) {
+        Some(at) if at + 1 < slots.len() => Err(GptError::AfterExpand),
+        _ => Ok(()),
+    }
+}
+
+/// No partition may be in the way of another or of the table, on a disk of any size: what grows must be the last.
+/// (Both fwup and this write a table to a disk that is too small for it; nothing is then where the table says.)
+fn check_places(slots: &[Slot<'_>]) -> Result<(), GptError> {
+    if let Some(number) = overlap::duplicate(slots.iter().map(|slot| slot.from.number)) {
+        return Err(GptError::Duplicate(number));
+    }
+    overlap::check(slots.iter().map(Slot::range))?;
+    for slot in slots {
+        if slot.offset < FIRST_USABLE && (slot.count > 0 || slot.from.expand) {
+            let Range { number, start, end } = slot.range();
+            return Err(GptError::OnTable { number, start, end });
+        }
+        // Growing takes all that is behind it.
+        let behind = slots.iter().find(|other| {
+            other.from.number != slot.from.number
+                && other.offset >= slot.offset
+                && (other.count > 0 || other.from.expand)
+        });
+        if let Some(other) = behind.filter(|_| slot.from.expand) {
+            let (over, over_start, over_end) = (other.from.number, other.offset, other.offset + other.count);
+            return Err(GptError::Growth {
+                number: slot.from.number,
+                start: slot.offset,
+                over,
+                over_start,
+                over_end,
+            });
         }
     }
     Ok(())
@@ -117,8 +163,9 @@ fn find<'a>(gpts: &'a [Gpt], call: &Call<'_>) -> Result<&'a Gpt, ActionError> {
 }
 
 /// What both copies are made of.
-struct Tables {
+struct Tables<'a> {
     guid: [u8; 16],
+    slots: Vec<Slot<'a>>,
     /// Blocks of the medium, as far as the table knows.
     blocks: u64,
     entries: Vec<u8>,
@@ -131,10 +178,11 @@ struct Slot<'a> {
     count: u64,
 }
 
-impl Tables {
-    fn new(gpt: &Gpt, media_blocks: u64) -> Result<Self, GptError> {
+impl<'a> Tables<'a> {
+    fn new(gpt: &'a Gpt, media_blocks: u64) -> Result<Self, GptError> {
         let guid = gpt.guid.as_deref().and_then(guid_bytes).ok_or(GptError::Guid)?;
         let slots = gpt.partitions.iter().map(Slot::new).collect::<Result<Vec<_>, _>>()?;
+        check_places(&slots)?;
         let end = slots.iter().map(|slot| slot.offset + slot.count).max().ok_or(GptError::Empty)?;
         let blocks = if media_blocks == 0 { end + FIRST_USABLE } else { media_blocks };
         // Both copies must fit, one behind the other.
@@ -144,7 +192,7 @@ impl Tables {
             let at = ENTRY * usize::try_from(slot.from.number).unwrap_or(usize::MAX / ENTRY);
             put(&mut entries, at, &slot.entry(blocks)?);
         }
-        Ok(Self { guid, blocks, entries })
+        Ok(Self { guid, slots, blocks, entries })
     }
 
     /// Block 0, which tells those who know only MBRs that the disk is taken.
@@ -185,11 +233,18 @@ impl<'a> Slot<'a> {
             return Err(GptError::Number);
         }
         let (offset, rest, _) = number::parse(&from.block_offset);
-        let offset = u64::try_from(offset).ok().filter(|offset| rest.is_empty() && *offset < OFFSET_END);
+        if !rest.is_empty() {
+            return Err(GptError::OffsetText(from.number));
+        }
+        let offset = u64::try_from(offset).ok().filter(|offset| *offset < OFFSET_END);
         let offset = offset.ok_or_else(|| GptError::Offset(from.number, from.block_offset.clone()))?;
         let count = u64::try_from(from.block_count).ok().filter(|count| *count < COUNT_END);
         let count = count.ok_or(GptError::Count(from.number))?;
         Ok(Self { from, offset, count })
+    }
+
+    fn range(&self) -> Range {
+        Range { number: self.from.number, start: self.offset, end: self.offset + self.count }
     }
 
     /// The entry of a table on a medium of `blocks`.

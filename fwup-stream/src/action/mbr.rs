@@ -5,6 +5,7 @@ mod osip;
 
 use super::context::Context;
 use super::error::ActionError;
+use super::overlap::Overlap;
 use crate::disk::BLOCK;
 use crate::manifest::{Call, Mbr};
 use layout::{Layout, Slot};
@@ -47,24 +48,26 @@ pub enum MbrError {
         "to use more than 4 partitions with MBR, partition 3 must have extended partition type 0xf or 0x5"
     )]
     NoExtended,
+    /// Two partitions have one number.
+    #[error("invalid or duplicate partition number found for {0}")]
+    Duplicate(u32),
     /// Two partitions claim the same blocks.
+    #[error(transparent)]
+    Overlap(#[from] Overlap),
+    /// A partition grows over another.
     #[error(
-        "partitions {first} (blocks {first_start} to {first_end}) and {second} (blocks {second_start} to \
-         {second_end}) overlap"
+        "partition {number} (from block {start}, expand = true) would grow over partition {over} (from block \
+         {over_start}); only the last partition on the disk can grow"
     )]
-    Overlap {
-        /// The one's number.
-        first: u32,
+    Growth {
+        /// The number of the one that grows.
+        number: u32,
         /// Its first block.
-        first_start: u64,
-        /// The block behind it.
-        first_end: u64,
-        /// The other's number.
-        second: u32,
+        start: u64,
+        /// The number of the other.
+        over: u32,
         /// Its first block.
-        second_start: u64,
-        /// The block behind it.
-        second_end: u64,
+        over_start: u64,
     },
     /// A logical partition outside the extended one.
     #[error("partition 3, the extended partition, is expected to contain partition {0}")]
@@ -73,8 +76,19 @@ pub enum MbrError {
     #[error("partition 3, the extended partition, is expected to contain the EBR for partition {0}")]
     RecordOutside(u32),
     /// A boot record of a logical partition inside a partition.
-    #[error("partition {0} overlaps the EBR for partition {1}")]
-    RecordInside(u32, u32),
+    #[error("partition {number} (blocks {start} to {end}) overlaps the EBR at {record} for partition {of}")]
+    RecordInside {
+        /// The number of the partition in the way.
+        number: u32,
+        /// Its first block.
+        start: u64,
+        /// The block behind it.
+        end: u64,
+        /// The block of the boot record.
+        record: u64,
+        /// The number of the logical partition it describes.
+        of: u32,
+    },
     /// Boot records of logical partitions in the place of the table itself.
     #[error(
         "partition 3, the extended partition, can't begin at block 0, where its first EBR would replace the MBR"
@@ -89,6 +103,12 @@ pub enum MbrError {
     /// The disk signature is not a number of 32 bits.
     #[error("signature '{0}' is not a 32-bit number")]
     Signature(String),
+    /// Two images of the OSIP header have one number.
+    #[error("invalid or duplicate osii number found for {0}")]
+    DuplicateImage(u32),
+    /// An OSIP header without images.
+    #[error("need to specify one or more osii")]
+    NoImages,
     /// A number of the OSIP header does not fit in its field.
     #[error("OSIP {what} is {value}, which does not fit")]
     Osip {

@@ -11,6 +11,7 @@ mod host;
 mod mbr;
 mod memset;
 mod message;
+mod overlap;
 mod raw;
 mod table;
 mod trim;
@@ -20,6 +21,7 @@ pub(crate) mod uboot;
 pub use error::ActionError;
 pub use gpt::GptError;
 pub use mbr::MbrError;
+pub use overlap::Overlap;
 pub use uboot::UbootError;
 
 pub(crate) use context::{Context, Settings, blocks, bytes};

@@ -264,7 +264,7 @@ impl<T: Target> SegmentCache<T> {
         Ok(())
     }
 
-    /// Refuses an access beyond a hard end; lets a soft end move.
+    /// Refuses an access beyond a hard end.
     fn check_end(&mut self, offset: u64, length: usize, write: bool) -> Result<(), DiskError> {
         if write && offset > i64::MAX.unsigned_abs() {
             // A negative offset, as fwup tells it, but before anything is written.
@@ -273,13 +273,7 @@ impl<T: Target> SegmentCache<T> {
         }
         let end = offset.checked_add(length as u64);
         match (self.store.extent, end) {
-            (Extent::Unknown, Some(_)) => Ok(()),
-            (Extent::Soft(size), Some(end)) => {
-                if write {
-                    self.store.extent = Extent::Soft(size.max(end));
-                }
-                Ok(())
-            }
+            (Extent::Unknown | Extent::Soft(_), Some(_)) => Ok(()),
             (Extent::Hard(size), _) if !write && offset >= size && length > 0 => {
                 Err(DiskError::PastEnd { offset, end: size })
             }
@@ -301,8 +295,13 @@ impl<T: Target> DiskIo for SegmentCache<T> {
             let at = self.get(number)?;
             let mut wanted = Blocks::default();
             wanted.insert(inside / BLOCK, (inside + here).div_ceil(BLOCK));
-            if !self.segments.get(at).is_some_and(|segment| segment.known.covers(wanted)) {
+            let knows = |blocks| self.segments.get(at).is_some_and(|segment| segment.known.covers(blocks));
+            let (has_wanted, has_all) = (knows(wanted), knows(Blocks::first(SEGMENT / BLOCK)));
+            if !has_wanted {
                 self.complete(at)?;
+            } else if !has_all && !self.trimmed.contains(number) {
+                // fwup reads the rest of the segment here, which moves its end of a file.
+                self.store.reach(number);
             }
             if let Some(bytes) =
                 self.segments.get(at).and_then(|segment| segment.data.bytes().get(inside..inside + here))

@@ -56,6 +56,14 @@ impl<T: Target> Store<T> {
         }
     }
 
+    /// Moves a soft end behind a segment that is read or written, as fwup does: partitions expand to it.
+    pub(super) fn reach(&mut self, number: u64) {
+        if let Extent::Soft(end) = &mut self.extent {
+            // A segment whose end cannot be counted is refused when it is accessed.
+            *end = (*end).max(number.saturating_add(1).saturating_mul(SEGMENT_BYTES));
+        }
+    }
+
     /// Whether data at this address can be written as they are.
     pub(super) fn takes(&self, data: &[u8]) -> bool {
         data.as_ptr().align_offset(self.granularity) == 0
@@ -93,6 +101,7 @@ impl<T: Target> Store<T> {
     /// Writes these blocks of a completed segment, each run of neighbours in one go, and nothing else.
     pub(super) fn write(&mut self, segment: &mut Segment, blocks: Blocks) -> Result<(), DiskError> {
         self.check()?;
+        self.reach(segment.number);
         let usable = self.usable(segment.number);
         let whole = Blocks::first(usable.div_ceil(BLOCK));
         let offset = segment.number.saturating_mul(SEGMENT_BYTES);
@@ -114,6 +123,7 @@ impl<T: Target> Store<T> {
     /// Writes a whole segment that is not in the cache.
     pub(super) fn write_whole(&mut self, number: u64, data: &[u8], trimmed: bool) -> Result<(), DiskError> {
         self.check()?;
+        self.reach(number);
         let offset = number.saturating_mul(SEGMENT_BYTES);
         let discarded = trimmed && self.options.enable_trim;
         let outcome = self.with_scratch(|store, scratch| {
@@ -168,6 +178,7 @@ impl<T: Target> Store<T> {
     /// Reads the usable part of a segment and returns how much the medium has of it; what is past the end of
     /// a file is zeros.
     fn read(&mut self, number: u64, out: &mut [u8]) -> Result<usize, DiskError> {
+        self.reach(number);
         let usable = self.usable(number);
         let offset = number.saturating_mul(SEGMENT_BYTES);
         let length = self.read_range(offset, out.get_mut(..usable).unwrap_or_default())?;

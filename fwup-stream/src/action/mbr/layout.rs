@@ -1,5 +1,6 @@
 //! Where the partitions are: growing to the end, and the checks that none is in another's way.
 
+use super::super::overlap::{self, Range};
 use super::MbrError;
 use crate::manifest::{Mbr, MbrPartition, number};
 
@@ -56,6 +57,9 @@ impl Layout {
     }
 
     fn check(&self) -> Result<(), MbrError> {
+        if let Some(number) = overlap::duplicate(self.slots.iter().map(|slot| slot.number)) {
+            return Err(MbrError::Duplicate(number));
+        }
         let primary: Vec<_> = self.primary().collect();
         if primary.iter().any(|slot| EXTENDED_TYPES.contains(&slot.kind) && slot.number != EXTENDED_SLOT) {
             return Err(MbrError::ExtendedElsewhere);
@@ -82,7 +86,13 @@ impl Layout {
             if let Some(in_the_way) =
                 logical.iter().find(|other| (other.start()..other.end()).contains(&record))
             {
-                return Err(MbrError::RecordInside(in_the_way.number, slot.number));
+                return Err(MbrError::RecordInside {
+                    number: in_the_way.number,
+                    start: in_the_way.start(),
+                    end: in_the_way.end(),
+                    record,
+                    of: slot.number,
+                });
             }
         }
         Ok(())
@@ -136,25 +146,27 @@ impl Slot {
 fn expand(slots: &mut [Slot], media_blocks: u64) {
     let size = slots.iter().map(Slot::end).fold(media_blocks, u64::max);
     for slot in slots.iter_mut().filter(|slot| slot.expand && slot.end() < size) {
+        // More than 2 TiB cannot be said in a table of this kind: the partition gets as much as can be.
         slot.count = u32::try_from(size - slot.start()).unwrap_or(u32::MAX);
     }
 }
 
-/// No two may share a block. Partitions of no length or type 0 are only numbers.
+/// No two may share a block, on a disk of any size: what grows must be the last. Partitions of no length or type 0 are
+/// only numbers.
 fn check_overlaps(slots: &[&Slot]) -> Result<(), MbrError> {
-    let real: Vec<_> = slots.iter().filter(|slot| slot.count > 0 && slot.kind != 0).collect();
-    for (at, slot) in real.iter().enumerate() {
-        for other in real.iter().skip(at + 1) {
-            if slot.start() < other.end() && other.start() < slot.end() {
-                return Err(MbrError::Overlap {
-                    first: slot.number,
-                    first_start: slot.start(),
-                    first_end: slot.end(),
-                    second: other.number,
-                    second_start: other.start(),
-                    second_end: other.end(),
-                });
-            }
+    let real = || slots.iter().filter(|slot| slot.kind != 0);
+    overlap::check(real().map(|slot| Range { number: slot.number, start: slot.start(), end: slot.end() }))?;
+    for slot in real().filter(|slot| slot.expand) {
+        let behind = real().find(|other| {
+            other.number != slot.number && other.start() >= slot.start() && (other.count > 0 || other.expand)
+        });
+        if let Some(other) = behind {
+            return Err(MbrError::Growth {
+                number: slot.number,
+                start: slot.start(),
+                over: other.number,
+                over_start: other.start(),
+            });
         }
     }
     Ok(())

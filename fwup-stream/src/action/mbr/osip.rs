@@ -1,6 +1,7 @@
 //! The header of the Open Source Image Pack, which some Intel boot loaders read from block 0 (fw-format
 //! §13.5).
 
+use super::super::overlap;
 use super::MbrError;
 use crate::manifest::Osip;
 
@@ -15,11 +16,17 @@ const CHECKSUM: usize = 7;
 
 /// The bytes at the start of block 0.
 pub(super) fn header(osip: &Osip) -> Result<Vec<u8>, MbrError> {
-    let last = osip.images.iter().map(|image| image.number).max();
-    let images = last.map_or(Some(0), |last| u8::try_from(last).ok()?.checked_add(1));
-    let images = images
-        .filter(|images| *images <= IMAGES)
-        .ok_or(MbrError::Osip { what: "image number", value: i64::from(last.unwrap_or_default()) })?;
+    if let Some(number) = overlap::duplicate(osip.images.iter().map(|image| image.number)) {
+        return Err(MbrError::DuplicateImage(number));
+    }
+    let images = match osip.images.iter().map(|image| image.number).max() {
+        None => return Err(MbrError::NoImages),
+        Some(last) => u8::try_from(last)
+            .ok()
+            .and_then(|last| last.checked_add(1))
+            .filter(|images| *images <= IMAGES)
+            .ok_or(MbrError::Osip { what: "image number", value: i64::from(last) })?,
+    };
     let size = HEADER + IMAGE * u16::from(images);
     let mut out = b"$OS$\0".to_vec();
     out.extend([byte("osip-minor", osip.minor)?, byte("osip-major", osip.major)?, 0]);
