@@ -186,7 +186,7 @@ impl Tcp for Stream {
         self.writable.attempt(|cx| Pin::new(&mut self.tcp).poll_write(cx, bytes))
     }
 
-    fn into_std(self) -> std::io::Result<net::TcpStream> {
-        Ok(self.plain)
+    fn shut_down_write(&mut self) -> std::io::Result<()> {
+        self.plain.shutdown(net::Shutdown::Write)
     }
 }

@@ -5,7 +5,7 @@
 //! network and a quick disk. It streams updates, and has no stores, shells or files.
 
 use std::io::{ErrorKind, Read as _, Write as _};
-use std::net::{TcpStream, ToSocketAddrs as _};
+use std::net::{Shutdown, TcpStream, ToSocketAddrs as _};
 use std::sync::mpsc::{Receiver, channel};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -18,6 +18,9 @@ use nerves_hub_link_transport::{
     Address, Exchange, ExchangeEvent, ExchangeRequest, Socket, SocketEvent, SocketRequest, Tls,
 };
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
+
+/// How long the server may take to close a connection that the device closed.
+const CLOSE_TIME_MAX: Duration = Duration::from_secs(2);
 
 /// Runs a device until it must restart, and says why.
 ///
@@ -142,10 +145,9 @@ impl Device<'_> {
                 self.send(socket, |machine| machine.send_binary(&data).is_ok());
             }
             Output::HangUp { socket, code, reason } => {
-                if let Some((_, mut machine, mut wire)) = self.socket.take_if(|(id, ..)| *id == socket) {
+                if let Some((_, mut machine, wire)) = self.socket.take_if(|(id, ..)| *id == socket) {
                     machine.close(code, &reason);
-                    // What doesn't fit is not said.
-                    let _ = wire.write(machine.transmit());
+                    wire.close(machine.transmit());
                 }
             }
             Output::Fetch(fetch) => {
@@ -193,6 +195,9 @@ impl Device<'_> {
             }
             Output::Reboot { reason } => {
                 self.client.reboot(&reason);
+                if let Some((_, mut machine, wire)) = self.socket.take() {
+                    wire.close(machine.transmit());
+                }
                 self.reboot = Some(reason);
             }
             Output::OpenStore(open) => {
@@ -421,6 +426,27 @@ impl Wire {
                 self.broken = Some(format!("the connection broke: {error}"));
                 None
             }
+        }
+    }
+
+    /// Writes the rest and waits until the server closes the connection too: closing it while the server still writes resets
+    /// it, and the server may never read what was sent last.
+    fn close(mut self, rest: &[u8]) {
+        let end = std::time::Instant::now() + CLOSE_TIME_MAX;
+        let wait = |tcp: &TcpStream| {
+            let left = end.saturating_duration_since(std::time::Instant::now());
+            // No time at all would mean no limit.
+            let left = left.max(Duration::from_millis(1));
+            tcp.set_read_timeout(Some(left)).and_then(|()| tcp.set_write_timeout(Some(left)))
+        };
+        let closed = self.tcp.set_nonblocking(false).and_then(|()| wait(&self.tcp));
+        let closed = closed.and_then(|()| self.tcp.write_all(rest));
+        let mut closed = closed.and_then(|()| self.tcp.shutdown(Shutdown::Write));
+        while closed.is_ok() && std::time::Instant::now() < end {
+            closed = wait(&self.tcp).and_then(|()| match self.tcp.read(&mut [0; 4096])? {
+                0 => Err(ErrorKind::UnexpectedEof.into()),
+                _ => Ok(()),
+            });
         }
     }
 

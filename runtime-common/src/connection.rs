@@ -29,6 +29,8 @@ pub(crate) struct Websocket<T> {
     pub(crate) wire: Wire<Socket, T>,
     /// Messages not yet handed to the operating system.
     unsent: u32,
+    /// The server accepted the upgrade.
+    pub(crate) up: bool,
 }
 
 /// A request for firmware.
@@ -55,7 +57,7 @@ impl<T: Tcp> Websocket<T> {
         let request = SocketRequest { url: &order.url, headers: &headers, tls: Some(tls) };
         let socket = Socket::new(&request, random).map_err(|error| error.to_string())?;
         let wire = Wire::dial(socket, connector, order.timeout, now)?;
-        Ok(Self { id: order.socket, wire, unsent: 0 })
+        Ok(Self { id: order.socket, wire, unsent: 0, up: false })
     }
 
     /// Queues a text message. One that the transport refuses ends the connection.
@@ -97,6 +99,7 @@ impl<T: Tcp> Websocket<T> {
         };
         match event {
             SocketEvent::Up => {
+                self.up = true;
                 self.wire.settle();
                 link.handle(now, Input::SocketUp { socket, interface: self.wire.interface() });
             }

@@ -12,7 +12,9 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use nerves_hub_link_platform::health::HealthSampler;
-use nerves_hub_link_protocol::{Client, Command, Config, ConfigError, FirmwareMeta, Link, Now, ProbeId};
+use nerves_hub_link_protocol::{
+    Client, Command, Config, ConfigError, FirmwareMeta, Instant, Link, Now, ProbeId,
+};
 use nerves_hub_link_transport::Tls;
 use nerves_hub_link_transport::limits::BODY_PIECE_MAX;
 
@@ -20,6 +22,7 @@ use crate::applier::{Applier, SharedInstaller};
 use crate::buffer::Buffer;
 use crate::chores::Chores;
 use crate::clock;
+use crate::closing::Closing;
 use crate::connection::{Download, Websocket};
 use crate::control::{Control, Exit, Order, Shared};
 use crate::crew::Crew;
@@ -80,6 +83,8 @@ pub struct Engine<N: Network> {
     /// Lent while it is written; until it is back, nothing else is done.
     memory: Option<Memory>,
     websocket: Option<Websocket<N::Tcp>>,
+    /// WebSockets that the machine is done with.
+    hanging_up: Closing<N::Tcp>,
     downloads: Vec<Download<N::Tcp>>,
     applier: Option<Applier>,
     /// Where downloads are kept, and those that are open.
@@ -153,6 +158,7 @@ impl<N: Network> Engine<N> {
             connect: options.connect,
             memory: Some(options.memory),
             websocket: None,
+            hanging_up: Closing::default(),
             downloads: Vec::new(),
             applier: None,
             folders: options.folders,
@@ -189,10 +195,15 @@ impl<N: Network> Engine<N> {
                 self.close();
             }
         }
+        let now = self.connector.network.now();
+        if !self.hanging_up.is_empty() {
+            self.hanging_up.turn(now, self.buffer.get());
+        }
         if self.downloads.is_empty() {
             self.buffer.release();
         }
-        if self.closing && self.crew.is_idle() { self.exit.clone() } else { None }
+        let over = self.closing && self.crew.is_idle() && self.hanging_up.is_empty();
+        if over { self.exit.clone() } else { None }
     }
 
     /// Ends the device because its loop can't go on. [`turn`](Self::turn) says when it has ended.
@@ -203,15 +214,15 @@ impl<N: Network> Engine<N> {
 
     /// Returns how long to wait at most, if there is a limit.
     pub fn time_left(&self) -> Option<Duration> {
-        if self.closing || self.memory.is_none() {
-            return None;
-        }
         let now = self.connector.network.now();
+        if self.closing || self.memory.is_none() {
+            return self.hanging_up.deadline().map(|at| until(at, now));
+        }
         let wires =
             self.downloads.iter().flat_map(|download| [download.wire.deadline(), download.pause(now)]);
         let dial = self.websocket.as_ref().and_then(|websocket| websocket.wire.deadline());
         let link = self.link.deadline().map(|deadline| deadline.at);
-        let next = wires.chain([dial, link]).flatten().min();
+        let next = wires.chain([dial, link, self.hanging_up.deadline()]).flatten().min();
         let readable = |download: &Download<N::Tcp>| self.takes_more_of(download, now);
         let broken = self.websocket.as_ref().is_some_and(|websocket| websocket.wire.is_broken())
             || self.downloads.iter().any(|download| download.wire.is_broken() && readable(download));
@@ -219,14 +230,13 @@ impl<N: Network> Engine<N> {
             // What broke since it was last looked at must be told at once.
             return Some(Duration::ZERO);
         }
-        // Rounded up, so that waiting for it never falls short.
-        let left = next.map(|at| at.saturating_since(now));
-        left.map(|left| if left.is_zero() { left } else { left + Duration::from_micros(1) })
+        next.map(|at| until(at, now))
     }
 
     /// Returns what to wait for beside [`Signals::wake`] and the time.
     pub fn interests(&mut self) -> Interests<'_, N::Tcp> {
-        let mut interests = Interests { connections: Vec::new(), descriptors: Vec::new() };
+        let connections = self.hanging_up.interests().collect();
+        let mut interests = Interests { connections, descriptors: Vec::new() };
         if self.closing || self.memory.is_none() {
             return interests;
         }
@@ -246,12 +256,19 @@ impl<N: Network> Engine<N> {
         clock::at(self.connector.network.now())
     }
 
+    /// Closes the WebSocket, if there is one. What was sent on it gets the time to arrive.
+    fn hang_up(&mut self) {
+        let now = self.connector.network.now();
+        // One that the server never accepted carried nothing that could be lost.
+        if let Some(websocket) = self.websocket.take().filter(|websocket| websocket.up) {
+            self.hanging_up.add(websocket.wire, now, self.buffer.get());
+        }
+    }
+
     /// Ends everything. What threads are writing is finished.
     fn close(&mut self) {
         self.closing = true;
-        if let Some(websocket) = self.websocket.take() {
-            websocket.wire.hang_up(self.buffer.get());
-        }
+        self.hang_up();
         self.downloads.clear();
         self.applier = None;
         self.keepers.clear();
@@ -259,6 +276,12 @@ impl<N: Network> Engine<N> {
         self.chores.close();
         self.shells.close();
     }
+}
+
+/// How long it is until then, rounded up, so that waiting for it never falls short.
+fn until(at: Instant, now: Instant) -> Duration {
+    let left = at.saturating_since(now);
+    if left.is_zero() { left } else { left + Duration::from_micros(1) }
 }
 
 impl<N: Network> std::fmt::Debug for Engine<N> {

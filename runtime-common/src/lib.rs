@@ -14,6 +14,7 @@
 //! | `options`, `identity` | [`Options`], [`device_config`]: setting a device up |
 //! | `control`, `orders` | [`Control`]: commands to a running device, its [`Status`] and [`Exit`] |
 //! | `connection`, `wire`, `buffer`, `clock` | WebSocket and downloads, moving their bytes |
+//! | `closing` | closing a connection so that the server reads what was sent last |
 //! | `applier` | the thread that applies an update |
 //! | `keeper` | the thread that keeps a download on disk |
 //! | `inbox`, `shells` | the thread that stores operators' files, their shells in terminals |
@@ -25,6 +26,7 @@ mod applier;
 mod buffer;
 mod chores;
 mod clock;
+mod closing;
 mod connection;
 mod control;
 mod crew;

@@ -29,6 +29,14 @@ pub const ADDRESS_TIMEOUT_MIN: Duration = Duration::from_millis(250);
 /// still be closing.
 pub const FETCHES_MAX: usize = 2 * MAX_CONCURRENT_PARTS as usize;
 
+/// How long a connection that the device closed is kept for the server to close it too, so that the server reads what was
+/// sent last. Servers do so at once; the end of the program waits no longer than this for one that is gone.
+pub const CLOSE_TIME_MAX: Duration = Duration::from_secs(2);
+
+/// Connections that may be closing at a time. A device has one socket, and dials the next after a pause: more than two
+/// means a server that accepts and closes at once.
+pub const CLOSING_MAX: usize = 4;
+
 /// Bytes read from a kept download at a time.
 pub const STORE_PIECE_MAX: usize = 64 * 1024;
 

@@ -1,6 +1,6 @@
 //! What a loop brings along: connections, a clock, and how it waits for them.
 
-use std::net::TcpStream;
+use std::net::{Shutdown, TcpStream};
 
 use nerves_hub_link_protocol::Instant;
 
@@ -38,12 +38,12 @@ pub trait Tcp {
     /// [`WouldBlock`](std::io::ErrorKind::WouldBlock) when nothing fits for now; all else ends the connection.
     fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize>;
 
-    /// Gives the plain connection, set to non-blocking, for its last words.
+    /// Ends the sending direction, without waiting: the peer reads the end of the stream after everything written so far.
     ///
     /// # Errors
     ///
-    /// When it can't be had; the connection is closed without last words then.
-    fn into_std(self) -> std::io::Result<TcpStream>;
+    /// If the connection is of no more use; it is closed then.
+    fn shut_down_write(&mut self) -> std::io::Result<()>;
 }
 
 /// A connection set to non-blocking.
@@ -56,8 +56,8 @@ impl Tcp for TcpStream {
         std::io::Write::write(self, bytes)
     }
 
-    fn into_std(self) -> std::io::Result<TcpStream> {
-        Ok(self)
+    fn shut_down_write(&mut self) -> std::io::Result<()> {
+        self.shutdown(Shutdown::Write)
     }
 }
 

@@ -1,7 +1,6 @@
 //! One TCP connection and the byte machine behind it: moving bytes between them, and nothing else.
 
 use std::io::ErrorKind;
-use std::net::Shutdown;
 use std::time::Duration;
 
 use nerves_hub_link_protocol::Instant;
@@ -177,19 +176,45 @@ impl<M: Machine, T: Tcp> Wire<M, T> {
         !self.write_ended && self.machine.transmit().is_empty()
     }
 
-    /// Ends the connection: what the machine still has to say goes out if that can be done at once.
-    pub(crate) fn hang_up(mut self, buffer: &mut [u8]) {
-        let connected = self.connected.take();
-        if let Some(Ok(mut tcp)) = connected.map(|connected| connected.tcp.into_std()) {
-            if !self.write_ended {
-                flush(&mut self.machine, &mut tcp);
+    /// What to wait for while the connection is being closed, if anything.
+    pub(crate) fn closing_interest(&self) -> Option<(&T, Interest)> {
+        let interest = Interest { read: !self.read_ended, write: !self.write_ended };
+        let connected = self.connected.as_ref()?;
+        (!interest.is_none()).then_some((&connected.tcp, interest))
+    }
+
+    /// Returns whether neither side reads or writes any more.
+    pub(crate) const fn has_ended(&self) -> bool {
+        self.connected.is_none() || (self.read_ended && self.write_ended)
+    }
+
+    /// Writes what the machine still has to send, and then ends the sending direction.
+    pub(crate) fn finish_writing(&mut self) {
+        if self.write_ended || !self.flush() {
+            return;
+        }
+        self.write_ended = true;
+        if let Some(connected) = &mut self.connected
+            && connected.tcp.shut_down_write().is_err()
+        {
+            // The connection is gone, and nothing waits for what the peer sent.
+            self.read_ended = true;
+        }
+    }
+
+    /// Reads and drops what the peer still sends, a few times. Bytes left unread would turn our close into a reset, which
+    /// can overtake what we sent last.
+    pub(crate) fn discard(&mut self, buffer: &mut [u8]) {
+        let Some(connected) = &mut self.connected else { return };
+        for _ in 0..DISCARD_READS {
+            if self.read_ended {
+                return;
             }
-            let _ = tcp.shutdown(Shutdown::Write);
-            // Bytes left unread would turn the close into a reset that can overtake our last words.
-            for _ in 0..HANG_UP_READS {
-                if !matches!(Tcp::read(&mut tcp, buffer), Ok(1..)) {
-                    break;
-                }
+            match connected.tcp.read(buffer) {
+                Ok(1..) => {}
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(error) if error.kind() == ErrorKind::WouldBlock => return,
+                Ok(0) | Err(_) => self.read_ended = true,
             }
         }
     }
@@ -207,5 +232,5 @@ fn flush(machine: &mut impl Machine, tcp: &mut impl Tcp) -> bool {
     true
 }
 
-/// Reads that a hang-up may take to empty the connection; a peer that sends faster gets a reset.
-const HANG_UP_READS: u32 = 8;
+/// Reads in one turn from a connection that is being closed.
+const DISCARD_READS: u32 = 8;

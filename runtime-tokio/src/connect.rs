@@ -2,11 +2,14 @@
 
 use std::io::ErrorKind;
 use std::net::{IpAddr, SocketAddr, ToSocketAddrs as _};
+use std::pin::Pin;
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use nerves_hub_link_protocol as protocol;
 use nerves_hub_link_runtime::{Candidates, DialOrder, Network, Place, Tcp};
 use nerves_hub_link_transport::{Address, Tunnel};
+use tokio::io::AsyncWrite as _;
 use tokio::net::TcpStream;
 use tokio::task::{JoinSet, spawn_blocking};
 use tokio::time::{Instant, timeout, timeout_at};
@@ -57,8 +60,12 @@ impl Tcp for Stream {
         self.0.try_write(bytes)
     }
 
-    fn into_std(self) -> std::io::Result<std::net::TcpStream> {
-        self.0.into_std()
+    fn shut_down_write(&mut self) -> std::io::Result<()> {
+        // Never waits: it is shutdown(2) alone.
+        match Pin::new(&mut self.0).poll_shutdown(&mut Context::from_waker(Waker::noop())) {
+            Poll::Ready(result) => result,
+            Poll::Pending => Err(ErrorKind::WouldBlock.into()),
+        }
     }
 }
 

@@ -60,16 +60,18 @@ impl<N: Network> Engine<N> {
 
     /// Takes what other threads have to say: the application, the connectors, the applier.
     pub(super) fn take_news(&mut self) {
-        if self.shared.stopping() && self.exit.is_none() {
-            self.order(Command::Disconnect);
-            self.exit = Some(Exit::Stopped);
-        }
+        // Looked at first: what the application ordered before it stopped the device is still done.
+        let stopping = self.shared.stopping();
         while let Ok(order) = self.orders.try_recv() {
             match order {
                 Order::Command(command) => self.order(command),
                 Order::SendFile(file) => self.send_file(file),
                 Order::CancelUpload => self.cancel_upload(),
             }
+        }
+        if stopping && self.exit.is_none() {
+            self.order(Command::Disconnect);
+            self.exit = Some(Exit::Stopped);
         }
         while let Some(Dialled { attempt, result }) = self.connector.ended() {
             if let Some((probe, _)) = self.probe.take_if(|(_, ours)| *ours == attempt) {
@@ -145,9 +147,9 @@ impl<N: Network> Engine<N> {
                 }
             }
             Output::HangUp { socket, code, reason } => {
-                if let Some(mut websocket) = self.websocket.take_if(|it| it.id == socket) {
+                if let Some(websocket) = self.websocket.as_mut().filter(|it| it.id == socket) {
                     websocket.wire.machine.close(code, &reason);
-                    websocket.wire.hang_up(self.buffer.get());
+                    self.hang_up();
                 }
             }
             Output::Fetch(fetch) => {

@@ -26,9 +26,7 @@ impl<N: Network> Engine<N> {
                 Step::More | Step::Keep(..) => self.drain(),
                 Step::Idle => return,
                 Step::Gone => {
-                    if let Some(websocket) = self.websocket.take() {
-                        websocket.wire.hang_up(self.buffer.get());
-                    }
+                    self.hang_up();
                     self.drain();
                     return;
                 }

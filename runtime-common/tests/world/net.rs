@@ -3,7 +3,6 @@
 use std::cmp::min;
 use std::collections::{BTreeMap, VecDeque};
 use std::io::{Error, ErrorKind, Read as _, Write as _};
-use std::net::TcpStream;
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use nerves_hub_link_protocol::Instant;
@@ -70,6 +69,8 @@ pub struct Line {
     tls: Option<Box<ServerConnection>>,
     /// From when on nothing arrives any more, and whether that is noticed.
     cut: Option<(u64, bool)>,
+    /// The device has sent its last byte.
+    finished: bool,
     /// The device let go of it.
     left: bool,
     /// When the device read its end.
@@ -97,6 +98,14 @@ impl Line {
                 Some(Heard::End)
             }
             None => None,
+        }
+    }
+
+    /// The device ends its direction.
+    fn finish(&mut self, now: u64) {
+        if !self.finished {
+            self.finished = true;
+            self.to_server.end = Some(self.to_server.last.max(now + MILLI));
         }
     }
 
@@ -306,9 +315,9 @@ impl State {
         assert!(open <= LINES_MAX, "{open} connections are open");
     }
 
-    /// Connections that the device holds.
+    /// Connections that the device holds and may still write to.
     pub fn open(&self) -> usize {
-        self.lines.values().filter(|line| !line.left).count()
+        self.lines.values().filter(|line| !line.left && !line.finished).count()
     }
 
     /// When the network has something to do next.
@@ -417,8 +426,12 @@ impl Tcp for Side {
         Ok(count)
     }
 
-    fn into_std(self) -> std::io::Result<TcpStream> {
-        Err(Error::from(ErrorKind::Unsupported))
+    fn shut_down_write(&mut self) -> std::io::Result<()> {
+        let mut state = self.net.lock();
+        let now = state.now;
+        let line = state.lines.get_mut(&self.id).ok_or(ErrorKind::NotConnected)?;
+        line.finish(now);
+        Ok(())
     }
 }
 
@@ -428,7 +441,7 @@ impl Drop for Side {
         let now = state.now;
         if let Some(line) = state.lines.get_mut(&self.id) {
             line.left = true;
-            line.to_server.end = Some(line.to_server.last.max(now + MILLI));
+            line.finish(now);
         }
     }
 }

@@ -26,7 +26,8 @@ struct Faults {
 
 impl Faults {
     fn take(armed: &mut Armed, path: &str) -> Self {
-        let instead = armed.take(|m| match m {
+        // A refusal that was armed behind a fault of the body waits for its turn.
+        let instead = armed.take_before(Mischief::spoils_body, |m| match m {
             Mischief::RefuseDownload { status, retry_after } => Some(refusal(*status, *retry_after)),
             Mischief::RedirectDownload { location } => {
                 let location = location.clone().unwrap_or_else(|| format!("{path}?moved=1"));
@@ -181,7 +182,23 @@ pub(super) fn refusal(status: u16, retry_after: Option<u32>) -> Refusal {
 
 #[cfg(test)]
 mod tests {
+    use super::super::mischief::Times;
     use super::*;
+
+    #[test]
+    fn faults_of_one_download_after_the_other_come_in_the_order_they_were_armed() {
+        let mut armed = Armed::default();
+        armed.add(Mischief::CutDownload { after: 7 }, Times::Count(2));
+        armed.add(Mischief::RefuseDownload { status: 404, retry_after: None }, Times::UntilCleared);
+        armed.add(Mischief::CorruptByte { offset: 3 }, Times::Once);
+        let mut take = || Faults::take(&mut armed, "/f");
+        for corrupt in [Some(3), None] {
+            let cut = take();
+            assert_eq!((cut.cut_after, cut.corrupt, cut.instead.is_none()), (Some(7), corrupt, true));
+        }
+        assert_eq!(take().instead.map(|refusal| refusal.status), Some(404));
+        assert_eq!(take().instead.map(|refusal| refusal.status), Some(404));
+    }
 
     #[test]
     fn ranges_as_the_recorded_server_reads_them() {

@@ -18,6 +18,12 @@ pub enum Mischief {
         /// The `Location` header.
         location: String,
     },
+    /// After the next messages to a device, sends pings for so long and reads nothing meanwhile, as a busy server does. A
+    /// write that fails ends the connection, and what was not read by then is lost.
+    BusySocket {
+        /// How long, in milliseconds.
+        ms: u64,
+    },
     /// Opens the socket but answers nothing on it and reads nothing from it.
     MuteSocket,
     /// Leaves heartbeats without a reply.
@@ -68,6 +74,21 @@ pub enum Mischief {
         /// Milliseconds per tick.
         every_ms: u64,
     },
+}
+
+impl Mischief {
+    /// Whether a download gets an answer of which some part is wrong.
+    pub(super) fn spoils_body(&self) -> bool {
+        matches!(
+            self,
+            Self::CutDownload { .. }
+                | Self::IgnoreRange
+                | Self::WrongContentRange { .. }
+                | Self::WrongLength { .. }
+                | Self::CorruptByte { .. }
+                | Self::SlowBody { .. }
+        )
+    }
 }
 
 /// How often a mischief happens.
@@ -135,6 +156,19 @@ impl Armed {
             }
         }
         Some(taken)
+    }
+
+    /// As [`take`](Self::take), but only from what was armed before the first limited mischief that fits `behind`.
+    pub fn take_before<T>(
+        &mut self,
+        behind: impl Fn(&Mischief) -> bool,
+        pick: impl FnMut(&Mischief) -> Option<T>,
+    ) -> Option<T> {
+        let limit = self.armed.iter().position(|(m, times)| *times != Times::UntilCleared && behind(m));
+        let later = self.armed.split_off(limit.unwrap_or(self.armed.len()));
+        let taken = self.take(pick);
+        self.armed.extend(later);
+        taken
     }
 
     /// The clock's skew; looking does not use it up.

@@ -105,6 +105,7 @@ pub(super) fn serve(
 fn turn(socket: &mut WebSocket<Stream>, conn: ConnId, shared: &Shared) -> Turn {
     // Looked at first: what was put into the outbox before the stop still goes out.
     let stopping = shared.stopping();
+    let mut sent = false;
     while let Some(outgoing) = shared.with(|state, now| {
         state.hub.tick(now);
         state.outgoing(conn)
@@ -120,6 +121,10 @@ fn turn(socket: &mut WebSocket<Stream>, conn: ConnId, shared: &Shared) -> Turn {
             Err(Error::Io(error)) if waits(&error) => {}
             Err(_) => return Turn::End,
         }
+        sent = true;
+    }
+    if sent && !stays_through_busy_time(socket, shared) {
+        return Turn::End;
     }
     if stopping {
         return Turn::Close(1012, String::new());
@@ -141,6 +146,23 @@ fn turn(socket: &mut WebSocket<Stream>, conn: ConnId, shared: &Shared) -> Turn {
         Err(_) => return Turn::End,
     }
     Turn::Again
+}
+
+/// Reads nothing for a while, if that was asked for. Returns false if the connection ended meanwhile.
+fn stays_through_busy_time(socket: &mut WebSocket<Stream>, shared: &Shared) -> bool {
+    let busy = shared.with(|state, _| {
+        state.armed.take(|m| if let Mischief::BusySocket { ms } = m { Some(*ms) } else { None })
+    });
+    let until = shared.now_ms() + busy.unwrap_or_default();
+    while shared.now_ms() < until && !shared.stopping() {
+        match socket.send(Message::Ping(Vec::new().into())) {
+            Ok(()) => {}
+            Err(Error::Io(error)) if waits(&error) => {}
+            Err(_) => return false,
+        }
+        shared.pause(Duration::from_millis(10));
+    }
+    true
 }
 
 /// Sends a close frame and ends TCP at once, as the real server does; what the peer still sends is

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use crate::bench::{Adapter as _, Bench, Device, LIMIT, SERIAL, UnderTest};
 use nerves_hub_link_protocol::limits::SEND_CREDIT;
-use nerves_hub_link_protocol::{Client, Decision, Event, FirmwareMeta, UpdateInfo};
+use nerves_hub_link_protocol::{Client, Command, Decision, Event, FirmwareMeta, UpdateInfo};
 use nerves_hub_link_runtime::{Control, Exit, HandleError, Options, RunnerError, Status};
 use nerves_hub_link_testkit::hub::HubEvent;
 use nerves_hub_link_testkit::server::{Firmware, Garbage, HubOptions, HubServer, Mischief, Times};
@@ -313,6 +313,39 @@ fn a_reboot_request_ends_the_run_after_the_application_was_asked() {
     assert_eq!(device.reboots.recv_timeout(LIMIT).unwrap(), reason);
     bench.hub_saw("the farewell", |event| matches!(event, HubEvent::Rebooting { .. }));
     assert_eq!(device.handle.stop(), Exit::Reboot { reason }, "a second end changes nothing");
+}
+
+#[test]
+fn a_busy_server_reads_what_was_sent_before_the_device_left() {
+    for reboot in [true, false] {
+        let bench = Bench::new();
+        let device = bench.start();
+        device.until_joined();
+        // It goes on writing when the device is gone, and reads only then.
+        bench.hub.mischief(Mischief::BusySocket { ms: 500 }, Times::Once);
+        if reboot {
+            bench.hub.broadcast("reboot", &serde_json::json!({}));
+            assert!(matches!(device.exit(), Exit::Reboot { .. }));
+            bench.hub_saw("the farewell", |event| matches!(event, HubEvent::Rebooting { .. }));
+        } else {
+            bench.hub.broadcast("identify", &serde_json::json!({}));
+            device.until("asked", |event| *event == Event::Identify);
+            device.handle.command(Command::ConnectionTypes { types: vec!["wifi".to_owned()] }).unwrap();
+            device.stop();
+            bench.hub_saw("the last message", |event| matches!(event, HubEvent::ConnectionTypes { .. }));
+        }
+    }
+}
+
+#[test]
+fn a_server_that_never_closes_its_side_holds_the_end_up_for_a_moment_only() {
+    let bench = Bench::new();
+    let device = bench.start();
+    device.until_joined();
+    bench.hub.mischief(Mischief::BusySocket { ms: 600_000 }, Times::Once);
+    bench.hub.broadcast("identify", &serde_json::json!({}));
+    device.until("asked", |event| *event == Event::Identify);
+    device.stop();
 }
 
 #[test]
