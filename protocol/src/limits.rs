@@ -203,7 +203,7 @@ pub const MAX_META_CHARS: usize = 1000;
 pub const MAX_PUBLIC_KEYS: usize = 64;
 
 /// Longest URL, in bytes. Signed storage URLs reach about 2,000; HTTP servers stop at 8 KiB.
-pub const MAX_URL_BYTES: usize = 8192;
+pub const MAX_URL_BYTES: usize = nerves_hub_link_url::MAX_URL_BYTES;
 
 /// Longest entity tag remembered, in bytes. Longer ones are treated as absent.
 pub const MAX_ETAG_BYTES: usize = 256;

@@ -73,6 +73,7 @@ mod url;
 pub use client_identity::ClientIdentity;
 pub use error::{Stage, TransportError};
 pub use exchange::{Exchange, ExchangeEvent, ExchangeRequest};
+pub use nerves_hub_link_url::UrlError;
 pub use roots::Roots;
 pub use socket::{Socket, SocketEvent, SocketRequest};
 pub use tls::{Clock, Tls, TlsOptions};

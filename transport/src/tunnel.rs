@@ -6,6 +6,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
 use crate::limits::{HEAD_MAX, HEADERS_MAX};
+use crate::url::bracketed;
 use crate::{Address, AddressError, TransportError};
 
 /// An HTTP proxy. Connections with and without TLS go through it alike, by `CONNECT`.
@@ -30,7 +31,7 @@ impl Proxy {
         };
         let address = Address::parse(&format!("{scheme}://{host}"))?;
         if address.secure || !scheme.eq_ignore_ascii_case("http") {
-            return Err(AddressError::Scheme { url: address.to_string(), scheme: scheme.to_owned() });
+            return Err(AddressError::ProxyScheme { url: address.authority(), scheme: scheme.to_owned() });
         }
         let authorization = credentials.map(|text| format!("Basic {}", STANDARD.encode(decoded(text))));
         Ok(Self { address, authorization })
@@ -68,8 +69,7 @@ impl fmt::Debug for Tunnel {
 impl Tunnel {
     /// Asks `proxy` for a connection to `target`.
     pub fn new(proxy: &Proxy, target: &Address) -> Self {
-        let host = if target.host.contains(':') { format!("[{}]", target.host) } else { target.host.clone() };
-        let place = format!("{host}:{}", target.port);
+        let place = format!("{}:{}", bracketed(&target.host), target.port);
         let mut out = format!("CONNECT {place} HTTP/1.1\r\nHost: {place}\r\n");
         if let Some(authorization) = &proxy.authorization {
             out.push_str("Proxy-Authorization: ");

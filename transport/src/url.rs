@@ -1,9 +1,8 @@
 //! Where a URL points: scheme, host, port and request target.
 
 use core::fmt;
-use core::net::Ipv6Addr;
 
-use http::Uri;
+use nerves_hub_link_url::{Url, UrlError};
 
 /// The parts of a `ws`, `wss`, `http` or `https` URL that a connection needs.
 ///
@@ -21,57 +20,27 @@ pub struct Address {
 }
 
 impl Address {
-    /// Reads a URL.
+    /// Parses a URL, as [`nerves_hub_link_url`] does for all of the device: what browsers percent-encode in path and query is
+    /// percent-encoded.
     ///
     /// # Errors
     /// [`AddressError`] when it is no URL, its scheme is another one, it has no host, or it carries a
     /// user name or password (which would end up in logs; credentials travel in headers here).
     pub fn parse(url: &str) -> Result<Self, AddressError> {
-        let uri: Uri = url.parse().map_err(|error: http::uri::InvalidUri| AddressError::Malformed {
-            url: shown(url),
-            why: error.to_string(),
-        })?;
-        let scheme = uri.scheme_str().unwrap_or_default().to_ascii_lowercase();
-        let (secure, default_port) = match scheme.as_str() {
-            "wss" | "https" => (true, 443),
-            "ws" | "http" => (false, 80),
-            _ => return Err(AddressError::Scheme { url: shown(url), scheme }),
-        };
-        let authority = uri.authority().ok_or_else(|| AddressError::NoHost { url: shown(url) })?;
-        if authority.as_str().contains('@') {
-            return Err(AddressError::Credentials { host: authority.host().to_owned() });
-        }
-        let host = authority.host();
-        let in_brackets = host.strip_prefix('[').and_then(|rest| rest.strip_suffix(']'));
-        // RFC 3986 §3.2.2; behind `%` the name of an interface may stand (RFC 6874).
-        let is_address = |text: &str| text.split('%').next().is_some_and(|it| it.parse::<Ipv6Addr>().is_ok());
-        if in_brackets.is_some_and(|text| !is_address(text)) {
-            let why = "what stands in brackets is no IPv6 address".to_owned();
-            return Err(AddressError::Malformed { url: shown(url), why });
-        }
-        let bare = in_brackets.unwrap_or(host);
-        if bare.is_empty() {
-            return Err(AddressError::NoHost { url: shown(url) });
-        }
-        // `http` leaves a port it cannot read (above 65535, or empty) out of `port_u16`.
-        let after_host = authority.as_str().strip_prefix(host).unwrap_or_default();
-        let port = match after_host.strip_prefix(':') {
-            None | Some("") => default_port,
-            Some(digits) => match digits.parse() {
-                Ok(port) if port != 0 => port,
-                _ => return Err(AddressError::Port { url: shown(url), port: digits.to_owned() }),
-            },
-        };
-        let target = uri.path_and_query().map_or("/", |target| target.as_str());
-        let path_and_query = if target.starts_with('/') { target.to_owned() } else { format!("/{target}") };
-        Ok(Self { secure, host: bare.to_owned(), port, path_and_query })
+        let parsed = Url::parse(url).map_err(|why| AddressError::Unusable { url: shown(url), why })?;
+        Ok(Self {
+            secure: parsed.is_tls(),
+            host: parsed.host().to_owned(),
+            port: parsed.port(),
+            path_and_query: parsed.target().to_owned(),
+        })
     }
 
     /// Host as written in a URL or `Host` header: IPv6 in brackets, the port only where it is not the
     /// scheme's own.
     pub fn authority(&self) -> String {
         let default_port = if self.secure { 443 } else { 80 };
-        let host = if self.host.contains(':') { format!("[{}]", self.host) } else { self.host.clone() };
+        let host = bracketed(&self.host);
         if self.port == default_port { host } else { format!("{host}:{}", self.port) }
     }
 }
@@ -93,54 +62,48 @@ impl fmt::Debug for Address {
     }
 }
 
-/// Why a URL cannot be used. The query is never repeated.
+/// Brackets around an IPv6 address, as `Host` headers and `CONNECT` need them.
+pub(crate) fn bracketed(host: &str) -> String {
+    if host.contains(':') { format!("[{}]", host.replacen('%', "%25", 1)) } else { host.to_owned() }
+}
+
+/// Why a URL cannot be used. User, password and query are never repeated.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum AddressError {
-    /// Not a URL.
+    /// No URL, or not one of the four schemes.
     #[error("{url:?} is not a usable URL: {why}")]
-    Malformed {
-        /// The URL without its query.
+    Unusable {
+        /// The URL as far as it may be shown.
         url: String,
         /// The reason.
-        why: String,
+        why: UrlError,
     },
-    /// Another scheme than the four.
-    #[error("{url:?} has the scheme {scheme:?}; ws, wss, http and https are possible")]
-    Scheme {
-        /// The URL without its query.
+    /// A proxy of another scheme than `http`.
+    #[error("the proxy {url:?} is to be reached over {scheme:?}; only http:// proxies are supported")]
+    ProxyScheme {
+        /// The URL as far as it may be shown.
         url: String,
         /// The scheme found.
         scheme: String,
-    },
-    /// No host.
-    #[error("{url:?} names no host")]
-    NoHost {
-        /// The URL without its query.
-        url: String,
-    },
-    /// A port outside 1 to 65535.
-    #[error("{url:?} has the port {port:?}; 1 to 65535 are possible")]
-    Port {
-        /// The URL without its query.
-        url: String,
-        /// The port found.
-        port: String,
-    },
-    /// A user name or password before the host.
-    #[error("the URL for {host} carries a user name or password; give credentials in headers instead")]
-    Credentials {
-        /// The host of the URL.
-        host: String,
     },
 }
 
 /// A URL cut down to what may be logged: no query, no user name, at most 120 characters.
 fn shown(url: &str) -> String {
-    let plain = url.split(['?', '#']).next().unwrap_or_default();
+    let plain = url.split(['?', '#']).next().unwrap_or(url);
+    // Without a scheme the text is taken for host and path.
     let (scheme, rest) = plain.split_once("://").unwrap_or(("", plain));
     let (authority, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
-    let host = authority.rsplit_once('@').map_or(authority, |(_, host)| host);
+    let host = match authority.rsplit_once('@') {
+        Some((_, host)) => host,
+        // A password with a question mark in it ends only behind it.
+        None if path.is_empty() && url.contains('@') => "",
+        None => authority,
+    };
     let separator = if scheme.is_empty() { "" } else { "://" };
-    format!("{scheme}{separator}{host}{path}").chars().take(120).collect()
+    format!("{scheme}{separator}{host}{path}").chars().take(SHOWN_CHARS).collect()
 }
+
+/// Characters of an unusable URL that an error repeats: enough to recognise it.
+const SHOWN_CHARS: usize = 120;

@@ -371,7 +371,7 @@ impl Download {
         }
         let location = location.ok_or_else(|| String::from("it names no address"))?;
         let next = self.current.resolve(location).map_err(|error| error.to_string())?;
-        if self.current.tls && !next.tls {
+        if self.current.is_tls() && !next.is_tls() {
             return Err(String::from("it leads from https to http"));
         }
         Ok(next)

@@ -1,7 +1,8 @@
 //! The little of HTTP the machine reads itself: headers, dates, addresses.
 
 pub(crate) mod date;
-pub(crate) mod url;
+
+pub(crate) use nerves_hub_link_url as url;
 
 use core::time::Duration;
 

@@ -388,7 +388,7 @@ impl Connection {
         let mut headers = Vec::new();
         let mut signed = None;
         // What proves the identity goes to the configured server, or where TLS proves who listens.
-        if url.tls || (!self.home.tls && url.same_host(&self.home)) {
+        if url.is_tls() || (!self.home.is_tls() && url.same_host(&self.home)) {
             if let Auth::SharedSecret(secret) = &cx.config.auth {
                 // Signed at the last moment: a signature is good for 90 seconds only.
                 let time = self.clock.time(cx.now, cx.wall);

@@ -12,11 +12,11 @@ pub(super) fn follow(current: &Url, location: Option<&str>, cx: &Context<'_>) ->
     let location = location.ok_or_else(|| String::from("the redirect names no address"))?;
     let next = current.resolve(location).map_err(|error| format!("the redirect is not usable: {error}"))?;
     let forbidden = !cx.config.allow_redirect_downgrade;
-    if current.tls && !next.tls && forbidden {
+    if current.is_tls() && !next.is_tls() && forbidden {
         return Err(format!("the redirect to {} would give up encryption", next.authority()));
     }
     // Without TLS anybody could send the device's credentials anywhere.
-    if !next.tls && !next.same_host(current) && forbidden {
+    if !next.is_tls() && !next.same_host(current) && forbidden {
         return Err(format!("the redirect leads to another host, {}, without encryption", next.authority()));
     }
     Ok(next.with_query(names::VSN, cx.wire.version()))

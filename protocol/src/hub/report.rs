@@ -18,7 +18,7 @@ use crate::text::cut;
 pub(super) fn usable(cx: &Context<'_>, size: Option<u64>, url: Result<Url, UrlError>) -> Result<Url, String> {
     let download = &cx.config.download;
     let url = url.map_err(|error| error.to_string())?;
-    if !url.tls && !download.allow_http {
+    if !url.is_tls() && !download.allow_http {
         return Err(String::from("the address is http, and only https is allowed here"));
     }
     match size {

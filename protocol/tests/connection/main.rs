@@ -49,7 +49,7 @@ fn a_configuration_that_cannot_work_is_refused() {
     };
     assert_eq!(error(&|c| c.host = String::new()), ConfigError::Host(UrlError::Host));
     assert_eq!(error(&|c| c.host = "ftp://hub".into()), ConfigError::Host(UrlError::Scheme));
-    assert_eq!(error(&|c| c.host = "hub example".into()), ConfigError::Host(UrlError::Character));
+    assert_eq!(error(&|c| c.host = "hub example".into()), ConfigError::Host(UrlError::Host));
     for bad in ["", " ", "unconfigured", "Unconfigured", "a\nb", &"x".repeat(256)] {
         assert_eq!(error(&|c| secret(c).identifier = bad.into()), ConfigError::Identifier, "{bad}");
     }
