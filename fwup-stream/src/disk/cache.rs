@@ -53,6 +53,8 @@ pub struct SegmentCache<T> {
     /// Records kept twice that were written.
     pub(super) pairs: Vec<Pair>,
     warnings: Vec<String>,
+    /// Counts changes made otherwise than by FAT file systems.
+    other_changes: u64,
 }
 
 impl<T: Target> SegmentCache<T> {
@@ -69,6 +71,7 @@ impl<T: Target> SegmentCache<T> {
             early_unsynced: false,
             pairs: Vec::new(),
             warnings: Vec::new(),
+            other_changes: 0,
         };
         cache.set_megabytes(CACHE_MEGABYTES_DEFAULT);
         cache
@@ -97,6 +100,7 @@ impl<T: Target> SegmentCache<T> {
 
     /// Forgets everything that has not reached the medium, and any write error.
     pub fn discard(&mut self) {
+        self.other_changes += 1;
         self.segments.clear();
         self.pairs.clear();
         self.trimmed = Trimmed::default();
@@ -328,10 +332,20 @@ impl<T: Target> DiskIo for SegmentCache<T> {
     }
 
     fn write(&mut self, offset: u64, data: &[u8], streamed: bool) -> Result<(), DiskError> {
+        self.other_changes += 1;
         self.put(offset, data, streamed)
     }
 
+    fn write_fat(&mut self, offset: u64, data: &[u8], streamed: bool) -> Result<(), DiskError> {
+        self.put(offset, data, streamed)
+    }
+
+    fn other_changes(&self) -> Option<u64> {
+        Some(self.other_changes)
+    }
+
     fn write_twin(&mut self, offset: u64, data: &[u8], twins: Twins) -> Result<(), DiskError> {
+        self.other_changes += 1;
         if data.len() > RECORD_HELD.min(self.capacity / TWIN_SHARE * SEGMENT) {
             // Too large to wait until both are there. Alone between two syncs, one of the two is always whole.
             self.flush()?;
@@ -344,6 +358,7 @@ impl<T: Target> DiskIo for SegmentCache<T> {
     }
 
     fn trim(&mut self, offset: u64, length: u64) -> Result<(), DiskError> {
+        self.other_changes += 1;
         let first = offset.div_ceil(SEGMENT_BYTES);
         let end = offset.saturating_add(length) / SEGMENT_BYTES;
         if first >= end {

@@ -84,6 +84,19 @@ pub trait DiskIo {
     /// streamed writes alone have filled it; any other write waits for the flush.
     fn write(&mut self, offset: u64, data: &[u8], streamed: bool) -> Result<(), DiskError>;
 
+    /// Writes like [`write`](Self::write) what belongs to a FAT file system, which keeps track of what it writes
+    /// itself: not one of the [`other_changes`](Self::other_changes).
+    fn write_fat(&mut self, offset: u64, data: &[u8], streamed: bool) -> Result<(), DiskError> {
+        self.write(offset, data, streamed)
+    }
+
+    /// Counts the changes that were made otherwise than by [`write_fat`](Self::write_fat). While the count stays the
+    /// same, file systems know what is on the disk. `None`, as when not implemented: nobody counts, and they look
+    /// each time.
+    fn other_changes(&self) -> Option<u64> {
+        None
+    }
+
     /// Writes a copy of a record that is kept twice, which waits for the flush like any unstreamed write. When
     /// both copies were written by then, they reach the medium in an order that leaves, at any moment, what was
     /// there before or what was written last as the copy a reader takes.

@@ -25,6 +25,9 @@ pub struct Disk {
     pub fail_after: Option<usize>,
     /// The first block of every write, and whether it was streamed.
     pub streamed: Vec<(u64, bool)>,
+    /// Nobody counts what changes, so that file systems keep no index.
+    pub uncounted: bool,
+    others: u64,
 }
 
 impl Disk {
@@ -78,6 +81,15 @@ impl DiskIo for Disk {
     }
 
     fn write(&mut self, offset: u64, data: &[u8], streamed: bool) -> Result<(), DiskError> {
+        self.others += 1;
+        self.write_fat(offset, data, streamed)
+    }
+
+    fn other_changes(&self) -> Option<u64> {
+        (!self.uncounted).then_some(self.others)
+    }
+
+    fn write_fat(&mut self, offset: u64, data: &[u8], streamed: bool) -> Result<(), DiskError> {
         self.calls += 1;
         if self.fail_after.is_some_and(|limit| self.calls > limit) {
             return Err(DiskError::Write { offset });
@@ -97,6 +109,7 @@ impl DiskIo for Disk {
     }
 
     fn trim(&mut self, offset: u64, length: u64) -> Result<(), DiskError> {
+        self.others += 1;
         let start = usize::try_from(offset).unwrap().div_ceil(SEGMENT);
         let end = usize::try_from(offset + length).unwrap() / SEGMENT;
         for index in start..end {

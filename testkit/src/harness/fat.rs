@@ -199,6 +199,11 @@ impl DiskIo for Disk {
         self.target.write_at(offset, data).map_err(|_| DiskError::Write { offset })
     }
 
+    fn other_changes(&self) -> Option<u64> {
+        // Nothing but file systems writes here.
+        Some(0)
+    }
+
     fn trim(&mut self, _: u64, _: u64) -> Result<(), DiskError> {
         Ok(())
     }

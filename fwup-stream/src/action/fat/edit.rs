@@ -28,6 +28,7 @@ impl Volume {
             Target::Missing(place, name) => (place, name),
         };
         let cluster = self.begin_chain(disk)?.ok_or(Fault::Denied)?;
+        self.index.forget(cluster);
         self.blank_cluster(disk, cluster)?;
         let parent = place.folder;
         for (at, cluster, dots) in [(0, cluster, *b".          "), (32, parent, *b"..         ")] {
@@ -168,10 +169,21 @@ impl Volume {
         self.seek(disk, &mut place, 0)?;
         let found = self.next_entry(disk, &mut place, true)?;
         match (found, field) {
-            (true, Some(field)) => self.window.put(place.at(), &field),
-            (true, None) => self.window.put(place.at(), &[DELETED]),
+            (true, Some(field)) => {
+                self.entry_changes(&place);
+                self.window.put(place.at(), &field);
+            }
+            (true, None) => {
+                self.entry_changes(&place);
+                self.window.put(place.at(), &[DELETED]);
+                if let Some(mut known) = self.index.take(place.folder) {
+                    known.free_room(place.offset);
+                    self.index.put(known);
+                }
+            }
             (false, Some(field)) => {
                 self.find_room(disk, &mut place, 1)?;
+                self.entry_changes(&place);
                 let mut entry = [0; 32];
                 super::window::put(&mut entry, 0, &field);
                 entry[AT_ATTRIBUTES] = LABEL;

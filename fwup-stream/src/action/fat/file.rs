@@ -182,6 +182,7 @@ impl Volume {
                     }
                 }
                 self.write_back(disk, file)?;
+                self.index.overwritten(file.cluster);
                 let sector = self.current_sector(file, index)?;
                 let whole = self.whole_sectors(rest.len(), index);
                 if let Some(source) = rest.get(..whole).filter(|_| whole > 0) {

@@ -1,9 +1,10 @@
-//! Walking through a folder: place by place, looking for names, room or labels.
+//! The entries of a folder: where they are, and going from one to the next.
 
 use super::boot::ENTRY;
 use super::error::Fault;
+use super::index::Folder;
 use super::limits::FOLDER_BYTES;
-use super::name::{DELETED, Name, checksum};
+use super::name::DELETED;
 use super::volume::Volume;
 use super::window::SECTOR;
 use crate::disk::DiskIo;
@@ -16,7 +17,7 @@ pub(super) const LABEL: u8 = 0x08;
 pub(super) const FOLDER: u8 = 0x10;
 pub(super) const ARCHIVE: u8 = 0x20;
 pub(super) const LONG_NAME: u8 = 0x0F;
-const ATTRIBUTES: u8 = 0x3F;
+pub(super) const ATTRIBUTES: u8 = 0x3F;
 
 /// Where the parts of an entry are.
 pub(super) const AT_ATTRIBUTES: usize = 11;
@@ -56,36 +57,6 @@ impl Place {
     }
 }
 
-/// A run of long entries as it is met, last part first.
-struct LongRun {
-    /// Number of the part met last; `None` when it does not hang together.
-    part: Option<u8>,
-    sum: u8,
-}
-
-impl LongRun {
-    const NONE: Self = LongRun { part: None, sum: 0xFF };
-
-    /// Takes the long entry of number `number`; returns whether it begins a run. `fits` says whether its
-    /// characters are right.
-    fn take(&mut self, first: u8, sum: u8, fits: impl FnOnce() -> bool) -> bool {
-        let begins = first & LAST_LONG != 0;
-        let number = first & !LAST_LONG;
-        if begins {
-            self.sum = sum;
-        }
-        let expected = if begins { Some(number) } else { self.part };
-        let holds = expected == Some(number) && self.sum == sum && fits();
-        self.part = if holds { number.checked_sub(1) } else { None };
-        begins
-    }
-
-    /// Whether all parts have come and belong to the short name.
-    fn belongs_to(&self, short: &[u8; 11]) -> bool {
-        self.part == Some(0) && self.sum == checksum(short)
-    }
-}
-
 impl Volume {
     /// Moves to `offset` in the folder.
     pub(super) fn seek(
@@ -94,33 +65,91 @@ impl Volume {
         place: &mut Place,
         offset: u32,
     ) -> Result<(), Fault> {
+        let mut known = self.index.take(place.folder);
+        self.seek_with(disk, place, offset, known.as_mut())?;
+        if let Some(known) = known {
+            self.index.put(known);
+        }
+        Ok(())
+    }
+
+    /// Moves to `offset` in the folder, by the clusters that are known.
+    pub(super) fn seek_with(
+        &mut self,
+        disk: &mut dyn DiskIo,
+        place: &mut Place,
+        offset: u32,
+        mut known: Option<&mut Folder>,
+    ) -> Result<(), Fault> {
         if offset >= FOLDER_BYTES || !offset.is_multiple_of(ENTRY) {
             return Err(Fault::Corrupt);
         }
-        place.offset = offset;
         let mut cluster = place.folder;
         if cluster == 0 && self.is_fat32() {
             cluster = self.geometry.root;
         }
-        let mut rest = offset;
-        let sector = if cluster == 0 {
+        let (sector, rest) = if cluster == 0 {
             if offset / ENTRY >= self.geometry.root_entries {
                 return Err(Fault::Corrupt);
             }
-            Some(self.geometry.root)
+            (Some(self.geometry.root), offset)
         } else {
-            while rest >= self.geometry.cluster_bytes() {
+            let size = self.geometry.cluster_bytes();
+            let wanted = offset / size;
+            let mut number = 0;
+            if let Some(known) = &mut known {
+                self.note(known, 0, cluster);
+                (number, cluster) = known.nearest(wanted).unwrap_or((number, cluster));
+            }
+            while number < wanted {
                 cluster = self.link(disk, cluster)?;
                 if cluster < 2 || cluster >= self.geometry.entries {
                     return Err(Fault::Corrupt);
                 }
-                rest -= self.geometry.cluster_bytes();
+                number += 1;
+                if let Some(known) = &mut known {
+                    self.note(known, number, cluster);
+                }
             }
-            self.geometry.sector_of(cluster)
+            (self.geometry.sector_of(cluster), offset % size)
         };
+        place.offset = offset;
         place.cluster = cluster;
         place.sector = sector.and_then(|sector| sector.checked_add(rest / 512));
         if place.sector.is_none() { Err(Fault::Corrupt) } else { Ok(()) }
+    }
+
+    /// Notes that a folder has this cluster. Folders that share one are damaged, and none of them is known for sure.
+    fn note(&mut self, known: &mut Folder, number: u32, cluster: u32) {
+        if known.lacks(number) {
+            if self.index.overwritten(cluster) {
+                known.note_damage();
+            }
+            known.add_cluster(cluster);
+        }
+    }
+
+    /// Moves one entry on like [`advance`](Self::advance), and notes the cluster.
+    pub(super) fn advance_with(
+        &mut self,
+        disk: &mut dyn DiskIo,
+        place: &mut Place,
+        grow: bool,
+        known: Option<&mut Folder>,
+    ) -> Result<bool, Fault> {
+        let more = self.advance(disk, place, grow)?;
+        if let Some(known) = known
+            && more
+            && place.cluster != 0
+        {
+            self.note(known, place.offset / self.geometry.cluster_bytes(), place.cluster);
+        }
+        Ok(more)
+    }
+
+    /// Hears that an entry is changed: what shares its cluster is not known any more.
+    pub(super) fn entry_changes(&mut self, place: &Place) {
+        self.index.changed_by(place.folder, place.cluster);
     }
 
     /// Moves one entry on; `false` at the folder's end. With `grow` a folder that is not the fixed root gets
@@ -167,55 +196,13 @@ impl Volume {
     /// Writes zeros to a cluster and leaves its first sector in memory.
     pub(super) fn blank_cluster(&mut self, disk: &mut dyn DiskIo, cluster: u32) -> Result<(), Fault> {
         self.flush(disk)?;
+        self.index.overwritten(cluster);
         let first = self.geometry.sector_of(cluster).ok_or(Fault::Corrupt)?;
         self.window.blank(first);
         for index in 0..self.geometry.cluster_sectors {
             self.window.store(disk, first.saturating_add(index))?;
         }
         Ok(())
-    }
-
-    /// Looks for a name from the folder's start; stays at its short entry when it is there. `short_only`
-    /// compares nothing but the short name.
-    pub(super) fn find(
-        &mut self,
-        disk: &mut dyn DiskIo,
-        place: &mut Place,
-        name: &Name,
-        short_only: bool,
-    ) -> Result<bool, Fault> {
-        self.seek(disk, place, 0)?;
-        let mut run = LongRun::NONE;
-        place.long_start = None;
-        loop {
-            let first = self.load_entry(disk, place)?;
-            if first == 0 {
-                return Ok(false);
-            }
-            let attributes = self.window.byte(place.at() + AT_ATTRIBUTES) & ATTRIBUTES;
-            place.attributes = attributes;
-            if first == DELETED || (attributes & LABEL != 0 && attributes != LONG_NAME) {
-                run = LongRun::NONE;
-                place.long_start = None;
-            } else if attributes == LONG_NAME {
-                if !short_only {
-                    let sum = self.window.byte(place.at() + AT_LONG_SUM);
-                    if run.take(first, sum, || self.long_part_is(place.at(), first, &name.long)) {
-                        place.long_start = Some(place.offset);
-                    }
-                }
-            } else {
-                let short = self.short_name(place.at());
-                if run.belongs_to(&short) || ((short_only || !name.lossy) && short == name.short) {
-                    return Ok(true);
-                }
-                run = LongRun::NONE;
-                place.long_start = None;
-            }
-            if !self.advance(disk, place, false)? {
-                return Ok(false);
-            }
-        }
     }
 
     /// Goes on from here to the next file or folder other than `.` and `..`, or with `label` to the label.
@@ -244,28 +231,6 @@ impl Volume {
         Ok(false)
     }
 
-    /// Finds `count` free entries in a row from the folder's start, growing it if needed, and stays at the
-    /// last of them.
-    pub(super) fn find_room(
-        &mut self,
-        disk: &mut dyn DiskIo,
-        place: &mut Place,
-        count: u32,
-    ) -> Result<(), Fault> {
-        self.seek(disk, place, 0)?;
-        let mut free = 0;
-        loop {
-            let first = self.load_entry(disk, place)?;
-            free = if first == DELETED || first == 0 { free + 1 } else { 0 };
-            if free == count {
-                return Ok(());
-            }
-            if !self.advance(disk, place, true)? {
-                return Err(Fault::Denied);
-            }
-        }
-    }
-
     /// Loads the sector of the entry here and returns the entry's first byte.
     pub(super) fn load_entry(&mut self, disk: &mut dyn DiskIo, place: &Place) -> Result<u8, Fault> {
         self.load(disk, place.sector.ok_or(Fault::Corrupt)?)?;
@@ -288,32 +253,12 @@ impl Volume {
         }
     }
 
-    fn short_name(&self, at: usize) -> [u8; 11] {
-        self.window.bytes().get(at..).and_then(<[u8]>::first_chunk).copied().unwrap_or([0; 11])
+    /// The bytes of the entry at `at` in memory.
+    pub(super) fn entry(&self, at: usize) -> &[u8] {
+        self.window.bytes().get(at..).and_then(|rest| rest.get(..ENTRY as usize)).unwrap_or_default()
     }
 
-    /// Whether the long entry at `at` has the right part of the name.
-    fn long_part_is(&self, at: usize, first: u8, name: &[u16]) -> bool {
-        let Some(part) = (first & 0x3F).checked_sub(1) else { return false };
-        if self.window.word(at + AT_CLUSTER_LOW) != 0 {
-            return false;
-        }
-        let mut expected = name.iter().copied().chain([0]).skip(usize::from(part) * 13);
-        let mut ended = false;
-        for character in AT_LONG.map(|offset| self.window.word(at + offset)) {
-            if ended {
-                if character != 0xFFFF {
-                    return false;
-                }
-            } else if expected.next().map(super::codepage::capital)
-                == Some(super::codepage::capital(character))
-            {
-                ended = character == 0;
-            } else {
-                return false;
-            }
-        }
-        // A last part without end mark must be where the name ends.
-        first & LAST_LONG == 0 || ended || expected.next().is_none_or(|next| next == 0)
+    pub(super) fn short_name(&self, at: usize) -> [u8; 11] {
+        self.window.bytes().get(at..).and_then(<[u8]>::first_chunk).copied().unwrap_or([0; 11])
     }
 }

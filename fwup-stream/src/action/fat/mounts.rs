@@ -54,6 +54,8 @@ pub struct Mounts {
     slots: [Option<Slot>; MOUNTS],
     next: usize,
     pub(super) open: Option<OpenFile>,
+    /// The [`DiskIo::other_changes`] that the indexes of folders know of.
+    seen: Option<u64>,
 }
 
 /// A file system, mounted once it is used.
@@ -89,6 +91,8 @@ impl Mounts {
         if let Some(Some(slot)) = self.slots.get_mut(slot) {
             slot.volume = None;
         }
+        // It may reach over others.
+        self.volumes().for_each(|volume| volume.index.clear());
         mkfs::make(disk, block, count)
     }
 
@@ -275,10 +279,35 @@ impl Mounts {
 
     /// Returns the file system in a slot, mounting it if it is not.
     pub(super) fn volume(&mut self, disk: &mut dyn DiskIo, slot: usize) -> Result<&mut Volume, Fault> {
-        let slot = self.slots.get_mut(slot).and_then(Option::as_mut).ok_or(Fault::NoFileSystem)?;
-        if slot.volume.is_none() {
-            slot.volume = Some(Box::new(Volume::mount(disk, slot.block)?));
+        let changes = disk.other_changes();
+        if changes != self.seen {
+            self.volumes().for_each(|volume| volume.index.clear());
+            self.seen = changes;
         }
-        slot.volume.as_deref_mut().ok_or(Fault::NoFileSystem)
+        let place = self.slots.get_mut(slot).and_then(Option::as_mut).ok_or(Fault::NoFileSystem)?;
+        if place.volume.is_none() {
+            let mut volume = Volume::mount(disk, place.block)?;
+            let mut alone = true;
+            let blocks = volume.blocks();
+            for other in self.volumes() {
+                let theirs = other.blocks();
+                if theirs.start < blocks.end && blocks.start < theirs.end {
+                    // Two views of the same blocks, as of a disk and of a partition on it: neither knows what the
+                    // other writes.
+                    other.index.enable(false);
+                    alone = false;
+                }
+            }
+            volume.index.enable(alone && changes.is_some() && volume.can_be_indexed());
+            if let Some(place) = self.slots.get_mut(slot).and_then(Option::as_mut) {
+                place.volume = Some(Box::new(volume));
+            }
+        }
+        let place = self.slots.get_mut(slot).and_then(Option::as_mut);
+        place.and_then(|place| place.volume.as_deref_mut()).ok_or(Fault::NoFileSystem)
+    }
+
+    fn volumes(&mut self) -> impl Iterator<Item = &mut Volume> {
+        self.slots.iter_mut().flatten().filter_map(|slot| slot.volume.as_deref_mut())
     }
 }

@@ -3,6 +3,7 @@
 use super::boot::ENTRY;
 use super::error::Fault;
 use super::folder::{AT_LONG, FOLDER, LAST_LONG, LONG_NAME, Place};
+use super::index::{LongName, hash_long};
 use super::limits::SHORT_NAME_TRIES;
 use super::name::{DELETED, Name, checksum, next_name, start_of_path};
 use super::volume::Volume;
@@ -51,6 +52,15 @@ impl Volume {
         place: &mut Place,
         name: &Name,
     ) -> Result<(), Fault> {
+        let outcome = self.write_name(disk, place, name);
+        if outcome.is_err() {
+            // Room was taken and perhaps not filled.
+            self.index.forget(place.folder);
+        }
+        outcome
+    }
+
+    fn write_name(&mut self, disk: &mut dyn DiskIo, place: &mut Place, name: &Name) -> Result<(), Fault> {
         let short = if name.lossy { self.free_short_name(disk, place, name)? } else { name.short };
         let entries = name.entries();
         self.find_room(disk, place, entries)?;
@@ -61,6 +71,7 @@ impl Volume {
             let sum = checksum(&short);
             while part > 0 {
                 self.load_entry(disk, place)?;
+                self.entry_changes(place);
                 self.put_long_entry(place.at(), &name.long, part, sum);
                 if !self.advance(disk, place, false)? {
                     return Err(Fault::Corrupt);
@@ -72,20 +83,51 @@ impl Volume {
         let mut entry = [0; 32];
         put(&mut entry, 0, &short);
         entry[12] = name.case;
+        self.entry_changes(place);
         self.window.put(place.at(), &entry);
+        let start = place.offset.checked_sub(entries.saturating_sub(1) * ENTRY).ok_or(Fault::Corrupt)?;
+        // What lies behind the part that is covered is found when it is looked at.
+        if let Some(mut known) = self.index.take(place.folder)
+            && known.has_space()
+        {
+            if known.covers(start) {
+                let long = (entries > 1).then(|| hash_long(&name.long));
+                known.add(place.offset, start, &short, long);
+                if !known.covers(place.offset) {
+                    known.covered = Some(*place);
+                }
+            }
+            self.index.put(known);
+        }
         Ok(())
     }
 
     /// Marks the entry at `place` and its long entries as deleted.
     pub(super) fn unregister(&mut self, disk: &mut dyn DiskIo, place: &mut Place) -> Result<(), Fault> {
         let last = place.offset;
-        if let Some(start) = place.long_start {
-            self.seek(disk, place, start)?;
+        let start = place.long_start.unwrap_or(last);
+        let mut known = self.index.take(place.folder);
+        if start != last {
+            self.seek_with(disk, place, start, known.as_mut())?;
         }
+        let mut long = LongName::new();
         loop {
             self.load_entry(disk, place)?;
+            let short = self.short_name(place.at());
+            if place.offset < last {
+                long.take(self.entry(place.at()));
+            }
+            self.entry_changes(place);
             self.window.put(place.at(), &[DELETED]);
             if place.offset >= last {
+                if let Some(mut known) = known {
+                    known.free_room(start);
+                    if known.covers(last) && !known.remove(last, start, &short, long.hash(&short)) {
+                        debug_assert!(false, "a name was not in the index of its folder");
+                        known.note_damage();
+                    }
+                    self.index.put(known);
+                }
                 return Ok(());
             }
             if !self.advance(disk, place, false)? {

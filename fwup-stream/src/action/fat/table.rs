@@ -128,6 +128,7 @@ impl Volume {
         if cluster < 2 || cluster >= self.geometry.entries {
             return Err(Fault::Corrupt);
         }
+        self.index.relinked(cluster, value == 0);
         let [low, high, ..] = value.to_le_bytes();
         match self.geometry.kind {
             Kind::Fat12 => {

@@ -2,6 +2,7 @@
 
 use super::boot::{Geometry, Kind, Sort, partition_starts, sort};
 use super::error::Fault;
+use super::index::Index;
 use super::window::{SECTOR, Window, put};
 use crate::disk::DiskIo;
 
@@ -25,6 +26,8 @@ pub(super) struct Volume {
     pub(super) last: u32,
     /// The free-space notes differ from the FSInfo sector.
     pub(super) info_changed: bool,
+    /// What is known of names in folders.
+    pub(super) index: Index,
 }
 
 impl Volume {
@@ -33,8 +36,15 @@ impl Volume {
         let mut window = Window::new(block);
         let start = find(disk, &mut window)?;
         let geometry = Geometry::read(window.bytes(), start)?;
-        let mut volume =
-            Volume { block, window, geometry, free: UNKNOWN, last: UNKNOWN, info_changed: false };
+        let mut volume = Volume {
+            block,
+            window,
+            geometry,
+            free: UNKNOWN,
+            last: UNKNOWN,
+            info_changed: false,
+            index: Index::default(),
+        };
         if geometry.has_info {
             volume.read_info(disk);
         }
@@ -75,6 +85,18 @@ impl Volume {
             self.info_changed = false;
         }
         Ok(())
+    }
+
+    /// The blocks of the destination that this file system may write.
+    pub(super) fn blocks(&self) -> std::ops::Range<u64> {
+        let block = |sector: u32| self.block.saturating_add(u64::from(sector));
+        let clusters = u64::from(self.geometry.entries - 2) * u64::from(self.geometry.cluster_sectors);
+        block(self.geometry.start)..block(self.geometry.data).saturating_add(clusters)
+    }
+
+    /// Whether the sectors of tables, notes and folders are different ones, as far as the boot sector says.
+    pub(super) fn can_be_indexed(&self) -> bool {
+        !self.geometry.has_info || self.geometry.table > self.geometry.start.saturating_add(1)
     }
 
     pub(super) fn is_fat32(&self) -> bool {

@@ -99,7 +99,7 @@ pub(super) fn write_sectors(
     data: &[u8],
 ) -> Result<(), DiskError> {
     let offset = position(block, sector, data.len())?;
-    disk.write(offset, data, sector > LAST_HELD_SECTOR)
+    disk.write_fat(offset, data, sector > LAST_HELD_SECTOR)
 }
 
 /// Returns the two bytes at `at` as a little-endian number, zero outside.
