@@ -175,9 +175,10 @@ pub enum ActionError {
         /// What fwup's system call says of such a path.
         reason: String,
     },
-    /// The program that updates volumes on raw flash cannot be run.
+    /// Volumes on raw flash cannot be updated by this process, nor by a program.
     #[error(
-        "can't run ubiupdatevol to update '{path}': {reason}. It comes with mtd-utils and BusyBox: install one."
+        "updating the volume '{path}' is not allowed here, and ubiupdatevol, which might do it, can't be run: {reason}. \
+         Run this with the right to call UBI_IOCVOLUP, or install mtd-utils or BusyBox."
     )]
     UbiProgram {
         /// The volume.
