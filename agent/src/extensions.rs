@@ -1,5 +1,6 @@
 //! Extensions of `run`: which are offered, and what this program feeds them.
 
+use std::backtrace::{Backtrace, BacktraceStatus};
 use std::panic::PanicHookInfo;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
@@ -9,6 +10,8 @@ use nerves_hub_link_protocol::{
     ErrorFrame, ErrorReport, ErrorReportsConfig, ErrorSource, Event, ExtensionCommand, ExtensionEvent,
     ExtensionsConfig, HealthConfig, LogLevel, LogLine, LoggingConfig,
 };
+
+use crate::output::Lines;
 
 /// An extension that this program can feed. Location and network identities need an application of one's own.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
@@ -62,12 +65,20 @@ pub fn log(outlet: &Outlet, kind: &str, text: &str) {
     let _ = handle.command(ExtensionCommand::Log(line).into());
 }
 
-/// Reports panics of this program to the server, beside what happens to them otherwise.
-pub fn report_panics(outlet: &Outlet) {
-    let (outlet, before) = (Arc::clone(outlet), std::panic::take_hook());
+/// Says on standard error what panicked, without waiting for whoever reads that; and reports it to the server, if wanted.
+pub fn report_panics(errors: &Lines, outlet: Option<&Outlet>) {
+    let (errors, outlet) = (errors.clone(), outlet.cloned());
     std::panic::set_hook(Box::new(move |info| {
-        before(info);
-        if let Some(handle) = outlet.get() {
+        let thread = std::thread::current();
+        let trace = Backtrace::capture();
+        let trace = match trace.status() {
+            BacktraceStatus::Captured => format!("\n{trace}"),
+            _ => String::new(),
+        };
+        let name = thread.name().unwrap_or("without a name");
+        errors.line(format!("nerves-hub-link: a bug: the thread {name} {info}{trace}"));
+        if let Some(handle) = outlet.as_ref().and_then(|outlet| outlet.get()) {
+            // It may be lost: a device that has stopped can report nothing.
             let _ = handle.command(ExtensionCommand::ReportError(Box::new(report(info))).into());
         }
     }));

@@ -3,20 +3,27 @@
 //! | module | what is in it |
 //! | --- | --- |
 //! | `cli`, `setup` | the command line, and what becomes of it |
-//! | `run`, `archives` | the device; which archives it had |
-//! | `record`, `memory` | what it says |
+//! | `run`, `application`, `archives`, `booted` | the device; which archives it had; what really runs |
+//! | `stop`, `reboot` | how it ends: by signals, with a restart of the system |
+//! | `record`, `memory`, `output` | what it says, and how that is written without waiting for a reader |
+//! | `limits` | every bound, with its reason |
 //! | `demo` | one update end to end, for the eye (feature `demo`) |
 
+mod application;
 mod archives;
 mod booted;
 mod cli;
 #[cfg(feature = "demo")]
 mod demo;
 mod extensions;
+mod limits;
 mod memory;
+mod output;
+mod reboot;
 mod record;
 mod run;
 mod setup;
+mod stop;
 
 use std::process::ExitCode;
 

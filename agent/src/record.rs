@@ -1,13 +1,14 @@
 //! What `run` says: one record per happening, for people or for programs.
 
-use std::io::Write;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use nerves_hub_link_protocol::{ArchiveEvent, Event, FileEvent, ShellEvent, Stage, UpdateMode, UploadEvent};
 use serde::{Deserialize, Serialize};
 
 use crate::cli::Format;
 use crate::extensions::{self, Outlet};
+use crate::limits::LINE_CHARS_MAX;
+use crate::output::Lines;
 
 /// One happening.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -26,18 +27,45 @@ pub struct Record {
     pub number: Option<u64>,
 }
 
-/// Prints records.
+/// Prints records. Never waits for whoever reads them.
 pub struct Recorder {
-    format: Format,
+    print: Printer,
     /// Where lines go beside the screen.
     outlet: Option<Outlet>,
+    lines: Lines,
+}
+
+/// Makes lines of records.
+#[derive(Clone, Copy)]
+struct Printer {
+    format: Format,
     start: Instant,
 }
 
 impl Recorder {
     /// Starts the clock of the records.
     pub fn new(format: Format, outlet: Option<Outlet>) -> Self {
-        Self { format, outlet, start: Instant::now() }
+        let print = Printer { format, start: Instant::now() };
+        let lost = move |count| {
+            print.line(
+                "lines-lost",
+                format!("{count} lines were lost here: nobody read them"),
+                None,
+                Some(count),
+            )
+        };
+        Self { print, outlet, lines: Lines::stdout(lost) }
+    }
+
+    /// Waits until everything is printed, for so long at most.
+    pub fn flush(&self, limit: Duration) {
+        self.lines.flush(limit);
+    }
+
+    /// Returns where the lines go.
+    #[cfg(feature = "demo")]
+    pub const fn lines(&self) -> &Lines {
+        &self.lines
     }
 
     /// Prints an event of the machine, unless it is one of those that come with every key an operator presses.
@@ -69,15 +97,26 @@ impl Recorder {
     }
 
     fn print(&self, kind: &str, text: String, percent: Option<u8>, number: Option<u64>) {
+        self.lines.line(self.print.line(kind, text, percent, number));
+    }
+}
+
+impl Printer {
+    fn line(self, kind: &str, mut text: String, percent: Option<u8>, number: Option<u64>) -> String {
+        if let Some((end, _)) = text.char_indices().nth(LINE_CHARS_MAX) {
+            text.truncate(end);
+            text.push('…');
+        }
         let t = (self.start.elapsed().as_secs_f64() * 1000.0).round() / 1000.0;
         let record = Record { t, kind: kind.to_owned(), text, percent, number };
-        let line = match self.format {
-            // Serialising a struct of texts and numbers can't fail.
-            Format::Json => serde_json::to_string(&record).unwrap_or_default(),
+        match self.format {
+            Format::Json => serde_json::to_string(&record).unwrap_or_else(|error| {
+                // A struct of texts and numbers always can be.
+                debug_assert!(false, "{error}");
+                format!("{{\"t\":{t},\"kind\":\"internal\",\"text\":\"a record can't be written as JSON\"}}")
+            }),
             Format::Plain => format!("{t:>9.3}  {}", record.text),
-        };
-        // A closed pipe must not end an update: what is said is worth less than what is done.
-        let _ = writeln!(std::io::stdout().lock(), "{line}");
+        }
     }
 }
 
@@ -268,6 +307,17 @@ mod tests {
     fn sizes_are_said_in_the_fitting_unit() {
         let said = [0, 1023, 1024, 1536, 0x10_0000, 0x4000_0000].map(bytes);
         assert_eq!(said, ["0 bytes", "1023 bytes", "1.0 KiB", "1.5 KiB", "1.0 MiB", "1.0 GiB"]);
+    }
+
+    #[test]
+    fn texts_of_a_server_are_cut() {
+        let print = Printer { format: Format::Json, start: Instant::now() };
+        let text = |length: usize| {
+            let line = print.line("unknown", "ü".repeat(length), None, None);
+            serde_json::from_str::<Record>(&line).unwrap().text
+        };
+        assert_eq!(text(LINE_CHARS_MAX), "ü".repeat(LINE_CHARS_MAX));
+        assert_eq!(text(LINE_CHARS_MAX + 1), "ü".repeat(LINE_CHARS_MAX) + "…");
     }
 
     #[test]

@@ -1,10 +1,11 @@
 //! `run`: this device, connected to a server.
 
-use std::process::{Command, ExitCode};
-use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
-use std::sync::{Arc, OnceLock};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::Path;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::mpsc::{SyncSender, channel, sync_channel};
 use std::thread;
-use std::time::Duration;
 
 use nerves_hub_link_blocking::{Exit, Handle, Options, Runner};
 use nerves_hub_link_platform::health::HealthSampler;
@@ -13,40 +14,72 @@ use nerves_hub_link_platform::install::{DiskPolicy, FwupStreamInstaller, Install
 use nerves_hub_link_platform::kv::{FileStore, UbootStore};
 use nerves_hub_link_platform::pty::ShellCommand;
 use nerves_hub_link_platform::store::DownloadStore;
-use nerves_hub_link_protocol::{ArchiveDecision, ArchiveInfo, Client, Command as Order, Event, UpdateMode};
+use nerves_hub_link_protocol::limits::MAX_KNOWN_ARCHIVES;
 use nerves_hub_link_transport::{Proxy, Tls, TlsOptions};
 
+use crate::application::{Application, ask_for_updates, remember_archives};
 use crate::archives::Known;
 use crate::booted;
 use crate::cli::RunArgs;
 use crate::extensions::{self, Extension, Outlet};
-use crate::memory::resident_kib;
+use crate::limits::FLUSH_MAX;
+use crate::output::Lines;
+use crate::reboot;
 use crate::record::Recorder;
-use crate::setup;
+use crate::setup::{self, SECRETS};
+use crate::stop::Stopper;
 
-/// How often a device that is to fetch its updates itself asks for one (device-protocol-additions A2).
-const ASK_EVERY: Duration = Duration::from_secs(3600);
-
-/// Runs the device until it must restart. Exit status 0 after a reboot was asked for, 1 for a failure.
+/// Runs the device until it must restart. Exit status 0 after a reboot was asked for or a signal ended it, 1 for a failure.
 pub fn run(args: &RunArgs) -> ExitCode {
     let outlet = Outlet::default();
-    let logged = args.extensions.contains(&Extension::Logging).then(|| Arc::clone(&outlet));
-    if args.extensions.contains(&Extension::ErrorReports) {
-        extensions::report_panics(&outlet);
-    }
-    let recorder = Arc::new(Recorder::new(args.log, logged));
-    match device(args, &recorder, &outlet) {
-        Ok(Exit::Reboot { reason }) => restart(args, &recorder, &reason),
-        Ok(Exit::Stopped) => ExitCode::SUCCESS,
-        Ok(Exit::Failed { reason }) | Err(reason) => {
-            eprintln!("nerves-hub-link: {reason}");
+    let wanted = |extension| args.extensions.contains(&extension).then_some(&outlet);
+    let errors = Lines::stderr();
+    extensions::report_panics(&errors, wanted(Extension::ErrorReports));
+    let recorder = Arc::new(Recorder::new(args.log, wanted(Extension::Logging).cloned()));
+    let stopper = Stopper::listen(&recorder, &errors);
+    let ended = catch_unwind(AssertUnwindSafe(|| {
+        let exit = device(args, &recorder, &outlet, &stopper);
+        // From here on a signal need not wait for the device.
+        stopper.attach(None);
+        end(args, &recorder, exit)
+    }));
+    // The hook has said what panicked.
+    let ended = ended.unwrap_or_else(|_| Err(String::from("this program has a bug and can't go on")));
+    let status = match ended {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(reason) => {
+            errors.line(format!("nerves-hub-link: {reason}"));
             ExitCode::FAILURE
         }
-        Ok(_) => ExitCode::FAILURE,
+    };
+    // Neither waits for readers that have stopped.
+    recorder.flush(FLUSH_MAX);
+    errors.flush(FLUSH_MAX);
+    status
+}
+
+/// Does what is to be done after the device has ended.
+fn end(args: &RunArgs, recorder: &Recorder, exit: Result<Exit, String>) -> Result<(), String> {
+    match exit? {
+        Exit::Reboot { reason } => {
+            recorder.note("reboot", format!("restarting: {reason}"));
+            args.reboot_command.as_ref().map_or(Ok(()), |command| reboot::run(command, recorder))
+        }
+        Exit::Stopped => {
+            recorder.note("stopped", "stopped");
+            Ok(())
+        }
+        Exit::Failed { reason } => Err(reason),
+        _ => Err(String::from("the device ended in a way that this program doesn't know")),
     }
 }
 
-fn device(args: &RunArgs, recorder: &Arc<Recorder>, outlet: &Outlet) -> Result<Exit, String> {
+fn device(
+    args: &RunArgs,
+    recorder: &Arc<Recorder>,
+    outlet: &Outlet,
+    stopper: &Stopper,
+) -> Result<Exit, String> {
     let disk = DiskPolicy::new(&args.disk).allow_block_device(args.allow_block_device);
     disk.check().map_err(|error| {
         let hint = if args.allow_block_device { "" } else { " (here: --allow-block-device)" };
@@ -91,10 +124,10 @@ fn device(args: &RunArgs, recorder: &Arc<Recorder>, outlet: &Outlet) -> Result<E
         recorder: Arc::clone(recorder),
         managed,
         joined: (args.validate_when_joined && identity.validated == Some(false)).then_some(joined),
-        archives: args.archive_dir.as_deref().map(Known::new),
+        archives: args.archive_dir.as_deref().map(|dir| archives(dir, recorder)).transpose()?,
     };
     let notices = Arc::clone(recorder);
-    let mut options = Options::new(tls, installer(args, disk), application)
+    let mut options = Options::new(tls, installer(args, disk, recorder), application)
         .download_tls(download_tls)
         .firmware_store(DownloadStore::new(&args.cache_dir))
         .health(Some(HealthSampler::new(extensions::data_path(args.data_path.as_deref()))))
@@ -107,8 +140,8 @@ fn device(args: &RunArgs, recorder: &Arc<Recorder>, outlet: &Outlet) -> Result<E
     }
     if args.console || args.local_shell {
         recorder.note("console", format!("operators may work in {} here", args.shell.display()));
-        // The device's secret is none of the operator's business.
-        let shell = ShellCommand::new(&args.shell).unset("NERVES_HUB_PRODUCT_SECRET");
+        // The device's secrets are none of the operator's business.
+        let shell = SECRETS.iter().fold(ShellCommand::new(&args.shell), |shell, name| shell.unset(*name));
         options = options.shell(shell);
     }
     if let Some(file) = &args.state {
@@ -122,56 +155,48 @@ fn device(args: &RunArgs, recorder: &Arc<Recorder>, outlet: &Outlet) -> Result<E
     let handle = runner.handle();
     // Nobody else sets it.
     let _ = outlet.set(handle.clone());
+    if !stopper.attach(Some(handle.clone())) {
+        return Ok(Exit::Stopped);
+    }
     let asking = handle.clone();
-    thread::Builder::new()
-        .name("update requests".into())
-        .spawn(move || ask_for_updates(&modes, &asking))
-        .map_err(|error| format!("can't start a thread: {error}"))?;
+    start("update requests", move || ask_for_updates(&modes, &asking))?;
     let recorder = Arc::clone(recorder);
-    thread::Builder::new()
-        .name("validation".into())
-        .spawn(move || {
-            // Ends without a word when nothing is to be validated.
-            if validations.recv().is_ok() {
-                validate(store, &handle, &recorder);
-            }
-        })
-        .map_err(|error| format!("can't start a thread: {error}"))?;
+    start("validation", move || {
+        // Ends without a word when nothing is to be validated.
+        if validations.recv().is_ok() {
+            validate(store, &handle, &recorder);
+        }
+    })?;
     Ok(runner.run())
 }
 
+/// Starts the thread that remembers which archives were handed over, and returns where to say so.
+fn archives(dir: &Path, recorder: &Arc<Recorder>) -> Result<SyncSender<String>, String> {
+    let (archives, ready) = sync_channel(MAX_KNOWN_ARCHIVES);
+    let (known, recorder) = (Known::new(dir), Arc::clone(recorder));
+    start("archives", move || remember_archives(&ready, &known, &recorder))?;
+    Ok(archives)
+}
+
+fn start(name: &str, job: impl FnOnce() + Send + 'static) -> Result<(), String> {
+    let started = thread::Builder::new().name(name.into()).spawn(job);
+    started.map(drop).map_err(|error| format!("can't start a thread for {name}: {error}"))
+}
+
 #[cfg(feature = "demo")]
-fn installer(args: &RunArgs, disk: DiskPolicy) -> Box<dyn Installer> {
+fn installer(args: &RunArgs, disk: DiskPolicy, recorder: &Recorder) -> Box<dyn Installer> {
     match args.fail_power_after {
-        Some(bytes) => Box::new(crate::demo::power::FailingInstaller::new(disk, &args.task, bytes)),
+        Some(bytes) => {
+            let lines = recorder.lines().clone();
+            Box::new(crate::demo::power::FailingInstaller::new(disk, &args.task, bytes, lines))
+        }
         None => Box::new(FwupStreamInstaller::new(disk).task(&args.task)),
     }
 }
 
 #[cfg(not(feature = "demo"))]
-fn installer(args: &RunArgs, disk: DiskPolicy) -> Box<dyn Installer> {
+fn installer(args: &RunArgs, disk: DiskPolicy, _: &Recorder) -> Box<dyn Installer> {
     Box::new(FwupStreamInstaller::new(disk).task(&args.task))
-}
-
-/// Asks for updates while the server leaves that to the device; else it pushes them.
-fn ask_for_updates(modes: &Receiver<bool>, handle: &Handle) {
-    let mut managed = false;
-    loop {
-        let news = if managed {
-            modes.recv_timeout(ASK_EVERY)
-        } else {
-            modes.recv().map_err(|_| RecvTimeoutError::Disconnected)
-        };
-        match news {
-            Ok(mode) => managed = mode,
-            Err(RecvTimeoutError::Timeout) => {}
-            Err(RecvTimeoutError::Disconnected) => return,
-        }
-        if managed {
-            // A refusal (an update runs, the server said when to come back) is told by the notice hook.
-            let _ = handle.command(Order::RequestUpdate);
-        }
-    }
 }
 
 fn validate(mut store: UbootStore, handle: &Handle, recorder: &Recorder) {
@@ -185,73 +210,5 @@ fn validate(mut store: UbootStore, handle: &Handle, recorder: &Recorder) {
             recorder.note("not-validated", "the U-Boot environment still doesn't call this firmware good");
         }
         Err(error) => recorder.note("not-validated", format!("can't mark this firmware good: {error}")),
-    }
-}
-
-fn restart(args: &RunArgs, recorder: &Recorder, reason: &str) -> ExitCode {
-    recorder.note("reboot", format!("restarting: {reason}"));
-    let Some(command) = &args.reboot_command else { return ExitCode::SUCCESS };
-    match Command::new("/bin/sh").arg("-c").arg(command).status() {
-        Ok(status) if status.success() => ExitCode::SUCCESS,
-        Ok(status) => {
-            eprintln!("nerves-hub-link: the reboot command {command:?} failed: {status}");
-            ExitCode::FAILURE
-        }
-        Err(error) => {
-            eprintln!("nerves-hub-link: can't run the reboot command {command:?}: {error}");
-            ExitCode::FAILURE
-        }
-    }
-}
-
-/// Says what happens, and when the firmware has proved itself.
-struct Application {
-    recorder: Arc<Recorder>,
-    managed: Sender<bool>,
-    joined: Option<Sender<()>>,
-    /// Which archives were had, if any are wanted.
-    archives: Option<Known>,
-}
-
-impl Application {
-    fn memory(&self, kind: &str) {
-        static IDLE: OnceLock<u64> = OnceLock::new();
-        let Some((now, peak)) = resident_kib() else { return };
-        let idle = *IDLE.get_or_init(|| now);
-        if kind == "peak" {
-            let text = format!("memory: {peak} KiB at most, {} KiB above idle", peak.saturating_sub(idle));
-            self.recorder.figure("memory", text, peak.saturating_sub(idle));
-        }
-    }
-}
-
-impl Client for Application {
-    fn archive_available(&mut self, _: &ArchiveInfo) -> Option<ArchiveDecision> {
-        Some(if self.archives.is_some() { ArchiveDecision::Download } else { ArchiveDecision::Ignore })
-    }
-
-    fn archive_ready(&mut self, archive: &ArchiveInfo, _: &str) {
-        if let Some(Err(error)) = self.archives.as_ref().map(|known| known.add(&archive.uuid)) {
-            self.recorder.note("archive-unknown", format!("this archive will be downloaded again: {error}"));
-        }
-    }
-
-    fn connected(&mut self) {
-        self.memory("idle");
-        if let Some(joined) = self.joined.take() {
-            // The other end is gone only when the program ends.
-            let _ = joined.send(());
-        }
-    }
-
-    fn event(&mut self, event: &Event) {
-        self.recorder.event(event);
-        if let Event::UpdateModeChanged { mode, .. } = event {
-            // The other end is gone only when the program ends.
-            let _ = self.managed.send(*mode == Some(UpdateMode::DeviceManaged));
-        }
-        if matches!(event, Event::UpdateCompleted { .. } | Event::UpdateFailed { .. }) {
-            self.memory("peak");
-        }
     }
 }

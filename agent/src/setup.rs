@@ -20,6 +20,9 @@ use crate::extensions;
 /// Largest key or certificate file read. A file of roots is a few hundred KiB.
 const FILE_MAX: u64 = 4 * 1024 * 1024;
 
+/// Settings of the environment that hold secrets. What this program starts doesn't get them.
+pub const SECRETS: [&str; 2] = ["NERVES_HUB_PRODUCT_SECRET", "NERVES_HUB_PROXY"];
+
 /// Reads a public key: a file that `fwup -g` made, or the text itself. Returns it as base64.
 pub fn public_key(given: &str) -> Result<String, String> {
     let path = Path::new(given);

@@ -1,123 +1,16 @@
 //! `run` as a user starts it: what it refuses, and in which words; and what it does against a hub.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, missing_docs)]
 
-use std::io::{BufRead, BufReader};
+mod common;
+
 use std::path::Path;
-use std::process::{Child, Command, Output, Stdio};
-use std::time::Duration;
+use std::process::{Command, Stdio};
 
-use nerves_hub_link_testkit::disk::{AbDisk, DiskLayout};
-use nerves_hub_link_testkit::firmware::{FirmwareBuilder, SigningKey};
+use common::{Device, PATIENCE, Setting, builder, command, command_of, refusal};
+use nerves_hub_link_testkit::firmware::FirmwareBuilder;
 use nerves_hub_link_testkit::hub::{HubConfig, HubEvent};
-use nerves_hub_link_testkit::server::{
-    Firmware, Garbage, HubOptions, HubServer, Mischief, ProxyServer, Times,
-};
+use nerves_hub_link_testkit::server::{Firmware, Garbage, Mischief, ProxyServer, Times};
 use tempfile::TempDir;
-
-const PATIENCE: Duration = Duration::from_secs(60);
-
-fn command(disk: &Path) -> Command {
-    command_of("agent-test-1", disk)
-}
-
-fn command_of(serial: &str, disk: &Path) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_nerves-hub-link"));
-    command
-        .arg("run")
-        .args(["--serial", serial, "--product-key", "nhp_key", "--host", "wss://localhost:9"])
-        .arg("--disk")
-        .arg(disk)
-        .env("NERVES_HUB_PRODUCT_SECRET", "very secret indeed");
-    command
-}
-
-fn refusal(output: &Output) -> String {
-    assert_eq!(output.status.code(), Some(1), "{output:?}");
-    String::from_utf8(output.stderr.clone()).unwrap()
-}
-
-struct Setting {
-    hub: HubServer,
-    disk: AbDisk,
-    key: SigningKey,
-    dir: TempDir,
-}
-
-impl Setting {
-    fn new() -> Self {
-        Self::with(HubConfig::default())
-    }
-
-    fn with(hub: HubConfig) -> Self {
-        let dir = TempDir::new().unwrap();
-        let key = SigningKey::from_seed(11);
-        let layout = DiskLayout::with_slots_of(4);
-        let old = builder("1.0.0", &layout).build(&key).unwrap();
-        let disk = AbDisk::create(&dir.path().join("disk.img"), &layout, &old.meta, 1 << 20, 1).unwrap();
-        let hub = HubServer::start(HubOptions { hub, ..HubOptions::default() }).unwrap();
-        std::fs::write(dir.path().join("ca.pem"), hub.ca_pem()).unwrap();
-        Self { hub, disk, key, dir }
-    }
-
-    fn device(&self, more: &[&str]) -> Device {
-        let product = self.hub.product();
-        let child = Command::new(env!("CARGO_BIN_EXE_nerves-hub-link"))
-            .arg("run")
-            .args(["--host", &self.hub.url(), "--serial", "agent-test-1"])
-            .args(["--product-key", &product.key])
-            .env("NERVES_HUB_PRODUCT_SECRET", &product.secret)
-            .args(["--disk", self.disk.path().to_str().unwrap(), "--public-key", &self.key.public_key()])
-            .args(["--ca", self.dir.path().join("ca.pem").to_str().unwrap()])
-            .args(more)
-            .stdout(Stdio::piped())
-            .spawn()
-            .unwrap();
-        Device(child)
-    }
-
-    fn saw(&self, what: &str, wanted: impl FnMut(&HubEvent) -> bool) -> HubEvent {
-        self.hub.wait_for(PATIENCE, wanted).unwrap_or_else(|| panic!("no {what}: {:?}", self.hub.log()))
-    }
-}
-
-fn builder(version: &str, layout: &DiskLayout) -> FirmwareBuilder {
-    FirmwareBuilder::new("agent", version)
-        .platform("board")
-        .architecture("any")
-        .rootfs(1 << 20, 3)
-        .ab_layout(layout)
-}
-
-struct Device(Child);
-
-impl Device {
-    /// Waits until it prints these words. Returns what it printed so far; nobody hears the rest.
-    fn says(&mut self, words: &str) -> String {
-        let mut text = String::new();
-        for line in BufReader::new(self.0.stdout.take().unwrap()).lines().map_while(Result::ok) {
-            text += &(line + "\n");
-            if text.contains(words) {
-                return text;
-            }
-        }
-        panic!("it ended without {words:?}: {text}");
-    }
-
-    /// Waits for the device to end, and returns what it printed.
-    fn said(mut self) -> String {
-        let lines = BufReader::new(self.0.stdout.take().unwrap()).lines();
-        let text = lines.map_while(Result::ok).collect::<Vec<_>>().join("\n");
-        assert!(self.0.wait().unwrap().success(), "{text}");
-        text
-    }
-}
-
-impl Drop for Device {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
 
 #[test]
 fn a_block_device_is_refused_unless_said_in_as_many_words() {

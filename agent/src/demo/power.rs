@@ -1,7 +1,7 @@
 //! A disk that loses power: what was not synced is lost in part, and the process with it.
 
 use std::fs::{File, OpenOptions};
-use std::io::{self, Write};
+use std::io;
 use std::os::unix::fs::FileExt;
 
 use fwup_stream::disk::{Extent, Target};
@@ -11,6 +11,9 @@ use nerves_hub_link_platform::install::{
     DiskPolicy, Install, InstallError, InstallEvent, InstallReport, InstallRequest, Installer,
 };
 
+use crate::limits::FLUSH_MAX;
+use crate::output::Lines;
+
 /// The exit status of a process whose power failed.
 const POWER_FAILED: i32 = 99;
 
@@ -19,12 +22,13 @@ pub struct FailingInstaller {
     disk: DiskPolicy,
     task: String,
     after: u64,
+    lines: Lines,
 }
 
 impl FailingInstaller {
-    /// Builds an installer that fails after writing `after` bytes.
-    pub fn new(disk: DiskPolicy, task: &str, after: u64) -> Self {
-        Self { disk, task: task.to_owned(), after }
+    /// Builds an installer that fails after writing `after` bytes, and says so in a line of output.
+    pub fn new(disk: DiskPolicy, task: &str, after: u64, lines: Lines) -> Self {
+        Self { disk, task: task.to_owned(), after, lines }
     }
 }
 
@@ -39,7 +43,8 @@ impl Installer for FailingInstaller {
             options.public_keys.push(PublicKey::from_text(key).map_err(|error| failed(&error))?);
         }
         self.disk.check()?;
-        let target = FailingDisk::open(self.disk.path(), self.after).map_err(|error| failed(&error))?;
+        let target = FailingDisk::open(self.disk.path(), self.after, self.lines.clone())
+            .map_err(|error| failed(&error))?;
         let observer = move |event| {
             if let ApplyEvent::Progress(report) = event {
                 progress(InstallEvent::Progress(u8::try_from(report.value.clamp(0, 100)).unwrap_or(0)));
@@ -71,12 +76,13 @@ struct FailingDisk {
     waiting: Vec<(u64, Vec<u8>)>,
     written: u64,
     after: u64,
+    lines: Lines,
 }
 
 impl FailingDisk {
-    fn open(path: &std::path::Path, after: u64) -> io::Result<Self> {
+    fn open(path: &std::path::Path, after: u64, lines: Lines) -> io::Result<Self> {
         let file = OpenOptions::new().read(true).write(true).open(path)?;
-        Ok(Self { file, waiting: Vec::new(), written: 0, after })
+        Ok(Self { file, waiting: Vec::new(), written: 0, after, lines })
     }
 
     /// Every other waiting write is lost, and the newest reaches the disk only in part.
@@ -90,11 +96,11 @@ impl FailingDisk {
             let _ = self.file.write_all_at(data.get(..data.len() / 2).unwrap_or_default(), offset);
         }
         let lost = self.waiting.len() / 2;
-        let _ = writeln!(
-            io::stdout(),
+        self.lines.line(format!(
             "power fails after {} written bytes: {lost} writes are lost and one is torn",
             self.written
-        );
+        ));
+        self.lines.flush(FLUSH_MAX);
         std::process::exit(POWER_FAILED)
     }
 }

@@ -1,0 +1,104 @@
+//! The application of this program: what it says and does when something happens.
+
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, SyncSender, TrySendError};
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use nerves_hub_link_blocking::Handle;
+use nerves_hub_link_protocol::{ArchiveDecision, ArchiveInfo, Client, Command, Event, UpdateMode};
+
+use crate::archives::Known;
+use crate::memory::resident_kib;
+use crate::record::Recorder;
+
+/// How often a device that is to fetch its updates itself asks for one (device-protocol-additions A2).
+const ASK_EVERY: Duration = Duration::from_secs(3600);
+
+/// Says what happens, and when the firmware has proved itself. Its callbacks never wait: what may take time has a thread.
+pub struct Application {
+    /// Where it says so.
+    pub recorder: Arc<Recorder>,
+    /// Told when the server leaves updates to the device, and when not.
+    pub managed: Sender<bool>,
+    /// Told when the server accepted the device, once.
+    pub joined: Option<Sender<()>>,
+    /// Told of archives that were handed over, if any are wanted.
+    pub archives: Option<SyncSender<String>>,
+}
+
+impl Application {
+    fn memory(&self, kind: &str) {
+        static IDLE: OnceLock<u64> = OnceLock::new();
+        let Some((now, peak)) = resident_kib() else { return };
+        let idle = *IDLE.get_or_init(|| now);
+        if kind == "peak" {
+            let text = format!("memory: {peak} KiB at most, {} KiB above idle", peak.saturating_sub(idle));
+            self.recorder.figure("memory", text, peak.saturating_sub(idle));
+        }
+    }
+}
+
+impl Client for Application {
+    fn archive_available(&mut self, _: &ArchiveInfo) -> Option<ArchiveDecision> {
+        Some(if self.archives.is_some() { ArchiveDecision::Download } else { ArchiveDecision::Ignore })
+    }
+
+    fn archive_ready(&mut self, archive: &ArchiveInfo, _: &str) {
+        let Some(archives) = &self.archives else { return };
+        let why = match archives.try_send(archive.uuid.clone()) {
+            Ok(()) => return,
+            Err(TrySendError::Full(_)) => "the disk is slow, or hanging",
+            Err(TrySendError::Disconnected(_)) => "the thread that remembers archives has ended",
+        };
+        self.recorder.note("archive-unknown", format!("this archive will be downloaded again: {why}"));
+    }
+
+    fn connected(&mut self) {
+        self.memory("idle");
+        if let Some(joined) = self.joined.take() {
+            // The other end is gone only when the program ends.
+            let _ = joined.send(());
+        }
+    }
+
+    fn event(&mut self, event: &Event) {
+        self.recorder.event(event);
+        if let Event::UpdateModeChanged { mode, .. } = event {
+            // The other end is gone only when the program ends.
+            let _ = self.managed.send(*mode == Some(UpdateMode::DeviceManaged));
+        }
+        if matches!(event, Event::UpdateCompleted { .. } | Event::UpdateFailed { .. }) {
+            self.memory("peak");
+        }
+    }
+}
+
+/// Asks for updates while the server leaves that to the device; else it pushes them.
+pub fn ask_for_updates(modes: &Receiver<bool>, handle: &Handle) {
+    let mut managed = false;
+    loop {
+        let news = if managed {
+            modes.recv_timeout(ASK_EVERY)
+        } else {
+            modes.recv().map_err(|_| RecvTimeoutError::Disconnected)
+        };
+        match news {
+            Ok(mode) => managed = mode,
+            Err(RecvTimeoutError::Timeout) => {}
+            Err(RecvTimeoutError::Disconnected) => return,
+        }
+        if managed {
+            // A refusal (an update runs, the server said when to come back) is told by the notice hook.
+            let _ = handle.command(Command::RequestUpdate);
+        }
+    }
+}
+
+/// Remembers archives that were handed over.
+pub fn remember_archives(archives: &Receiver<String>, known: &Known, recorder: &Recorder) {
+    for uuid in archives {
+        if let Err(error) = known.add(&uuid) {
+            recorder.note("archive-unknown", format!("this archive will be downloaded again: {error}"));
+        }
+    }
+}

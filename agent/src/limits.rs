@@ -1,0 +1,25 @@
+//! The bounds of the program, each with its reason.
+
+use std::time::Duration;
+
+/// Lines of output that wait for a reader. Older ones are dropped and counted: what happened last is what a person needs.
+pub const LINES_MAX: usize = 1024;
+
+/// Bytes of output that wait for a reader, whatever the number of lines.
+pub const LINES_BYTES_MAX: usize = 256 * 1024;
+
+/// Longest text of a line of output, in characters. Texts of ours are shorter; a server's are cut.
+pub const LINE_CHARS_MAX: usize = 8 * 1024;
+
+/// How long the end of the program waits for the readers of its output.
+pub const FLUSH_MAX: Duration = Duration::from_secs(2);
+
+/// How long a device that was told to stop may take, an update's current write included. Supervisors wait for longer:
+/// systemd for 90 s.
+pub const STOP_MAX: Duration = Duration::from_secs(10);
+
+/// How long the reboot command may take. One that works ends the system meanwhile.
+pub const REBOOT_COMMAND_MAX: Duration = Duration::from_secs(300);
+
+/// Bytes kept of what the reboot command writes; later ones are refused.
+pub const REBOOT_OUTPUT_MAX: u64 = 16 * 1024;
