@@ -1,5 +1,6 @@
 //! Applying firmware: an archive's bytes in, a written destination out.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use crate::archive::{
@@ -9,6 +10,7 @@ use crate::archive::{
 use crate::delta::Delta;
 use crate::disk::{CacheOptions, Target};
 use crate::error::Error;
+use crate::internal::Internal;
 use crate::manifest::{Manifest, Task};
 use crate::names::resource_name;
 use crate::options::{ApplyEvent, ApplyOptions};
@@ -85,10 +87,9 @@ enum State {
 
 struct Running {
     manifest: Arc<Manifest>,
-    /// The task's place in the manifest.
-    task: usize,
-    /// Which of the task's `on-resource` sections have run.
-    seen: Vec<bool>,
+    task: Arc<Task>,
+    /// The resources whose `on-resource` sections have run.
+    seen: BTreeSet<String>,
     current: Option<Current>,
     /// No more entries come.
     ended: bool,
@@ -168,7 +169,9 @@ impl<T: Target> Applier<T> {
         self.work.flush()?;
         let report = self.work.progress.end();
         self.work.tell_progress(report);
-        let State::Running(running) = self.state else { return Err(Error::Ended) };
+        let State::Running(running) = self.state else {
+            return Err(Internal::new("an update was completed that had not begun").into());
+        };
         let (bytes_in, units_done) = (self.work.progress.bytes_in(), self.work.progress.units_done());
         Ok(ApplyReport { bytes_in, units_done, ..running.report })
     }
@@ -202,9 +205,9 @@ impl<T: Target> Applier<T> {
                     }
                 }
                 Ok(ArchiveEvent::Data(data)) => {
-                    if let Some(current) = &mut running.current {
-                        self.work.data(current, data)?;
-                    }
+                    let current = running.current.as_mut();
+                    let current = current.ok_or_else(|| Internal::new("data of a skipped entry came"))?;
+                    self.work.data(current, data)?;
                 }
                 Ok(ArchiveEvent::EntryEnd) => running.entry_end(&mut self.work)?,
                 Err(error) if error.in_data() => return Err(error.into()),
@@ -233,32 +236,29 @@ impl<T: Target> Applier<T> {
             ("FWUP_META_NICKNAME".to_owned(), archive.metadata.nickname().to_owned()),
         ];
         let prefix = &self.options.task;
-        let chosen = self.work.with(|context| task::select(context, prefix));
-        let task = chosen.ok_or_else(|| Error::NoTask(prefix.clone()))?;
-        let total = {
-            let task = manifest.tasks.get(task).ok_or_else(|| Error::NoTask(prefix.clone()))?;
-            task::total_units(&manifest, task)?
-        };
-        self.work.progress.set_total(total);
+        let chosen = self.work.with(|context| task::select(context, prefix).cloned());
+        let task = Arc::new(chosen.ok_or_else(|| Error::NoTask(prefix.clone()))?);
+        self.work.progress.set_total(task::total_units(&manifest, &task)?);
         let report = ApplyReport {
-            task: manifest.tasks.get(task).map(|task| task.name.clone()).unwrap_or_default(),
+            task: task.name.clone(),
             uuid,
             signature: archive.signature,
             bytes_in: 0,
             units_done: 0,
         };
-        let seen =
-            manifest.tasks.get(task).map(|task| vec![false; task.on_resource.len()]).unwrap_or_default();
-        let running = Running { manifest, task, seen, current: None, ended: false, report };
+        let resources = check_resources(&manifest, &task);
+        let running = Running {
+            manifest,
+            task: Arc::clone(&task),
+            seen: BTreeSet::new(),
+            current: None,
+            ended: false,
+            report,
+        };
         // From here on a failure runs on-error.
         self.state = State::Running(Box::new(running));
-        let State::Running(running) = &mut self.state else { return Err(Error::Ended) };
-        running.check_resources()?;
-        let manifest = Arc::clone(&running.manifest);
-        match manifest.tasks.get(task) {
-            Some(task) => self.work.run(&task.on_init),
-            None => Ok(()),
-        }
+        resources?;
+        self.work.run(&task.on_init)
     }
 
     /// Everything up to and including on-finish.
@@ -274,12 +274,9 @@ impl<T: Target> Applier<T> {
             }
         }
         running.check_seen()?;
-        let manifest = Arc::clone(&running.manifest);
         self.work.close_fats()?;
         self.work.cache.begin_last_act();
-        if let Some(task) = manifest.tasks.get(running.task) {
-            self.work.run(&task.on_finish)?;
-        }
+        self.work.run(&running.task.on_finish)?;
         self.work.close_fats()
     }
 
@@ -289,8 +286,7 @@ impl<T: Target> Applier<T> {
             return error;
         };
         self.work.discard();
-        let Some(task) = running.manifest.tasks.get(running.task) else { return error };
-        let cleanup = self.work.run(&task.on_error).and_then(|()| self.work.close_fats());
+        let cleanup = self.work.run(&running.task.on_error).and_then(|()| self.work.close_fats());
         let outcome = cleanup.and_then(|()| Ok(self.work.flush()?));
         match outcome {
             Ok(()) => error,
@@ -303,38 +299,33 @@ impl<T: Target> Applier<T> {
     }
 }
 
+/// Every resource of the task must be described.
+fn check_resources(manifest: &Manifest, task: &Task) -> Result<(), Error> {
+    let mut names = task.on_resource.iter().map(|event| &event.resource);
+    match names.find(|name| manifest.resource(name).is_none()) {
+        Some(name) => Err(Error::NoMetadata(name.clone())),
+        None => Ok(()),
+    }
+}
+
 impl Running {
-    fn task(&self) -> Option<&Task> {
-        self.manifest.tasks.get(self.task)
-    }
-
-    fn check_resources(&self) -> Result<(), Error> {
-        let mut names =
-            self.task().into_iter().flat_map(|task| &task.on_resource).map(|event| &event.resource);
-        match names.find(|name| self.manifest.resource(name).is_none()) {
-            Some(name) => Err(Error::NoMetadata(name.clone())),
-            None => Ok(()),
-        }
-    }
-
     /// Begins an entry; says whether its data are wanted.
     fn entry<T: Target>(&mut self, work: &mut Work<T>, info: &EntryInfo) -> Result<bool, Error> {
-        let manifest = Arc::clone(&self.manifest);
+        // Folders and resources of other tasks pass by.
         let Some(name) = resource_name(&info.name) else { return Ok(false) };
-        let Some(task) = manifest.tasks.get(self.task) else { return Ok(false) };
-        let Some(at) = task.on_resource.iter().position(|event| event.resource == name) else {
+        let events = self.task.on_resource.iter().enumerate();
+        let Some((at, event)) = events.clone().find(|(_, event)| event.resource == name) else {
             return Ok(false);
         };
-        let (Some(event), Some(resource)) = (task.on_resource.get(at), manifest.resource(&name)) else {
-            return Ok(false);
-        };
+        let resource = self.manifest.resource(&name);
+        let resource = resource.ok_or_else(|| Internal::new("a resource was not looked for at the start"))?;
         let expected = resource.full_length();
         let mut delta = None;
         if let Some(entry) = info.uncompressed_size
             && resource.length.len() <= 1
             && entry != expected
         {
-            delta = Delta::new(event, manifest.block_cache_size_mb)?;
+            delta = Delta::new(event, self.manifest.block_cache_size_mb)?;
             if delta.is_none() {
                 return Err(Error::UnexpectedSize { resource: name, entry, expected });
             }
@@ -346,25 +337,21 @@ impl Running {
     }
 
     fn entry_end<T: Target>(&mut self, work: &mut Work<T>) -> Result<(), Error> {
+        // An entry that passes by ends, too.
         let Some(current) = self.current.take() else { return Ok(()) };
-        let manifest = Arc::clone(&self.manifest);
-        let at = current.event;
-        if let Some(event) = manifest.tasks.get(self.task).and_then(|task| task.on_resource.get(at))
-            && let Some(resource) = manifest.resource(&event.resource)
-        {
-            work.end(current, &event.calls, resource)?;
-        }
-        if let Some(seen) = self.seen.get_mut(at) {
-            *seen = true;
-        }
+        let event = self.task.on_resource.get(current.event);
+        let (event, resource) = event
+            .and_then(|event| Some((event, self.manifest.resource(&event.resource)?)))
+            .ok_or_else(|| Internal::new("an entry ended that did not begin"))?;
+        work.end(current, &event.calls, resource)?;
+        self.seen.insert(event.resource.clone());
         Ok(())
     }
 
     /// Every resource of the task must have come by.
     fn check_seen(&self) -> Result<(), Error> {
-        let events = self.task().map(|task| task.on_resource.as_slice()).unwrap_or_default();
-        match events.iter().zip(&self.seen).rev().find(|(_, seen)| !**seen) {
-            Some((event, _)) => Err(Error::NoResource(event.resource.clone())),
+        match self.task.on_resource.iter().rev().find(|event| !self.seen.contains(&event.resource)) {
+            Some(event) => Err(Error::NoResource(event.resource.clone())),
             None => Ok(()),
         }
     }

@@ -2,8 +2,9 @@
 
 use crate::action::ActionError;
 use crate::archive::{ArchiveError, StartError};
-use crate::delta::DeltaFault;
+use crate::delta::{DeltaError, DeltaFault};
 use crate::disk::DiskError;
+use crate::internal::Internal;
 use crate::manifest::CallListError;
 
 /// Why firmware could not be applied or verified. Displays as fwup does.
@@ -88,10 +89,31 @@ pub enum Error {
         /// What is wrong with its header.
         reason: DeltaFault,
     },
+    /// A delta is damaged (verifying).
+    #[error("xdelta3 error: the delta of '{resource}' can't be applied: {reason}")]
+    BrokenDelta {
+        /// The resource's name.
+        resource: String,
+        /// What is wrong with it, and where.
+        reason: DeltaError,
+    },
+    /// A delta makes more or less than the manifest says (verifying).
+    #[error("xdelta3 error: the delta of '{resource}' makes {made} bytes instead of {expected}")]
+    DeltaLength {
+        /// The resource's name.
+        resource: String,
+        /// Bytes it makes.
+        made: u64,
+        /// Bytes of the resource.
+        expected: u64,
+    },
     /// The archive broke off.
     #[error("the archive broke off before its end")]
     BrokeOff,
     /// The work ended in an error before; nothing more is done.
     #[error("the update has failed before; start again with a new one")]
     Ended,
+    /// Something that cannot happen has happened.
+    #[error(transparent)]
+    Internal(#[from] Internal),
 }

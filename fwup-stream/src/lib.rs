@@ -56,6 +56,7 @@ pub mod delta;
 pub mod disk;
 mod error;
 pub mod framing;
+mod internal;
 pub mod limits;
 pub mod manifest;
 mod names;
@@ -68,6 +69,7 @@ mod work;
 
 pub use applier::{Applier, ApplyReport};
 pub use error::Error;
+pub use internal::Internal;
 pub use options::{ApplyEvent, ApplyOptions, Variables};
 pub use progress::ProgressReport;
 pub use verifier::{Verdict, Verifier};

@@ -6,17 +6,22 @@ use std::sync::Arc;
 use crate::archive::{
     ArchiveEvent, ArchiveReader, ArchiveStart, EntryInfo, Purpose, SignatureState, StartProgress,
 };
-use crate::delta::{DeltaFault, Header};
+use crate::delta::{DecodeError, Decoder, DeltaError, DeltaFault, Step, Unknown};
 use crate::error::Error;
+use crate::internal::Internal;
 use crate::manifest::{FileResource, Manifest};
 use crate::names::resource_name;
 use crate::options::Variables;
 use crate::trust::{PublicKey, StreamingDigest, is_digest};
 
-/// Bytes of a delta's header that are looked at.
-const DELTA_HEADER: usize = 16;
+/// Hears of a delta that is broken.
+type Hearer = Box<dyn FnMut(&Error) + Send>;
 
 /// Checks a whole archive: signature, manifest, and every resource's size and digest.
+///
+/// Of a delta, whose result depends on what a device has, everything else is checked: its header, its windows and
+/// their instructions, that it makes as many bytes as the resource has, and the checksums of windows that take
+/// nothing from the source.
 ///
 /// ```
 /// use fwup_stream::Verifier;
@@ -38,6 +43,7 @@ pub struct Verifier {
     reader: ArchiveReader,
     state: State,
     threads: bool,
+    on_broken_delta: Option<Hearer>,
 }
 
 enum State {
@@ -57,12 +63,18 @@ struct Running {
 
 /// The entry being read.
 struct Current {
-    /// Its resource's place in the manifest.
-    at: usize,
+    resource: FileResource,
     digest: StreamingDigest,
     length: u64,
-    /// The header of a delta, when the entry is one.
-    delta: Option<Vec<u8>>,
+    /// What goes through a delta, when the entry is one.
+    delta: Option<DeltaCheck>,
+}
+
+/// A delta being looked through.
+struct DeltaCheck {
+    decoder: Decoder,
+    made: u64,
+    fault: Option<DeltaError>,
     entry_size: u64,
 }
 
@@ -90,13 +102,22 @@ impl Verifier {
     /// answers `${NAME}`; `archive_name` is for error texts, `None` for a stream.
     pub fn new(keys: Vec<PublicKey>, variables: Variables, archive_name: Option<&str>) -> Self {
         let start = ArchiveStart::new(keys, archive_name, Purpose::Apply);
-        Self { variables, reader: ArchiveReader::new(), state: State::Starting(start), threads: false }
+        let state = State::Starting(start);
+        Self { variables, reader: ArchiveReader::new(), state, threads: false, on_broken_delta: None }
     }
 
     /// Hashes large resources in a thread of their own, or not, as at first. The verdict is the same.
     #[must_use]
     pub fn threads(mut self, threads: bool) -> Self {
         self.threads = threads;
+        self
+    }
+
+    /// Tells `hear` of deltas whose content is broken and lets them pass, as fwup does, which looks at their headers
+    /// only. Applied, they fail.
+    #[must_use]
+    pub fn tell_broken_deltas(mut self, hear: impl FnMut(&Error) + Send + 'static) -> Self {
+        self.on_broken_delta = Some(Box::new(hear));
         self
     }
 
@@ -155,11 +176,11 @@ impl Verifier {
                 Ok(ArchiveEvent::NeedInput) => return Ok(()),
                 Ok(ArchiveEvent::Entry(info)) => running.entry(&info)?,
                 Ok(ArchiveEvent::Data(data)) => {
-                    if let Some(current) = &mut running.current {
-                        current.data(data);
-                    }
+                    let current = running.current.as_mut();
+                    let current = current.ok_or_else(|| Internal::new("data came before their entry"))?;
+                    current.data(data);
                 }
-                Ok(ArchiveEvent::EntryEnd) => running.entry_end()?,
+                Ok(ArchiveEvent::EntryEnd) => running.entry_end(self.on_broken_delta.as_mut())?,
                 Err(error) if error.in_data() => return Err(error.into()),
                 // As in fwup: what is damaged between entries ends them, and what is then missing is told.
                 Ok(ArchiveEvent::End) | Err(_) => running.ended = true,
@@ -171,40 +192,33 @@ impl Verifier {
 
 impl Running {
     fn entry(&mut self, info: &EntryInfo) -> Result<(), Error> {
+        // The entry of the folder is no resource.
         let Some(name) = resource_name(&info.name) else { return Ok(()) };
-        let found = self.manifest.resources.iter().position(|resource| resource.name == name);
-        let (Some(at), Some(resource)) = (found, self.manifest.resource(&name)) else {
-            return Err(Error::NoSection(name));
-        };
-        match self.seen.get_mut(at) {
-            Some(true) => return Err(Error::Twice(name)),
-            Some(seen) => *seen = true,
-            None => {}
+        let found = self.manifest.resources.iter().zip(&mut self.seen).find(|(of, _)| of.name == name);
+        let Some((resource, seen)) = found else { return Err(Error::NoSection(name)) };
+        if std::mem::replace(seen, true) {
+            return Err(Error::Twice(name));
         }
         if !resource.blake2b_256.as_deref().is_some_and(is_digest) {
             return Err(Error::NoDigest(name));
         }
         let digest = StreamingDigest::new(resource.data_length(), self.threads);
         let mut delta = None;
-        let mut entry_size = 0;
+        // An entry whose header tells no size is taken for the resource itself.
         if let Some(size) = info.uncompressed_size {
-            entry_size = size;
             if resource.length.len() <= 1 {
-                delta = (size != resource.full_length()).then(Vec::new);
+                delta = (size != resource.full_length()).then(|| DeltaCheck::new(size));
             } else if size != resource.data_length() {
                 return Err(Error::HeaderLength(name));
             }
         }
-        self.current = Some(Current { at, digest, length: 0, delta, entry_size });
+        self.current = Some(Current { resource: resource.clone(), digest, length: 0, delta });
         Ok(())
     }
 
-    fn entry_end(&mut self) -> Result<(), Error> {
-        let Some(current) = self.current.take() else { return Ok(()) };
-        match self.manifest.resources.get(current.at) {
-            Some(resource) => current.check(resource),
-            None => Ok(()),
-        }
+    fn entry_end(&mut self, hearer: Option<&mut Hearer>) -> Result<(), Error> {
+        // The entry of the folder ends, too.
+        self.current.take().map_or(Ok(()), |current| current.check(hearer))
     }
 
     fn verdict(&self) -> Result<Verdict, Error> {
@@ -219,19 +233,22 @@ impl Current {
     fn data(&mut self, data: &[u8]) {
         self.length = self.length.saturating_add(data.len() as u64);
         match &mut self.delta {
-            Some(header) => header.extend(data.iter().take(DELTA_HEADER - header.len().min(DELTA_HEADER))),
+            Some(delta) => delta.data(data),
             None => self.digest.update(data),
         }
     }
 
-    fn check(self, resource: &FileResource) -> Result<(), Error> {
-        if let Some(header) = &self.delta {
-            return check_delta(header).map_err(|reason| Error::NotADelta {
-                resource: resource.name.clone(),
-                entry: self.entry_size,
-                expected: resource.full_length(),
-                reason,
-            });
+    fn check(self, hearer: Option<&mut Hearer>) -> Result<(), Error> {
+        let resource = &self.resource;
+        if let Some(delta) = self.delta {
+            return match (delta.check(resource), hearer) {
+                // What is no delta at all is told by fwup, too.
+                (Err(error @ (Error::BrokenDelta { .. } | Error::DeltaLength { .. })), Some(hear)) => {
+                    hear(&error);
+                    Ok(())
+                }
+                (outcome, _) => outcome,
+            };
         }
         if self.length != resource.data_length() {
             return Err(Error::DataLength(resource.name.clone()));
@@ -243,13 +260,38 @@ impl Current {
     }
 }
 
-/// A delta's content cannot be checked without its source, only its header. fwup lets an empty one pass.
-fn check_delta(header: &[u8]) -> Result<(), DeltaFault> {
-    if header.is_empty() {
-        return Ok(());
+impl DeltaCheck {
+    fn new(entry_size: u64) -> Self {
+        Self { decoder: Decoder::without_source(), made: 0, fault: None, entry_size }
     }
-    match Header::read(header)? {
-        Some(_) => Ok(()),
-        None => Err(DeltaFault::BrokeOff),
+
+    fn data(&mut self, data: &[u8]) {
+        let mut input = data;
+        // What comes behind a fault is only counted.
+        while self.fault.is_none() {
+            match self.decoder.next(&mut input, &mut Unknown) {
+                Ok(Step::NeedInput) => return,
+                Ok(Step::Output(made)) => self.made = self.made.saturating_add(made.len() as u64),
+                Err(DecodeError::Delta(error)) => self.fault = Some(error),
+                Err(DecodeError::Source(never)) => match never {},
+            }
+        }
+    }
+
+    fn check(self, resource: &FileResource) -> Result<(), Error> {
+        let name = || resource.name.clone();
+        let expected = resource.full_length();
+        match self.fault.map_or_else(|| self.decoder.finish(), Err) {
+            // The header of a delta, as far as there is one.
+            Err(reason) if reason.window() == 0 && *reason.fault() != DeltaFault::BrokeOff => {
+                let reason = reason.fault().clone();
+                Err(Error::NotADelta { resource: name(), entry: self.entry_size, expected, reason })
+            }
+            Err(reason) => Err(Error::BrokenDelta { resource: name(), reason }),
+            Ok(()) if self.made != expected => {
+                Err(Error::DeltaLength { resource: name(), made: self.made, expected })
+            }
+            Ok(()) => Ok(()),
+        }
     }
 }

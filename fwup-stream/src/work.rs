@@ -7,6 +7,7 @@ use crate::action::{self, Action, ActionError, Context, DataRun, Run, Settings};
 use crate::delta::Delta;
 use crate::disk::{CacheOptions, DiskError, SegmentCache, Target};
 use crate::error::Error;
+use crate::internal::Internal;
 use crate::manifest::{Call, CallList, FileResource, ListKind, Manifest};
 use crate::options::ApplyEvent;
 use crate::progress::{Progress, ProgressReport};
@@ -110,13 +111,11 @@ impl<T: Target> Work<T> {
 
     /// Hands data to the function that waits for them.
     pub(crate) fn data(&mut self, current: &mut Current, data: &[u8]) -> Result<(), Error> {
-        if let Some(run) = &mut current.data {
-            self.with(|context| match &mut current.delta {
-                Some(delta) => delta.apply(context, data, run),
-                None => run.write(context, data),
-            })?;
-        }
-        Ok(())
+        let run = current.data.as_mut().ok_or_else(|| Internal::new("data came that no function takes"))?;
+        Ok(self.with(|context| match &mut current.delta {
+            Some(delta) => delta.apply(context, data, run),
+            None => run.write(context, data),
+        })?)
     }
 
     /// Ends the data and runs the rest of the calls. A second function that takes data gets none.

@@ -100,8 +100,8 @@ fn a_hard_end_is_kept_to_the_byte() {
     let mut target = MemoryTarget::with_hard_size(1000 * 512);
     let mut cache = SegmentCache::new(&mut target, CacheOptions::default());
     cache.write(999 * 512, &[1; 512], true).unwrap();
-    assert!(matches!(cache.write(999 * 512, &[1; 513], true), Err(DiskError::Write { .. })));
-    assert!(matches!(cache.write(1000 * 512, &[1], true), Err(DiskError::Write { .. })));
+    assert!(matches!(cache.write(999 * 512, &[1; 513], true), Err(DiskError::NoSpace { .. })));
+    assert!(matches!(cache.write(1000 * 512, &[1], true), Err(DiskError::NoSpace { .. })));
     assert!(matches!(cache.write(u64::MAX - 3, &[1; 8], true), Err(DiskError::Read { .. })));
     assert!(matches!(cache.read(1000 * 512, &mut [0]), Err(DiskError::PastEnd { .. })));
     cache.flush().unwrap();

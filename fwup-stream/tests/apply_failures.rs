@@ -28,7 +28,8 @@ fn a_disk_that_is_too_small() {
     let small = MemoryTarget::with_hard_size(1 << 20);
     let mut target = Recorder::new(small);
     let text = fails(options("complete"), &device(1), &mut target);
-    assert_eq!(text, "write failed at offset 1048576. Check media size.");
+    let begin = "write failed at offset 1048576. Check media size: ";
+    assert!(text.starts_with(begin) && text.contains("the destination at byte 1048576"), "{text}");
     assert_eq!(boots(&target.disk), None);
 }
 
@@ -119,7 +120,10 @@ fn data_beyond_the_length_are_not_written() {
 fn functions_are_checked_before_anything_is_written() {
     let cases = [
         ("4,raw_memset,0,1,1,2,nosuch,1", "Unknown function"),
-        ("4,raw_memset,0,1,1,2,raw_memset,0", "raw_memset needs 3 arguments, but the firmware gives it 1"),
+        (
+            "4,raw_memset,0,1,1,2,raw_memset,0",
+            "raw_memset requires a block offset, count, and value, but the firmware gives it 1 of at least 3 arguments",
+        ),
         ("4,raw_memset,0,1,1,4,raw_memset,0,1,256", "raw_memset: '256' is not a byte value from 0 to 255"),
         ("4,raw_memset,0,1,1,2,raw_write,0", "raw_write only usable in on-resource"),
         ("4,raw_memset,0,1,1,12,info", "Unexpected argc value in funlist"),
@@ -207,4 +211,23 @@ fn verifying_needs_every_resource_and_each_once() {
     let mut other = one.clone();
     other[0] ^= 1;
     assert_eq!(text(&[("one", &other), ("two", &two)]), "Detected blake2b digest mismatch for one");
+}
+
+/// fwup does not look at the checksum of what is only stored once it has all of the data.
+#[test]
+fn a_wrong_checksum_in_a_local_header_is_an_error() {
+    let image = data(1, 1000);
+    let manifest =
+        resource("x", &image) + "task \"t\" {\non-resource \"x\" {\nfunlist={2,raw_write,0}\n}\n}\n";
+    for entry in 0..2 {
+        let mut archive = archive(&manifest, &[("x", &image)]);
+        let headers: Vec<_> =
+            (0..archive.len()).filter(|at| archive[*at..].starts_with(b"PK\x03\x04")).collect();
+        archive[headers[entry] + 14] ^= 1;
+        let mut target = Recorder::new(MemoryTarget::new());
+        let text = fails(unsigned("t"), &archive, &mut target);
+        let want = ["Unexpected meta.conf size: 0", "ZIP bad CRC"][entry];
+        assert!(text.starts_with(want), "{text}");
+        assert!(target.log.is_empty());
+    }
 }

@@ -17,6 +17,7 @@ use serde_json::Value;
 
 /// Runs where another outcome is right.
 const DIFFERENT: &[(&str, &str, &str)] = &[
+    ("create", "try negative", "fwup makes archives that write to a negative block, which is nowhere"),
     ("config-grammar", "title-dq-esc", "fwup writes a manifest it can't read; the name is refused here"),
     ("gpt-write", "try low-offset", "fwup lets a partition overwrite the table that it is in"),
     ("mbr-logical", "try inside-ebr", "fwup lets a partition overwrite its own boot record"),

@@ -115,6 +115,16 @@ fn references_need_what_stands_before_them() {
     }
 }
 
+/// fwup takes what is no number for partition 0.
+#[test]
+fn a_partition_is_named_by_its_number() {
+    for number in ["x", "-1", "4", "\"\""] {
+        let told = wrong(&format!("task t {{ require-partition-offset({number}, 1) }}"));
+        assert_eq!(told, "FILE:1: require-partition-offset requires the partition number to be 0-3");
+    }
+    assert!(Configuration::parse(b"task t { require-partition-offset(0x3, 1) }", &none).is_ok());
+}
+
 #[test]
 fn only_what_the_reader_knows_is_written() {
     assert_eq!(printed("meta-product = \"\"\n"), "# Empty file\n");

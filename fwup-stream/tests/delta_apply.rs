@@ -6,6 +6,8 @@ mod delta_support;
 
 use apply_support::{apply, archive, data, resource, unsigned};
 use delta_support::{HEADER, Op, Window, encode, model};
+use std::sync::{Arc, Mutex};
+
 use fwup_stream::disk::{MemoryTarget, Target};
 use fwup_stream::{Applier, Verifier};
 
@@ -303,24 +305,36 @@ fn an_archive_with_a_delta_may_come_byte_by_byte() {
 }
 
 #[test]
-fn verifying_looks_at_the_header_of_a_delta_only() {
+fn verifying_looks_through_a_delta_without_its_source() {
     let manifest = resource("r", &new()) + &task("go", &raw(256, 1000), "2,raw_write,8192");
+    let archive = |delta: &[u8]| archive(&manifest, &[("r", delta)]);
     let verify = |delta: &[u8]| {
         let mut verifier = Verifier::new(Vec::new(), Verifier::no_variables(), None);
-        verifier.push(&archive(&manifest, &[("r", delta)]))?;
+        verifier.push(&archive(delta))?;
         verifier.finish().map(drop)
     };
+    verify(&delta()).unwrap();
     let spoilt = [&delta()[..30], &[0; 100]].concat();
-    for fine in [&delta()[..], &spoilt, &[]] {
-        verify(fine).unwrap();
-    }
     for (delta, reason) in [
+        (&spoilt[..], "the delta of 'r' can't be applied"),
+        (&delta()[..delta().len() - 1], "the delta broke off (in window 1"),
+        (&[], "the delta broke off (in the header"),
+        (&HEADER[..4], "the delta broke off (in the header"),
+        (&HEADER[..], "makes 0 bytes instead of"),
         (&b"x"[..], "not a VCDIFF input"),
-        (&HEADER[..4], "the delta broke off"),
         (&[0xd6, 0xc3, 0xc4, 0, 1, 2], "unavailable secondary compressor: LZMA"),
         (&[0xd6, 0xc3, 0xc4, 0, 2], "a code table of its own"),
     ] {
         let error = verify(delta).unwrap_err().to_string();
         assert!(error.contains(reason), "{error}");
+        // Who wants fwup's verdict hears of those whose headers are sound.
+        let heard = Arc::new(Mutex::new(Vec::new()));
+        let hear = Arc::clone(&heard);
+        let mut verifier = Verifier::new(Vec::new(), Verifier::no_variables(), None)
+            .tell_broken_deltas(move |error| hear.lock().unwrap().push(error.to_string()));
+        let outcome = verifier.push(&archive(delta)).and_then(|()| verifier.finish());
+        let headless = error.contains("no delta that can be used");
+        assert_eq!((outcome.is_err(), heard.lock().unwrap().len()), (headless, usize::from(!headless)));
+        assert!(headless || heard.lock().unwrap()[0] == error);
     }
 }

@@ -6,6 +6,7 @@ use super::mbr::MbrError;
 use super::uboot::UbootError;
 use crate::delta::DeltaError;
 use crate::disk::{CipherError, DiskError};
+use crate::internal::Internal;
 
 /// Why a function failed. Displays as fwup does where fwup has a text for it.
 #[derive(Debug, thiserror::Error)]
@@ -36,7 +37,10 @@ pub enum ActionError {
         function: String,
     },
     /// The function got fewer arguments than it needs.
-    #[error("{function} needs {needed} arguments, but the firmware gives it {given}")]
+    #[error(
+        "{function} requires {}, but the firmware gives it {given} of at least {needed} arguments",
+        crate::manifest::needs(function)
+    )]
     Arguments {
         /// The function's name.
         function: &'static str,
@@ -203,4 +207,7 @@ pub enum ActionError {
         /// How it ended, as `wait` tells.
         status: i32,
     },
+    /// Something that cannot happen has happened.
+    #[error(transparent)]
+    Internal(#[from] Internal),
 }

@@ -5,6 +5,7 @@ use super::error::ActionError;
 use super::overlap::{self, Overlap, Range};
 use super::table::PlanContext;
 use crate::disk::BLOCK;
+use crate::internal::Internal;
 use crate::manifest::{Call, Gpt, GptPartition, number};
 
 const NAME: &str = "gpt_write";
@@ -94,6 +95,9 @@ pub enum GptError {
         /// The block behind it.
         end: u64,
     },
+    /// Something that cannot happen has happened.
+    #[error(transparent)]
+    Internal(#[from] Internal),
 }
 
 /// Tells what is wrong with a table before it is used: while an archive is made.
@@ -148,8 +152,8 @@ pub(super) fn run(context: &mut Context<'_>, call: &Call<'_>) -> Result<(), Acti
     let gpt = find(&context.manifest.gpts, call)?;
     let tables = Tables::new(gpt, context.disk.media_blocks())?;
     let backup = tables.blocks - COPY_BLOCKS;
-    let first = [tables.protective_mbr(), tables.header(false), tables.entries.clone()].concat();
-    let second = [tables.entries.clone(), tables.header(true)].concat();
+    let first = [tables.protective_mbr()?, tables.header(false)?, tables.entries.clone()].concat();
+    let second = [tables.entries.clone(), tables.header(true)?].concat();
     context.disk.write(0, &first, false)?;
     context.disk.write(bytes(backup), &second, false)?;
     context.done(bytes(2 * COPY_BLOCKS));
@@ -157,7 +161,7 @@ pub(super) fn run(context: &mut Context<'_>, call: &Call<'_>) -> Result<(), Acti
 }
 
 fn find<'a>(gpts: &'a [Gpt], call: &Call<'_>) -> Result<&'a Gpt, ActionError> {
-    let name = call.args.first().map_or("", String::as_str);
+    let name = call.text(0)?;
     let reference = || ActionError::Reference { function: NAME, kind: "gpt", name: name.to_owned() };
     gpts.iter().find(|gpt| gpt.name == name).ok_or_else(reference)
 }
@@ -189,29 +193,30 @@ impl<'a> Tables<'a> {
         let blocks = blocks.max(1 + 2 * COPY_BLOCKS);
         let mut entries = vec![0; ENTRY * ENTRIES as usize];
         for slot in &slots {
-            let at = ENTRY * usize::try_from(slot.from.number).unwrap_or(usize::MAX / ENTRY);
-            put(&mut entries, at, &slot.entry(blocks)?);
+            let number = usize::try_from(slot.from.number).map_err(|_| GptError::Number)?;
+            put(&mut entries, ENTRY * number, &slot.entry(blocks)?)?;
         }
         Ok(Self { guid, slots, blocks, entries })
     }
 
     /// Block 0, which tells those who know only MBRs that the disk is taken.
-    fn protective_mbr(&self) -> Vec<u8> {
+    fn protective_mbr(&self) -> Result<Vec<u8>, Internal> {
         let mut block = vec![0; BLOCK];
-        put(&mut block, 446, &[0, 0, 2, 0, 0xee, 0xff, 0xff, 0xff, 1, 0, 0, 0]);
+        put(&mut block, 446, &[0, 0, 2, 0, 0xee, 0xff, 0xff, 0xff, 1, 0, 0, 0])?;
+        // A disk of more than 2 TiB has all the blocks that can be said here (UEFI, table of the protective MBR).
         let count = u32::try_from(self.blocks - 1).unwrap_or(u32::MAX);
-        put(&mut block, 458, &count.to_le_bytes());
-        put(&mut block, 510, &[0x55, 0xaa]);
-        block
+        put(&mut block, 458, &count.to_le_bytes())?;
+        put(&mut block, 510, &[0x55, 0xaa])?;
+        Ok(block)
     }
 
-    fn header(&self, backup: bool) -> Vec<u8> {
+    fn header(&self, backup: bool) -> Result<Vec<u8>, Internal> {
         let last = self.blocks - 1;
         let (here, there, table) = if backup { (last, 1, last - TABLE_BLOCKS) } else { (1, last, 2) };
         let mut header = b"EFI PART\0\0\x01\0".to_vec();
         header.extend(92_u32.to_le_bytes());
         header.extend([0; 8]);
-        for number in [here, there, FIRST_USABLE, self.blocks.saturating_sub(FIRST_USABLE)] {
+        for number in [here, there, FIRST_USABLE, self.blocks - FIRST_USABLE] {
             header.extend(number.to_le_bytes());
         }
         header.extend(self.guid);
@@ -221,9 +226,9 @@ impl<'a> Tables<'a> {
         header.extend(crc32fast::hash(&self.entries).to_le_bytes());
         debug_assert_eq!(header.len(), HEADER);
         let checksum = crc32fast::hash(&header).to_le_bytes();
-        put(&mut header, 16, &checksum);
+        put(&mut header, 16, &checksum)?;
         header.resize(BLOCK, 0);
-        header
+        Ok(header)
     }
 }
 
@@ -261,6 +266,7 @@ impl<'a> Slot<'a> {
         let mut entry = guid_bytes(&from.kind).ok_or(GptError::Kind(from.number))?.to_vec();
         entry.extend(guid_bytes(&from.guid).ok_or(GptError::PartitionGuid(from.number))?);
         entry.extend(self.offset.to_le_bytes());
+        // A partition without blocks ends before it begins, as in fwup; one at block 0 ends there.
         entry.extend((self.offset + count).saturating_sub(1).to_le_bytes());
         entry.extend(flags.to_le_bytes());
         // fwup widens byte by byte, so only ASCII comes out right.
@@ -289,8 +295,8 @@ fn guid_bytes(text: &str) -> Option<[u8; 16]> {
     Some(bytes)
 }
 
-fn put(block: &mut [u8], at: usize, bytes: &[u8]) {
-    if let Some(place) = block.get_mut(at..at + bytes.len()) {
-        place.copy_from_slice(bytes);
-    }
+fn put(block: &mut [u8], at: usize, bytes: &[u8]) -> Result<(), Internal> {
+    let place = block.get_mut(at..).and_then(|rest| rest.get_mut(..bytes.len()));
+    place.ok_or_else(|| Internal::new("a part of a GPT lies outside its blocks"))?.copy_from_slice(bytes);
+    Ok(())
 }

@@ -6,8 +6,10 @@ mod osip;
 use super::context::Context;
 use super::error::ActionError;
 use super::overlap::Overlap;
+use super::table::PlanContext;
 use crate::disk::BLOCK;
-use crate::manifest::{Call, Mbr};
+use crate::internal::Internal;
+use crate::manifest::{Call, Manifest, Mbr};
 use layout::{Layout, Slot};
 
 const NAME: &str = "mbr_write";
@@ -117,6 +119,9 @@ pub enum MbrError {
         /// The value.
         value: i64,
     },
+    /// Something that cannot happen has happened.
+    #[error(transparent)]
+    Internal(#[from] Internal),
 }
 
 /// Tells what is wrong with a table before it is used: while an archive is made. The boot code and the
@@ -125,18 +130,27 @@ pub(crate) fn check(mbr: &Mbr) -> Result<(), MbrError> {
     boot_block(mbr, &Layout::new(mbr, 0)?).map(|_| ())
 }
 
-pub(super) fn run(context: &mut Context<'_>, call: &Call<'_>) -> Result<(), ActionError> {
-    let name = call.args.first().map_or("", String::as_str);
-    let mbr = context.manifest.mbr(name).ok_or_else(|| ActionError::Reference {
+/// Finds the table, so that one that is not there is told before anything is written.
+pub(super) fn units(plan: &PlanContext<'_>, call: &Call<'_>) -> Result<u64, ActionError> {
+    find(plan.manifest, call).map(|_| BLOCK as u64)
+}
+
+fn find<'a>(manifest: &'a Manifest, call: &Call<'_>) -> Result<&'a Mbr, ActionError> {
+    let name = call.text(0)?;
+    manifest.mbr(name).ok_or_else(|| ActionError::Reference {
         function: NAME,
         kind: "mbr",
         name: name.to_owned(),
-    })?;
+    })
+}
+
+pub(super) fn run(context: &mut Context<'_>, call: &Call<'_>) -> Result<(), ActionError> {
+    let mbr = find(context.manifest, call)?;
     let layout = Layout::new(mbr, context.disk.media_blocks())?;
     let block = boot_block(mbr, &layout)?;
     context.disk.write(0, &block, false)?;
     if let Some(extended) = layout.extended() {
-        for (number, record) in boot_records(extended, &layout.logical()).iter().enumerate() {
+        for (number, record) in boot_records(extended, &layout.logical())?.iter().enumerate() {
             let offset = super::context::bytes(u64::from(extended.offset) + number as u64);
             context.disk.write(offset, record, false)?;
         }
@@ -151,52 +165,54 @@ fn boot_block(mbr: &Mbr, layout: &Layout) -> Result<[u8; BLOCK], MbrError> {
     match (&mbr.bootstrap_code, &mbr.osip) {
         (Some(_), Some(_)) => return Err(MbrError::BootstrapAndOsip),
         (Some(code), None) => {
-            put(&mut block, 0, &from_hex(code).ok_or(MbrError::Bootstrap)?);
+            put(&mut block, 0, &from_hex(code).ok_or(MbrError::Bootstrap)?)?;
         }
-        (None, Some(osip)) => put(&mut block, 0, &osip::header(osip)?),
+        (None, Some(osip)) => put(&mut block, 0, &osip::header(osip)?)?,
         (None, None) => {}
     }
     if let Some(text) = &mbr.signature {
         let (value, rest, _) = crate::manifest::number::parse(text);
         let signature = u32::try_from(value).ok().filter(|_| rest.is_empty());
         let signature = signature.ok_or_else(|| MbrError::Signature(text.clone()))?;
-        put(&mut block, BOOTSTRAP, &signature.to_le_bytes());
+        put(&mut block, BOOTSTRAP, &signature.to_le_bytes())?;
     }
     for slot in layout.primary() {
-        let at = TABLE + ENTRY * usize::try_from(slot.number).unwrap_or_default();
-        put(&mut block, at, &entry(slot.offset, slot.count, slot.kind, slot.boot));
+        let number = usize::try_from(slot.number).map_err(|_| MbrError::Number)?;
+        put(&mut block, TABLE + ENTRY * number, &entry(slot.offset, slot.count, slot.kind, slot.boot))?;
     }
-    put(&mut block, SIGNATURE, &[0x55, 0xaa]);
+    put(&mut block, SIGNATURE, &[0x55, 0xaa])?;
     Ok(block)
 }
 
 /// The boot records of the logical partitions, which stand in a row at the start of the extended one.
-fn boot_records(extended: &Slot, logical: &[&Slot]) -> Vec<[u8; BLOCK]> {
+fn boot_records(extended: &Slot, logical: &[&Slot]) -> Result<Vec<[u8; BLOCK]>, MbrError> {
     let records = logical.iter().zip(0_u32..).map(|(slot, index)| {
         let mut block = [0; BLOCK];
-        let offset = slot.offset.wrapping_sub(extended.offset.wrapping_add(index));
-        put(&mut block, TABLE, &entry(offset, slot.count, slot.kind, false));
+        // A logical partition lies behind its boot record, or the layout would have been refused.
+        let record = extended.offset.checked_add(index);
+        let offset = record.and_then(|record| slot.offset.checked_sub(record));
+        let offset = offset.ok_or_else(|| Internal::new("a partition lies before its boot record"))?;
+        put(&mut block, TABLE, &entry(offset, slot.count, slot.kind, false))?;
         if (index as usize) + 1 < logical.len() {
-            put(&mut block, TABLE + ENTRY, &entry(index + 1, 1, LINK_TYPE, false));
+            put(&mut block, TABLE + ENTRY, &entry(index + 1, 1, LINK_TYPE, false))?;
         }
-        put(&mut block, SIGNATURE, &[0x55, 0xaa]);
-        block
+        put(&mut block, SIGNATURE, &[0x55, 0xaa])?;
+        Ok(block)
     });
     records.collect()
 }
 
 /// The 16 bytes of an entry. An entry of type 0 keeps its numbers only.
 fn entry(offset: u32, count: u32, kind: u8, boot: bool) -> [u8; ENTRY] {
-    let mut entry = [0; ENTRY];
-    if kind != 0 {
-        let [head, sector, cylinder] = chs(offset);
-        let [last_head, last_sector, last_cylinder] = chs(offset.wrapping_add(count).wrapping_sub(1));
-        let flag = if boot { 0x80 } else { 0 };
-        put(&mut entry, 0, &[flag, head, sector, cylinder, kind, last_head, last_sector, last_cylinder]);
-    }
-    put(&mut entry, 8, &offset.to_le_bytes());
-    put(&mut entry, 12, &count.to_le_bytes());
-    entry
+    let [head, sector, cylinder] = chs(offset);
+    // The last block of a partition without blocks is the one before it, as in fwup.
+    let [last_head, last_sector, last_cylinder] = chs(offset.wrapping_add(count).wrapping_sub(1));
+    let flag = if boot { 0x80 } else { 0 };
+    let places = [flag, head, sector, cylinder, kind, last_head, last_sector, last_cylinder];
+    let [b0, b1, b2, b3, b4, b5, b6, b7] = if kind == 0 { [0; 8] } else { places };
+    let [o0, o1, o2, o3] = offset.to_le_bytes();
+    let [c0, c1, c2, c3] = count.to_le_bytes();
+    [b0, b1, b2, b3, b4, b5, b6, b7, o0, o1, o2, o3, c0, c1, c2, c3]
 }
 
 /// Cylinder, head and sector as an entry has them; zeros where they do not reach.
@@ -211,10 +227,12 @@ fn chs(block: u32) -> [u8; 3] {
     [low(head), low(sector) | (low(cylinder >> 2) & 0xc0), low(cylinder)]
 }
 
-fn put(block: &mut [u8], at: usize, bytes: &[u8]) {
-    if let Some(place) = block.get_mut(at..at + bytes.len()) {
-        place.copy_from_slice(bytes);
-    }
+fn put(block: &mut [u8], at: usize, bytes: &[u8]) -> Result<(), Internal> {
+    let place = block.get_mut(at..).and_then(|rest| rest.get_mut(..bytes.len()));
+    place
+        .ok_or_else(|| Internal::new("a part of a partition table lies outside its block"))?
+        .copy_from_slice(bytes);
+    Ok(())
 }
 
 fn from_hex(text: &str) -> Option<Vec<u8>> {

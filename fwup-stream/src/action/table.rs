@@ -89,7 +89,7 @@ static ACTIONS: &[Action] = &[
         run: Run::Data(raw::begin),
     },
     now("raw_memset", 3, memset::units, memset::run),
-    now("mbr_write", 1, one_block, mbr::run),
+    now("mbr_write", 1, mbr::units, mbr::run),
     now("trim", 2, trim::units, trim::run),
     now("uboot_clearenv", 1, uboot::units, uboot::clear),
     now("uboot_setenv", 3, uboot::units, uboot::set),

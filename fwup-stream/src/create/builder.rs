@@ -12,8 +12,9 @@ use super::output::OutputFile;
 use super::resource::Resource;
 use super::time::{dos_time, manifest_time};
 use crate::archive::{ArchiveWriter, EntryHeader, EntryTotals};
-use crate::manifest::Configuration;
+use crate::manifest::{Configuration, Manifest};
 use crate::options::Variables;
+use crate::task;
 use crate::trust::{Blake2b256, SIGNATURE_LENGTH, to_hex};
 
 /// The level of compression when none is asked for: the most.
@@ -118,6 +119,7 @@ impl Prepared {
             configuration.describe(&resource.source.name, resource.lengths.clone(), resource.digest.clone());
         }
         let manifest = configuration.to_manifest()?;
+        check(&manifest)?;
         Ok(Self { configuration, manifest, resources })
     }
 
@@ -155,6 +157,20 @@ impl Prepared {
         }
         Ok(archive.finish()?)
     }
+}
+
+/// Reads the manifest as whoever applies the archive will, and looks through its tasks: what can be made can be
+/// applied. What depends on a variable of the device is known only there and stays as it is.
+fn check(manifest: &str) -> Result<(), CreateError> {
+    let unknown = |name: &str| Some(format!("${{{name}}}"));
+    let read = Manifest::parse(manifest.as_bytes(), &unknown).map_err(|error| {
+        CreateError::Unreadable(error.detail().map_or_else(|| error.to_string(), str::to_owned))
+    })?;
+    for task in &read.tasks {
+        task::check(&read, task)
+            .map_err(|error| CreateError::Task { task: task.name.clone(), error: Box::new(error) })?;
+    }
+    Ok(())
 }
 
 /// Writes the signature, when there is a key, and the manifest.

@@ -12,6 +12,17 @@ pub enum CreateError {
     /// The configuration cannot be used.
     #[error(transparent)]
     Configuration(#[from] ConfigurationError),
+    /// The archive's own reader would refuse the manifest.
+    #[error("the archive could not be read again: {0}")]
+    Unreadable(String),
+    /// A task could not be run.
+    #[error("the task '{task}' could never be applied: {error}")]
+    Task {
+        /// The task's name.
+        task: String,
+        /// Why not.
+        error: Box<crate::Error>,
+    },
     /// A file cannot be opened.
     #[error("can't open path '{path}' in file-resource '{resource}'")]
     Open {
@@ -86,8 +97,16 @@ pub enum CreateError {
         source: io::Error,
     },
     /// The archive to sign cannot be opened.
-    #[error("Cannot open archive '{path}': {}", crate::create::error::reason(.source))]
+    #[error("Failed to open '{path}': {}", crate::create::error::reason(.source))]
     OpenArchive {
+        /// The archive.
+        path: String,
+        /// What the system says.
+        source: io::Error,
+    },
+    /// The archive to sign cannot be read.
+    #[error("Error reading '{path}': {}", crate::create::error::reason(.source))]
+    ReadArchive {
         /// The archive.
         path: String,
         /// What the system says.

@@ -89,6 +89,10 @@ impl Signer {
         let path = || input.to_string_lossy().into_owned();
         let mut file =
             File::open(input).map_err(|source| CreateError::OpenArchive { path: path(), source })?;
+        let unreadable = |source| CreateError::ReadArchive { path: path(), source };
+        if file.metadata().map_err(unreadable)?.is_dir() {
+            return Err(unreadable(io::ErrorKind::IsADirectory.into()));
+        }
         if file.stream_position().is_err() {
             file = spool(file, output)?;
         }

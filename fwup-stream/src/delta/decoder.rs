@@ -66,6 +66,14 @@ impl Decoder {
         Self { state: State::Header, part: Vec::new(), window: Window::new(), windows: 0, at: 0 }
     }
 
+    /// Begins a delta that is only looked through, with an [`Unknown`](super::source::Unknown) source: checksums of
+    /// windows that take something from it cannot be right.
+    pub(crate) fn without_source() -> Self {
+        let mut decoder = Self::new();
+        decoder.window.without_source();
+        decoder
+    }
+
     /// Goes on: takes from the front of `input` what it needs and returns the next piece of the new content,
     /// or that it needs more input. Content of large windows is handed out before their checksum is known.
     ///

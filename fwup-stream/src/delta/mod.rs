@@ -45,3 +45,4 @@ pub use decoder::{Decoder, Step};
 pub use error::{DecodeError, DeltaError, DeltaFault};
 pub use header::Header;
 pub use source::Source;
+pub(crate) use source::Unknown;

@@ -2,6 +2,8 @@
 
 use std::convert::Infallible;
 
+use crate::limits::DATA_PIECE;
+
 /// The old content that a delta refers to.
 pub trait Source {
     /// Why it could not be read.
@@ -16,5 +18,19 @@ impl Source for &[u8] {
 
     fn bytes_at(&mut self, offset: u64) -> Result<&[u8], Infallible> {
         Ok(usize::try_from(offset).ok().and_then(|offset| self.get(offset..)).unwrap_or_default())
+    }
+}
+
+/// Old content that nobody has: zeros without an end.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Unknown;
+
+static ZEROS: [u8; DATA_PIECE] = [0; DATA_PIECE];
+
+impl Source for Unknown {
+    type Error = Infallible;
+
+    fn bytes_at(&mut self, _: u64) -> Result<&[u8], Infallible> {
+        Ok(&ZEROS)
     }
 }

@@ -48,6 +48,8 @@ pub(super) struct Window {
     part: Option<u64>,
     /// Whole pieces wait to be handed out before another part of the source is read.
     source_moves: bool,
+    /// The source is not there, so that the checksum of what is made from it is not known.
+    sourceless: bool,
 }
 
 impl Window {
@@ -67,11 +69,20 @@ impl Window {
             summed: 0,
             part: None,
             source_moves: false,
+            sourceless: false,
         }
+    }
+
+    /// Leaves out the checksums of windows that have a part of the source.
+    pub(super) fn without_source(&mut self) {
+        self.sourceless = true;
     }
 
     /// Begins the next window.
     pub(super) fn begin(&mut self, header: WindowHeader) {
+        let (_, source) = header.source;
+        let checksum = header.checksum.filter(|_| !self.sourceless || source == 0);
+        let header = WindowHeader { checksum, ..header };
         let [data, instructions, addresses] = header.sections;
         self.data.begin(data);
         self.instructions.begin(instructions);

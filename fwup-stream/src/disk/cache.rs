@@ -283,7 +283,10 @@ impl<T: Target> SegmentCache<T> {
             }
             (Extent::Hard(size), Some(end)) if end <= size => Ok(()),
             // Told where the segment begins, as every error of writing.
-            _ => Err(DiskError::Write { offset: offset - offset % SEGMENT_BYTES }),
+            (Extent::Hard(end), Some(to)) => {
+                Err(DiskError::NoSpace { offset: offset - offset % SEGMENT_BYTES, to, end })
+            }
+            (_, None) => Err(DiskError::Write { offset: offset - offset % SEGMENT_BYTES }),
         }
     }
 }

@@ -24,6 +24,19 @@ pub enum DiskError {
         /// Where, in bytes.
         offset: u64,
     },
+    /// A write would pass the end of the medium.
+    #[error(
+        "write failed at offset {offset}. Check media size: what is written ends at byte {to}, the destination at byte \
+         {end} (its own size, or the limit it was given, as by --max-size)."
+    )]
+    NoSpace {
+        /// Where the segment begins that does not fit, in bytes.
+        offset: u64,
+        /// The byte behind what was to be written.
+        to: u64,
+        /// Bytes of the medium.
+        end: u64,
+    },
     /// The access begins beyond the end of the medium.
     #[error("read/write failed at offset {offset} since past end of media ({end}).")]
     PastEnd {

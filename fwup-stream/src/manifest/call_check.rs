@@ -36,6 +36,8 @@ const fn data(
 }
 
 const ANY: usize = crate::limits::CALL_ARGUMENTS;
+/// Blocks whose bytes can still be counted with a sign. No disk has more, and what lies behind cannot be written.
+const BLOCKS_MAX: u64 = i64::MAX.unsigned_abs() / 512;
 
 static FUNCTIONS: &[Rule] = &[
     data("raw_write", 1, ANY, &[0], "a block offset"),
@@ -87,6 +89,11 @@ pub(super) fn requirement(name: &str) -> Option<&'static str> {
     REQUIREMENTS.iter().map(|rule| rule.name).find(|other| *other == name)
 }
 
+/// What a function takes, for errors.
+pub(crate) fn needs(name: &str) -> &'static str {
+    FUNCTIONS.iter().find(|rule| rule.name == name).map_or("more arguments", |rule| rule.needs)
+}
+
 /// Tells what is wrong with a call. `with_data` says that it stands in an `on-resource`.
 pub(super) fn check(name: &str, args: &[String], with_data: bool) -> Result<(), String> {
     let Some(rule) = FUNCTIONS.iter().chain(REQUIREMENTS).find(|rule| rule.name == name) else {
@@ -101,8 +108,12 @@ pub(super) fn check(name: &str, args: &[String], with_data: bool) -> Result<(), 
     if args.len() < rule.min || args.len() > rule.max {
         return Err(format!("{name} requires {}", rule.needs));
     }
-    for index in rule.numbers {
+    // The third argument of `fat_cp` is a block only when there is a fourth.
+    let numbers = if name == "fat_cp" && args.len() == 4 { &[0, 2][..] } else { rule.numbers };
+    for index in numbers {
+        // `strtoull`, which fwup reads them with, turns negative numbers into large ones.
         let number = args.get(*index).map_or(Some(0), |text| super::number::unsigned(text));
+        let number = number.filter(|number| *number <= BLOCKS_MAX);
         let wanted = match (name, index, number) {
             ("require-partition-offset", 0, number) if number.is_none_or(|number| number > 3) => {
                 "the partition number to be 0-3"
@@ -116,6 +127,12 @@ pub(super) fn check(name: &str, args: &[String], with_data: bool) -> Result<(), 
             _ => continue,
         };
         return Err(format!("{name} requires {wanted}"));
+    }
+    if let ("raw_memset" | "trim" | "fat_mkfs", [first, count, ..]) = (name, args) {
+        let end = super::number::unsigned(first).zip(super::number::unsigned(count));
+        if end.and_then(|(first, count)| first.checked_add(count)).is_none_or(|end| end > BLOCKS_MAX) {
+            return Err(format!("{name} requires blocks that a disk can have, not {count} from {first} on"));
+        }
     }
     if name == "fat_attrib" && !args.get(2).is_some_and(|letters| letters.chars().all(is_attribute)) {
         return Err("fat_attrib only supports R, H, and S attributes".to_owned());

@@ -1,6 +1,7 @@
 //! Cutting a flat list into calls (fw-format §3.5).
 
 use super::model::CallList;
+use crate::internal::Internal;
 use crate::limits::CALL_ARGUMENTS;
 
 /// A call: a function or requirement, and its arguments. Their number is not checked here.
@@ -10,6 +11,14 @@ pub struct Call<'a> {
     pub name: &'a str,
     /// The arguments, at most 9.
     pub args: &'a [String],
+}
+
+impl<'a> Call<'a> {
+    /// An argument that the function needs. That it is there was counted before the function runs.
+    pub(crate) fn text(&self, at: usize) -> Result<&'a str, Internal> {
+        let text = self.args.get(at).map(String::as_str);
+        text.ok_or_else(|| Internal::new("a function runs without an argument that it needs"))
+    }
 }
 
 /// Which list it is; decides the wording of errors.

@@ -14,6 +14,8 @@ use crate::trust::to_hex;
 const BOOTSTRAP: usize = 440;
 /// The bit of a GPT partition's flags that marks it bootable.
 const FLAG_BOOT: u64 = 4;
+/// Blocks whose bytes can still be counted, less an environment.
+const BLOCKS_MAX: i64 = i64::MAX / 512 - ENVIRONMENT_BLOCKS_END;
 /// What the blocks of a U-Boot environment must stay below.
 const ENVIRONMENT_BLOCKS_END: i64 = 65_535;
 
@@ -101,8 +103,9 @@ fn gpt(section: &mut Section) -> Result<(), String> {
     check_gpt(&build::gpt(section)).map_err(|error| error.to_string())?;
     for partition in section.all_mut("partition") {
         if partition.unset("boot") == Some(Value::Boolean(true)) {
-            let flags = partition.text("flags").unwrap_or_default();
-            let flags = super::number::unsigned(&flags).unwrap_or(0);
+            // Flags that are no number were refused above; those that are not given are 0.
+            let flags = partition.text("flags").map_or(Some(0), |flags| super::number::unsigned(&flags));
+            let flags = flags.unwrap_or(0);
             partition.set("flags", Value::Text(format!("0x{:x}", flags | FLAG_BOOT)));
         }
     }
@@ -126,7 +129,7 @@ fn check_offset(partition: &Section, number: u64) -> Result<(), String> {
 
 fn environment(section: &Section) -> Result<(), String> {
     let offset = section.text("block-offset").ok_or("block-offset must be specified")?;
-    let number = |text: &str| whole_number(text).filter(|number| *number >= 0);
+    let number = |text: &str| whole_number(text).filter(|number| (0..=BLOCKS_MAX).contains(number));
     let offset = number(&offset).ok_or("block-offset must be a non-negative number")?;
     let count = section.integer("block-count").filter(|count| *count > 0 && *count < ENVIRONMENT_BLOCKS_END);
     let count = count.ok_or("block-count must be specified, greater than 0 and less than 2^16 - 1")?;

@@ -19,6 +19,7 @@ mod unknown;
 mod variables;
 mod version;
 
+pub(crate) use call_check::needs;
 pub use calls::{Call, CallListError, ListKind};
 pub use configuration::{Configuration, ConfigurationError, ResourceSource};
 pub use error::ManifestError;

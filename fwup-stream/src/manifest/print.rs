@@ -43,7 +43,8 @@ static TOP: &[Part] = &[
     Part::Value("require-fwup-version", "0"),
     Part::Value("block-cache-size-mb", "8"),
     titled("file-resource", &[Part::Value("length", "0"), text("blake2b-256"), text("sha256")]),
-    titled("mbr", MBR),
+    // fwup leaves an empty one out, takes what it then does not find for an empty one, and writes that.
+    Part::Sections { kind: "mbr", parts: MBR, titled: true, empty: true },
     titled("gpt", &[text("guid"), titled("partition", GPT_PARTITION)]),
     Part::Sections { kind: "task", parts: TASK, titled: true, empty: true },
     titled(

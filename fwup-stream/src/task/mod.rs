@@ -4,5 +4,5 @@ mod plan;
 mod require;
 mod select;
 
-pub(crate) use plan::total_units;
+pub(crate) use plan::{check, total_units};
 pub(crate) use select::select;

@@ -18,6 +18,16 @@ pub(crate) fn total_units(manifest: &Manifest, task: &Task) -> Result<u64, Error
     Ok(total.saturating_add(plan.units(&task.on_finish, None)?))
 }
 
+/// Refuses a task that nobody can run, while an archive is made: what is found out before anything is written, in
+/// every list of the task.
+pub(crate) fn check(manifest: &Manifest, task: &Task) -> Result<(), Error> {
+    total_units(manifest, task)?;
+    if let Some(event) = task.on_resource.iter().find(|event| manifest.resource(&event.resource).is_none()) {
+        return Err(Error::NoMetadata(event.resource.clone()));
+    }
+    Planner { manifest }.units(&task.on_error, None).map(|_| ())
+}
+
 struct Planner<'a> {
     manifest: &'a Manifest,
 }

@@ -5,11 +5,11 @@ use crate::action::Context;
 use crate::manifest::{ListKind, Task};
 use crate::options::ApplyEvent;
 
-/// The place of the first task whose name begins with `prefix` and whose requirements hold. Requirements of
+/// The first task whose name begins with `prefix` and whose requirements hold. Requirements of
 /// the tasks after it are not looked at.
-pub(crate) fn select(context: &mut Context<'_>, prefix: &str) -> Option<usize> {
+pub(crate) fn select<'a>(context: &mut Context<'a>, prefix: &str) -> Option<&'a Task> {
     let manifest = context.manifest;
-    manifest.tasks.iter().position(|task| task.name.starts_with(prefix) && applies(context, task))
+    manifest.tasks.iter().find(|task| task.name.starts_with(prefix) && applies(context, task))
 }
 
 fn applies(context: &mut Context<'_>, task: &Task) -> bool {

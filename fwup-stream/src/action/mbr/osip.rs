@@ -35,6 +35,7 @@ pub(super) fn header(osip: &Osip) -> Result<Vec<u8>, MbrError> {
     out.resize(usize::from(HEADER), 0);
     for number in 0..u32::from(images) {
         let Some(image) = osip.images.iter().find(|image| image.number == number) else {
+            // A number that is left out is an image of zeros.
             out.resize(out.len() + usize::from(IMAGE), 0);
             continue;
         };
@@ -47,9 +48,7 @@ pub(super) fn header(osip: &Osip) -> Result<Vec<u8>, MbrError> {
         out.extend([byte("attribute", image.attribute)?, 0, 0, 0]);
     }
     let checksum = out.iter().fold(0, |sum, byte| sum ^ byte);
-    if let Some(place) = out.get_mut(CHECKSUM) {
-        *place = checksum;
-    }
+    super::put(&mut out, CHECKSUM, &[checksum])?;
     Ok(out)
 }
 

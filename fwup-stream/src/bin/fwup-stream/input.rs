@@ -12,6 +12,10 @@ use crate::options::Options;
 /// Bytes read at once: what fwup hands to its reader, so that pieces of data end where they end there.
 const PIECE: usize = 16 * 1024;
 
+/// What is told when whoever should send frames goes away at once; the beginning is fwup's.
+const NOTHING_FRAMED: &str = "Error reading stdin: it ended before the first byte of an archive. With --framing the \
+    archive comes in frames, each behind its length in 4 bytes, and a frame of length 0 ends it.";
+
 /// An archive being read.
 pub(crate) struct Input {
     source: Box<dyn Read>,
@@ -55,10 +59,14 @@ impl Input {
         mut take: impl FnMut(&[u8]) -> Result<bool, Failure>,
     ) -> Result<End, Failure> {
         let mut buffer = vec![0; PIECE];
+        let mut came = false;
         loop {
             let count = match self.source.read(&mut buffer) {
                 Ok(0) => {
                     let cut = self.frames.as_ref().is_some_and(|frames| frames.finish().is_err());
+                    if cut && !came {
+                        return Err(Failure::new(NOTHING_FRAMED));
+                    }
                     return Ok(if cut { End::BrokeOff } else { End::Complete });
                 }
                 Ok(count) => count,
@@ -81,6 +89,7 @@ impl Input {
                     FrameInput::NeedInput => break,
                     FrameInput::End => return Ok(End::Complete),
                     FrameInput::Data(data) => {
+                        came = true;
                         if !take(data)? {
                             return Ok(End::Complete);
                         }

@@ -66,7 +66,7 @@ impl Failure {
 
 fn run(name: &str, arguments: &[OsString], output: &mut Output) -> Result<(), Failure> {
     if arguments.is_empty() {
-        output.at_exit(usage::TEXT);
+        output.at_exit(usage::text(options::is_original(name)));
         return Err(Failure::told());
     }
     let options = match options::parse(name, arguments, output)? {

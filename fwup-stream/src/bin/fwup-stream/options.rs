@@ -1,6 +1,7 @@
 //! The options of the command (fw-format §18).
 
 use std::ffi::{OsStr, OsString};
+use std::path::Path;
 use std::sync::Arc;
 
 use fwup_stream::Variables;
@@ -15,8 +16,19 @@ use crate::keys;
 use crate::output::Output;
 use crate::usage;
 
-/// The version of fwup whose features and behaviour these are; scripts compare it.
+/// The name that scripts call the original by. Called so, what is printed is the original's to the byte: programs
+/// take all that `fwup --version` prints for a version, as NervesHub's do.
+const ORIGINAL: &str = "fwup";
+/// What `--version` prints then: the version of fwup whose features and behaviour these are.
 const VERSION: &str = "1.16.0\n";
+/// What it prints otherwise; scripts that read the first line read the same.
+const VERSION_AND_NAME: &str = concat!(
+    "1.16.0\nfwup-stream ",
+    env!("CARGO_PKG_VERSION"),
+    ", which does what fwup 1.16.0 does; ",
+    env!("CARGO_PKG_REPOSITORY"),
+    "\n"
+);
 /// The level of compression when none is given.
 const LEVEL_DEFAULT: u32 = 9;
 /// Bytes of the hole that `--sparse-check` tries.
@@ -41,6 +53,8 @@ pub(crate) enum Command {
 #[derive(Debug)]
 pub(crate) struct Options {
     pub(crate) command: Command,
+    /// The command was called by the name of the original.
+    pub(crate) as_fwup: bool,
     pub(crate) input: Option<OsString>,
     pub(crate) output: Option<OsString>,
     pub(crate) configuration: Option<OsString>,
@@ -187,20 +201,27 @@ pub(crate) fn environment() -> Variables {
     Arc::new(|name| std::env::var_os(name).map(|value| value.to_string_lossy().into_owned()))
 }
 
+/// Says whether the command was called by the name of the original.
+pub(crate) fn is_original(name: &str) -> bool {
+    Path::new(name).file_name().is_some_and(|name| name == ORIGINAL)
+}
+
 /// Reads the command line. Keys are loaded, and what acts at once is done, in the order given. `name` is what the
 /// command was called by, which stands in front of what the C library's `getopt` says.
 pub(crate) fn parse(name: &str, arguments: &[OsString], output: &mut Output) -> Result<Parsed, Failure> {
     let mut reading = Reading::default();
+    let as_fwup = is_original(name);
+    reading.options.as_fwup = as_fwup;
     let mut getopt = Getopt::new(SPECS, arguments);
     while let Some(item) = getopt.next() {
         match item {
             Ok(Item::Operand(operand)) => reading.operands.push(operand),
             Ok(Item::Option(Meaning::Version, _)) => {
-                output.at_exit(VERSION);
+                output.at_exit(if as_fwup { VERSION } else { VERSION_AND_NAME });
                 return Ok(Parsed::Done);
             }
             Ok(Item::Option(Meaning::Help, _)) => {
-                output.at_exit(usage::TEXT);
+                output.at_exit(usage::text(as_fwup));
                 return Ok(Parsed::Done);
             }
             Ok(Item::Option(Meaning::Detect, _)) => {
@@ -214,7 +235,7 @@ pub(crate) fn parse(name: &str, arguments: &[OsString], output: &mut Output) -> 
             Ok(Item::Option(meaning, value)) => reading.take(meaning, value, output)?,
             Err(text) => {
                 eprintln!("{name}: {text}");
-                output.at_exit(usage::TEXT);
+                output.at_exit(usage::text(as_fwup));
                 return Err(Failure::told());
             }
         }
@@ -236,6 +257,7 @@ impl Default for Options {
     fn default() -> Self {
         Self {
             command: Command::Apply,
+            as_fwup: false,
             input: None,
             output: None,
             configuration: None,
@@ -393,7 +415,10 @@ mod tests {
 
     #[test]
     fn the_help_text_names_every_option() {
-        let words: Vec<_> = usage::TEXT.split(|c: char| c.is_whitespace() || c == ',').collect();
+        let words: Vec<_> = usage::ORIGINAL.split(|c: char| c.is_whitespace() || c == ',').collect();
+        let own: Vec<_> = usage::OWN.split(|c: char| c.is_whitespace() || c == ',').collect();
+        let page = include_str!("../../../man/fwup-stream.1").replace("\\-", "-").replace('"', " ");
+        let page: Vec<_> = page.split(|c: char| c.is_whitespace() || c == ',').collect();
         // Who reads it knows how to ask for it.
         for spec in SPECS.iter().filter(|spec| spec.meaning != Meaning::Help) {
             // The levels between the lowest and the highest go without saying.
@@ -404,6 +429,8 @@ mod tests {
             ];
             for name in names.into_iter().flatten() {
                 assert!(words.contains(&name.as_str()), "{name}");
+                assert!(own.contains(&name.as_str()), "{name}");
+                assert!(page.contains(&name.as_str()), "{name} is not in the man page");
             }
         }
     }

@@ -1,15 +1,9 @@
 //! The help text.
 
-/// What `-h` prints: fwup's own text (Apache-2.0, like this), since scripts compare it.
-pub(crate) const TEXT: &str = "\
-fwup is a self-contained utility for creating and applying firmware update files.
-Firmware update (.fw) files are nothing more than zip archives containing metadata,
-a limited set of instructions, and data. On an embedded device or on a host PC, fwup
-is used to write nonvolatile memory (eMMC, SDCards, etc.) in such a way as to upgrade
-the firmware on the device or to completely initialize it.
-
-Usage: fwup [OPTION]...
-
+/// The options, as fwup describes them (Apache-2.0, like this).
+macro_rules! options {
+    () => {
+        "\
 Options:
   -a, --apply   Apply the firmware update
   -c, --create  Create the firmware update
@@ -56,6 +50,24 @@ Options:
   -1   Fast compression (for create)
   -9   Best compression (default)
 
+"
+    };
+}
+
+/// What `-h` prints when called as fwup: its own text, since scripts compare it.
+pub(crate) const ORIGINAL: &str = concat!(
+    "\
+fwup is a self-contained utility for creating and applying firmware update files.
+Firmware update (.fw) files are nothing more than zip archives containing metadata,
+a limited set of instructions, and data. On an embedded device or on a host PC, fwup
+is used to write nonvolatile memory (eMMC, SDCards, etc.) in such a way as to upgrade
+the firmware on the device or to completely initialize it.
+
+Usage: fwup [OPTION]...
+
+",
+    options!(),
+    "\
 Examples:
 
 Initialize an attached SDCard using all of the default options:
@@ -90,4 +102,62 @@ an existing archive run:
 
 Also see the unit tests that come with fwup source code for more examples.
 Obtain source code and report bugs at https://github.com/fwup-home/fwup.
-";
+"
+);
+
+/// What it prints otherwise.
+pub(crate) const OWN: &str = concat!(
+    "\
+fwup-stream creates, signs, verifies and applies firmware update files (.fw): ZIP archives with
+metadata, data, and a limited set of instructions. It takes the options and files of fwup 1.16.0
+and gives the same results.
+
+Usage: fwup-stream [OPTION]...
+
+",
+    options!(),
+    "\
+Examples:
+
+Initialize an attached SDCard using all of the default options:
+
+  $ fwup-stream myfirmware.fw
+
+Create a firmware update archive:
+
+  $ fwup-stream -c -f fwup.conf -o myfirmware.fw
+
+Apply the firmware to an attached SDCard. This would normally be run on the host
+where it would auto-detect an SDCard and initialize it using the 'complete' task:
+
+  $ fwup-stream -a -i myfirmware.fw -t complete
+
+Apply the firmware update to /dev/sdc and specify the 'upgrade' task:
+
+  $ fwup-stream -a -d /dev/sdc -i myfirmware.fw -t upgrade
+
+Create an image file from a .fw file for use with dd(1):
+
+  $ fwup-stream -a -d myimage.img -i myfirmware.fw -t complete
+
+Generate a public/private key pair:
+
+  $ fwup-stream -g
+
+Store fwup-key.priv in a safe place and fwup-key.pub on the target. To sign
+an existing archive run:
+
+  $ fwup-stream -S -s fwup-key.priv -i myfirmware.fw -o signedfirmware.fw
+
+\
+The differences from fwup, with the reasons: docs/fwup-compatibility.md in the source code.
+Called by the name fwup, --version and --help print what fwup prints.
+Obtain source code and report bugs at ",
+    env!("CARGO_PKG_REPOSITORY"),
+    ".\n"
+);
+
+/// The help text for the name that the command was called by.
+pub(crate) fn text(as_fwup: bool) -> &'static str {
+    if as_fwup { ORIGINAL } else { OWN }
+}
