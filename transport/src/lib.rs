@@ -14,7 +14,7 @@
 //! | `error` | [`TransportError`] |
 //!
 //! Inside, both machines stand on one `pipe` (TLS or none), write their `request` and read the
-//! `response` with ureq-proto; `upgrade` is the WebSocket's opening handshake, `frames` all after it.
+//! `response` with ureq-proto, its `head` leniently; `upgrade` is the WebSocket's opening handshake, `frames` all after it.
 //!
 //! The face of both machines is the same: send what `transmit` holds and say so with `transmitted`, hand
 //! what was read to `receive`, then `poll` until `None`, and look at `transmit` again. Memory is bounded
@@ -59,6 +59,7 @@ mod client_identity;
 mod error;
 mod exchange;
 mod frames;
+mod head;
 mod pipe;
 mod request;
 mod response;

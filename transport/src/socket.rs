@@ -6,9 +6,10 @@ use tungstenite::protocol::frame::coding::{Control, Data, OpCode};
 
 use crate::exchange::{describe, header_names};
 use crate::frames::{Breach, Decoder, Encoder, Incoming, sendable};
+use crate::head::Head;
 use crate::limits::{CONTROL_MAX, MESSAGE_MAX, PONG_BACKLOG_MAX, REFUSED_BODY_MAX, TRANSMIT_MAX};
 use crate::pipe::{PeerEnd, Pipe};
-use crate::response::{Head, ResponseReader};
+use crate::response::ResponseReader;
 use crate::upgrade::Upgrade;
 use crate::{Address, Stage, Tls, TransportError, request};
 

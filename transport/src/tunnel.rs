@@ -5,7 +5,7 @@ use std::fmt;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
-use crate::limits::{HEAD_MAX, HEADERS_MAX};
+use crate::head::{Head, HeadReader};
 use crate::url::bracketed;
 use crate::{Address, AddressError, TransportError};
 
@@ -54,7 +54,9 @@ pub struct Tunnel {
     proxy: String,
     target: String,
     out: Vec<u8>,
-    head: Vec<u8>,
+    /// What the proxy sent of an answer that is not whole yet.
+    answer: Vec<u8>,
+    heads: HeadReader,
 }
 
 impl fmt::Debug for Tunnel {
@@ -77,7 +79,13 @@ impl Tunnel {
             out.push_str("\r\n");
         }
         out.push_str("\r\n");
-        Self { proxy: proxy.address.authority(), target: place, out: out.into_bytes(), head: Vec::new() }
+        Self {
+            proxy: proxy.address.authority(),
+            target: place,
+            out: out.into_bytes(),
+            answer: Vec::new(),
+            heads: HeadReader::default(),
+        }
     }
 
     /// Returns what is to be sent to the proxy. Secret.
@@ -90,34 +98,44 @@ impl Tunnel {
         self.out.drain(..count.min(self.out.len()));
     }
 
-    /// Takes bytes of the proxy. Returns whether the way is open: what comes and goes next is the target's.
+    /// Takes bytes of the proxy. Returns whether the way is open: what comes and goes next is the target's. Interim (1xx)
+    /// answers are skipped.
     ///
     /// # Errors
     /// The proxy refused, answered in no HTTP, or said more before anybody asked.
     pub fn receive(&mut self, bytes: &[u8]) -> Result<bool, TransportError> {
-        self.head.extend_from_slice(bytes.get(..bytes.len().min(HEAD_MAX + 1)).unwrap_or_default());
-        let host = || self.proxy.clone();
-        let wrong = |why: String| TransportError::Http { host: host(), why };
-        let mut headers = [httparse::EMPTY_HEADER; HEADERS_MAX];
-        let mut response = httparse::Response::new(&mut headers);
-        let parsed = response.parse(&self.head).map_err(|error| match error {
-            httparse::Error::TooManyHeaders => {
-                TransportError::TooManyHeaders { host: host(), limit: HEADERS_MAX }
+        self.answer.extend_from_slice(bytes);
+        loop {
+            let (consumed, head) = self.heads.read(&self.answer).map_err(|error| error.of(&self.proxy))?;
+            self.answer.drain(..consumed);
+            match head {
+                Some(head) => return self.judge(&head).map(|()| true),
+                None if consumed == 0 => return Ok(false),
+                None => {}
             }
-            error => wrong(error.to_string()),
-        })?;
-        let httparse::Status::Complete(length) = parsed else {
-            if self.head.len() > HEAD_MAX {
-                return Err(TransportError::HeadTooLarge { host: host(), limit: HEAD_MAX });
-            }
-            return Ok(false);
-        };
-        let status = response.code.unwrap_or_default();
-        match status {
-            200..=299 if length == self.head.len() => Ok(true),
-            200..=299 => Err(wrong("it sent more than the answer to CONNECT".to_owned())),
-            _ => Err(TransportError::Proxy { proxy: host(), target: self.target.clone(), status }),
         }
+    }
+
+    /// Judges the final answer.
+    fn judge(&self, head: &Head) -> Result<(), TransportError> {
+        let (proxy, target, status) = (self.proxy.clone(), self.target.clone(), head.status);
+        if !(200..=299).contains(&status) {
+            return Err(TransportError::Proxy { proxy, target, status });
+        }
+        let header =
+            |wanted: &str| head.headers.iter().find(|(name, _)| name == wanted).map(|(_, value)| value);
+        let is_page = header("content-type").is_some_and(|kind| kind.to_ascii_lowercase().contains("html"));
+        let has_body = header("content-length").is_some_and(|length| length.trim_start_matches('0') != "")
+            || header("transfer-encoding").is_some();
+        if is_page && has_body {
+            let why = "it answered CONNECT with a web page; is it the login page of the network?".to_owned();
+            return Err(TransportError::Http { host: proxy, why });
+        }
+        if !self.answer.is_empty() {
+            let why = "it sent more than the answer to CONNECT".to_owned();
+            return Err(TransportError::Http { host: proxy, why });
+        }
+        Ok(())
     }
 
     /// The proxy ended the connection before the way was open.

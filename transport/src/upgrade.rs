@@ -4,7 +4,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use tungstenite::handshake::derive_accept_key;
 
-use crate::response::Head;
+use crate::head::Head;
 
 /// One opening handshake.
 pub(crate) struct Upgrade {

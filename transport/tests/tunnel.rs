@@ -1,7 +1,7 @@
 //! The way through a proxy: any cut of its answer, limits, and words that give nothing away.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, missing_docs)]
 
-use nerves_hub_link_transport::limits::HEAD_MAX;
+use nerves_hub_link_transport::limits::{HEAD_MAX, INTERIM_MAX};
 use nerves_hub_link_transport::{Address, AddressError, Proxy, TransportError, Tunnel, UrlError};
 
 fn target() -> Address {
@@ -38,6 +38,38 @@ fn the_answer_may_come_in_any_pieces_and_ends_where_it_ends() {
 }
 
 #[test]
+fn interim_answers_come_before_the_one_that_counts() {
+    let answer =
+        b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 102 Processing\r\nx : y\r\n\r\nHTTP/1.1 200 OK\r\n\r\n";
+    for size in 1..=answer.len() {
+        let mut tunnel = tunnel();
+        let pieces: Vec<bool> = answer.chunks(size).map(|piece| tunnel.receive(piece).unwrap()).collect();
+        let (last, before) = pieces.split_last().unwrap();
+        assert!(*last && before.iter().all(|open| !open), "{size}");
+    }
+    let interim = |count| format!("{}HTTP/1.1 200 OK\r\n\r\n", "HTTP/1.1 103 x\r\n\r\n".repeat(count));
+    assert!(tunnel().receive(interim(INTERIM_MAX).as_bytes()).unwrap());
+    let error = tunnel().receive(interim(INTERIM_MAX + 1).as_bytes()).unwrap_err();
+    assert!(error.to_string().contains("interim"), "{error}");
+    let error = tunnel().receive(b"HTTP/1.1 100 x\r\n\r\nHTTP/1.1 403 no\r\n\r\n").unwrap_err();
+    assert!(matches!(error, TransportError::Proxy { status: 403, .. }), "{error}");
+}
+
+#[test]
+fn a_web_page_is_no_way_through() {
+    let page = b"HTTP/1.1 200 OK\r\nContent-Type: text/html\r\nContent-Length: 6\r\n\r\n";
+    for end in [page.len(), page.len() + 6] {
+        let error = tunnel().receive(&[page.as_slice(), b"<html>"].concat()[..end]).unwrap_err();
+        assert!(error.is_retryable() && error.to_string().contains("login page"), "{error}");
+    }
+    // Lengths mean nothing in the answer to CONNECT.
+    assert!(
+        tunnel().receive(b"HTTP/1.1 200 OK\r\nContent-Type: text/html\r\nContent-Length: 0\r\n\r\n").unwrap()
+    );
+    assert!(tunnel().receive(b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n").unwrap());
+}
+
+#[test]
 fn a_refusal_and_nonsense_are_told_apart() {
     let error = tunnel().receive(b"HTTP/1.1 407 no\r\n\r\n").unwrap_err();
     let (proxy, target) = ("proxy.example:3128".to_owned(), "[2001:db8::1]:4000".to_owned());
@@ -54,7 +86,11 @@ fn the_answer_is_bounded() {
     };
     assert!(tunnel().receive(&head(HEAD_MAX)).unwrap());
     let endless = &head(HEAD_MAX * 2)[..=HEAD_MAX];
-    assert!(!tunnel().receive(&endless[..HEAD_MAX]).unwrap());
+    assert!(!tunnel().receive(&endless[..HEAD_MAX - 1]).unwrap());
+    assert!(matches!(
+        tunnel().receive(&endless[..HEAD_MAX]).unwrap_err(),
+        TransportError::HeadTooLarge { .. }
+    ));
     assert!(matches!(tunnel().receive(endless).unwrap_err(), TransportError::HeadTooLarge { .. }));
     let many = format!("HTTP/1.1 200 OK\r\n{}\r\n", "a: b\r\n".repeat(97));
     assert!(matches!(tunnel().receive(many.as_bytes()).unwrap_err(), TransportError::TooManyHeaders { .. }));
