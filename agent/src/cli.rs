@@ -67,9 +67,13 @@ pub struct RunArgs {
     /// Trust the keys the server sends instead of those given here, too.
     #[arg(long)]
     pub accept_server_keys: bool,
-    /// Trust the certificate authorities in this PEM or DER file instead of the system's.
+    /// Trust the certificate authorities in this PEM or DER file instead of the system's. For downloads they are trusted
+    /// beside the system's, as firmware is often kept on public storage.
     #[arg(long, value_name = "FILE")]
     pub ca: Option<PathBuf>,
+    /// Trust the certificate authorities in this PEM or DER file for downloads, too, beside the system's and those of --ca.
+    #[arg(long, value_name = "FILE")]
+    pub download_ca: Option<PathBuf>,
     /// Connect through this HTTP proxy. Its URL may hold user and password (user:password@host:port).
     #[arg(long, value_name = "URL", env = "NERVES_HUB_PROXY", hide_env_values = true)]
     pub proxy: Option<String>,

@@ -113,8 +113,10 @@ fn device(
         recorder.note("no-keys", "no --public-key given: trusting the keys the server sends");
     }
     let mut tls_options = TlsOptions::new(setup::roots(args.ca.as_deref())?);
-    // Firmware may lie anywhere, and who keeps it has no business with the device's certificate.
-    let download_tls = Tls::new(&tls_options).map_err(|error| error.to_string())?;
+    // Firmware may be kept anywhere, and its server has no business with the device's certificate.
+    let mut download_options = tls_options.for_downloads();
+    download_options.roots = setup::download_roots(args)?;
+    let download_tls = Tls::new(&download_options).map_err(|error| error.to_string())?;
     tls_options.identity = setup::client_identity(args)?;
     let tls = Tls::new(&tls_options).map_err(|error| error.to_string())?;
 

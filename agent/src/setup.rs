@@ -47,6 +47,15 @@ pub fn roots(ca: Option<&Path>) -> Result<Roots, String> {
     Ok(if pem { Roots::Pem(bytes) } else { Roots::Der(vec![bytes]) })
 }
 
+/// Reads the certificate authorities to trust for downloads: the system's, and all that were given.
+pub fn download_roots(args: &RunArgs) -> Result<Roots, String> {
+    let mut all = vec![Roots::System];
+    for path in [&args.ca, &args.download_ca].into_iter().flatten() {
+        all.push(roots(Some(path))?);
+    }
+    Ok(Roots::All(all))
+}
+
 /// Reads the certificate to show to the server, if one is given.
 pub fn client_identity(args: &RunArgs) -> Result<Option<ClientIdentity>, String> {
     let (Some(cert), Some(key)) = (&args.cert, &args.key) else { return Ok(None) };

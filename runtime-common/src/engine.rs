@@ -49,6 +49,9 @@ pub enum RunnerError {
     /// The operating system did not give what the loop needs.
     #[error("cannot set up the device's loop: {0}")]
     System(#[from] std::io::Error),
+    /// The TLS settings for downloads cannot be made from those of the socket.
+    #[error("cannot set up TLS for downloads: {0}")]
+    Tls(#[from] nerves_hub_link_transport::TlsError),
 }
 
 /// A device: the machine, its connections, and the threads that work for it.
@@ -135,6 +138,10 @@ impl<N: Network> Engine<N> {
             Err(reason) => (options.notice)(&reason),
         }
         let link = Link::new(config, seed, clock::at(network.now()))?;
+        let download_tls = match options.download_tls {
+            Some(tls) => tls,
+            None => options.socket_tls.for_downloads()?,
+        };
         let (shared, orders) = Shared::new(link.status(), Arc::clone(&signals));
         let crew = Crew::new(Arc::clone(&signals));
         Ok(Self {
@@ -143,7 +150,7 @@ impl<N: Network> Engine<N> {
             client: options.client,
             notice: options.notice,
             socket_tls: options.socket_tls,
-            download_tls: options.download_tls,
+            download_tls,
             installer: Arc::new(Mutex::new(options.installer)),
             connector: Connector::new(network, signals, options.proxy),
             files: Files::new(options.data_path, crew.clone()),

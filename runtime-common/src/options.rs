@@ -19,7 +19,7 @@ use crate::memory::Memory;
 /// [`Config`](nerves_hub_link_protocol::Config): connections, hands and ears.
 pub struct Options {
     pub(crate) socket_tls: Tls,
-    pub(crate) download_tls: Tls,
+    pub(crate) download_tls: Option<Tls>,
     pub(crate) installer: Box<dyn Installer>,
     pub(crate) client: Box<dyn Client + Send>,
     pub(crate) notice: Box<dyn FnMut(&str) + Send>,
@@ -34,15 +34,16 @@ pub struct Options {
 }
 
 impl Options {
-    /// Builds options: TLS settings for socket and downloads, the way updates are applied, and the
+    /// Builds options: TLS settings for the socket, and for downloads as [`Tls::for_downloads`] makes them of those; the way
+    /// updates are applied; and the
     /// application's callbacks.
     ///
     /// Callbacks run where the connection is kept alive: on the device's thread, they should return within seconds; in a
     /// task, at once. A callback that panics is told to the notice hook, and the default callback answers in its place.
     pub fn new(tls: Tls, installer: impl Installer + 'static, client: impl Client + Send + 'static) -> Self {
         Self {
-            socket_tls: tls.clone(),
-            download_tls: tls,
+            socket_tls: tls,
+            download_tls: None,
             installer: Box::new(installer),
             client: Box::new(client),
             notice: Box::new(|_| {}),
@@ -57,11 +58,11 @@ impl Options {
         }
     }
 
-    /// Uses other TLS settings for downloads: firmware often lies on public storage, while the
-    /// socket may have roots or a client certificate of its own.
+    /// Uses other TLS settings for downloads than those that go with the socket's
+    /// ([`Tls::for_downloads`]: the operating system's roots beside the given ones, no client certificate).
     #[must_use]
     pub fn download_tls(mut self, tls: Tls) -> Self {
-        self.download_tls = tls;
+        self.download_tls = Some(tls);
         self
     }
 

@@ -20,6 +20,19 @@ pub enum Roots {
     Pem(Vec<u8>),
     /// These DER certificates, and no others.
     Der(Vec<Vec<u8>>),
+    /// All of these together.
+    All(Vec<Roots>),
+}
+
+impl Roots {
+    /// These roots and the operating system's, as downloads need them: firmware is often kept by strangers, and is signed.
+    #[must_use]
+    pub fn and_system(&self) -> Self {
+        match self {
+            Self::System => Self::System,
+            given => Self::All(vec![Self::System, given.clone()]),
+        }
+    }
 }
 
 impl fmt::Debug for Roots {
@@ -28,6 +41,7 @@ impl fmt::Debug for Roots {
             Self::System => write!(f, "System"),
             Self::Pem(pem) => write!(f, "Pem({} bytes)", pem.len()),
             Self::Der(ders) => write!(f, "Der({} certificates)", ders.len()),
+            Self::All(all) => f.debug_tuple("All").field(all).finish(),
         }
     }
 }
@@ -56,6 +70,16 @@ pub(crate) fn load(roots: &Roots) -> Result<Loaded, TlsError> {
         }
         Roots::Der(ders) if ders.is_empty() => Err(TlsError::EmptyRoots),
         Roots::Der(ders) => given(ders.iter().map(|der| CertificateDer::from(der.clone())), "DER"),
+        Roots::All(all) if all.is_empty() => Err(TlsError::EmptyRoots),
+        Roots::All(all) => {
+            let (mut store, mut origins) = (RootCertStore::empty(), Vec::new());
+            for roots in all {
+                let loaded = load(roots)?;
+                store.extend(loaded.store.roots);
+                origins.push(loaded.origin);
+            }
+            Ok(Loaded { store, origin: origins.join(" and ") })
+        }
     }
 }
 

@@ -1,7 +1,7 @@
 //! TLS settings shared by all connections to servers of one kind.
 
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use rustls::time_provider::{DefaultTimeProvider, TimeProvider};
 use rustls::{ClientConfig, ClientConnection};
@@ -28,6 +28,13 @@ impl TlsOptions {
     /// Options with these roots and all else by default.
     pub fn new(roots: Roots) -> Self {
         Self { roots, ..Self::default() }
+    }
+
+    /// The options for downloads of a device whose socket has these: the operating system's roots are trusted beside the
+    /// given ones, and neither the device's identity nor another name for the server goes along.
+    #[must_use]
+    pub fn for_downloads(&self) -> Self {
+        Self { roots: self.roots.and_system(), server_name: None, identity: None, clock: self.clock.clone() }
     }
 }
 
@@ -75,6 +82,17 @@ pub struct Tls {
     server_name: Option<ServerName<'static>>,
     /// Words for where the roots came from, for the one error that needs them.
     roots: Arc<str>,
+    downloads: Arc<Downloads>,
+}
+
+/// The settings for downloads that go with others, made when they are asked for.
+enum Downloads {
+    /// They are the same.
+    Same,
+    Other {
+        options: TlsOptions,
+        made: OnceLock<Tls>,
+    },
 }
 
 impl Tls {
@@ -93,7 +111,31 @@ impl Tls {
             .with_root_certificates(roots.store);
         let mut config = client_identity::present(builder, options.identity.as_ref())?;
         config.alpn_protocols = vec![b"http/1.1".to_vec()];
-        Ok(Self { config: Arc::new(config), server_name, roots: roots.origin.into() })
+        let same = options.roots == Roots::System && server_name.is_none() && options.identity.is_none();
+        let downloads = if same {
+            Downloads::Same
+        } else {
+            Downloads::Other { options: options.for_downloads(), made: OnceLock::new() }
+        };
+        let (config, downloads) = (Arc::new(config), Arc::new(downloads));
+        Ok(Self { config, server_name, roots: roots.origin.into(), downloads })
+    }
+
+    /// The settings for downloads that go with these: see [`TlsOptions::for_downloads`]. Made once, with the first call.
+    ///
+    /// # Errors
+    /// [`TlsError`], if they cannot be made.
+    pub fn for_downloads(&self) -> Result<Self, TlsError> {
+        match &*self.downloads {
+            Downloads::Same => Ok(self.clone()),
+            Downloads::Other { options, made } => match made.get() {
+                Some(tls) => Ok(tls.clone()),
+                None => {
+                    let tls = Self::new(options)?;
+                    Ok(made.get_or_init(|| tls).clone())
+                }
+            },
+        }
     }
 
     /// Words for where the trust roots came from.

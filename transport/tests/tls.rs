@@ -57,6 +57,32 @@ fn assert_words(error: &TlsError, words: &[&str]) {
 }
 
 #[test]
+fn downloads_trust_the_systems_authorities_and_the_given_ones() {
+    let mut socket = options();
+    socket.server_name = Some("elsewhere.test".to_owned());
+    let tls = Tls::new(&socket).unwrap();
+    let downloads = tls.for_downloads().unwrap();
+    let roots = downloads.roots().to_owned();
+    assert!(roots.contains("operating system") && roots.contains("given as trust root"), "{roots}");
+    assert!(!tls.roots().contains("trust roots of the operating system"), "{}", tls.roots());
+    // The given authority vouches for a download's server, under the server's own name.
+    let mut peer = Link::Tls13.peer();
+    fetch(&Link::Tls13.url(false), &socket.for_downloads(), &mut peer).unwrap();
+    assert!(
+        tls_error(fetch(&Link::Tls13.url(false), &socket, &mut Link::Tls13.peer()))
+            .to_string()
+            .contains("elsewhere")
+    );
+    // Settings of the system alone serve both.
+    let system = Tls::new(&TlsOptions::default()).unwrap();
+    assert_eq!(system.for_downloads().unwrap().roots(), system.roots());
+    assert!(matches!(Tls::new(&TlsOptions::new(Roots::All(vec![]))), Err(TlsError::EmptyRoots)));
+    assert!(
+        Tls::new(&TlsOptions::new(Roots::All(vec![Roots::System, Roots::Pem(b"none".to_vec())]))).is_err()
+    );
+}
+
+#[test]
 fn both_versions_are_spoken() {
     for (link, version) in
         [(Link::Tls12, rustls::ProtocolVersion::TLSv1_2), (Link::Tls13, rustls::ProtocolVersion::TLSv1_3)]
