@@ -1,47 +1,48 @@
-//! Not to take firmware that was only written for the one that runs.
+//! Firmware that was only written is not the firmware that runs.
 
 use std::fs;
-use std::os::unix::fs::FileTypeExt as _;
-use std::path::{Path, PathBuf};
 
-use nerves_hub_link_platform::boot::{BOOT_ID, BootState, boot_state, read_boot_id};
+use nerves_hub_link_platform::boot::{BootCheck, BootState};
 use nerves_hub_link_platform::identity::Identity;
-use nerves_hub_link_platform::kv::FileStore;
+use nerves_hub_link_platform::kv::Pairs;
 
 use crate::cli::RunArgs;
 use crate::record::Recorder;
 
-/// Returns why the system must be restarted before this program may speak for its firmware, if so.
-///
-/// # Errors
-///
-/// Why that can't be told, for a person.
-pub fn due_restart(
-    args: &RunArgs,
-    identity: &Identity,
-    recorder: &Recorder,
-) -> Result<Option<String>, String> {
-    let Some(boot_id) = boot_id_file(args) else { return Ok(None) };
-    let Some(state) = &args.state else {
-        recorder.note(
-            "no-state",
-            "no --state given: a restart of this program between an update and the reboot goes unnoticed",
-        );
-        return Ok(None);
+/// Builds the check that fits the disk: an image file is booted whenever this program starts, unless a file tells
+/// its boots apart.
+pub fn check(args: &RunArgs) -> BootCheck {
+    let image = fs::metadata(&args.disk).is_ok_and(|found| found.is_file());
+    let check = match &args.boot_id {
+        Some(file) if image => BootCheck::of_image(&args.disk, file),
+        Some(file) => BootCheck::of_system(&args.disk).boot_id(file),
+        None => BootCheck::for_disk(&args.disk),
     };
-    let id = read_boot_id(&boot_id).map_err(|error| format!("can't read {}: {error}", boot_id.display()))?;
-    let found = boot_state(&mut FileStore::new(state), &id, identity);
-    match found.map_err(|error| format!("--state {}: {error}", state.display()))? {
-        BootState::AsNamed => Ok(None),
-        BootState::RestartDue { running, next } => {
-            Ok(Some(format!("slot {next} was written and slot {running} still runs")))
-        }
+    match &args.state {
+        Some(file) => check.state_file(file),
+        None => check,
     }
 }
 
-/// The disk of the system this program runs on tells of this system's starts; an image file tells of none, unless
-/// the caller knows better.
-fn boot_id_file(args: &RunArgs) -> Option<PathBuf> {
-    let is_device = |path: &Path| fs::metadata(path).is_ok_and(|meta| meta.file_type().is_block_device());
-    args.boot_id.clone().or_else(|| is_device(&args.disk).then(|| PathBuf::from(BOOT_ID)))
+/// Returns who the device is by what its environment says and what runs.
+///
+/// # Errors
+///
+/// Why the system must be restarted before this program may report its firmware, for a person.
+pub fn identity(check: &BootCheck, pairs: &Pairs, recorder: &Recorder) -> Result<Identity, String> {
+    let state = check.state(pairs);
+    let named = Identity::from_pairs(pairs);
+    match &state {
+        BootState::AsNamed => Ok(named),
+        BootState::RestartDue { .. } => Err(state.to_string()),
+        BootState::OtherRuns { running: Some(running), .. } => {
+            recorder.note("other-runs", format!("{state}; it is reported, and nothing is marked good"));
+            Ok(Identity::of_slot(pairs, running))
+        }
+        _ if named.validated == Some(true) => Ok(named),
+        _ => {
+            recorder.note("boot-unknown", format!("nothing is marked good: {state}"));
+            Ok(named)
+        }
+    }
 }

@@ -87,13 +87,13 @@ pub struct RunArgs {
     #[command(flatten)]
     pub firmware: FirmwareArgs,
     /// A file in which to remember how often each firmware was tried, so that one that falls back again and again is
-    /// refused in the end, and what ran when the system was started, so that what was only written is not taken for it.
-    /// Best on a data partition that all slots share.
+    /// refused in the end, and what ran at boot where /run cannot be written. Best on a data partition that all slots
+    /// share.
     #[arg(long, value_name = "FILE")]
     pub state: Option<PathBuf>,
-    /// A file whose text is another after every start of the system. For a block device
-    /// /proc/sys/kernel/random/boot_id, unless given; for an image file none.
-    #[arg(long, value_name = "FILE", requires = "state")]
+    /// A file whose content changes at every boot. Default for a block device: /proc/sys/kernel/random/boot_id. Default
+    /// for an image file: none; every start of this program counts as a boot.
+    #[arg(long, value_name = "FILE")]
     pub boot_id: Option<PathBuf>,
     /// Mark a firmware that isn't validated yet as good once the server has accepted the device.
     #[arg(long)]

@@ -8,10 +8,11 @@ use std::sync::mpsc::{SyncSender, channel, sync_channel};
 use std::thread;
 
 use nerves_hub_link_blocking::{Exit, Handle, Options, Runner};
+use nerves_hub_link_platform::boot::{BootCheck, Marked};
 use nerves_hub_link_platform::health::HealthSampler;
 use nerves_hub_link_platform::identity::{self, Identity};
 use nerves_hub_link_platform::install::{DiskPolicy, FwupStreamInstaller, Installer};
-use nerves_hub_link_platform::kv::{FileStore, UbootStore};
+use nerves_hub_link_platform::kv::{FileStore, KeyValueStore as _, UbootStore};
 use nerves_hub_link_platform::pty::ShellCommand;
 use nerves_hub_link_platform::store::DownloadStore;
 use nerves_hub_link_protocol::limits::MAX_KNOWN_ARCHIVES;
@@ -86,16 +87,20 @@ fn device(
         format!("--disk: {error}{}", if error.to_string().contains("allow_block_device") { hint } else { "" })
     })?;
     let store = setup::environment(&args.disk, args.uboot_env)?;
-    let identity = Identity::load(&store).unwrap_or_else(|error| {
-        recorder.note(
-            "no-environment",
-            format!("no U-Boot environment at {} of {}: {error}", args.uboot_env, args.disk.display()),
-        );
-        Identity::default()
-    });
-    if let Some(reason) = booted::due_restart(args, &identity, recorder)? {
-        return Ok(Exit::Reboot { reason });
-    }
+    let boot = booted::check(args);
+    let identity = match store.load() {
+        Ok(pairs) => match booted::identity(&boot, &pairs, recorder) {
+            Ok(identity) => identity,
+            Err(reason) => return Ok(Exit::Reboot { reason }),
+        },
+        Err(error) => {
+            recorder.note(
+                "no-environment",
+                format!("no U-Boot environment at {} of {}: {error}", args.uboot_env, args.disk.display()),
+            );
+            Identity::default()
+        }
+    };
     let config = setup::config(args, &identity)?;
     recorder.note(
         "firmware",
@@ -129,11 +134,12 @@ fn device(
         archives: args.archive_dir.as_deref().map(|dir| archives(dir, recorder)).transpose()?,
     };
     let notices = Arc::clone(recorder);
-    let mut options = Options::new(tls, installer(args, disk, recorder), application)
-        .download_tls(download_tls)
-        .firmware_store(DownloadStore::new(&args.cache_dir))
-        .health(Some(HealthSampler::new(extensions::data_path(args.data_path.as_deref()))))
-        .on_notice(move |text| notices.note("notice", text));
+    let mut options =
+        Options::new(tls, boot.guard(installer(args, disk, recorder), store.clone()), application)
+            .download_tls(download_tls)
+            .firmware_store(DownloadStore::new(&args.cache_dir))
+            .health(Some(HealthSampler::new(extensions::data_path(args.data_path.as_deref()))))
+            .on_notice(move |text| notices.note("notice", text));
     if let Some(url) = &args.proxy {
         options = options.proxy(Proxy::parse(url).map_err(|error| format!("--proxy: {error}"))?);
     }
@@ -166,7 +172,7 @@ fn device(
     start("validation", move || {
         // Ends without a word when nothing is to be validated.
         if validations.recv().is_ok() {
-            validate(store, &handle, &recorder);
+            validate(store, &boot, &handle, &recorder);
         }
     })?;
     Ok(runner.run())
@@ -201,14 +207,17 @@ fn installer(args: &RunArgs, disk: DiskPolicy, _: &Recorder) -> Box<dyn Installe
     Box::new(FwupStreamInstaller::new(disk).task(&args.task))
 }
 
-fn validate(mut store: UbootStore, handle: &Handle, recorder: &Recorder) {
-    match identity::mark_validated(&mut store) {
-        Ok(true) => {
+fn validate(mut store: UbootStore, boot: &BootCheck, handle: &Handle, recorder: &Recorder) {
+    match identity::mark_validated(&mut store, boot) {
+        Ok(Marked::Good) => {
             recorder.note("validated", "this firmware reached the server: marked it good");
             // Fails only when the device is stopping; the environment already says so for the next join.
             let _ = handle.firmware_validated();
         }
-        Ok(false) => {
+        Ok(Marked::NotThisBoot(state)) => {
+            recorder.note("not-validated", format!("nothing is marked good: {state}"));
+        }
+        Ok(_) => {
             recorder.note("not-validated", "the U-Boot environment still doesn't call this firmware good");
         }
         Err(error) => recorder.note("not-validated", format!("can't mark this firmware good: {error}")),

@@ -134,33 +134,6 @@ fn a_client_certificate_proves_who_the_device_is() {
 }
 
 #[test]
-fn firmware_that_was_written_and_not_booted_is_neither_told_nor_marked_good() {
-    let setting = Setting::new();
-    let path = |name: &str| setting.dir.path().join(name).display().to_string();
-    let (state, boot, flag) = (path("state"), path("boot"), path("rebooted"));
-    std::fs::write(&boot, "first").unwrap();
-    let reboot = format!("touch {flag}");
-    let args = ["--state", &state, "--boot-id", &boot, "--validate-when-joined"];
-    // It ends without a reboot.
-    let device = setting.device(&args);
-    setting.saw("join", |event| matches!(event, HubEvent::Joined { .. }));
-    let update = builder("1.1.0", setting.disk.layout()).build(&setting.key).unwrap();
-    setting.hub.deploy(Firmware::from_archive(&update).unwrap());
-    device.said();
-
-    let said = setting.device(&[&args[..], &["--reboot-command", &reboot]].concat()).said();
-    assert!(said.contains("slot b was written and slot a still runs"), "{said}");
-    assert!(std::path::Path::new(&flag).exists());
-    assert!(!said.contains("accepted"), "{said}");
-    assert_eq!(setting.disk.boot().unwrap().validated, Some(false));
-
-    std::fs::write(&boot, "second").unwrap();
-    let _device = setting.device(&args);
-    setting.saw("validation", |event| matches!(event, HubEvent::Validated { .. }));
-    assert_eq!(setting.disk.boot().unwrap().validated, Some(true));
-}
-
-#[test]
 fn garbage_from_the_hub_is_survived_and_the_next_update_arrives() {
     let setting = Setting::new();
     let device = setting.device(&[]);

@@ -1,12 +1,13 @@
 //! What a device says about itself: identifier, running firmware, trust (device-identity §1.3, §4).
 
-use crate::kv::{Change, KeyValueStore, KvError, Pairs};
+use crate::boot::{BootCheck, BootState, Marked};
+use crate::kv::{KeyValueStore, KvError, Pairs};
 
 /// A device's identity as its key-value store tells it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Identity {
     /// The slot that runs: `nerves_fw_active`, or `a` where that is missing. Between an update and the restart of the
-    /// system that is the slot that runs next; [`boot_state`](crate::boot::boot_state) tells.
+    /// system that is the slot that runs next; [`BootCheck`](crate::boot::BootCheck) tells.
     pub active_slot: String,
     /// The firmware in that slot.
     pub firmware: FirmwareInfo,
@@ -51,10 +52,20 @@ impl Identity {
 
     /// Builds the identity from the pairs of a store.
     pub fn from_pairs(pairs: &Pairs) -> Self {
-        let active = active_slot(pairs);
+        Self::of_slot(pairs, active_slot(pairs))
+    }
+
+    /// Builds the identity of a device that runs this slot, whatever the store names:
+    /// [`BootState::OtherRuns`](crate::boot::BootState::OtherRuns).
+    pub fn of_slot(pairs: &Pairs, active: &str) -> Self {
         Self {
             firmware: FirmwareInfo::of_slot(pairs, active),
-            validated: validated(pairs, active),
+            validated: if active == active_slot(pairs) {
+                validated(pairs, active)
+            } else {
+                // The flags for all slots speak of the one that is named.
+                flag(pairs, &format!("{active}.nerves_fw_validated"))
+            },
             auto_revert_detected: auto_revert_detected(pairs, active),
             devpath: non_empty(pairs, "nerves_fw_devpath"),
             serial_number: ["nerves_serial_number", "serial_number"]
@@ -87,22 +98,42 @@ impl FirmwareInfo {
 
 /// Marks the running firmware good, in one write, and checks that the store now says so.
 ///
-/// For devices whose firmware brings no task of its own for this (device-identity §4). Whoever may be started again
-/// between an update and the restart of the system asks [`boot_state`](crate::boot::boot_state) first. Returns
-/// `false` if the store still does not call the firmware validated.
-pub fn mark_validated(store: &mut dyn KeyValueStore) -> Result<bool, KvError> {
-    let pairs = store.load()?;
-    let slot_key = format!("{}.nerves_fw_validated", active_slot(&pairs));
-    let mut changes: Vec<Change<'_>> = vec![("nerves_fw_validated", Some("1"))];
-    // The slot's own flag, where there is one, takes precedence when read.
-    if pairs.contains_key(&slot_key) {
-        changes.push((&slot_key, Some("1")));
+/// For devices whose firmware brings no task of its own for this (device-identity §4). Nothing is written unless `boot`
+/// finds that this boot started the firmware that the store names, nor if it is called good already.
+///
+/// # Errors
+///
+/// What kept the store from being read or written.
+pub fn mark_validated(store: &mut dyn KeyValueStore, boot: &BootCheck) -> Result<Marked, KvError> {
+    let mut refused = None;
+    store.change(&mut |pairs| {
+        let (state, note) = boot.judge(pairs);
+        if state != BootState::AsNamed {
+            refused = Some(state);
+            return Vec::new();
+        }
+        let active = active_slot(pairs);
+        if validated(pairs, active) == Some(true) {
+            return Vec::new();
+        }
+        let set = |key: &str, value: &str| (key.to_owned(), Some(value.to_owned()));
+        let mut changes = vec![set("nerves_fw_validated", "1")];
+        // The slot's own flag, where there is one, takes precedence when read.
+        let slot_key = format!("{active}.nerves_fw_validated");
+        if pairs.contains_key(&slot_key) {
+            changes.push(set(&slot_key, "1"));
+        }
+        if pairs.contains_key("upgrade_available") {
+            changes.extend([set("upgrade_available", "0"), set("bootcount", "0")]);
+        }
+        changes.extend(note);
+        changes
+    })?;
+    if let Some(state) = refused {
+        return Ok(Marked::NotThisBoot(state));
     }
-    if pairs.contains_key("upgrade_available") {
-        changes.extend([("upgrade_available", Some("0")), ("bootcount", Some("0"))]);
-    }
-    store.update(&changes)?;
-    Ok(Identity::load(store)?.validated == Some(true))
+    let good = Identity::load(store)?.validated == Some(true);
+    Ok(if good { Marked::Good } else { Marked::StillNot })
 }
 
 /// Returns whether a serial number is one that many devices share: empty, zeros, or a factory text
@@ -121,8 +152,20 @@ pub fn is_placeholder_serial(serial: &str) -> bool {
     serial.chars().all(|c| c == '0') || PLACEHOLDERS.iter().any(|known| serial.eq_ignore_ascii_case(known))
 }
 
-fn active_slot(pairs: &Pairs) -> &str {
+pub(crate) fn active_slot(pairs: &Pairs) -> &str {
     pairs.get("nerves_fw_active").map(String::as_str).filter(|slot| !slot.is_empty()).unwrap_or("a")
+}
+
+/// Returns the slots that a store has metadata of.
+pub(crate) fn known_slots(pairs: &Pairs) -> Vec<String> {
+    let mut slots: Vec<String> = pairs
+        .keys()
+        .filter_map(|key| key.split_once(".nerves_fw_"))
+        .map(|(slot, _)| slot.to_owned())
+        .collect();
+    // They are sorted by key.
+    slots.dedup();
+    slots
 }
 
 fn non_empty(pairs: &Pairs, key: &str) -> Option<String> {

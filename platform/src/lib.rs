@@ -4,7 +4,7 @@
 //! | module | what is in it |
 //! | --- | --- |
 //! | [`identity`] | serial number, running firmware, whether it is validated, whether it fell back |
-//! | [`boot`] | whether firmware was selected that has not run yet |
+//! | [`boot`] | whether the firmware that runs is the one that the environment names |
 //! | [`kv`] | the key-value store that all of it comes from: U-Boot environment, text file, memory |
 //! | [`install`] | applying an update: the traits, the streaming installer, which disk may be written |
 //! | [`pty`] | shells with a terminal of their own |

@@ -15,6 +15,19 @@ pub const STORE_FILE_MAX: u64 = 1024 * 1024;
 /// Longest text that tells one start of the system from another, in bytes. Linux's has 37.
 pub const BOOT_ID_MAX: u64 = 128;
 
+/// Time after a boot in which the first look at the boot environment is believed to show what the boot started with.
+/// A check of a large file system takes minutes; nobody has written other firmware by then.
+pub const FIRST_LOOK_MAX: std::time::Duration = std::time::Duration::from_secs(15 * 60);
+
+/// Longest table of mounts read, in bytes. Hosts of containers have thousands of lines.
+pub const MOUNTINFO_MAX: u64 = 1024 * 1024;
+
+/// Levels of device-mapper devices followed below the root file system.
+pub const ROOT_DEPTH_MAX: usize = 8;
+
+/// Longest slot name kept in a note, in characters. Real ones have one.
+pub const NOTE_WORD_MAX: usize = 32;
+
 /// How often a locked medium is tried before giving up; `udev` holds its locks for milliseconds.
 pub const LOCK_TRIES: u32 = 20;
 

@@ -1,6 +1,7 @@
 //! Who the device is, from what its store says.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, missing_docs)]
 
+use nerves_hub_link_platform::boot::{BootCheck, Marked};
 use nerves_hub_link_platform::identity::{Identity, is_placeholder_serial, mark_validated};
 use nerves_hub_link_platform::kv::{KeyValueStore, MemoryStore};
 
@@ -89,11 +90,11 @@ fn marking_good_works_for_each_way_a_system_keeps_the_flag() {
         &[("upgrade_available", "1"), ("nerves_fw_active", "b"), ("b.nerves_fw_validated", "0")],
     ] {
         let mut store = store(pairs);
-        assert!(mark_validated(&mut store).unwrap(), "{pairs:?}");
+        assert_eq!(mark_validated(&mut store, &BootCheck::of_process()).unwrap(), Marked::Good, "{pairs:?}");
         assert_eq!(Identity::load(&store).unwrap().validated, Some(true));
     }
     let mut counted = store(&[("upgrade_available", "1"), ("bootcount", "2")]);
-    mark_validated(&mut counted).unwrap();
+    mark_validated(&mut counted, &BootCheck::of_process()).unwrap();
     assert_eq!(counted.get("bootcount").unwrap().as_deref(), Some("0"));
 }
 

@@ -6,6 +6,7 @@ use std::path::Path;
 use std::process::Command;
 use std::sync::{Arc, Mutex};
 
+use nerves_hub_link_platform::boot::{BootCheck, Marked};
 use nerves_hub_link_platform::identity::{Identity, mark_validated};
 use nerves_hub_link_platform::install::{
     DiskPolicy, FwupStreamInstaller, InstallError, InstallEvent, InstallReport, InstallRequest, Installer,
@@ -91,7 +92,8 @@ fn an_update_boots_into_the_other_slot_and_the_identity_follows() {
         assert_eq!((after.active_slot.as_str(), after.firmware.version.as_str()), ("b", "1.1.0"));
         assert_eq!(after.firmware.uuid, booted.meta.uuid);
         assert_eq!(after.validated, Some(false));
-        assert!(mark_validated(&mut bench.store()).unwrap());
+        let boot = BootCheck::of_process();
+        assert_eq!(mark_validated(&mut bench.store(), &boot).unwrap(), Marked::Good);
         assert_eq!(bench.disk.boot().unwrap().validated, Some(true), "the boot loader agrees");
         let events = bench.events.lock().unwrap();
         assert_eq!(events.first(), Some(&InstallEvent::Progress(0)));

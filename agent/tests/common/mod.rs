@@ -61,8 +61,17 @@ impl Setting {
         Device(self.command(more).stdout(Stdio::piped()).spawn().unwrap())
     }
 
+    /// Starts a device whose disk is elsewhere.
+    pub fn device_on(&self, disk: &Path, more: &[&str]) -> Device {
+        Device(self.command_on(disk, more).stdout(Stdio::piped()).spawn().unwrap())
+    }
+
     /// Returns how a device is started.
     pub fn command(&self, more: &[&str]) -> Command {
+        self.command_on(self.disk.path(), more)
+    }
+
+    fn command_on(&self, disk: &Path, more: &[&str]) -> Command {
         let product = self.hub.product();
         let mut command = Command::new(env!("CARGO_BIN_EXE_nerves-hub-link"));
         command
@@ -70,7 +79,7 @@ impl Setting {
             .args(["--host", &self.hub.url(), "--serial", "agent-test-1"])
             .args(["--product-key", &product.key])
             .env("NERVES_HUB_PRODUCT_SECRET", &product.secret)
-            .args(["--disk", self.disk.path().to_str().unwrap(), "--public-key", &self.key.public_key()])
+            .args(["--disk", disk.to_str().unwrap(), "--public-key", &self.key.public_key()])
             .args(["--ca", self.dir.path().join("ca.pem").to_str().unwrap()])
             .args(more)
             // Whoever runs the tests may sit behind a proxy.

@@ -19,6 +19,9 @@ pub type Pairs = BTreeMap<String, String>;
 /// A change to one key: the new value, or `None` to remove it.
 pub type Change<'a> = (&'a str, Option<&'a str>);
 
+/// A change that owns its texts.
+pub type OwnedChange = (String, Option<String>);
+
 /// A place for keys and values that survives a restart.
 ///
 /// The boot loader and the firmware applier write to the same place, so nothing is cached: every
@@ -30,6 +33,16 @@ pub trait KeyValueStore: Send {
     /// Applies all `changes` in one write: after a crash either all of them are there or none.
     /// (On a U-Boot environment without a second copy a torn write can lose the block.)
     fn update(&mut self, changes: &[Change<'_>]) -> Result<(), KvError>;
+
+    /// Lets `decide` choose changes from what is there now, and applies them as [`update`](Self::update) does. Stores
+    /// that lock keep other writers away in between. Without changes nothing is written.
+    fn change(&mut self, decide: &mut dyn FnMut(&Pairs) -> Vec<OwnedChange>) -> Result<(), KvError> {
+        let changes = decide(&self.load()?);
+        if changes.is_empty() {
+            return Ok(());
+        }
+        self.update(&borrowed(&changes))
+    }
 
     /// Reads one value.
     fn get(&self, key: &str) -> Result<Option<String>, KvError> {
@@ -137,6 +150,10 @@ impl KvError {
     pub const fn is_retryable(&self) -> bool {
         matches!(self, Self::Busy { .. })
     }
+}
+
+fn borrowed(changes: &[OwnedChange]) -> Vec<Change<'_>> {
+    changes.iter().map(|(key, value)| (key.as_str(), value.as_deref())).collect()
 }
 
 /// Refuses names and values that no store here can hold.

@@ -6,7 +6,7 @@ use std::os::unix::fs::FileExt;
 
 use crate::kv::fw_env_config::{FwEnvConfig, Location};
 use crate::kv::uboot_env::{Copy, EnvError, Environment, Layout, newer};
-use crate::kv::{Change, KeyValueStore, KvError, Pairs, io_error};
+use crate::kv::{Change, KeyValueStore, KvError, OwnedChange, Pairs, borrowed, io_error};
 use crate::lock;
 
 /// The U-Boot environment that boot loader, applier and device share.
@@ -105,7 +105,25 @@ impl KeyValueStore for UbootStore {
 
     fn update(&mut self, changes: &[Change<'_>]) -> Result<(), KvError> {
         let _held = self.lock()?;
-        let Loaded { mut env, generation, from } = self.read()?;
+        let loaded = self.read()?;
+        self.replace(loaded, changes)
+    }
+
+    fn change(&mut self, decide: &mut dyn FnMut(&Pairs) -> Vec<OwnedChange>) -> Result<(), KvError> {
+        let _held = self.lock()?;
+        let loaded = self.read()?;
+        let changes = decide(&loaded.env.pairs());
+        if changes.is_empty() {
+            return Ok(());
+        }
+        self.replace(loaded, &borrowed(&changes))
+    }
+}
+
+impl UbootStore {
+    /// Writes what was loaded, changed, to the copy that is not in use.
+    fn replace(&self, loaded: Loaded, changes: &[Change<'_>]) -> Result<(), KvError> {
+        let Loaded { mut env, generation, from } = loaded;
         env.apply(changes)?;
         let (target, generation) = match (&self.config.second, from) {
             (None, _) => (&self.config.first, 0),

@@ -7,6 +7,7 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
+use nerves_hub_link_platform::boot::{BootCheck, Marked};
 use nerves_hub_link_platform::identity::{self, Identity};
 use nerves_hub_link_platform::install::{DiskPolicy, FwupStreamInstaller, Installer};
 use nerves_hub_link_platform::kv::UbootStore;
@@ -98,7 +99,9 @@ impl Bench {
 
     /// Marks the running firmware good.
     pub fn validate(&self) {
-        assert!(identity::mark_validated(&mut self.environment()).unwrap());
+        let boot = BootCheck::of_process();
+        let marked = identity::mark_validated(&mut self.environment(), &boot).unwrap();
+        assert_eq!(marked, Marked::Good);
     }
 
     fn environment(&self) -> UbootStore {

@@ -1,0 +1,79 @@
+//! What `run` reports and marks good between an update and the reboot.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, missing_docs)]
+
+mod common;
+
+use std::process::Command;
+
+use common::{Setting, builder};
+use nerves_hub_link_testkit::hub::HubEvent;
+use nerves_hub_link_testkit::server::Firmware;
+
+#[test]
+fn firmware_that_was_written_and_not_booted_is_neither_told_nor_marked_good() {
+    let setting = Setting::new();
+    let path = |name: &str| setting.dir.path().join(name).display().to_string();
+    let (state, boot, flag) = (path("state"), path("boot"), path("rebooted"));
+    std::fs::write(&boot, "first").unwrap();
+    let reboot = format!("touch {flag}");
+    let args = ["--state", &state, "--boot-id", &boot, "--validate-when-joined"];
+    // It ends without a reboot.
+    let device = setting.device(&args);
+    setting.saw("join", |event| matches!(event, HubEvent::Joined { .. }));
+    let update = builder("1.1.0", setting.disk.layout()).build(&setting.key).unwrap();
+    setting.hub.deploy(Firmware::from_archive(&update).unwrap());
+    device.said();
+
+    let said = setting.device(&[&args[..], &["--reboot-command", &reboot]].concat()).said();
+    assert!(said.contains("slot b was written and slot a still runs"), "{said}");
+    assert!(std::path::Path::new(&flag).exists());
+    assert!(!said.contains("accepted"), "{said}");
+    assert_eq!(setting.disk.boot().unwrap().validated, Some(false));
+
+    // The state file is lost: the boot environment still knows.
+    std::fs::remove_file(&state).unwrap();
+    let said = setting.device(&args).said();
+    assert!(said.contains("slot b was written and slot a still runs"), "{said}");
+
+    std::fs::write(&boot, "second").unwrap();
+    let _device = setting.device(&args);
+    setting.saw("validation", |event| matches!(event, HubEvent::Validated { .. }));
+    assert_eq!(setting.disk.boot().unwrap().validated, Some(true));
+}
+
+#[test]
+fn a_block_device_needs_no_state_file_to_tell_what_was_only_written() {
+    let setting = Setting::new();
+    let disk = setting.disk.path();
+    let attach = || Command::new("losetup").args(["--find", "--show"]).arg(disk).output();
+    let Some(Ok(device)) =
+        attach().ok().filter(|out| out.status.success()).map(|out| String::from_utf8(out.stdout))
+    else {
+        drop(std::io::Write::write_fmt(
+            &mut std::io::stderr(),
+            format_args!("SKIPPED: this user cannot make loop devices\n"),
+        ));
+        return;
+    };
+    let detached = Detached(device.trim().to_owned());
+    let args = ["--allow-block-device", "--validate-when-joined"];
+    let running = setting.device_on(detached.0.as_ref(), &args);
+    setting.saw("join", |event| matches!(event, HubEvent::Joined { .. }));
+    let update = builder("1.1.0", setting.disk.layout()).build(&setting.key).unwrap();
+    setting.hub.deploy(Firmware::from_archive(&update).unwrap());
+    running.said();
+    let said = setting.device_on(detached.0.as_ref(), &args).said();
+    assert!(said.contains("slot b was written and slot a still runs"), "{said}");
+    assert!(!said.contains("accepted"), "{said}");
+    drop(detached);
+    assert_eq!(setting.disk.boot().unwrap().validated, Some(false));
+}
+
+/// A loop device. Dropping it detaches it.
+struct Detached(String);
+
+impl Drop for Detached {
+    fn drop(&mut self) {
+        let _ = Command::new("losetup").arg("-d").arg(&self.0).status();
+    }
+}
