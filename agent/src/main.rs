@@ -5,7 +5,7 @@
 //! | `cli`, `setup` | the command line, and what becomes of it |
 //! | `run`, `application`, `archives`, `booted` | the device; which archives it had; what really runs |
 //! | `stop`, `reboot` | how it ends: by signals, with a restart of the system |
-//! | `record`, `memory`, `output` | what it says, and how that is written without waiting for a reader |
+//! | `record`, `words`, `memory`, `output` | what it says, and how that is written without waiting for a reader |
 //! | `limits` | every bound, with its reason |
 //! | `demo` | one update end to end, for the eye (feature `demo`) |
 
@@ -24,6 +24,7 @@ mod record;
 mod run;
 mod setup;
 mod stop;
+mod words;
 
 use std::process::ExitCode;
 
