@@ -4,7 +4,7 @@ use super::context::{Context, blocks, bytes};
 use super::data::Sink;
 use super::error::ActionError;
 use crate::disk::cipher::BlockCipher;
-use crate::disk::{BLOCK, BLOCK_BYTES};
+use crate::disk::{BLOCK, BLOCK_BYTES, DiskError};
 use crate::manifest::Call;
 
 /// Characters of an option's value that count, as in fwup.
@@ -69,6 +69,10 @@ impl RawSink {
         let Some(cipher) = &self.cipher else {
             return Ok(context.disk.write(place, data, true)?);
         };
+        if !offset.is_multiple_of(BLOCK_BYTES) || !data.len().is_multiple_of(BLOCK) {
+            // The rest would go to the disk in the clear.
+            return Err(DiskError::internal(place, "a part of a block was to be encrypted").into());
+        }
         self.scratch.clear();
         self.scratch.extend_from_slice(data);
         cipher.encrypt(offset / BLOCK_BYTES, &mut self.scratch);

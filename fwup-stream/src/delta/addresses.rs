@@ -34,6 +34,7 @@ impl AddressCache {
         let cut = DeltaFault::Addresses;
         let address = if mode >= FIRST_SAME {
             let byte = section.byte().ok_or(cut)?;
+            // Modes are checked, so that all of these are there; an address that is none is refused when it is used.
             self.same.get((mode - FIRST_SAME) * 256 + usize::from(byte)).copied().unwrap_or_default()
         } else {
             let number = section.number()?.ok_or(cut)?;

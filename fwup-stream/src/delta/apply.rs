@@ -5,7 +5,7 @@ use super::error::DecodeError;
 use super::source::Source;
 use crate::action::{ActionError, Context, DataRun, blocks, bytes, cipher};
 use crate::disk::cipher::BlockCipher;
-use crate::disk::{BLOCK_BYTES, SEGMENT, SEGMENT_BYTES};
+use crate::disk::{BLOCK_BYTES, DiskError, SEGMENT, SEGMENT_BYTES, within};
 use crate::limits::{CACHE_MEGABYTES_DEFAULT, CACHE_MEGABYTES_MAX};
 use crate::manifest::OnResource;
 
@@ -83,7 +83,9 @@ impl Place {
                     return Err(ActionError::DeltaRange { size: *size, offset, count: buffer.len() });
                 };
                 let count = usize::try_from(left).unwrap_or(usize::MAX).min(buffer.len());
-                let buffer = buffer.get_mut(..count).unwrap_or_default();
+                let buffer = buffer.get_mut(..count);
+                let buffer = buffer
+                    .ok_or_else(|| DiskError::internal(*start, "the source of a delta has no memory"))?;
                 context.disk.read_uncached(start + offset, buffer)?;
                 if let Some(cipher) = cipher {
                     cipher.decrypt(offset / BLOCK_BYTES, buffer);
@@ -130,6 +132,7 @@ impl DiskSource {
     fn new(place: Place, megabytes: u64) -> Self {
         let megabytes = if megabytes == 0 { CACHE_MEGABYTES_DEFAULT } else { megabytes };
         let pieces = megabytes.min(CACHE_MEGABYTES_MAX) * MEGABYTE / SEGMENT_BYTES;
+        // At most the limit, which every `usize` holds.
         let capacity = usize::try_from(pieces).unwrap_or(usize::MAX);
         Self { place, pieces: Vec::new(), capacity, last: 0, clock: 0 }
     }
@@ -157,7 +160,8 @@ impl DiskSource {
             Piece { number, bytes: Vec::new(), last_use: 0 }
         } else {
             let oldest = self.pieces.iter().enumerate().min_by_key(|(_, piece)| piece.last_use);
-            self.pieces.swap_remove(oldest.map_or(0, |(at, _)| at))
+            let none = || DiskError::internal(0, "the source of a delta may keep nothing in memory");
+            self.pieces.swap_remove(oldest.map(|(at, _)| at).ok_or_else(none)?)
         };
         piece.number = number;
         piece.bytes.resize(SEGMENT, 0);
@@ -180,7 +184,10 @@ impl Source for Reading<'_, '_, '_> {
 
     fn bytes_at(&mut self, offset: u64) -> Result<&[u8], ActionError> {
         let at = self.source.find(self.context, offset / SEGMENT_BYTES)?;
-        let inside = usize::try_from(offset % SEGMENT_BYTES).unwrap_or_default();
-        Ok(self.source.pieces.get(at).and_then(|piece| piece.bytes.get(inside..)).unwrap_or_default())
+        let piece = self.source.pieces.get(at);
+        let piece =
+            piece.ok_or_else(|| DiskError::internal(offset, "a piece of the source of a delta was lost"))?;
+        // A piece that ends before is the source's end, which is what nothing tells.
+        Ok(piece.bytes.get(within(offset)..).unwrap_or_default())
     }
 }

@@ -87,6 +87,10 @@ impl Decoder {
         source: &mut S,
     ) -> Result<Step<'_>, DecodeError<S::Error>> {
         match self.advance(input, source) {
+            Ok(Some(piece)) if self.window.target().get(piece.clone()).is_none() => {
+                Err(self.fail(DeltaFault::internal("a piece of the target was not made").into()))
+            }
+            // That it is there was made sure just now.
             Ok(Some(piece)) => Ok(Step::Output(self.window.target().get(piece).unwrap_or_default())),
             Ok(None) => Ok(Step::NeedInput),
             Err(stop) => Err(self.fail(stop)),
@@ -180,6 +184,7 @@ impl Decoder {
     }
 
     fn skip(&mut self, input: &mut &[u8], count: usize) {
+        debug_assert!(count <= input.len(), "more input was taken than there is");
         *input = input.get(count..).unwrap_or_default();
         self.at += count as u64;
     }

@@ -55,10 +55,21 @@ impl fmt::Display for DeltaError {
 
 impl std::error::Error for DeltaError {}
 
+impl DeltaFault {
+    /// The fault for what should never be; in tests it is a panic.
+    pub(super) fn internal(what: &'static str) -> Self {
+        debug_assert!(false, "{what}");
+        Self::Internal(what)
+    }
+}
+
 /// What can be wrong with a delta. Where `xdelta3` has a text, it is in it.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum DeltaFault {
+    /// A mistake of this program's: it stops before it does harm.
+    #[error("internal error: {0}. Please report this with the delta and its source.")]
+    Internal(&'static str),
     /// The first bytes are others.
     #[error("not a VCDIFF input: it does not begin with d6 c3 c4")]
     Magic,

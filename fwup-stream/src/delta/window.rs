@@ -148,7 +148,10 @@ impl Window {
 
     fn add_to_sum(&mut self) {
         if self.header.checksum.is_some() {
-            self.sum.write(self.target.get(self.summed..).unwrap_or_default());
+            let new = self.target.get(self.summed..);
+            debug_assert!(new.is_some(), "more was summed up than was made");
+            // Without them, the checksum is wrong and the window refused.
+            self.sum.write(new.unwrap_or_default());
         }
         self.summed = self.target.len();
     }
@@ -255,12 +258,15 @@ impl Window {
             self.part = Some(part);
         }
         let bytes = source.bytes_at(place).map_err(Stop::Source)?;
+        // At most a piece, which every `usize` holds.
         let most = usize::try_from(left.min(DATA_PIECE as u64 - inside)).unwrap_or(usize::MAX);
         let count = wanted.min(most).min(bytes.len());
         if count == 0 {
             return Err(DeltaFault::SourceEnd(place).into());
         }
-        self.target.extend_from_slice(bytes.get(..count).unwrap_or_default());
+        let bytes =
+            bytes.get(..count).ok_or_else(|| DeltaFault::internal("the source was read behind its end"))?;
+        self.target.extend_from_slice(bytes);
         Ok(count)
     }
 

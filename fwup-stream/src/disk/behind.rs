@@ -108,9 +108,10 @@ impl<T: Target> Target for WriteBehind<T> {
         for (piece, number) in data.chunks(SEGMENT).zip(0_u64..) {
             self.settle(WAITING - 1)?;
             let mut buffer = self.spare.pop().unwrap_or_else(Buffer::new);
-            if let Some(place) = buffer.bytes_mut().get_mut(..piece.len()) {
-                place.copy_from_slice(piece);
-            }
+            let place = buffer.bytes_mut().get_mut(..piece.len());
+            let too_long =
+                || io::Error::other(DiskError::internal(offset, "a piece is longer than a segment"));
+            place.ok_or_else(too_long)?.copy_from_slice(piece);
             let offset = offset.saturating_add(number * SEGMENT_BYTES);
             let job = Job { epoch: self.epoch, offset, length: piece.len(), data: buffer };
             self.jobs.as_ref().and_then(|jobs| jobs.send(job).ok()).ok_or_else(gone)?;
@@ -160,7 +161,9 @@ impl<T: Target> Worker<T> {
     fn run(&mut self, job: Job) -> Done {
         let mut result = Ok(());
         if self.failed != Some(job.epoch) {
-            result = self.write(job.offset, job.data.bytes().get(..job.length).unwrap_or_default());
+            let data = job.data.bytes().get(..job.length);
+            let too_long = || DiskError::internal(job.offset, "a piece is longer than its memory");
+            result = data.ok_or_else(too_long).and_then(|data| self.write(job.offset, data));
             if result.is_err() {
                 self.failed = Some(job.epoch);
             }
@@ -176,7 +179,8 @@ impl<T: Target> Worker<T> {
             return Ok(());
         }
         let check = self.check.get_or_insert_with(Buffer::new);
-        let back = check.bytes_mut().get_mut(..data.len()).unwrap_or_default();
+        let back = check.bytes_mut().get_mut(..data.len());
+        let back = back.ok_or_else(|| DiskError::internal(start, "a piece is longer than its memory"))?;
         let mut done = 0;
         while let Some(part) = back.get_mut(done..).filter(|part| !part.is_empty()) {
             match self.target.read_at(offset.saturating_add(done as u64), part) {

@@ -3,7 +3,7 @@
 use super::SEGMENT;
 
 /// Block devices are opened for direct I/O, which wants memory on page boundaries.
-const ALIGNMENT: usize = 4096;
+pub(crate) const ALIGNMENT: usize = 4096;
 
 /// The bytes of one segment.
 #[derive(Debug)]
@@ -17,11 +17,15 @@ impl Buffer {
     pub(crate) fn new() -> Self {
         let store = vec![0; SEGMENT + ALIGNMENT];
         // The vector never grows, so what is aligned now stays aligned when it is moved.
-        let start = store.as_ptr().align_offset(ALIGNMENT).min(ALIGNMENT);
+        let start = store.as_ptr().align_offset(ALIGNMENT);
+        // The standard library may give up, but does so only while compiling. Everything lies in the vector then, and a
+        // device that cannot do without alignment refuses it.
+        debug_assert!(start < ALIGNMENT, "memory could not be aligned");
+        let start = start.min(ALIGNMENT);
         Self { store, start }
     }
 
-    /// The segment's bytes.
+    /// The segment's bytes. The vector is as long as it was made, so none are missing.
     pub(crate) fn bytes(&self) -> &[u8] {
         self.store.get(self.start..self.start + SEGMENT).unwrap_or_default()
     }

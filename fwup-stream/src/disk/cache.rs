@@ -13,7 +13,7 @@ use super::segment::{Blocks, Segment};
 use super::store::Store;
 use super::target::{Extent, Target};
 use super::trimmed::{TRACKED_SEGMENTS, Trimmed};
-use super::{BLOCK, SEGMENT, SEGMENT_BYTES};
+use super::{BLOCK, SEGMENT, SEGMENT_BYTES, within};
 use crate::limits::{CACHE_MEGABYTES_DEFAULT, CACHE_MEGABYTES_MAX, RECORD_HELD};
 
 /// Segments in a megabyte of cache.
@@ -82,6 +82,7 @@ impl<T: Target> SegmentCache<T> {
     pub fn set_megabytes(&mut self, megabytes: u64) {
         let megabytes = if megabytes == 0 { CACHE_MEGABYTES_DEFAULT } else { megabytes };
         let segments = megabytes.min(CACHE_MEGABYTES_MAX) * SEGMENTS_PER_MEGABYTE;
+        // At most the limit, which every `usize` holds.
         self.capacity = usize::try_from(segments).unwrap_or(usize::MAX);
     }
 
@@ -125,7 +126,7 @@ impl<T: Target> SegmentCache<T> {
 
     /// Makes all blocks of the segment known.
     pub(super) fn complete(&mut self, at: usize) -> Result<(), DiskError> {
-        let Some(segment) = self.segments.get_mut(at) else { return Ok(()) };
+        let segment = self.segments.get_mut(at).ok_or_else(no_segment)?;
         self.store.complete(segment, self.trimmed.contains(segment.number))
     }
 
@@ -133,7 +134,7 @@ impl<T: Target> SegmentCache<T> {
     pub(super) fn write_out(&mut self, at: usize, blocks: Blocks) -> Result<(), DiskError> {
         self.store.check()?;
         self.complete(at)?;
-        let Some(segment) = self.segments.get_mut(at) else { return Ok(()) };
+        let segment = self.segments.get_mut(at).ok_or_else(no_segment)?;
         self.early_unsynced |= !segment.late().covers(blocks);
         self.store.write(segment, blocks)?;
         self.trimmed.remove(segment.number);
@@ -162,7 +163,7 @@ impl<T: Target> SegmentCache<T> {
     fn pass(&mut self, number: u64, data: &[u8]) -> Result<bool, DiskError> {
         let at = self.position(number);
         let held = at.and_then(|at| self.segments.get(at)).is_some_and(|segment| !segment.streamed);
-        if held || self.store.usable(number) < SEGMENT || !self.store.takes(data) {
+        if held || self.store.usable(number) < SEGMENT || !Store::<T>::takes(data) {
             return Ok(false);
         }
         if let Some(at) = at {
@@ -181,10 +182,9 @@ impl<T: Target> SegmentCache<T> {
             self.complete(at)?;
         }
         let whole = Blocks::first(self.store.usable(number).div_ceil(BLOCK));
-        let Some(segment) = self.segments.get_mut(at) else { return Ok(()) };
-        if let Some(place) = segment.data.bytes_mut().get_mut(inside..inside + data.len()) {
-            place.copy_from_slice(data);
-        }
+        let segment = self.segments.get_mut(at).ok_or_else(no_segment)?;
+        let place = segment.data.bytes_mut().get_mut(inside..inside + data.len());
+        place.ok_or_else(|| outside(number))?.copy_from_slice(data);
         let mut blocks = Blocks::default();
         blocks.insert(inside / BLOCK, (inside + data.len()).div_ceil(BLOCK));
         segment.known = segment.known.or(blocks);
@@ -229,7 +229,7 @@ impl<T: Target> SegmentCache<T> {
                 ((late || self.has_pair(segment.number), segment.last_use), at, late)
             })
             .min();
-        let Some((_, at, late)) = oldest else { return Ok(()) };
+        let (_, at, late) = oldest.ok_or_else(no_segment)?;
         if self.segments.get(at).is_some_and(Segment::is_dirty) {
             self.complete(at)?;
             if late {
@@ -258,8 +258,9 @@ impl<T: Target> SegmentCache<T> {
         }
         if let Some(at) = self.position(number) {
             self.complete(at)?;
-            let bytes = self.segments.get(at).and_then(|segment| segment.data.bytes().get(inside..));
-            copy(bytes.unwrap_or_default(), out);
+            let segment = self.segments.get(at).ok_or_else(no_segment)?;
+            let bytes = segment.data.bytes().get(inside..).and_then(|rest| rest.get(..out.len()));
+            out.copy_from_slice(bytes.ok_or_else(|| outside(number))?);
         } else if self.trimmed.contains(number) {
             out.fill(0);
         } else {
@@ -310,11 +311,10 @@ impl<T: Target> DiskIo for SegmentCache<T> {
                 // fwup reads the rest of the segment here, which moves its end of a file.
                 self.store.reach(number);
             }
-            if let Some(bytes) =
-                self.segments.get(at).and_then(|segment| segment.data.bytes().get(inside..inside + here))
-            {
-                now.copy_from_slice(bytes);
-            }
+            let segment = self.segments.get(at).ok_or_else(no_segment)?;
+            now.copy_from_slice(
+                segment.data.bytes().get(inside..inside + here).ok_or_else(|| outside(number))?,
+            );
             offset += here as u64;
             buffer = rest;
         }
@@ -387,22 +387,45 @@ impl<T: Target> DiskIo for SegmentCache<T> {
     }
 }
 
-/// Copies as many bytes as there is room for.
-fn copy(from: &[u8], to: &mut [u8]) {
-    if let Some(from) = from.get(..to.len()) {
-        to.copy_from_slice(from);
-    }
+/// The error for a segment that was found and is not there.
+fn no_segment() -> DiskError {
+    DiskError::internal(0, "a segment of the cache was lost")
+}
+
+/// The error for bytes outside of their segment.
+fn outside(number: u64) -> DiskError {
+    DiskError::internal(
+        number.saturating_mul(SEGMENT_BYTES),
+        "bytes in the cache lie outside of their segment",
+    )
 }
 
 /// The segment that holds the byte, and the byte's place in it.
 fn split(offset: u64) -> (u64, usize) {
-    (offset / SEGMENT_BYTES, usize::try_from(offset % SEGMENT_BYTES).unwrap_or_default())
+    (offset / SEGMENT_BYTES, within(offset))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::disk::MemoryTarget;
+
+    #[test]
+    fn bytes_that_are_not_copied_do_not_count_as_known() {
+        // A piece that reaches past its segment; with debug assertions it is a panic, without an error.
+        let outcome = std::panic::catch_unwind(|| {
+            let mut cache = SegmentCache::new(MemoryTarget::new(), CacheOptions::default());
+            let outcome = cache.put_part(0, SEGMENT - BLOCK, &[7; 2 * BLOCK], false);
+            let known = cache.segments.first().is_some_and(|segment| segment.is_dirty());
+            (outcome, known)
+        });
+        match outcome {
+            Err(_) => assert!(cfg!(debug_assertions)),
+            Ok((outcome, known)) => {
+                assert!(matches!(outcome, Err(DiskError::Internal { .. })) && !known, "{outcome:?}");
+            }
+        }
+    }
 
     #[test]
     fn a_manifest_cannot_ask_for_more_cache_than_the_limit() {

@@ -54,6 +54,7 @@ impl BlockCipher {
 
     /// Encrypts whole blocks in place; the first has this number.
     pub(crate) fn encrypt(&self, first: u64, data: &mut [u8]) {
+        debug_assert!(data.len().is_multiple_of(BLOCK), "only whole blocks can be encrypted");
         for (block, number) in data.chunks_exact_mut(BLOCK).zip(first..) {
             match self {
                 Self::Cbc(key) => {
@@ -67,6 +68,7 @@ impl BlockCipher {
 
     /// Decrypts whole blocks in place; the first has this number.
     pub(crate) fn decrypt(&self, first: u64, data: &mut [u8]) {
+        debug_assert!(data.len().is_multiple_of(BLOCK), "only whole blocks can be decrypted");
         for (block, number) in data.chunks_exact_mut(BLOCK).zip(first..) {
             match self {
                 Self::Cbc(key) => {

@@ -120,6 +120,7 @@ impl FileTarget {
         self.kind == Kind::Regular
     }
 
+    /// Whether this is a block device; one whose kind is not told is treated as none.
     fn is_block(&self) -> bool {
         self.file.metadata().is_ok_and(|metadata| metadata.file_type().is_block_device())
     }
@@ -215,7 +216,7 @@ fn open_device(
     let mut look = File::options();
     look.read(true);
     if !is_block {
-        look.custom_flags(i32::try_from(OFlags::NONBLOCK.bits()).unwrap_or_default());
+        look.custom_flags(OFlags::NONBLOCK.bits().cast_signed());
     }
     let size = look.open(path).and_then(|mut file| file.seek(SeekFrom::End(0))).unwrap_or_else(|_| {
         warnings.push(format!("Error determining the size of {}", path.display()));
@@ -230,7 +231,7 @@ fn open_device(
     let mut how = File::options();
     how.read(true).write(true);
     let mut direct = how.clone();
-    direct.custom_flags(i32::try_from(OFlags::DIRECT.bits()).unwrap_or_default());
+    direct.custom_flags(OFlags::DIRECT.bits().cast_signed());
     // Direct I/O keeps the order of writes and lets verification read the medium, not the page cache.
     let file = match direct.open(path) {
         Err(error) if is_block && error.raw_os_error() != Some(Errno::INVAL.raw_os_error()) => {

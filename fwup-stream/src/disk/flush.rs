@@ -9,7 +9,7 @@ use super::cache::SegmentCache;
 use super::io::{DiskError, Twins};
 use super::segment::Blocks;
 use super::target::Target;
-use super::{BLOCK, SEGMENT, SEGMENT_BYTES};
+use super::{BLOCK, SEGMENT, SEGMENT_BYTES, within};
 use crate::limits::RECORD_PAIRS;
 
 /// A record that is kept twice.
@@ -68,9 +68,12 @@ impl<T: Target> SegmentCache<T> {
             .collect();
         dirty.sort_unstable();
         for (_, _, number) in dirty.iter().rev() {
-            if let Some(at) = self.position(*number) {
-                self.complete(at)?;
-            }
+            // Nothing is evicted here.
+            let lost = || {
+                DiskError::internal(number.saturating_mul(SEGMENT_BYTES), "a segment of the cache was lost")
+            };
+            let at = self.position(*number).ok_or_else(lost)?;
+            self.complete(at)?;
         }
         let steps = self.steps()?;
         let last = steps.len().checked_sub(1);
@@ -163,7 +166,10 @@ impl<T: Target> SegmentCache<T> {
         let mut copies = [vec![0; pair.size], vec![0; pair.size]];
         for (copy, place) in copies.iter_mut().zip([pair.newest, pair.twins.other]) {
             for (number, inside, range) in parts(place, pair.size) {
-                self.store.read_part(number, inside, copy.get_mut(range).unwrap_or_default())?;
+                let part = copy.get_mut(range);
+                let part =
+                    part.ok_or_else(|| DiskError::internal(place, "a part of a record lies outside of it"))?;
+                self.store.read_part(number, inside, part)?;
             }
         }
         let [newest, other] = copies;
@@ -233,6 +239,7 @@ impl<T: Target> SegmentCache<T> {
             .fold(Blocks::default(), |all, (place, size)| all.or(part(place, size, number)))
     }
 
+    /// Brings blocks of a segment to the medium. One that had to make room for another meanwhile is there already.
     fn write_blocks(&mut self, number: u64, blocks: Blocks) -> Result<(), DiskError> {
         self.position(number).map_or(Ok(()), |at| self.write_out(at, blocks))
     }
@@ -243,7 +250,7 @@ fn parts(place: u64, size: usize) -> impl Iterator<Item = (u64, usize, std::ops:
     let mut done = 0;
     std::iter::from_fn(move || {
         let offset = place.saturating_add(done as u64);
-        let inside = usize::try_from(offset % SEGMENT_BYTES).unwrap_or_default();
+        let inside = within(offset);
         let here = (size - done).min(SEGMENT - inside);
         let range = done..done + here;
         done += here;

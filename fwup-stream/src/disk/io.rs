@@ -57,6 +57,17 @@ pub enum DiskError {
         /// Where, in bytes.
         offset: u64,
     },
+    /// A mistake of this program's: it stops before it does harm.
+    #[error(
+        "internal error at offset {offset}: {what}. Nothing more was written. Please report this with the firmware that \
+         was applied."
+    )]
+    Internal {
+        /// Where, in bytes.
+        offset: u64,
+        /// What should never be.
+        what: &'static str,
+    },
     /// The medium did not confirm that what was written is safe.
     #[error(
         "syncing the destination failed: {reason}. What was written may be lost; nothing after it was written."
@@ -65,6 +76,14 @@ pub enum DiskError {
         /// The system's words.
         reason: String,
     },
+}
+
+impl DiskError {
+    /// The error for what should never be; in tests it is a panic.
+    pub(crate) fn internal(offset: u64, what: &'static str) -> Self {
+        debug_assert!(false, "{what} (offset {offset})");
+        Self::Internal { offset, what }
+    }
 }
 
 /// A record kept twice, of which readers take the newer copy, or the sound one.

@@ -59,9 +59,9 @@ impl MemoryTarget {
             let (now, rest) = data.split_at(data.len().min(PAGE - inside));
             let page =
                 self.pages.entry(offset / PAGE_BYTES).or_insert_with(|| vec![0; PAGE].into_boxed_slice());
-            if let Some(place) = page.get_mut(inside..inside + now.len()) {
-                place.copy_from_slice(now);
-            }
+            let place = page.get_mut(inside..inside + now.len());
+            debug_assert!(place.is_some(), "a piece lies outside of its page");
+            place.into_iter().for_each(|place| place.copy_from_slice(now));
             offset += now.len() as u64;
             data = rest;
         }

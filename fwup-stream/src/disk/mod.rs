@@ -36,6 +36,12 @@ pub const BLOCK_BYTES: u64 = 512;
 /// [`SEGMENT`] for arithmetic on offsets.
 pub(crate) const SEGMENT_BYTES: u64 = 128 * 1024;
 
+/// The place of a byte in its segment.
+pub(crate) fn within(offset: u64) -> usize {
+    // Less than a segment, which every `usize` holds.
+    usize::try_from(offset % SEGMENT_BYTES).unwrap_or(SEGMENT)
+}
+
 /// The system's words for an error, without Rust's "(os error N)" at the end.
 pub(crate) fn reason(error: &std::io::Error) -> String {
     let text = error.to_string();

@@ -2,7 +2,7 @@
 
 use std::io;
 
-use super::buffer::Buffer;
+use super::buffer::{ALIGNMENT, Buffer};
 use super::cache::CacheOptions;
 use super::io::DiskError;
 use super::segment::{Blocks, Segment};
@@ -50,6 +50,7 @@ impl<T: Target> Store<T> {
         match self.extent {
             Extent::Hard(end) => {
                 let left = end.saturating_sub(number.saturating_mul(SEGMENT_BYTES)).min(SEGMENT_BYTES);
+                // At most a segment, which every `usize` holds.
                 usize::try_from(left).unwrap_or(SEGMENT)
             }
             Extent::Unknown | Extent::Soft(_) => SEGMENT,
@@ -64,9 +65,9 @@ impl<T: Target> Store<T> {
         }
     }
 
-    /// Whether data at this address can be written as they are.
-    pub(super) fn takes(&self, data: &[u8]) -> bool {
-        data.as_ptr().align_offset(self.granularity) == 0
+    /// Whether data at this address can be written as they are: direct I/O wants whole pages of memory.
+    pub(super) fn takes(data: &[u8]) -> bool {
+        data.as_ptr().align_offset(ALIGNMENT) == 0
     }
 
     /// Makes all blocks of the segment known, from the medium or, when it was trimmed, as zeros.
@@ -91,9 +92,10 @@ impl<T: Target> Store<T> {
     pub(super) fn read_part(&mut self, number: u64, inside: usize, out: &mut [u8]) -> Result<(), DiskError> {
         self.with_scratch(|store, scratch| {
             store.read(number, scratch)?;
-            if let Some(bytes) = scratch.get(inside..).and_then(|rest| rest.get(..out.len())) {
-                out.copy_from_slice(bytes);
-            }
+            let bytes = scratch.get(inside..).and_then(|rest| rest.get(..out.len()));
+            let offset = number.saturating_mul(SEGMENT_BYTES);
+            let outside = || DiskError::internal(offset, "bytes to read lie outside of their segment");
+            out.copy_from_slice(bytes.ok_or_else(outside)?);
             Ok(())
         })
     }
@@ -181,10 +183,11 @@ impl<T: Target> Store<T> {
         self.reach(number);
         let usable = self.usable(number);
         let offset = number.saturating_mul(SEGMENT_BYTES);
-        let length = self.read_range(offset, out.get_mut(..usable).unwrap_or_default())?;
-        if let Some(rest) = out.get_mut(length..) {
-            rest.fill(0);
-        }
+        let (there, beyond) = out
+            .split_at_mut_checked(usable)
+            .ok_or_else(|| DiskError::internal(offset, "a segment does not fit into its memory"))?;
+        let length = self.read_range(offset, there)?;
+        there.iter_mut().skip(length).chain(beyond).for_each(|byte| *byte = 0);
         Ok(if length == usable { SEGMENT } else { length })
     }
 
@@ -231,7 +234,7 @@ impl<T: Target> Store<T> {
         Ok(if all_or_none && !left.is_empty() { blocks } else { left })
     }
 
-    /// Writes one run of blocks of the segment that begins at `start`.
+    /// Writes one run of blocks of the segment that begins at `start`, from memory at the start of a page.
     fn write_run(
         &mut self,
         start: u64,
@@ -240,29 +243,32 @@ impl<T: Target> Store<T> {
         (first, end): (usize, usize),
         scratch: &mut [u8],
     ) -> Result<(), DiskError> {
-        let run = first * BLOCK..(end * BLOCK).min(usable);
+        let outside = || DiskError::internal(start, "blocks to write lie outside of their segment");
+        let run = first.saturating_mul(BLOCK)..end.saturating_mul(BLOCK).min(usable);
         let wide =
             run.start - run.start % self.granularity..run.end.next_multiple_of(self.granularity).min(usable);
         let at = start.saturating_add(wide.start as u64);
-        let mut data = segment.get(wide.clone()).unwrap_or_default();
-        if wide != run {
-            // The medium cannot write less. The neighbours must stay what they are on the medium, not what
-            // the cache holds of them: that may have to come later.
-            self.read_range(at, scratch.get_mut(wide.clone()).unwrap_or_default())?;
-            if let (Some(to), Some(from)) = (scratch.get_mut(run.clone()), segment.get(run.clone())) {
-                to.copy_from_slice(from);
-            }
-            data = scratch.get(wide.clone()).unwrap_or_default();
-        }
+        let wanted = segment.get(run.clone()).filter(|wanted| !wanted.is_empty()).ok_or_else(outside)?;
+        let scratch = scratch.get_mut(..wide.len()).ok_or_else(outside)?;
+        let inside = run.start - wide.start..run.end - wide.start;
         self.unsynced = true;
-        let outcome = self.target.write_at(at, data);
+        let outcome = if wide == run && Self::takes(wanted) {
+            self.target.write_at(at, wanted)
+        } else {
+            if wide != run {
+                // The medium cannot write less. The neighbours must stay what they are on the medium, not what
+                // the cache holds of them: that may have to come later.
+                self.read_range(at, scratch)?;
+            }
+            scratch.get_mut(inside.clone()).ok_or_else(outside)?.copy_from_slice(wanted);
+            self.target.write_at(at, scratch)
+        };
         outcome.map_err(|error| self.late(error, |_| DiskError::Write { offset: start }))?;
         if self.options.verify_writes {
-            let back = scratch.get_mut(wide).unwrap_or_default();
-            if self.read_range(at, back).is_err() {
+            if self.read_range(at, scratch).is_err() {
                 return Err(DiskError::ReadBack { offset: start });
             }
-            if scratch.get(run.clone()) != segment.get(run) {
+            if scratch.get(inside) != Some(wanted) {
                 return Err(DiskError::Verify { offset: start });
             }
         }
@@ -294,4 +300,39 @@ impl<T: Target> Store<T> {
 /// What became of an earlier write, when that is what an error tells.
 fn earlier(error: io::Error) -> Result<DiskError, io::Error> {
     error.downcast()
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)] // A test may.
+mod tests {
+    use super::*;
+    use crate::disk::MemoryTarget;
+
+    #[test]
+    fn blocks_outside_of_a_segment_are_an_error_and_never_count_as_written() {
+        for verify_writes in [false, true] {
+            for (usable, run) in [
+                (SEGMENT, (SEGMENT / BLOCK, SEGMENT / BLOCK + 1)),
+                (SEGMENT, (0, SEGMENT / BLOCK + 1)),
+                (SEGMENT * 2, (0, SEGMENT / BLOCK + 1)),
+                (BLOCK, (1, 2)),
+                (SEGMENT, (usize::MAX, usize::MAX)),
+                (SEGMENT, (7, 7)),
+            ] {
+                // With debug assertions it is a panic, without an error.
+                let outcome = std::panic::catch_unwind(|| {
+                    let options = CacheOptions { verify_writes, ..CacheOptions::default() };
+                    let mut store = Store::new(MemoryTarget::with_hard_size(1 << 20), options);
+                    let (data, mut scratch) = (Buffer::new(), Buffer::new());
+                    store.write_run(0, data.bytes(), usable, run, scratch.bytes_mut())
+                });
+                match outcome {
+                    Err(_) => assert!(cfg!(debug_assertions)),
+                    // The last block may be cut by the end of the medium.
+                    Ok(Ok(())) => assert_eq!((usable, run), (SEGMENT, (0, SEGMENT / BLOCK + 1))),
+                    Ok(Err(error)) => assert!(matches!(error, DiskError::Internal { .. }), "{error}"),
+                }
+            }
+        }
+    }
 }

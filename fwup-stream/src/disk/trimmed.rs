@@ -38,6 +38,7 @@ impl Trimmed {
     }
 }
 
+/// Which word and bit are a segment's. One that no `usize` can count is in no set.
 fn place(segment: u64) -> (usize, u64) {
     (usize::try_from(segment / 64).unwrap_or(usize::MAX), 1 << (segment % 64))
 }

@@ -119,7 +119,10 @@ impl Volume {
         let end = buffer.len().min(left);
         let mut done = 0;
         while done < end {
-            let rest = buffer.get_mut(done..end).unwrap_or_default();
+            let Some(rest) = buffer.get_mut(done..end) else {
+                debug_assert!(false, "more was read than there is room for");
+                return Err(Fault::Corrupt);
+            };
             let within = file.position as usize % SECTOR;
             if within == 0 {
                 let index = self.sector_in_cluster(file);
@@ -135,7 +138,7 @@ impl Volume {
                 if let Some(target) = rest.get_mut(..whole).filter(|_| whole > 0) {
                     read_sectors(disk, self.block, sector, target)?;
                     done += whole;
-                    file.position += u32::try_from(whole).unwrap_or(0);
+                    file.position = file.position.saturating_add(length(whole));
                     continue;
                 }
                 if file.sector != Some(sector) {
@@ -148,7 +151,7 @@ impl Volume {
             let copied =
                 rest.iter_mut().zip(file.bytes.iter().skip(within)).map(|(to, byte)| *to = *byte).count();
             done += copied;
-            file.position += u32::try_from(copied).unwrap_or(0);
+            file.position = file.position.saturating_add(length(copied));
         }
         Ok(done)
     }
@@ -346,7 +349,15 @@ impl Volume {
 
 impl File {
     fn move_on(&mut self, written: usize) {
-        self.position = self.position.saturating_add(u32::try_from(written).unwrap_or(u32::MAX));
+        self.position = self.position.saturating_add(length(written));
         self.size = self.size.max(self.position);
     }
+}
+
+/// Bytes of a part of a cluster, as positions in files count them. A cluster has 64 KiB at most; what is no such
+/// length ends the file.
+fn length(bytes: usize) -> u32 {
+    let length = u32::try_from(bytes);
+    debug_assert!(length.is_ok(), "a cluster of {bytes} bytes");
+    length.unwrap_or(u32::MAX)
 }

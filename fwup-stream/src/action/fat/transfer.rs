@@ -153,6 +153,7 @@ impl Mounts {
             let mut file = volume.open(disk, name, Opening::Read)?;
             search(volume, disk, &mut file, pattern)
         })
+        // What cannot be read does not have it, as in fwup: another task is chosen then.
         .unwrap_or(false)
     }
 

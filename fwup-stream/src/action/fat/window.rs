@@ -16,11 +16,13 @@ pub(super) struct Window {
     number: Option<u32>,
     dirty: bool,
     bytes: [u8; SECTOR],
+    /// A change lay outside of the sector: nothing of it may be written.
+    broken: bool,
 }
 
 impl Window {
     pub(super) fn new(block: u64) -> Self {
-        Window { block, number: None, dirty: false, bytes: [0; SECTOR] }
+        Window { block, number: None, dirty: false, bytes: [0; SECTOR], broken: false }
     }
 
     /// The number of the sector held.
@@ -54,6 +56,10 @@ impl Window {
 
     /// Writes the bytes held to sector `number`.
     pub(super) fn store(&self, disk: &mut dyn DiskIo, number: u32) -> Result<(), DiskError> {
+        if self.broken {
+            let offset = position(self.block, number, SECTOR)?;
+            return Err(DiskError::internal(offset, "a change of a file system lay outside of its sector"));
+        }
         write_sectors(disk, self.block, number, &self.bytes)
     }
 
@@ -62,6 +68,7 @@ impl Window {
     }
 
     pub(super) fn byte(&self, at: usize) -> u8 {
+        debug_assert!(at < SECTOR, "a byte outside of its sector");
         self.bytes.get(at).copied().unwrap_or(0)
     }
 
@@ -73,8 +80,9 @@ impl Window {
         long(&self.bytes, at)
     }
 
-    /// Changes bytes; what would lie outside the sector is left out.
+    /// Changes bytes, which lie in the sector.
     pub(super) fn put(&mut self, at: usize, bytes: &[u8]) {
+        self.broken |= at.saturating_add(bytes.len()) > SECTOR;
         put(&mut self.bytes, at, bytes);
         self.dirty = true;
     }
@@ -102,18 +110,21 @@ pub(super) fn write_sectors(
     disk.write_fat(offset, data, sector > LAST_HELD_SECTOR)
 }
 
-/// Returns the two bytes at `at` as a little-endian number, zero outside.
+/// Returns the two bytes at `at`, which is inside, as a little-endian number.
 pub(super) fn word(bytes: &[u8], at: usize) -> u16 {
+    debug_assert!(at + 2 <= bytes.len(), "a number outside of its sector");
     bytes.get(at..).and_then(<[u8]>::first_chunk).map_or(0, |pair| u16::from_le_bytes(*pair))
 }
 
-/// Returns the four bytes at `at` as a little-endian number, zero outside.
+/// Returns the four bytes at `at`, which is inside, as a little-endian number.
 pub(super) fn long(bytes: &[u8], at: usize) -> u32 {
+    debug_assert!(at + 4 <= bytes.len(), "a number outside of its sector");
     bytes.get(at..).and_then(<[u8]>::first_chunk).map_or(0, |four| u32::from_le_bytes(*four))
 }
 
-/// Copies `from` into `bytes` at `at`, leaving out what does not fit.
+/// Copies `from` into `bytes` at `at`, where it fits.
 pub(super) fn put(bytes: &mut [u8], at: usize, from: &[u8]) {
+    debug_assert!(at + from.len() <= bytes.len(), "a change outside of its sector");
     for (to, byte) in bytes.iter_mut().skip(at).zip(from) {
         *to = *byte;
     }
