@@ -61,7 +61,9 @@ impl MemoryTarget {
                 self.pages.entry(offset / PAGE_BYTES).or_insert_with(|| vec![0; PAGE].into_boxed_slice());
             let place = page.get_mut(inside..inside + now.len());
             debug_assert!(place.is_some(), "a piece lies outside of its page");
-            place.into_iter().for_each(|place| place.copy_from_slice(now));
+            if let Some(place) = place {
+                place.copy_from_slice(now);
+            }
             offset += now.len() as u64;
             data = rest;
         }
