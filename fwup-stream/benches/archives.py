@@ -92,12 +92,22 @@ if shutil.which("xdelta3"):
     for path in ("source", "target", "delta"):
         os.remove(path)
 
-# (d) 2,000 copies of a file, and (e) 290 files of their own.
+# (d) 2,000 copies of a file, half of them, and 2,000 more in a folder of 8,000; a manifest has no room for more at once.
+# (e) 290 files of their own.
 content = bytes(range(256)) * 16
-copies = ",".join(f"4,fat_cp,0,a,{number}" for number in range(2000))
 mkfs = "on-init {\nfunlist={3,fat_mkfs,0,140000}\n}\n"
-body = mkfs + on_resource("a", "3,fat_write,0,a") + f"on-finish {{\nfunlist={{{copies}}}\n}}\n"
-archive("d.fw", resource("a", content) + task("complete", body), [("a", content)])
+
+
+def copies(path, first, end, before):
+    calls = ",".join(f"4,fat_cp,0,a,{number}" for number in range(first, end))
+    body = before + on_resource("a", "3,fat_write,0,a") + f"on-finish {{\nfunlist={{{calls}}}\n}}\n"
+    archive(path, resource("a", content) + task("complete", body), [("a", content)])
+
+
+copies("d1.fw", 0, 1000, mkfs)
+copies("d.fw", 0, 2000, mkfs)
+for part in range(1, 5):
+    copies(f"d{part * 2000}.fw", part * 2000, part * 2000 + 2000, "")
 files = [(f"r{number}", noise(4096, number)) for number in range(290)]
 body = mkfs + "".join(on_resource(name, f"3,fat_write,0,{name}") for name, _ in files)
 archive("e.fw", "".join(resource(*file) for file in files) + task("complete", body), files)

@@ -208,6 +208,13 @@ fn a_folder_is_read_again_once_something_else_wrote_to_it() {
     disk.write(root * 512, &sector, false).unwrap();
     assert!(!mounts.exists(&mut disk, 0, "F1"));
     assert!(mounts.exists(&mut disk, 0, "NEW"));
+    // Now it is that very sector: as in fwup, the old one is seen, but not remembered.
+    sector[32..35].copy_from_slice(b"OLD");
+    disk.write(root * 512, &sector, false).unwrap();
+    assert!(mounts.exists(&mut disk, 0, "NEW"));
+    assert!(mounts.exists(&mut disk, 0, "F39"));
+    assert!(!mounts.exists(&mut disk, 0, "NEW"));
+    assert!(mounts.exists(&mut disk, 0, "OLD"));
 }
 
 #[test]

@@ -30,6 +30,8 @@ type Key = (u32, u32, u32);
 #[derive(Default)]
 pub(super) struct Index {
     enabled: bool,
+    /// The sector in memory may be another one on the disk: nothing may be learned from it.
+    stale: bool,
     folders: Vec<Folder>,
 }
 
@@ -49,20 +51,26 @@ pub(super) struct Folder {
 }
 
 impl Index {
-    /// Forgets everything.
+    /// Forgets everything, for something else has written. Until a sector is read, the one in memory may be an old one.
     pub(super) fn clear(&mut self) {
         self.folders.clear();
+        self.stale = true;
+    }
+
+    /// Hears that the sector in memory was read from the disk.
+    pub(super) fn sector_was_read(&mut self) {
+        self.stale = false;
     }
 
     /// Switches indexes on or off for good.
     pub(super) fn enable(&mut self, enabled: bool) {
         self.enabled = enabled;
-        self.clear();
+        self.folders.clear();
     }
 
     /// Takes the index of a folder out to work with it; `None` for a folder that cannot have one.
     pub(super) fn take(&mut self, cluster: u32) -> Option<Folder> {
-        if !self.enabled {
+        if !self.enabled || self.stale {
             return None;
         }
         match self.folders.iter().position(|folder| folder.cluster == cluster) {

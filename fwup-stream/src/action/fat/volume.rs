@@ -56,6 +56,7 @@ impl Volume {
         if self.window.number() != Some(sector) {
             self.flush(disk)?;
             self.window.fill(disk, sector)?;
+            self.index.sector_was_read();
         }
         Ok(())
     }
