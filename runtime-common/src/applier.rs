@@ -145,6 +145,7 @@ impl Handover {
 
     fn written(&self, fetch: FetchId, len: usize) {
         let mut state = self.lock();
+        debug_assert!(state.held >= len, "{len} bytes written of {}", state.held);
         state.held = state.held.saturating_sub(len);
         match state.news.stored.last_mut() {
             Some((last, sum)) if *last == fetch => *sum += len,

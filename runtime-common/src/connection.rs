@@ -21,6 +21,8 @@ pub(crate) enum Step {
     Gone,
     /// These bytes, which belong at an offset of the file, are to be handed over; then there may be another event.
     Keep(u64, Vec<u8>),
+    /// Bytes that the machine counted can't be handed over, for this reason: whoever gets the file must give up.
+    Lost(&'static str),
 }
 
 /// The WebSocket that carries the device's messages.
@@ -153,7 +155,12 @@ impl<T: Tcp> Download<T> {
             Some(ExchangeEvent::Body(piece)) => {
                 let keep = link.body(now, fetch, piece);
                 self.not_before = keep.not_before;
-                Step::Keep(keep.offset, piece.get(keep.range).unwrap_or_default().to_vec())
+                let kept = piece.get(keep.range.clone());
+                debug_assert!(kept.is_some(), "{:?} of {} bytes", keep.range, piece.len());
+                match kept {
+                    Some(kept) => Step::Keep(keep.offset, kept.to_vec()),
+                    None => Step::Lost(NOT_THERE),
+                }
             }
             Some(ExchangeEvent::End) => {
                 link.handle(now, Input::FetchEnd { fetch });
@@ -167,6 +174,10 @@ impl<T: Tcp> Download<T> {
         }
     }
 }
+
+/// What the machine wants of a piece is not in it.
+pub(crate) const NOT_THERE: &str =
+    "an internal error: bytes were wanted that the piece doesn't have; please report it";
 
 fn borrowed(headers: &[(String, String)]) -> Vec<HeaderRef<'_>> {
     headers.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect()

@@ -62,6 +62,7 @@ impl Files {
             FileEvent::Discarded { file, .. } => Job::Discard(*file),
             _ => return None,
         };
+        // Without one, the file could not be begun, which the machine is being told.
         if let Some(shared) = &self.worker {
             shared.add(job);
         }

@@ -159,6 +159,7 @@ impl Keeper {
         }
         let read = state.read.pop_front()?;
         if let Reading::Piece(_, piece) = &read {
+            debug_assert!(state.read_held >= piece.len(), "{} bytes of {}", piece.len(), state.read_held);
             state.read_held = state.read_held.saturating_sub(piece.len());
             self.desk.changed.notify_one();
         }

@@ -153,7 +153,14 @@ impl<M: Machine, T: Tcp> Wire<M, T> {
                 0
             }
             Ok(count) => {
-                self.machine.receive(buffer.get(..count).unwrap_or_default());
+                let Some(read) = buffer.get(..count) else {
+                    debug_assert!(false, "{count} bytes read into {}", buffer.len());
+                    self.read_ended = true;
+                    self.broken =
+                        Some("an internal error: more bytes were read than there was room for".to_owned());
+                    return 0;
+                };
+                self.machine.receive(read);
                 count
             }
             Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted) => 0,
@@ -224,6 +231,8 @@ impl<M: Machine, T: Tcp> Wire<M, T> {
 fn flush(machine: &mut impl Machine, tcp: &mut impl Tcp) -> bool {
     while !machine.transmit().is_empty() {
         match tcp.write(machine.transmit()) {
+            // A connection that takes nothing and doesn't say that one should wait takes nothing ever.
+            Ok(0) => return false,
             Ok(count) => machine.transmitted(count),
             Err(error) if error.kind() == ErrorKind::Interrupted => {}
             Err(error) => return error.kind() == ErrorKind::WouldBlock,

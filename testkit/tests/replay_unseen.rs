@@ -431,3 +431,38 @@ fn a_socket_and_a_download_that_find_no_server_are_told_apart() {
     explained(&report);
     assert_eq!((report.lives, report.fetches), (1, 2), "{report}");
 }
+
+/// The connection on which the recorded device fetches an archive, and its request, once more.
+fn second_connection(lines: &[Value], by: f64) -> Vec<Value> {
+    let again = lines.iter().filter(|line| line["conn"] == 21 || line["conn"] == 22);
+    let again = again.map(|line| (line, line["conn"].as_u64().unwrap() + 1000));
+    again.map(|(line, conn)| like(line, time(line) + by, &json!({"conn": conn}))).collect()
+}
+
+#[test]
+fn an_archive_that_comes_again_on_the_next_connection_is_not_fetched_again() {
+    let Some(all) = lines("archive") else { return };
+    // The server ends the connection, before or after the archive is there.
+    for at in [4.664, 6.0] {
+        let mut lines = all.clone();
+        lines.retain(|line| !(line["conn"] == 21 && time(line) > at));
+        lines.extend(end(&all[0], at, 21, "server"));
+        lines.extend(second_connection(&all, at - 3.4));
+        let report = run_lines(lines);
+        explained(&report);
+        assert_eq!((report.lives, report.sockets, report.fetches), (1, 3, 1), "{report}");
+        assert!(rules(&report).contains(&"archive-once"), "{report}");
+    }
+}
+
+#[test]
+fn two_connections_of_one_identity_fetch_the_same_archive() {
+    let Some(all) = lines("archive") else { return };
+    for by in [0.05, 0.5, 2.0] {
+        let mut lines = all.clone();
+        lines.extend(second_connection(&all, by));
+        let report = run_lines(lines);
+        explained(&report);
+        assert_eq!((report.lives, report.fetches), (2, 2), "{report}");
+    }
+}

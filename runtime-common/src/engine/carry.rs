@@ -15,6 +15,9 @@ use crate::limits::FETCHES_MAX;
 use crate::memory::Memory;
 use crate::tcp::Network;
 
+/// The machine wants something of an applier that is not there.
+const NO_APPLIER: &str = "an internal error: the update is not being applied; please report it";
+
 impl<N: Network> Engine<N> {
     /// Takes what was done on the thread for what may block.
     pub(super) fn take_chores(&mut self) {
@@ -136,6 +139,7 @@ impl<N: Network> Engine<N> {
                     }
                 }
             }
+            // The connection may have ended while this waited for attempts to be on the disk.
             Output::Send { socket, text } => {
                 if let Some(websocket) = self.websocket.as_mut().filter(|it| it.id == socket) {
                     websocket.send(&text);
@@ -179,11 +183,15 @@ impl<N: Network> Engine<N> {
             }
             Output::StartApply(start) => self.start_apply(start),
             Output::FinishApply { offer } => {
-                if let Some(applier) = self.applier.as_ref().filter(|it| it.offer == offer) {
-                    applier.finish();
+                let applier = self.applier.as_ref().filter(|it| it.offer == offer);
+                debug_assert!(applier.is_some(), "{offer:?} has no applier");
+                match applier {
+                    Some(applier) => applier.finish(),
+                    None => self.sink_failed(Sink::Applier(offer), NO_APPLIER),
                 }
             }
             Output::CancelApply { offer } => {
+                // It may have ended by itself.
                 if self.applier.as_ref().is_some_and(|it| it.offer == offer) {
                     self.applier = None;
                 }
@@ -201,13 +209,36 @@ impl<N: Network> Engine<N> {
 
     /// Hands bytes of a download over to where it goes.
     pub(super) fn hand_over(&mut self, fetch: FetchId, into: Sink, offset: u64, piece: Vec<u8>) {
+        let there = match into {
+            Sink::Applier(offer) => self.applier.as_ref().is_some_and(|applier| applier.offer == offer),
+            Sink::Store(store) => self.keepers.iter().any(|keeper| keeper.store == store),
+        };
+        if !there && !self.downloads.iter().any(|download| download.id == fetch) {
+            // The machine gave the update or the archive up when it saw these bytes.
+            return;
+        }
         match into {
             Sink::Applier(offer) => {
-                if let Some(applier) = self.applier.as_ref().filter(|applier| applier.offer == offer) {
-                    applier.push(fetch, piece);
+                let applier = self.applier.as_ref().filter(|applier| applier.offer == offer);
+                debug_assert!(applier.is_some(), "{fetch:?} for {offer:?} has no applier");
+                match applier {
+                    Some(applier) => applier.push(fetch, piece),
+                    None => self.sink_failed(into, NO_APPLIER),
                 }
             }
             Sink::Store(store) => self.with_keeper(store, |keeper| keeper.write(fetch, offset, piece)),
+        }
+    }
+
+    /// Has whoever gets a file give up, as bytes of it were lost here.
+    pub(super) fn sink_failed(&mut self, into: Sink, reason: &str) {
+        let now = self.now();
+        match into {
+            Sink::Applier(offer) => {
+                self.applier.take_if(|applier| applier.offer == offer);
+                self.link.handle(now, Input::ApplyFailed { offer, reason });
+            }
+            Sink::Store(store) => self.link.handle(now, Input::StoreFailed { store, reason }),
         }
     }
 

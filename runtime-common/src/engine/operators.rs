@@ -85,6 +85,7 @@ impl<N: Network> Engine<N> {
     pub(super) fn read(&mut self, upload: UploadId, file: Outgoing, piece: Result<Vec<u8>, String>) {
         let more = match self.upload {
             Upload::Reading(ours, _, more) if ours == upload => more,
+            // It was given up while this was being read.
             _ => return,
         };
         match piece {

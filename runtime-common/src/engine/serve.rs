@@ -23,7 +23,8 @@ impl<N: Network> Engine<N> {
             let now = self.now();
             let Some(websocket) = &mut self.websocket else { return };
             match websocket.step(&mut self.link, now) {
-                Step::More | Step::Keep(..) => self.drain(),
+                // Only downloads keep or lose bytes.
+                Step::More | Step::Keep(..) | Step::Lost(_) => self.drain(),
                 Step::Idle => return,
                 Step::Gone => {
                     self.hang_up();
@@ -68,6 +69,10 @@ impl<N: Network> Engine<N> {
                     self.downloads.retain(|download| download.id != id);
                     self.drain();
                     return;
+                }
+                Step::Lost(reason) => {
+                    self.sink_failed(into, reason);
+                    self.drain();
                 }
                 Step::Keep(offset, piece) => {
                     self.drain();

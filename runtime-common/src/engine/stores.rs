@@ -6,6 +6,7 @@ use nerves_hub_link_protocol::{Input, OfferId, OpenStore, Sink, StoreId, StoreKi
 
 use super::Engine;
 use crate::applier::Applier;
+use crate::connection::NOT_THERE;
 use crate::keeper::{Keeper, News, Reading, SharedStore};
 use crate::limits::STORE_PIECE_MAX;
 use crate::tcp::Network;
@@ -45,6 +46,7 @@ impl<N: Network> Engine<N> {
     }
 
     pub(super) fn close_store(&mut self, store: StoreId, clear: bool) {
+        // One that could not be opened, or is over, has no thread.
         let at = self.keepers.iter().position(|keeper| keeper.store == store);
         if let Some(at) = at {
             self.keepers.remove(at).close(clear);
@@ -52,8 +54,11 @@ impl<N: Network> Engine<N> {
     }
 
     pub(super) fn with_keeper(&mut self, store: StoreId, work: impl FnOnce(&mut Keeper)) {
-        if let Some(keeper) = self.keepers.iter_mut().find(|keeper| keeper.store == store) {
-            work(keeper);
+        let keeper = self.keepers.iter_mut().find(|keeper| keeper.store == store);
+        debug_assert!(keeper.is_some(), "{store:?} is not open");
+        match keeper {
+            Some(keeper) => work(keeper),
+            None => self.store_failed(store, "an internal error: the store is not open; please report it"),
         }
     }
 
@@ -97,9 +102,18 @@ impl<N: Network> Engine<N> {
             match reading {
                 Reading::Piece(fetch, mut piece) => {
                     let keep = self.link.body(now, fetch, &piece);
+                    let there = keep.range.start <= keep.range.end && keep.range.end <= piece.len();
+                    debug_assert!(there, "{:?} of {} bytes", keep.range, piece.len());
+                    if !there {
+                        let into = feeds.map_or(Sink::Store(store), Sink::Applier);
+                        self.sink_failed(into, NOT_THERE);
+                        self.drain();
+                        continue;
+                    }
                     piece.truncate(keep.range.end);
                     piece.drain(..keep.range.start.min(piece.len()));
                     self.drain();
+                    // Without one, the reading is for the machine alone, or the update was given up just now.
                     let applier = self.applier.as_ref().filter(|applier| Some(applier.offer) == feeds);
                     if let Some(applier) = applier.filter(|_| !piece.is_empty()) {
                         applier.push(fetch, piece);

@@ -107,7 +107,10 @@ fn dial(
         let ours = off(ours, dialled.unix_seconds.saturating_sub(plot.clock_error.div_euclid(1_000_000)));
         let theirs = off(theirs, unix.div_euclid(1_000_000));
         if ours.abs_diff(theirs) > 2 {
-            let show = |off: i64| format!("{off:+} s");
+            // By the device's own clock, or by the server's once it was learned.
+            let error = plot.clock_error.div_euclid(1_000_000);
+            let base = if ours.abs_diff(error) <= 2 { error } else { 0 };
+            let show = |off: i64| format!("{:+} s", off.saturating_sub(base));
             differ("x-nh-time", &show(ours), &show(theirs));
         }
     }
@@ -189,6 +192,9 @@ fn delay(plot: &Plot<'_>, dialled: &Dialled, conn: u64) -> Option<Difference> {
 pub fn fetches(plot: &Plot<'_>, transcript: &Transcript, result: &mut Comparison) {
     for what in &transcript.unfetched {
         result.differences.push(Difference::new(Kind::Missing, "fetch").theirs(what));
+    }
+    for what in &transcript.kept {
+        result.differences.push(Difference::new(Kind::Missing, "fetch").at("an archive it has").theirs(what));
     }
     let known = |fetch: &Fetch| {
         let id = fetch.fetch;

@@ -42,6 +42,8 @@ pub struct Transcript {
     pub undialled: Vec<u64>,
     /// Recorded requests it never made.
     pub unfetched: Vec<String>,
+    /// Requests for an archive that the machine has, from an earlier offer of the same.
+    pub kept: Vec<String>,
     /// Messages of the server that could not be handed over, as they answer what the machine did not send.
     pub undelivered: Vec<Envelope>,
     /// What the recorded program wanted and the machine refused: which of the life's lines, and why.

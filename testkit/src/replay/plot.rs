@@ -47,8 +47,8 @@ impl<'r> Plot<'r> {
     /// Reads a life. `None` if it has no connection that tells anything.
     pub fn of(recording: &'r Recording, life: &'r Life, credentials: Option<&Credentials>) -> Option<Self> {
         let lines = || life.lines.iter().filter_map(|at| recording.lines.get(*at));
-        let (first, request) = lines().find_map(|line| match &line.kind {
-            Kind::Request(request) if request.is_upgrade() => Some((line, request)),
+        let request = lines().find_map(|line| match &line.kind {
+            Kind::Request(request) if request.is_upgrade() => Some(request),
             _ => None,
         })?;
         let via = lines().find_map(|line| match &line.kind {
@@ -84,7 +84,7 @@ impl<'r> Plot<'r> {
             recording,
             life,
             config,
-            clock_error: clock_error(first, request),
+            clock_error: clock_error(lines()),
             interface: text("report_network_interface", "interface"),
             download_interface: text("status_update", "downloader_network_interface"),
         })
@@ -112,6 +112,17 @@ impl<'r> Plot<'r> {
                 Kind::Request(request) => Some(request.target.as_str()) == wanted,
                 _ => false,
             })
+    }
+
+    /// Returns whether the server offered an archive under that path and query.
+    pub fn is_archive(&self, path: &str) -> bool {
+        self.lines(0).any(|line| match &line.kind {
+            Kind::Message(Side::Server, message) => message.envelope.as_ref().is_some_and(|m| {
+                let url = m.payload.get("url").and_then(Value::as_str);
+                m.event == "archive" && url.and_then(target) == Some(path)
+            }),
+            _ => false,
+        })
     }
 
     /// Returns what the recorded device decided about the update that arrived just before `from`.
@@ -302,10 +313,19 @@ fn heartbeat(life: &Life, recording: &Recording) -> Option<Duration> {
     None
 }
 
-/// How far the device's clock is from the recording's, beyond a few seconds.
-fn clock_error(line: &Line, request: &Request) -> i64 {
-    let signed = request.header("x-nh-time").and_then(|time| time.parse::<i64>().ok());
-    let (Some(signed), Some(now)) = (signed, line.unix_micros) else { return 0 };
-    let error = signed.saturating_mul(1_000_000).saturating_sub(now);
-    if error.saturating_abs() > 5_000_000 { error } else { 0 }
+/// How far the device's clock is from the recording's, in whole seconds. Read from what the device signed before the server
+/// first refused it, since it may sign by the server's clock then. A signature may be older than its request, so the newest
+/// one counts.
+fn clock_error<'r>(lines: impl Iterator<Item = &'r Line>) -> i64 {
+    let refused = |line: &&Line| matches!(line.kind, Kind::Response { status: 401, .. });
+    let error = |line: &Line| match &line.kind {
+        Kind::Request(request) if request.is_upgrade() => {
+            let signed = request.header("x-nh-time")?.parse::<i64>().ok()?;
+            Some(signed.saturating_sub(line.unix_micros?.div_euclid(1_000_000)))
+        }
+        _ => None,
+    };
+    let error = lines.take_while(|line| !refused(line)).filter_map(error).max().unwrap_or_default();
+    // A second is what rounding and the way to the recorder take.
+    if error.abs() > 1 { error.saturating_mul(1_000_000) } else { 0 }
 }

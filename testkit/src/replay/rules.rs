@@ -69,7 +69,7 @@ pub const RULES: &[Rule] = &[
         name: "clock-ahead",
         explains: |d| {
             let time = d.is(Kind::Payload, "dial", "x-nh-time");
-            time && matches!((seconds(&d.ours), seconds(&d.theirs)), (Some(-2..=2), Some(91..)))
+            time && matches!((seconds(&d.ours), seconds(&d.theirs)), (Some(-2..=2), Some(1..)))
         },
         only_with: &[],
         foreseen: true,
@@ -345,6 +345,13 @@ pub const RULES: &[Rule] = &[
         only_with: &[],
         foreseen: true,
         reason: "no client of the protocol sends this event; whoever recorded sent it by hand",
+    },
+    Rule {
+        name: "archive-once",
+        explains: |d| d.is(Kind::Missing, "fetch", "an archive it has"),
+        only_with: &[],
+        foreseen: true,
+        reason: "an archive that was fetched and verified is not fetched again when it is offered on the next connection",
     },
     Rule {
         name: "archive-is-no-firmware",

@@ -1,9 +1,10 @@
 //! What an adapter does for the machine: sockets, downloads, a store, an applier.
 
-use nerves_hub_link_protocol::{FetchId, Input, Keep, Output, ReadStore, Sink, SocketId, UpdateState};
+use nerves_hub_link_protocol::{Fetch, FetchId, Input, Keep, Output, ReadStore, Sink, SocketId, UpdateState};
 
 use super::body::range_start;
 use super::drive::{Dialled, Drive, LONG_WAIT, Sent, Socket};
+use super::plot::target;
 use super::recording::{Envelope, Kind, Line, header};
 
 /// Bytes of a store that are shown at a time.
@@ -96,7 +97,15 @@ impl Drive<'_> {
                     self.downloads.begin(conn, &fetch, request);
                 } else {
                     let range = request.header("range").unwrap_or("whole");
-                    self.transcript.unfetched.push(format!("{} ({range})", request.target));
+                    let what = format!("{} ({range})", request.target);
+                    let earlier = |fetch: &Fetch| target(fetch.url.expose()) == Some(request.target.as_str());
+                    let known =
+                        self.plot.is_archive(&request.target) && self.transcript.fetches.iter().any(earlier);
+                    if known {
+                        self.transcript.kept.push(what);
+                    } else {
+                        self.transcript.unfetched.push(what);
+                    }
                 }
             }
             Kind::Response { status, headers } => {
