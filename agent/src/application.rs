@@ -1,5 +1,6 @@
 //! The application of this program: what it says and does when something happens.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, SyncSender, TrySendError};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -8,6 +9,7 @@ use nerves_hub_link_blocking::Handle;
 use nerves_hub_link_protocol::{ArchiveDecision, ArchiveInfo, Client, Command, Event, UpdateMode};
 
 use crate::archives::Known;
+use crate::extensions::{self, Outlet};
 use crate::memory::resident_kib;
 use crate::record::Recorder;
 
@@ -24,6 +26,9 @@ pub struct Application {
     pub joined: Option<Sender<()>>,
     /// Told of archives that were handed over, if any are wanted.
     pub archives: Option<SyncSender<String>>,
+    /// Set when the disk that was missing at the start is there, so that the device can start anew and read who it is. The
+    /// device is in the outlet.
+    pub found: Option<(Arc<AtomicBool>, Outlet)>,
 }
 
 impl Application {
@@ -66,6 +71,13 @@ impl Client for Application {
         if let Event::UpdateModeChanged { mode, .. } = event {
             // The other end is gone only when the program ends.
             let _ = self.managed.send(*mode == Some(UpdateMode::DeviceManaged));
+        }
+        if let (Event::InstallObstacle { reason: None }, Some((found, outlet))) = (event, &self.found) {
+            self.recorder.note("disk", "the disk is there: starting anew, to read which firmware runs");
+            found.store(true, Ordering::Release);
+            if let Some(device) = extensions::device(outlet) {
+                device.request_stop();
+            }
         }
         if matches!(event, Event::UpdateCompleted { .. } | Event::UpdateFailed { .. }) {
             self.memory("peak");

@@ -2,9 +2,13 @@
 
 use std::fs::{self, OpenOptions};
 use std::io::Write as _;
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
 use nerves_hub_link_protocol::limits::MAX_KNOWN_ARCHIVES;
+use rustix::fs::OFlags;
+
+use crate::bookkeeping::{Unusable, read_text, set_aside};
 
 /// The file of UUIDs, one a line, beside the archives.
 const FILE: &str = "known-archives";
@@ -24,19 +28,31 @@ impl Known {
     }
 
     /// Returns the newest, the oldest first.
-    pub fn list(&self) -> Result<Vec<String>, String> {
-        let complain = |error: std::io::Error| format!("can't read {}: {error}", self.path.display());
-        match fs::metadata(&self.path) {
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
-            Err(error) => return Err(complain(error)),
-            Ok(found) if found.len() > FILE_MAX => {
-                return Err(format!("{} is larger than {FILE_MAX} bytes; delete it", self.path.display()));
-            }
-            Ok(_) => {}
-        }
-        let text = fs::read_to_string(&self.path).map_err(complain)?;
+    ///
+    /// # Errors
+    ///
+    /// What is wrong with the file.
+    pub fn list(&self) -> Result<Vec<String>, Unusable> {
+        let text = read_text(&self.path, FILE_MAX)?;
         let lines: Vec<String> = text.lines().filter(|line| !line.is_empty()).map(str::to_owned).collect();
         Ok(lines.into_iter().rev().take(MAX_KNOWN_ARCHIVES).rev().collect())
+    }
+
+    /// Returns the newest; a damaged file is set aside. Whatever is wrong is said, and costs a download.
+    pub fn list_or_say(&self, say: impl Fn(String)) -> Vec<String> {
+        let again = "archives that were downloaded once are downloaded again";
+        let path = self.path.display();
+        match self.list() {
+            Ok(list) => return list,
+            Err(Unusable::Damaged(why)) => match set_aside(&self.path) {
+                Ok(aside) => {
+                    say(format!("{path}: {why}; it is set aside as {}, and {again}", aside.display()));
+                }
+                Err(error) => say(format!("{path}: {why}, and it can't be set aside: {error}; {again}")),
+            },
+            Err(Unusable::Unreadable(why)) => say(format!("{path}: {why}; delete it. Until then {again}")),
+        }
+        Vec::new()
     }
 
     /// Adds one, so that it is known after a power loss too.
@@ -45,10 +61,13 @@ impl Known {
         if uuid.is_empty() || uuid.chars().any(char::is_control) {
             return Ok(());
         }
-        let mut lines = self.list()?;
+        let mut lines = self.list().map_err(|why| format!("{}: {why}", self.path.display()))?;
         lines.push(uuid.to_owned());
         let new = self.path.with_extension("new");
-        let opened = OpenOptions::new().write(true).create(true).truncate(true).open(&new);
+        // Never waiting for the other end of a pipe.
+        let flags = i32::try_from(OFlags::NONBLOCK.bits()).map_err(|_| "no flags".to_owned())?;
+        let opened =
+            OpenOptions::new().write(true).create(true).truncate(true).custom_flags(flags).open(&new);
         let mut file = opened.map_err(complain)?;
         file.write_all((lines.join("\n") + "\n").as_bytes()).map_err(complain)?;
         file.sync_all().map_err(complain)?;
@@ -64,7 +83,7 @@ mod tests {
     fn the_newest_are_remembered() {
         let dir = tempfile::tempdir().unwrap();
         let known = Known::new(dir.path());
-        assert_eq!(known.list(), Ok(Vec::new()));
+        assert_eq!(known.list().unwrap(), [] as [String; 0]);
         for number in 0..=MAX_KNOWN_ARCHIVES {
             known.add(&number.to_string()).unwrap();
         }
@@ -72,6 +91,11 @@ mod tests {
         let list = known.list().unwrap();
         assert_eq!((list.len(), list[0].as_str()), (MAX_KNOWN_ARCHIVES, "1"));
         fs::write(dir.path().join(FILE), "x".repeat(usize::try_from(FILE_MAX).unwrap() + 1)).unwrap();
-        assert!(known.list().unwrap_err().contains("delete it"));
+        assert!(matches!(known.list(), Err(Unusable::Damaged(_))));
+        let said = std::cell::RefCell::new(String::new());
+        assert_eq!(known.list_or_say(|text| *said.borrow_mut() = text), [] as [String; 0]);
+        assert!(said.borrow().contains("known-archives.damaged"), "{}", said.borrow());
+        known.add("again").unwrap();
+        assert_eq!(known.list().unwrap(), ["again"]);
     }
 }

@@ -141,6 +141,9 @@ pub struct RunArgs {
     /// Seconds to wait before a broken download is tried again.
     #[arg(long, value_name = "SECONDS", default_value = "15", value_parser = seconds)]
     pub retry_delay: Duration,
+    /// Seconds between looks whether updates can be installed, while they can't: a disk that is missing or read-only, say.
+    #[arg(long, value_name = "SECONDS", default_value = "60", value_parser = seconds)]
+    pub check_interval: Duration,
     /// How to print what happens.
     #[arg(long, value_enum, default_value_t = Format::Plain)]
     pub log: Format,

@@ -2,15 +2,17 @@
 //!
 //! | module | what is in it |
 //! | --- | --- |
-//! | `cli`, `setup` | the command line, and what becomes of it |
+//! | `cli`, `setup`, `preflight` | the command line, what becomes of it, and what is wrong with it |
+//! | `bookkeeping` | files in which the program remembers things, and what if they are damaged |
 //! | `run`, `application`, `archives`, `booted` | the device; which archives it had; what really runs |
 //! | `stop`, `reboot` | how it ends: by signals, with a restart of the system |
-//! | `record`, `words`, `memory`, `output` | what it says, and how that is written without waiting for a reader |
+//! | `record`, `memory`, `output` | what it says, and how that is written without waiting for a reader |
 //! | `limits` | every bound, with its reason |
 //! | `demo` | one update end to end, for the eye (feature `demo`) |
 
 mod application;
 mod archives;
+mod bookkeeping;
 mod booted;
 mod cli;
 #[cfg(feature = "demo")]
@@ -19,12 +21,12 @@ mod extensions;
 mod limits;
 mod memory;
 mod output;
+mod preflight;
 mod reboot;
 mod record;
 mod run;
 mod setup;
 mod stop;
-mod words;
 
 use std::process::ExitCode;
 

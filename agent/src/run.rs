@@ -3,8 +3,9 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::process::ExitCode;
-use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{SyncSender, channel, sync_channel};
+use std::sync::{Arc, PoisonError};
 use std::thread;
 
 use nerves_hub_link_blocking::{Exit, Handle, Options, Runner};
@@ -20,11 +21,13 @@ use nerves_hub_link_transport::{Proxy, Tls, TlsOptions};
 
 use crate::application::{Application, ask_for_updates, remember_archives};
 use crate::archives::Known;
+use crate::bookkeeping;
 use crate::booted;
 use crate::cli::RunArgs;
 use crate::extensions::{self, Extension, Outlet};
 use crate::limits::FLUSH_MAX;
 use crate::output::Lines;
+use crate::preflight;
 use crate::reboot;
 use crate::record::Recorder;
 use crate::setup::{self, SECRETS};
@@ -39,10 +42,16 @@ pub fn run(args: &RunArgs) -> ExitCode {
     let recorder = Arc::new(Recorder::new(args.log, wanted(Extension::Logging).cloned()));
     let stopper = Stopper::listen(&recorder, &errors);
     let ended = catch_unwind(AssertUnwindSafe(|| {
-        let exit = device(args, &recorder, &outlet, &stopper);
-        // From here on a signal need not wait for the device.
-        stopper.attach(None);
-        end(args, &recorder, exit)
+        let found = Arc::new(AtomicBool::new(false));
+        loop {
+            let exit = device(args, &recorder, &outlet, &stopper, &found);
+            // From here on a signal need not wait for the device.
+            let goes_on = stopper.attach(None);
+            let again = found.swap(false, Ordering::AcqRel) && matches!(exit, Ok(Exit::Stopped));
+            if !(again && goes_on) {
+                break end(args, &recorder, exit);
+            }
+        }
     }));
     // The hook has said what panicked.
     let ended = ended.unwrap_or_else(|_| Err(String::from("this program has a bug and can't go on")));
@@ -80,12 +89,12 @@ fn device(
     recorder: &Arc<Recorder>,
     outlet: &Outlet,
     stopper: &Stopper,
+    found: &Arc<AtomicBool>,
 ) -> Result<Exit, String> {
-    let disk = DiskPolicy::new(&args.disk).allow_block_device(args.allow_block_device);
-    disk.check().map_err(|error| {
-        let hint = if args.allow_block_device { "" } else { " (here: --allow-block-device)" };
-        format!("--disk: {error}{}", if error.to_string().contains("allow_block_device") { hint } else { "" })
-    })?;
+    let disk = setup::disk(args)?;
+    let missing = disk.check().is_err();
+    preflight::check(args, recorder);
+    let state = bookkeeping::state(args, recorder)?;
     let store = setup::environment(&args.disk, args.uboot_env)?;
     let boot = booted::check(args);
     let identity = match store.load() {
@@ -101,7 +110,7 @@ fn device(
             Identity::default()
         }
     };
-    let config = setup::config(args, &identity)?;
+    let config = setup::config(args, &identity, recorder)?;
     recorder.note(
         "firmware",
         match (config.firmware.version.as_str(), config.firmware.uuid.as_str()) {
@@ -131,12 +140,14 @@ fn device(
         recorder: Arc::clone(recorder),
         managed,
         joined: (args.validate_when_joined && identity.validated == Some(false)).then_some(joined),
+        found: missing.then(|| (Arc::clone(found), Arc::clone(outlet))),
         archives: args.archive_dir.as_deref().map(|dir| archives(dir, recorder)).transpose()?,
     };
     let notices = Arc::clone(recorder);
     let mut options =
         Options::new(tls, boot.guard(installer(args, disk, recorder), store.clone()), application)
             .download_tls(download_tls)
+            .install_checks(args.check_interval)
             .firmware_store(DownloadStore::new(&args.cache_dir))
             .health(Some(HealthSampler::new(extensions::data_path(args.data_path.as_deref()))))
             .on_notice(move |text| notices.note("notice", text));
@@ -152,7 +163,7 @@ fn device(
         let shell = SECRETS.iter().fold(ShellCommand::new(&args.shell), |shell, name| shell.unset(*name));
         options = options.shell(shell);
     }
-    if let Some(file) = &args.state {
+    if let Some(file) = &state {
         options = options.remember_attempts(FileStore::new(file));
     }
     if let Some(folder) = &args.data_path {
@@ -161,8 +172,7 @@ fn device(
     let runner = Runner::new(config, options).map_err(|error| error.to_string())?;
 
     let handle = runner.handle();
-    // Nobody else sets it.
-    let _ = outlet.set(handle.clone());
+    *outlet.write().unwrap_or_else(PoisonError::into_inner) = Some(handle.clone());
     if !stopper.attach(Some(handle.clone())) {
         return Ok(Exit::Stopped);
     }

@@ -8,6 +8,7 @@ use base64::engine::general_purpose::STANDARD;
 use fwup_stream::trust::PublicKey;
 use nerves_hub_link_blocking::device_config;
 use nerves_hub_link_platform::identity::Identity;
+use nerves_hub_link_platform::install::{DiskPolicy, DiskRefused};
 use nerves_hub_link_platform::kv::UbootStore;
 use nerves_hub_link_platform::kv::fw_env_config::{FwEnvConfig, Location};
 use nerves_hub_link_protocol::{Auth, Config, ConsoleConfig, PartsConfig, SharedSecret, UpdateStrategy};
@@ -16,6 +17,7 @@ use nerves_hub_link_transport::{ClientIdentity, Roots};
 use crate::archives::Known;
 use crate::cli::{EnvLocation, RunArgs, Strategy};
 use crate::extensions;
+use crate::record::Recorder;
 
 /// Largest key or certificate file read. A file of roots is a few hundred KiB.
 const FILE_MAX: u64 = 4 * 1024 * 1024;
@@ -62,6 +64,19 @@ pub fn client_identity(args: &RunArgs) -> Result<Option<ClientIdentity>, String>
     Ok(Some(ClientIdentity::Pem { certificates: read(cert)?, key: read(key)? }))
 }
 
+/// Builds the policy of the disk. One that is missing or can't be written may be mended: the device connects, and updates are
+/// put off meanwhile. A block device that was not allowed, or what can never be a disk, is a mistake on the command line.
+pub fn disk(args: &RunArgs) -> Result<DiskPolicy, String> {
+    let disk = DiskPolicy::new(&args.disk).allow_block_device(args.allow_block_device);
+    match disk.check() {
+        Err(error @ DiskRefused::BlockDevice { .. }) => {
+            Err(format!("--disk: {error} (here: --allow-block-device)"))
+        }
+        Err(error @ DiskRefused::NotADisk { .. }) => Err(format!("--disk: {error}")),
+        Ok(()) | Err(_) => Ok(disk),
+    }
+}
+
 /// Builds the store of the disk's U-Boot environment.
 pub fn environment(disk: &Path, at: EnvLocation) -> Result<UbootStore, String> {
     let size =
@@ -71,7 +86,7 @@ pub fn environment(disk: &Path, at: EnvLocation) -> Result<UbootStore, String> {
 }
 
 /// Builds the machine's settings.
-pub fn config(args: &RunArgs, identity: &Identity) -> Result<Config, String> {
+pub fn config(args: &RunArgs, identity: &Identity, recorder: &Recorder) -> Result<Config, String> {
     let auth = match (&args.cert, &args.serial, &args.product_key, &args.product_secret) {
         (Some(_), ..) => Auth::Certificate,
         (None, Some(serial), Some(key), Some(secret)) => {
@@ -94,7 +109,7 @@ pub fn config(args: &RunArgs, identity: &Identity) -> Result<Config, String> {
     config.extensions = extensions::config(&args.extensions);
     config.download.retry_delay = args.retry_delay;
     if let Some(dir) = &args.archive_dir {
-        config.known_archives = Known::new(dir).list()?;
+        config.known_archives = Known::new(dir).list_or_say(|text| recorder.note("archives", text));
     }
     config.strategy = match args.strategy {
         Strategy::Streaming => UpdateStrategy::Streaming,

@@ -60,7 +60,9 @@ fn a_block_device_is_refused_unless_allowed_in_as_many_words() {
     let error = policy.open().unwrap_err();
     assert!(matches!(error, DiskRefused::BlockDevice { .. }) && !error.is_retryable());
     assert!(error.to_string().contains("allow_block_device"), "{error}");
-    policy.allow_block_device(true).check().unwrap();
+    // This machine may have none but read-only ones.
+    let checked = policy.allow_block_device(true).check();
+    assert!(matches!(checked, Ok(()) | Err(DiskRefused::Open { .. })), "{checked:?}");
 }
 
 #[test]

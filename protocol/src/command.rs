@@ -58,6 +58,13 @@ pub enum Command {
     },
     /// Tell the server that the running firmware proved good.
     FirmwareValidated,
+    /// Say that the device can't install updates now, and why, for the operator; or `None` once it can again. Offers are
+    /// put off meanwhile, and an update that fails counts as put off, too: a server blocks a device whose updates fail.
+    /// [`Event::InstallObstacle`](crate::Event::InstallObstacle) follows each change.
+    InstallObstacle {
+        /// What is in the way. At most [`MAX_REASON_CHARS`](crate::limits::MAX_REASON_CHARS) are kept.
+        reason: Option<String>,
+    },
     /// An order about archives.
     Archive(ArchiveCommand),
     /// Ask whether an update waits. [`Event::UpdateAvailability`](crate::Event::UpdateAvailability) or

@@ -216,6 +216,7 @@ impl Link {
             }
             Command::Reconfigure(config) => self.reconfigure(config)?,
             Command::Decide { offer, decision } => updates.decide(&mut cx, offer, &decision)?,
+            Command::InstallObstacle { reason } => updates.obstruct(&mut cx, reason.as_deref()),
             Command::FirmwareValidated => self.firmware_validated(),
             Command::CheckUpdate => self.managed_with(Managed::check)?,
             Command::RequestUpdate => {
@@ -317,6 +318,7 @@ impl Link {
         Status {
             connection: self.connection_state(),
             update: self.update_state(),
+            install_obstacle: self.updates.obstacle().map(String::from),
             update_mode: self.managed.mode(),
             console_joined: self.wire.has_joined(CONSOLE),
             console_active: self.console.is_active(),
@@ -385,9 +387,6 @@ impl Link {
             connection.give_up(&mut cx, dead);
         }
         updates.tick(&mut cx);
-        while let Some(unanswered) = self.wire.unanswered(now) {
-            self.incoming(unanswered);
-        }
         self.archives_with(Archives::tick);
         self.tick_validation();
         self.managed_with(Managed::tick);

@@ -16,6 +16,8 @@ pub struct Status {
     pub connection: ConnectionState,
     /// The update.
     pub update: UpdateState,
+    /// Why the device can't install updates now, if so.
+    pub install_obstacle: Option<String>,
     /// Who decides about updates, as the server told last; `None` if it hasn't, or in words this version doesn't know.
     pub update_mode: Option<UpdateMode>,
     /// Whether operators can reach the console.

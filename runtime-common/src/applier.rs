@@ -32,6 +32,8 @@ pub(crate) struct News {
     pub(crate) remarks: VecDeque<String>,
     /// How it ended. Told once.
     pub(crate) end: Option<Result<(), String>>,
+    /// Why nothing can be installed, if that is so after a failure.
+    pub(crate) obstacle: Option<String>,
 }
 
 #[derive(Debug)]
@@ -72,7 +74,8 @@ impl Applier {
             let outcome = catch_unwind(AssertUnwindSafe(|| apply(&shared, &installer, public_keys)));
             let outcome = outcome
                 .unwrap_or_else(|panic| Err(format!("the installer panicked: {}", panic_text(&*panic))));
-            shared.report(|news| news.end = Some(outcome));
+            let obstacle = outcome.is_err().then(|| obstacle(&installer)).flatten();
+            shared.report(|news| (news.end, news.obstacle) = (Some(outcome), obstacle));
         };
         crew.start("nerves-hub-apply", job)?;
         Ok(Self { offer, handover })
@@ -183,6 +186,14 @@ fn apply(handover: &Arc<Handover>, installer: &SharedInstaller, keys: Vec<String
     }
 }
 
+/// Returns why nothing can be installed, if so.
+fn obstacle(installer: &SharedInstaller) -> Option<String> {
+    let installer = installer.lock().unwrap_or_else(PoisonError::into_inner);
+    let checked = catch_unwind(AssertUnwindSafe(|| installer.check()));
+    // An installer whose check panics has no better reason than the failure.
+    checked.ok()?.err().map(|error| error.to_string())
+}
+
 impl News {
     fn note(&mut self, event: InstallEvent) {
         let remark = match event {
@@ -286,7 +297,7 @@ mod tests {
         fn news(&self, applier: &Applier, enough: impl Fn(&News) -> bool) -> News {
             let mut all = Some(News::default());
             self.bell.wait_until(|| {
-                let News { stored, percent, remarks, end } = applier.news();
+                let News { stored, percent, remarks, end, .. } = applier.news();
                 let all_so_far = all.as_mut().unwrap();
                 all_so_far.stored.extend(stored);
                 all_so_far.remarks.extend(remarks);

@@ -22,6 +22,8 @@ pub(crate) enum Done {
     Sampled(Box<HealthSampler>, ExtensionCommand),
     /// The next bytes of the file that is sent.
     Read(UploadId, Outgoing, Result<Vec<u8>, String>),
+    /// Whether updates can be installed, or why not; `None` while one is being installed.
+    Checked(Option<Result<(), String>>),
     /// The work panicked; whatever it needed is lost.
     Panicked(String),
 }

@@ -2,6 +2,7 @@
 
 mod carry;
 mod operators;
+mod ready;
 mod serve;
 mod stores;
 mod tell;
@@ -29,12 +30,15 @@ use crate::crew::Crew;
 use crate::dial::{Attempt, Connector};
 use crate::inbox::Files;
 use crate::keeper::Keeper;
+use crate::limits::THREADS_END_MAX;
 use crate::memory::Memory;
 use crate::options::Options;
+use crate::patience::Patience;
 use crate::shells::Shells;
 use crate::signal::Signals;
 use crate::tcp::{Interest, Network};
 use operators::Upload;
+use ready::Readiness;
 use stores::has_room;
 
 pub(crate) use stores::Folders;
@@ -83,8 +87,12 @@ pub struct Engine<N: Network> {
     probe: Option<(ProbeId, Attempt)>,
     /// Whether to go online at the start.
     connect: bool,
-    /// Lent while it is written; until it is back, nothing else is done.
+    /// Lent while it is written; until it is back, nothing else is done, for [`REMEMBER_MAX`] at most.
     memory: Option<Memory>,
+    /// Its thread, which waits for nothing else that may hang, and since when it has it.
+    remembering: Chores,
+    lent: Option<Patience>,
+    ready: Readiness,
     websocket: Option<Websocket<N::Tcp>>,
     /// WebSockets that the machine is done with.
     hanging_up: Closing<N::Tcp>,
@@ -104,6 +112,8 @@ pub struct Engine<N: Network> {
     exit: Option<Exit>,
     /// Everything was told to end.
     closing: bool,
+    /// Until when threads may take to end.
+    patience: Option<Patience>,
 }
 
 /// What to wait for. All of it is meant as a state and not as a change: what is ready already ends the wait at once, also
@@ -137,14 +147,20 @@ impl<N: Network> Engine<N> {
             Ok(attempts) => config.past_attempts.extend(attempts),
             Err(reason) => (options.notice)(&reason),
         }
-        let link = Link::new(config, seed, clock::at(network.now()))?;
         let download_tls = match options.download_tls {
             Some(tls) => tls,
             None => options.socket_tls.for_downloads()?,
         };
-        let (shared, orders) = Shared::new(link.status(), Arc::clone(&signals));
         let crew = Crew::new(Arc::clone(&signals));
+        let now = network.now();
+        let ready = Readiness::new(&config, options.install_checks, crew.clone(), now);
+        let link = Link::new(config, seed, clock::at(now))?;
+        let (shared, orders) = Shared::new(link.status(), Arc::clone(&signals));
         Ok(Self {
+            ready,
+            remembering: Chores::new(crew.clone()),
+            lent: None,
+            patience: None,
             running: link.running().clone(),
             link,
             client: options.client,
@@ -185,11 +201,13 @@ impl<N: Network> Engine<N> {
     /// the engine then, and tell [`Control::end`].
     pub fn turn(&mut self) -> Option<Exit> {
         self.take_chores();
+        self.miss_memory();
         if self.memory.is_some() && !self.closing {
             if std::mem::take(&mut self.connect) {
                 self.order(Command::Connect);
             }
             self.tick();
+            self.check_install();
             self.take_news();
             self.take_store_news();
             self.serve_operators();
@@ -209,8 +227,11 @@ impl<N: Network> Engine<N> {
         if self.downloads.is_empty() {
             self.buffer.release();
         }
-        let over = self.closing && self.crew.is_idle() && self.hanging_up.is_empty();
-        if over { self.exit.clone() } else { None }
+        if self.closing && self.hanging_up.is_empty() && (self.crew.is_idle() || self.is_out_of_patience(now))
+        {
+            return self.exit.clone();
+        }
+        None
     }
 
     /// Ends the device because its loop can't go on. [`turn`](Self::turn) says when it has ended.
@@ -223,13 +244,16 @@ impl<N: Network> Engine<N> {
     pub fn time_left(&self) -> Option<Duration> {
         let now = self.connector.network.now();
         if self.closing || self.memory.is_none() {
-            return self.hanging_up.deadline().map(|at| until(at, now));
+            let waits = if self.closing { &self.patience } else { &self.lent };
+            let waits = waits.as_ref().map(Patience::until);
+            return self.hanging_up.deadline().into_iter().chain(waits).min().map(|at| until(at, now));
         }
         let wires =
             self.downloads.iter().flat_map(|download| [download.wire.deadline(), download.pause(now)]);
         let dial = self.websocket.as_ref().and_then(|websocket| websocket.wire.deadline());
         let link = self.link.deadline().map(|deadline| deadline.at);
-        let next = wires.chain([dial, link, self.hanging_up.deadline()]).flatten().min();
+        let next =
+            wires.chain([dial, link, self.hanging_up.deadline(), self.ready.deadline()]).flatten().min();
         let readable = |download: &Download<N::Tcp>| self.takes_more_of(download, now);
         let broken = self.websocket.as_ref().is_some_and(|websocket| websocket.wire.is_broken())
             || self.downloads.iter().any(|download| download.wire.is_broken() && readable(download));
@@ -259,6 +283,16 @@ impl<N: Network> Engine<N> {
         interests
     }
 
+    /// Gives up waiting for a thread that hangs, in a disk say: the system is to restart all the same.
+    fn is_out_of_patience(&mut self, now: Instant) -> bool {
+        let over = self.patience.as_mut().is_some_and(|patience| patience.is_over(now));
+        if over {
+            let seconds = THREADS_END_MAX.as_secs();
+            (self.notice)(&format!("a thread has not ended for {seconds} s; a disk may be hanging"));
+        }
+        over
+    }
+
     fn now(&self) -> Now {
         clock::at(self.connector.network.now())
     }
@@ -275,12 +309,16 @@ impl<N: Network> Engine<N> {
     /// Ends everything. What threads are writing is finished.
     fn close(&mut self) {
         self.closing = true;
+        let now = self.connector.network.now();
+        self.patience.get_or_insert_with(|| Patience::new(now, THREADS_END_MAX));
         self.hang_up();
         self.downloads.clear();
         self.applier = None;
         self.keepers.clear();
         self.files.close();
         self.chores.close();
+        self.remembering.close();
+        self.ready.close();
         self.shells.close();
     }
 }

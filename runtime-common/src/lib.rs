@@ -19,7 +19,7 @@
 //! | `keeper` | the thread that keeps a download on disk |
 //! | `inbox`, `shells` | the thread that stores operators' files, their shells in terminals |
 //! | `chores`, `memory`, `health` | the thread for what else may block: remembering attempts, asking how the system is doing |
-//! | `crew` | all threads of a device, counted |
+//! | `crew`, `patience` | all threads of a device, counted; how long one may hang |
 //! | [`limits`] | every bound, with its reason |
 
 mod applier;
@@ -40,6 +40,7 @@ pub mod limits;
 mod memory;
 mod options;
 mod orders;
+mod patience;
 mod shells;
 mod signal;
 mod tcp;

@@ -62,3 +62,20 @@ pub const SHELL_READ_MAX: usize = 8 * 1024;
 
 /// Bytes typed into a shell that its terminal may not have taken. The longest script an operator's page sends is shorter.
 pub const TYPED_MAX: usize = 256 * 1024;
+
+/// How long the loop waits for the store of attempts: shorter than the pause between heartbeats. Writing a few lines takes
+/// milliseconds where a disk works.
+pub const REMEMBER_MAX: Duration = Duration::from_secs(10);
+
+/// How long a device that ends waits for its threads. A write to a slow card takes seconds; one that hangs must not keep the
+/// system from its restart.
+pub const THREADS_END_MAX: Duration = Duration::from_secs(60);
+
+/// How often a device that can't install updates looks whether it can again, unless told otherwise.
+pub const INSTALL_CHECK_EVERY: Duration = Duration::from_secs(60);
+
+/// How many times rarer a device looks that can install updates.
+pub const INSTALL_CHECK_SPARSE: u32 = 10;
+
+/// How long such a look may take before the disk is said to hang.
+pub const INSTALL_CHECK_MAX: Duration = Duration::from_secs(10);

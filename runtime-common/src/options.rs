@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use nerves_hub_link_platform::health::HealthSampler;
 use nerves_hub_link_platform::install::Installer;
@@ -12,7 +13,7 @@ use nerves_hub_link_protocol::Client;
 use nerves_hub_link_transport::{Proxy, Tls};
 
 use crate::engine::Folders;
-
+use crate::limits::INSTALL_CHECK_EVERY;
 use crate::memory::Memory;
 
 /// What a device needs beside the machine's
@@ -31,6 +32,7 @@ pub struct Options {
     pub(crate) connect: bool,
     pub(crate) proxy: Option<Proxy>,
     pub(crate) memory: Memory,
+    pub(crate) install_checks: Duration,
 }
 
 impl Options {
@@ -55,6 +57,7 @@ impl Options {
             connect: true,
             proxy: None,
             memory: Memory::none(),
+            install_checks: INSTALL_CHECK_EVERY,
         }
     }
 
@@ -101,10 +104,18 @@ impl Options {
     ///
     /// The store must be the same for all slots and not on the disk that updates are written to while they are written:
     /// a [`FileStore`](nerves_hub_link_platform::kv::FileStore) on the data partition, say. It is read when the device is
-    /// set up and written once or twice per update; meanwhile the device does nothing else.
+    /// set up and written once or twice per update; meanwhile the device does nothing else, for ten seconds at most.
     #[must_use]
     pub fn remember_attempts(mut self, store: impl KeyValueStore + 'static) -> Self {
         self.memory = Memory::new(store);
+        self
+    }
+
+    /// Says how often to look whether updates can be installed ([`Installer::check`]) while they can't; a tenth as often
+    /// while they can. Default [`INSTALL_CHECK_EVERY`]; at least a tenth of a second.
+    #[must_use]
+    pub fn install_checks(mut self, every: Duration) -> Self {
+        self.install_checks = every.max(Duration::from_millis(100));
         self
     }
 

@@ -3,8 +3,7 @@
 use nerves_hub_link_testkit::hub::HubEvent;
 
 use super::screen::{Bar, Screen, Who};
-use crate::record::Record;
-use crate::words::bytes;
+use crate::record::{Record, bytes};
 
 /// What is known.
 #[derive(Debug, Default)]

@@ -115,6 +115,19 @@ impl Device {
         panic!("it ended without {words:?}: {text}");
     }
 
+    /// Waits until it prints these words, ends it with SIGTERM, and returns all it printed.
+    pub fn ends_after(mut self, words: &str) -> String {
+        let mut out = BufReader::new(self.0.stdout.take().unwrap());
+        let mut text = String::new();
+        while !text.contains(words) {
+            assert!(out.read_line(&mut text).unwrap() > 0, "it ended without {words:?}: {text}");
+        }
+        self.signal("TERM");
+        std::io::Read::read_to_string(&mut out, &mut text).unwrap();
+        assert!(self.0.wait().unwrap().success(), "{text}");
+        text
+    }
+
     /// Waits for the device to end, and returns what it printed.
     pub fn said(mut self) -> String {
         let lines = BufReader::new(self.0.stdout.take().unwrap()).lines();

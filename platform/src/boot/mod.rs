@@ -377,6 +377,10 @@ impl<I: Installer, S: KeyValueStore> Installer for GuardedInstaller<I, S> {
         }
         self.installer.begin(request)
     }
+
+    fn check(&self) -> Result<(), InstallError> {
+        self.installer.check()
+    }
 }
 
 /// Reads the identity of this boot, from [`BOOT_ID`] or a file like it.

@@ -1,10 +1,15 @@
 //! Not writing to the wrong disk (linux-agent §7).
 
 use std::fs::{File, Metadata, OpenOptions};
+use std::io;
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
+use rustix::fs::{Access, access};
+
+use crate::limits::PROC_FILE_MAX;
 use crate::lock;
+use crate::read::read_limited;
 
 /// Which disk updates go to, and whether it may be a real one.
 ///
@@ -108,9 +113,29 @@ impl DiskPolicy {
         &self.path
     }
 
-    /// Checks the disk without opening it, for a start-up check that speaks early.
+    /// Checks without opening it that the disk is there, allowed and can be written, for a check that speaks early. Opening
+    /// a block device for writing would make `udev` look at it anew.
     pub fn check(&self) -> Result<(), DiskRefused> {
-        self.stat().map(drop)
+        let metadata = self.stat()?;
+        let failed = |source| DiskRefused::Open { path: self.path.clone(), source };
+        access(&self.path, Access::READ_OK | Access::WRITE_OK).map_err(|errno| failed(errno.into()))?;
+        if metadata.file_type().is_block_device() {
+            let (major, minor) = (rustix::fs::major(metadata.rdev()), rustix::fs::minor(metadata.rdev()));
+            // Where the kernel tells nothing, opening the device will.
+            let is = |fact: &str, text: &[u8]| {
+                let path = PathBuf::from(format!("/sys/dev/block/{major}:{minor}/{fact}"));
+                matches!(read_limited(&path, PROC_FILE_MAX), Ok(Some(found)) if found.trim_ascii() == text)
+            };
+            for (fact, text, why) in [
+                ("ro", &b"1"[..], "the block device is read-only"),
+                ("size", b"0", "the block device has no medium"),
+            ] {
+                if is(fact, text) {
+                    return Err(failed(io::Error::new(io::ErrorKind::ReadOnlyFilesystem, why)));
+                }
+            }
+        }
+        Ok(())
     }
 
     /// Opens the disk for reading and writing, and locks it until the file is closed.

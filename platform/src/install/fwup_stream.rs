@@ -74,6 +74,10 @@ impl Installer for FwupStreamInstaller {
         let applier = Applier::with_observer(options, target, observer).map_err(|error| failed(&error))?;
         Ok(Box::new(Applying { applier }))
     }
+
+    fn check(&self) -> Result<(), InstallError> {
+        Ok(self.disk.check()?)
+    }
 }
 
 struct Applying {

@@ -13,11 +13,25 @@ pub use fwup_stream::FwupStreamInstaller;
 pub trait Installer: Send {
     /// Gets ready for one update. Nothing may be written before the firmware proved to be trusted.
     fn begin(&mut self, request: InstallRequest) -> Result<Box<dyn Install>, InstallError>;
+
+    /// Looks whether an update could be installed now, without changing anything. Asked at the start, from time to time, and
+    /// after an update that failed; while the answer is no, updates are put off. The default sees nothing in the way.
+    ///
+    /// # Errors
+    ///
+    /// What is in the way.
+    fn check(&self) -> Result<(), InstallError> {
+        Ok(())
+    }
 }
 
 impl<T: Installer + ?Sized> Installer for Box<T> {
     fn begin(&mut self, request: InstallRequest) -> Result<Box<dyn Install>, InstallError> {
         (**self).begin(request)
+    }
+
+    fn check(&self) -> Result<(), InstallError> {
+        (**self).check()
     }
 }
 

@@ -36,6 +36,8 @@ use std::io::{ErrorKind, Write as _};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
+use rustix::fs::{Access, access};
+
 use crate::limits::{MANIFEST_MAX, STORE_NAME_MAX};
 use crate::lock;
 use error::io_error;
@@ -101,6 +103,18 @@ impl DownloadStore {
     /// Returns the folder.
     pub fn dir(&self) -> &Path {
         &self.dir
+    }
+
+    /// Looks whether downloads can be kept here, and creates the folder if need be.
+    ///
+    /// # Errors
+    ///
+    /// What is in the way.
+    pub fn check(&self) -> Result<(), StoreError> {
+        let mut builder = DirBuilder::new();
+        builder.recursive(true).mode(0o700).create(&self.dir).map_err(io_error("create", &self.dir))?;
+        let access = access(&self.dir, Access::READ_OK | Access::WRITE_OK | Access::EXEC_OK);
+        access.map_err(|errno| io_error("write to", &self.dir)(errno.into()))
     }
 
     /// Opens a download with what is there of it. All other downloads in the folder are deleted first. The folder

@@ -335,8 +335,7 @@ impl Archives {
         let archive = offer.id;
         match news {
             Outcome::Started { offset, total } => {
-                let received = staged.safe();
-                tell(cx, ArchiveEvent::DownloadStarted { archive, offset, total, received });
+                tell(cx, ArchiveEvent::DownloadStarted { archive, offset, total });
             }
             Outcome::Interrupted { reason, delay } => {
                 let received = staged.safe();

@@ -11,17 +11,31 @@ use crate::chores::Done;
 use crate::connection::{Download, Websocket};
 use crate::control::{Exit, Order};
 use crate::dial::Dialled;
-use crate::limits::FETCHES_MAX;
+use crate::limits::{FETCHES_MAX, REMEMBER_MAX};
 use crate::memory::Memory;
+use crate::patience::Patience;
 use crate::tcp::Network;
 
 /// The machine wants something of an applier that is not there.
 const NO_APPLIER: &str = "an internal error: the update is not being applied; please report it";
 
 impl<N: Network> Engine<N> {
-    /// Takes what was done on the thread for what may block.
+    /// Goes on without a store that takes too long: what it holds counts again once it is back.
+    pub(super) fn miss_memory(&mut self) {
+        let now = self.connector.network.now();
+        if self.memory.is_none() && !self.closing && self.lent.as_mut().is_some_and(|lent| lent.is_over(now))
+        {
+            self.memory = Some(Memory::none());
+            (self.notice)(&format!(
+                "how often updates were tried is not remembered: writing it has not ended for {} s; a disk may be hanging",
+                REMEMBER_MAX.as_secs()
+            ));
+        }
+    }
+
+    /// Takes what was done on the threads for what may block.
     pub(super) fn take_chores(&mut self) {
-        while let Some(done) = self.chores.done() {
+        while let Some(done) = self.chores.done().or_else(|| self.remembering.done()) {
             match done {
                 Done::Remembered(memory, result) => {
                     self.memory = Some(memory);
@@ -34,6 +48,7 @@ impl<N: Network> Engine<N> {
                     self.order(Command::Extension(answer));
                 }
                 Done::Read(upload, file, piece) => self.read(upload, file, piece),
+                Done::Checked(_) => debug_assert!(false, "checks have a thread of their own"),
                 Done::Panicked(text) => {
                     // Whatever it needed is lost, and the device goes on without.
                     (self.notice)(&format!("a task of the device panicked: {text}"));
@@ -53,7 +68,8 @@ impl<N: Network> Engine<N> {
             };
             Done::Remembered(memory, kept.unwrap_or_else(panicked))
         };
-        if let Err(reason) = self.chores.give(work) {
+        self.lent = Some(Patience::new(self.connector.network.now(), REMEMBER_MAX));
+        if let Err(reason) = self.remembering.give(work) {
             (self.notice)(&format!(
                 "how often updates were tried is remembered only until the next restart: {reason}"
             ));
@@ -105,6 +121,9 @@ impl<N: Network> Engine<N> {
         }
         if let Some(percent) = news.percent {
             self.link.handle(now, Input::ApplyProgress { offer, percent });
+        }
+        if let Some(reason) = news.obstacle {
+            self.obstacle(Some(reason));
         }
         if let Some(end) = news.end {
             self.applier = None;

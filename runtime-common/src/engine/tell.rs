@@ -58,6 +58,10 @@ impl<N: Network> Engine<N> {
     }
 
     pub(super) fn order(&mut self, command: Command) {
+        if let Command::Reconfigure(config) = &command {
+            // Settings that the machine refuses change what is looked at, too; that looks at a folder more or less.
+            self.ready.reconfigured(config);
+        }
         if let Err(error) = self.link.command(self.now(), command) {
             (self.notice)(&format!("a command was refused: {error}"));
         }

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use crate::bench::{Bench, Device};
+use crate::bench::{Adapter as _, Bench, Device, LIMIT};
 use nerves_hub_link_platform::store::DownloadStore;
 use nerves_hub_link_protocol::{Config, Decision, Event, PartsConfig, UpdateStrategy};
 use nerves_hub_link_testkit::hub::HubEvent;
@@ -39,7 +39,7 @@ impl Storing for Bench {
             self.tls(),
             self.installer(),
             |_| Decision::Apply,
-            |options| options.firmware_store(store),
+            |options| options.firmware_store(store).install_checks(Duration::from_millis(100)),
         )
     }
 
@@ -186,13 +186,16 @@ fn a_file_that_is_gone_is_forgotten() {
 }
 
 #[test]
-fn a_folder_that_cannot_be_used_fails_the_update_and_the_next_one_works() {
+fn a_folder_that_cannot_be_used_puts_updates_off_until_it_can() {
     let bench = Bench::with_rootfs(ROOTFS);
     std::fs::write(bench.folder(), "in the way").unwrap();
     bench.deploy("1.1.0");
     let device = bench.storing(parts(2), |_| {});
-    bench.assert_failed_while_running(&device, "downloads");
+    let reason = bench.hub_saw_status("rescheduled").unwrap();
+    assert!(reason.contains("downloads"), "{reason}");
     std::fs::remove_file(bench.folder()).unwrap();
+    let (_, gone) = device.handle.wait_until(LIMIT, |status| status.link.install_obstacle.is_none());
+    assert!(gone);
     bench.offer_again();
     bench.assert_updated(&device);
 }

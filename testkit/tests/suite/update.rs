@@ -8,8 +8,8 @@ use nerves_hub_link_platform::install::{
     DiskPolicy, FwupStreamInstaller, Install, InstallError, InstallReport, InstallRequest, Installer,
 };
 use nerves_hub_link_protocol::{Decision, Event, UpdateState};
-use nerves_hub_link_runtime::Exit;
 use nerves_hub_link_runtime::limits::HANDOVER_MAX;
+use nerves_hub_link_runtime::{Exit, Options};
 use nerves_hub_link_testkit::firmware::{SigningKey, Tamper, tamper};
 use nerves_hub_link_testkit::hub::HubEvent;
 use nerves_hub_link_testkit::server::{Firmware, Mischief, Times};
@@ -219,14 +219,42 @@ fn a_disk_that_is_too_small_is_said_in_words() {
 }
 
 #[test]
-fn a_missing_disk_is_said_in_words() {
+fn a_missing_disk_puts_updates_off_until_it_is_there() {
     let bench = Bench::new();
-    let config = bench.config();
-    let installer = FwupStreamInstaller::new(DiskPolicy::new(bench.path("nothing")));
+    let disk = bench.path("later.img");
+    let installer = FwupStreamInstaller::new(DiskPolicy::new(&disk));
     bench.deploy("1.1.0");
-    let device = bench.start_with(config, installer);
-    bench.assert_failed(&device, "does not exist");
-    assert!(!bench.path("nothing").exists());
+    let often = |options: Options| options.install_checks(Duration::from_millis(100));
+    let device = Device::start_as(bench.config(), bench.tls(), installer, |_| Decision::Apply, often);
+    let reason = bench.hub_saw_status("rescheduled").unwrap();
+    assert!(reason.contains("later.img does not exist"), "{reason}");
+    assert!(device.handle.status().link.install_obstacle.unwrap().contains("later.img"));
+    device.answers(&bench.hub);
+    assert!(!disk.exists());
+    std::fs::copy(bench.disk.path(), &disk).unwrap();
+    let (_, gone) = device.handle.wait_until(LIMIT, |status| status.link.install_obstacle.is_none());
+    assert!(gone);
+    bench.hub.with_hub(|hub, _| hub.clear_penalty(crate::bench::SERIAL));
+    bench.deploy("1.1.0");
+    let exit = device.exit();
+    assert!(matches!(exit, Exit::Reboot { .. }), "{exit:?}; the hub: {:#?}", bench.hub.log());
+}
+
+#[test]
+fn a_disk_that_goes_away_meanwhile_is_no_failure_of_the_firmware() {
+    let bench = Bench::new();
+    let disk = bench.path("gone.img");
+    std::fs::copy(bench.disk.path(), &disk).unwrap();
+    let installer = FwupStreamInstaller::new(DiskPolicy::new(&disk));
+    let device = bench.start_with(bench.config(), installer);
+    device.until_joined();
+    std::fs::remove_file(&disk).unwrap();
+    bench.deploy("1.1.0");
+    let reason = bench.hub_saw_status("rescheduled").unwrap();
+    assert!(reason.contains("gone.img does not exist"), "{reason}");
+    let failed = |event: &HubEvent| matches!(event, HubEvent::Status { status, .. } if status == "failed");
+    assert!(!bench.hub.log().iter().any(failed));
+    device.stop();
 }
 
 /// An installer that does what a test wants with every piece, and tells when an install is over.

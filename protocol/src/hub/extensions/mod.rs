@@ -27,7 +27,6 @@ use alloc::borrow::Cow;
 use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
-use core::time::Duration;
 
 use serde_json::{Map, Value, json};
 
@@ -60,8 +59,6 @@ pub(crate) struct Extensions {
     socket: Option<SocketId>,
     /// Whether the server asked for an offer on this connection.
     invited: bool,
-    /// Whether it listed what it knows: then nothing else is offered.
-    listed: bool,
     /// When to offer without being asked.
     fallback: Option<Instant>,
     times: Times,
@@ -83,7 +80,6 @@ impl Extensions {
             entries: part::all(config, now),
             socket: None,
             invited: false,
-            listed: false,
             fallback: None,
             times: Times::default(),
             own_alarms: OwnAlarms::default(),
@@ -128,9 +124,9 @@ impl Extensions {
             };
             let name = entry.name(cx.config);
             if !names.iter().any(|accepted| accepted == name) {
-                let (name, known) = (String::from(name), self.listed);
+                let name = String::from(name);
                 self.stop(cx, at, "the server left it out");
-                tell(cx, ExtensionEvent::NotAccepted { name, known });
+                tell(cx, ExtensionEvent::NotAccepted { name });
             }
         }
         let mut strangers = Strangers::default();
@@ -144,11 +140,11 @@ impl Extensions {
     }
 
     /// The channel was refused or lost; it is joined again with the same offer.
-    pub(crate) fn lost(&mut self, cx: &mut Context<'_>, reason: String, retry_in: Duration) {
+    pub(crate) fn lost(&mut self, cx: &mut Context<'_>, reason: String) {
         // What waits was meant for the join that is gone.
         cx.wire.discard_topic(EXTENSIONS);
         self.forget_announcements();
-        tell(cx, ExtensionEvent::ChannelLost { reason, retry_in });
+        tell(cx, ExtensionEvent::ChannelLost { reason });
     }
 
     /// An event arrived. Returns whether it is known, or what is wrong with it.
@@ -263,7 +259,6 @@ impl Extensions {
     /// Chooses the versions and joins with them.
     fn offer(&mut self, cx: &mut Context<'_>, invitation: &Invitation) {
         (self.invited, self.fallback) = (true, None);
-        self.listed = matches!(invitation, Invitation::These(_));
         for entry in &mut self.entries {
             let chosen = invitation.choose(entry, cx.config);
             let now = entry.part.can_start(self.times);

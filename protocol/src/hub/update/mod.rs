@@ -1,6 +1,7 @@
 //! The update manager: offer, decision, download, apply, report (spec §6.2).
 
 mod foreign;
+mod obstacle;
 mod offer;
 mod staging;
 
@@ -14,7 +15,7 @@ use crate::event::{Event, Stage};
 use crate::hub::attempts::Attempts;
 use crate::hub::payload::Status;
 use crate::hub::progress::Progress;
-use crate::hub::report::{drop_fetch, failed, push_progress, status};
+use crate::hub::report::{drop_fetch, push_progress, status};
 use crate::hub::{Context, names};
 use crate::ids::{FetchId, OfferId};
 use crate::input::HeaderRef;
@@ -26,6 +27,7 @@ use crate::status::UpdateState;
 use crate::time::Instant;
 use crate::timer::{Earliest, Timer};
 
+use obstacle::Obstacle;
 use offer::{Hold, Offer};
 use staging::{Feed, Held, Staging};
 
@@ -33,6 +35,7 @@ use staging::{Feed, Held, Staging};
 pub(crate) struct Updates {
     state: State,
     hold: Option<Hold>,
+    obstacle: Option<Obstacle>,
     attempts: Attempts,
     rng: Rng,
 }
@@ -76,7 +79,7 @@ enum Phase {
 impl Updates {
     pub(crate) fn new(config: &Config, out: &mut Outputs, seed: u64) -> Self {
         let attempts = Attempts::new(config, out);
-        Self { state: State::Idle, hold: None, attempts, rng: Rng::new(seed) }
+        Self { state: State::Idle, hold: None, obstacle: None, attempts, rng: Rng::new(seed) }
     }
 
     /// The running firmware proved good.
@@ -255,12 +258,11 @@ impl Updates {
 
     /// The applier gave up.
     pub(crate) fn apply_failed(&mut self, cx: &mut Context<'_>, id: OfferId, reason: &str) -> bool {
-        if self.applier_of(id).is_none() {
-            return false;
-        }
+        let Some(running) = self.applier_of(id) else { return false };
+        let uuid = running.uuid.clone();
         self.stop(cx, true);
         self.state = State::Idle;
-        failed(cx, id, &format!("{} : {reason}", names::FWUP_ERROR));
+        self.fail(cx, id, &uuid, &format!("{} : {reason}", names::FWUP_ERROR));
         true
     }
 
@@ -342,8 +344,7 @@ impl Updates {
             Verdict::Continue => {}
             Verdict::Started { offset, total } => {
                 running.start(cx, interface);
-                let received = self.download().map_or(0, |download| download.safe());
-                cx.out.event(Event::DownloadStarted { offer, offset, total, received });
+                cx.out.event(Event::DownloadStarted { offer, offset, total });
             }
             Verdict::Request { fetch, abort } => {
                 drop_fetch(cx, abort);
@@ -383,7 +384,7 @@ impl Updates {
         if !matches!(running.phase, Phase::Staging(_)) {
             cx.out.push(Output::CancelApply { offer: running.id });
         }
-        failed(cx, running.id, reason);
+        self.fail(cx, running.id, &running.uuid, reason);
     }
 
     fn report(&mut self, cx: &mut Context<'_>, stage: Stage, percent: u8, last: bool) {

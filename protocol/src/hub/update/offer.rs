@@ -93,6 +93,10 @@ impl Updates {
             cx.out.event(Event::UpdateRefused { info, reason: String::from(reason) });
             return Ok(true);
         }
+        if let Some(reason) = self.obstructed(cx) {
+            cx.out.event(Event::UpdateRefused { info, reason });
+            return Ok(true);
+        }
         if let Some((wait, reason)) = window::wait(cx, &info, &mut self.rng) {
             reschedule(cx, wait, Some(&reason));
             cx.out.event(Event::UpdateRefused { info, reason });
@@ -128,6 +132,12 @@ impl Updates {
                 return Err(CommandError::UnknownOffer(id));
             }
         };
+        if matches!(decision, Decision::Apply | Decision::TakeOver)
+            && let Some(reason) = self.obstructed(cx)
+        {
+            cx.out.event(Event::UpdateRefused { info: offer.info, reason });
+            return Ok(());
+        }
         match decision {
             Decision::Apply => self.apply(cx, *offer),
             Decision::TakeOver => self.hand_over(cx, *offer),

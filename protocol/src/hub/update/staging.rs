@@ -198,9 +198,8 @@ impl Updates {
         let offer = running.id;
         match news {
             Outcome::Started { offset, total } => {
-                let received = staging.staged.safe();
                 running.start(cx, interface);
-                cx.out.event(Event::DownloadStarted { offer, offset, total, received });
+                cx.out.event(Event::DownloadStarted { offer, offset, total });
             }
             Outcome::Interrupted { reason, delay } => {
                 let received = staging.staged.safe();

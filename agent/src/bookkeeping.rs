@@ -1,0 +1,166 @@
+//! Files in which this program remembers things. One that can't be used costs what it held, and nothing else: it is set aside,
+//! the device connects, and nothing is marked good on its account.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, ErrorKind, Read as _};
+use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _};
+use std::path::{Path, PathBuf};
+
+use nerves_hub_link_platform::limits::STORE_FILE_MAX;
+use rustix::fs::{Access, OFlags, access};
+
+use crate::cli::RunArgs;
+use crate::limits::ASIDE_MAX;
+use crate::record::Recorder;
+
+/// Gets the file of `--state` ready: makes its folder, and sets it aside if it is damaged. Returns where to remember things, if
+/// anywhere.
+pub fn state(args: &RunArgs, recorder: &Recorder) -> Result<Option<PathBuf>, String> {
+    let Some(file) = args.state.clone() else { return Ok(None) };
+    if same_file(&file, &args.disk) {
+        return Err(format!("--state and --disk are the same file, {}", file.display()));
+    }
+    let complain = |what: String| recorder.note("state", format!("--state {}: {what}", file.display()));
+    let lost = "how often updates were tried is remembered only until the next restart";
+    if let Err(error) = parent(&file) {
+        complain(format!("{error}; {lost}. Give a file in a folder that can be written"));
+        return Ok(None);
+    }
+    match read_text(&file, STORE_FILE_MAX) {
+        Ok(_) => {}
+        Err(Unusable::Damaged(why)) => match set_aside(&file) {
+            Ok(aside) => complain(format!(
+                "{why}; it is set aside as {}, and how often updates were tried counts from zero",
+                aside.display()
+            )),
+            Err(error) => {
+                complain(format!("{why}, and it can't be set aside: {error}; {lost}"));
+                return Ok(None);
+            }
+        },
+        Err(Unusable::Unreadable(why)) => {
+            complain(format!("{why}; {lost}. Give another file"));
+            return Ok(None);
+        }
+    }
+    let folder = folder(&file);
+    if let Err(errno) = access(folder, Access::WRITE_OK | Access::EXEC_OK) {
+        complain(format!("{} can't be written: {}; {lost}", folder.display(), io::Error::from(errno)));
+    }
+    Ok(Some(file))
+}
+
+/// Why a file of ours can't be used.
+#[derive(Debug)]
+pub enum Unusable {
+    /// It is a file, and its content is not ours.
+    Damaged(String),
+    /// It is no file, or can't be read. It must not be touched: it may be a device, or somebody's folder.
+    Unreadable(String),
+}
+
+impl std::fmt::Display for Unusable {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let (Self::Damaged(why) | Self::Unreadable(why)) = self;
+        f.write_str(why)
+    }
+}
+
+/// Reads a file of text, without waiting for the other end of a pipe. None is an empty one.
+pub fn read_text(path: &Path, limit: u64) -> Result<String, Unusable> {
+    let unreadable = |error: io::Error| Unusable::Unreadable(format!("it can't be read: {error}"));
+    let flags =
+        i32::try_from(OFlags::NONBLOCK.bits()).map_err(|_| Unusable::Unreadable("no flags".into()))?;
+    let file = match OpenOptions::new().read(true).custom_flags(flags).open(path) {
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(String::new()),
+        opened => opened.map_err(unreadable)?,
+    };
+    if !file.metadata().map_err(unreadable)?.is_file() {
+        return Err(Unusable::Unreadable("it is no regular file".into()));
+    }
+    let mut bytes = Vec::new();
+    file.take(limit.saturating_add(1)).read_to_end(&mut bytes).map_err(|error| {
+        // A block that can't be read stays so; the file's place can be had all the same.
+        Unusable::Damaged(format!("it can't be read: {error}"))
+    })?;
+    if bytes.len() as u64 > limit {
+        return Err(Unusable::Damaged(format!("it is larger than {limit} bytes")));
+    }
+    match String::from_utf8(bytes) {
+        Ok(text) if !text.contains('\0') => Ok(text),
+        _ => Err(Unusable::Damaged("it is damaged: not text".into())),
+    }
+}
+
+/// Renames a damaged file, so that a new one can take its place. Returns its new name.
+pub fn set_aside(path: &Path) -> io::Result<PathBuf> {
+    let mut name = path.file_name().ok_or(ErrorKind::InvalidInput)?.to_owned();
+    name.push(".damaged");
+    let first = path.with_file_name(name);
+    let numbered = |number: u32| PathBuf::from(format!("{}-{number}", first.display()));
+    let free = |aside: &PathBuf| fs::symlink_metadata(aside).is_err();
+    let aside = std::iter::once(first.clone()).chain((2..=ASIDE_MAX).map(numbered)).find(free);
+    // Disks are small: the first one gives way when there are so many.
+    let aside = aside.unwrap_or(first);
+    fs::rename(path, &aside)?;
+    if let Ok(folder) = File::open(folder(path)) {
+        // On a file system that can't, the name is old again after a power loss, and set aside again.
+        let _ = folder.sync_all();
+    }
+    Ok(aside)
+}
+
+/// Makes the folder of a file.
+fn parent(file: &Path) -> Result<(), String> {
+    let folder = folder(file);
+    let made = fs::DirBuilder::new().recursive(true).mode(0o700).create(folder);
+    made.map_err(|error| format!("can't create the folder {}: {error}", folder.display()))
+}
+
+fn folder(file: &Path) -> &Path {
+    file.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."))
+}
+
+fn same_file(one: &Path, other: &Path) -> bool {
+    let id = |path: &Path| fs::metadata(path).ok().map(|found| (found.dev(), found.ino()));
+    id(one).is_some_and(|one| Some(one) == id(other))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn damaged_files_are_told_from_what_is_not_ours_to_move() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("file");
+        let fifo = dir.path().join("fifo");
+        assert!(std::process::Command::new("mkfifo").arg(&fifo).status().unwrap().success());
+        assert_eq!(read_text(&path, 4).unwrap(), "");
+        assert!(matches!(read_text(dir.path(), 4), Err(Unusable::Unreadable(_))));
+        assert!(matches!(read_text(&fifo, 4), Err(Unusable::Unreadable(_))));
+        assert!(matches!(read_text(Path::new("/dev/null"), 4), Err(Unusable::Unreadable(_))));
+        for (content, good) in [(&b"a=bc"[..], true), (b"a=bcd", false), (b"\xff", false), (b"\0\0", false)] {
+            fs::write(&path, content).unwrap();
+            let read = read_text(&path, 4);
+            assert!(
+                if good { read.is_ok() } else { matches!(read, Err(Unusable::Damaged(_))) },
+                "{content:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn what_is_set_aside_is_kept_a_few_times() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("state");
+        for number in 1..=ASIDE_MAX + 1 {
+            fs::write(&path, number.to_string()).unwrap();
+            set_aside(&path).unwrap();
+            assert!(!path.exists());
+        }
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), usize::try_from(ASIDE_MAX).unwrap());
+        let newest = (ASIDE_MAX + 1).to_string();
+        assert_eq!(fs::read_to_string(dir.path().join("state.damaged")).unwrap(), newest);
+    }
+}

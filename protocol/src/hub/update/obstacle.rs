@@ -1,0 +1,59 @@
+//! What keeps the device from installing anything: offers are put off, and failures are no fault of the firmware.
+
+use alloc::string::String;
+use core::time::Duration;
+
+use super::Updates;
+use crate::event::Event;
+use crate::hub::report::{failed, reschedule};
+use crate::hub::{Context, names};
+use crate::ids::OfferId;
+use crate::limits::{MAX_OBSTACLE_WAIT, MAX_REASON_CHARS, OBSTACLE_WAIT};
+use crate::phoenix::Class;
+use crate::text::cut;
+
+/// Why nothing can be installed.
+pub(super) struct Obstacle {
+    reason: String,
+    /// How long the next offer is put off.
+    wait: Duration,
+}
+
+impl Updates {
+    /// Returns why nothing can be installed, if so.
+    pub(crate) fn obstacle(&self) -> Option<&str> {
+        self.obstacle.as_ref().map(|obstacle| obstacle.reason.as_str())
+    }
+
+    /// The device can't install anything, or can again.
+    pub(crate) fn obstruct(&mut self, cx: &mut Context<'_>, reason: Option<&str>) {
+        let reason = reason.map(|reason| cut(reason, MAX_REASON_CHARS));
+        if self.obstacle() == reason.as_deref() {
+            return;
+        }
+        // Another reason for the same state is no reason to be asked more often.
+        let wait = self.obstacle.as_ref().map_or(OBSTACLE_WAIT, |obstacle| obstacle.wait);
+        self.obstacle = reason.clone().map(|reason| Obstacle { reason, wait });
+        cx.out.event(Event::InstallObstacle { reason });
+    }
+
+    /// Puts an offer off if nothing can be installed; returns why. The firmware isn't held back: the next offer may come
+    /// when the obstacle is gone.
+    pub(super) fn obstructed(&mut self, cx: &mut Context<'_>) -> Option<String> {
+        let obstacle = self.obstacle.as_mut()?;
+        reschedule(cx, obstacle.wait, Some(&obstacle.reason));
+        obstacle.wait = (obstacle.wait * 2).min(MAX_OBSTACLE_WAIT);
+        Some(obstacle.reason.clone())
+    }
+
+    /// Reports an update that failed. While nothing can be installed, that is the reason, and no firmware is blamed.
+    pub(super) fn fail(&mut self, cx: &mut Context<'_>, offer: OfferId, uuid: &str, reason: &str) {
+        if self.obstacle.is_none() {
+            return failed(cx, offer, reason);
+        }
+        self.attempts.excuse(cx, uuid);
+        cx.wire.discard(Class::Latest(names::FWUP_PROGRESS));
+        let _told_to_the_server = self.obstructed(cx);
+        cx.out.event(Event::UpdateFailed { offer, reason: cut(reason, MAX_REASON_CHARS) });
+    }
+}
