@@ -4,6 +4,7 @@ use std::io::{Read as _, Write as _};
 
 use rustls::ClientConnection;
 
+use crate::client_identity::Shown;
 use crate::limits::{PLAINTEXT_TARGET, RECEIVE_PENDING_MAX};
 use crate::{Address, Stage, Tls, TlsError, TransportError};
 
@@ -36,6 +37,9 @@ pub(crate) struct Pipe {
 struct Session {
     connection: ClientConnection,
     roots: String,
+    /// Counts the showings of the device's certificate, and what it counted before this connection.
+    shown: Shown,
+    before: usize,
 }
 
 impl Pipe {
@@ -44,7 +48,9 @@ impl Pipe {
             (false, _) => None,
             (true, None) => return Err(TransportError::TlsMissing { host: address.host.clone() }),
             (true, Some(tls)) => {
-                Some(Session { connection: tls.connect(&address.host)?, roots: tls.roots().to_owned() })
+                let (shown, before) = (tls.shown().clone(), tls.shown().count());
+                let connection = tls.connect(&address.host)?;
+                Some(Session { connection, roots: tls.roots().to_owned(), shown, before })
             }
         };
         let mut pipe = Self {
@@ -132,7 +138,10 @@ impl Pipe {
                     }
                 }
                 Err(error) => {
-                    let explained = TlsError::explain(&error, &self.host, &session.roots, handshake);
+                    let explained = {
+                        let shown = session.shown.count() != session.before;
+                        TlsError::explain(&error, &self.host, &session.roots, handshake, shown)
+                    };
                     self.failed = Some(explained.into());
                 }
             }

@@ -7,6 +7,7 @@ use rustls::time_provider::{DefaultTimeProvider, TimeProvider};
 use rustls::{ClientConfig, ClientConnection};
 use rustls_pki_types::{ServerName, UnixTime};
 
+use crate::client_identity::Shown;
 use crate::{ClientIdentity, Roots, TlsError, client_identity, roots};
 
 /// What a TLS client may be told. Start from [`TlsOptions::default`] or [`TlsOptions::new`].
@@ -83,6 +84,7 @@ pub struct Tls {
     /// Words for where the roots came from, for the one error that needs them.
     roots: Arc<str>,
     downloads: Arc<Downloads>,
+    shown: Shown,
 }
 
 /// The settings for downloads that go with others, made when they are asked for.
@@ -109,7 +111,8 @@ impl Tls {
             .with_protocol_versions(&[&rustls::version::TLS13, &rustls::version::TLS12])
             .map_err(|error| TlsError::Setup { why: error.to_string() })?
             .with_root_certificates(roots.store);
-        let mut config = client_identity::present(builder, options.identity.as_ref())?;
+        let shown = Shown::default();
+        let mut config = client_identity::present(builder, options.identity.as_ref(), &shown)?;
         config.alpn_protocols = vec![b"http/1.1".to_vec()];
         let same = options.roots == Roots::System && server_name.is_none() && options.identity.is_none();
         let downloads = if same {
@@ -118,7 +121,7 @@ impl Tls {
             Downloads::Other { options: options.for_downloads(), made: OnceLock::new() }
         };
         let (config, downloads) = (Arc::new(config), Arc::new(downloads));
-        Ok(Self { config, server_name, roots: roots.origin.into(), downloads })
+        Ok(Self { config, server_name, roots: roots.origin.into(), downloads, shown })
     }
 
     /// The settings for downloads that go with these: see [`TlsOptions::for_downloads`]. Made once, with the first call.
@@ -141,6 +144,11 @@ impl Tls {
     /// Words for where the trust roots came from.
     pub fn roots(&self) -> &str {
         &self.roots
+    }
+
+    /// Returns how often the device's certificate was shown.
+    pub(crate) const fn shown(&self) -> &Shown {
+        &self.shown
     }
 
     /// Starts a connection to `host`.

@@ -1,6 +1,6 @@
 //! What went wrong with TLS, and what to do about it.
 
-use rustls::{AlertDescription, CertificateError, Error as RustlsError};
+use rustls::{AlertDescription, CertificateError, Error as RustlsError, PeerIncompatible};
 use rustls_pki_types::UnixTime;
 
 /// Why TLS cannot be set up, or why a TLS connection ended, in words that say what to do.
@@ -102,7 +102,7 @@ pub enum TlsError {
     /// The server's certificate is for another name.
     #[error(
         "the certificate of {host} is not valid for the name {wanted}, it is for {presented}: check the host in \
-         the URL, or give the name to expect as server name"
+         the URL"
     )]
     WrongName {
         /// The server.
@@ -127,11 +127,11 @@ pub enum TlsError {
         host: String,
     },
     /// The server refused us with a TLS alert.
-    #[error("{host} refused the connection with the TLS alert {alert}: {meaning}")]
+    #[error("{host} refused the connection with the TLS alert \"{alert}\": {meaning}")]
     Alert {
         /// The server.
         host: String,
-        /// The alert's name (RFC 8446 §6).
+        /// The alert's name (RFC 8446 §6), with spaces.
         alert: String,
         /// What it means for a device.
         meaning: &'static str,
@@ -178,17 +178,30 @@ impl TlsError {
         )
     }
 
-    /// Puts what rustls says into words. `handshake` tells whether the handshake was still going on.
-    pub(crate) fn explain(error: &RustlsError, host: &str, roots: &str, handshake: bool) -> Self {
+    /// Puts what rustls says into words. `handshake` tells whether the handshake was still going on, `shown` whether the
+    /// device showed a certificate of its own.
+    pub(crate) fn explain(
+        error: &RustlsError,
+        host: &str,
+        roots: &str,
+        handshake: bool,
+        shown: bool,
+    ) -> Self {
         let host = host.to_owned();
         match error {
             RustlsError::InvalidCertificate(reason) => certificate(reason, host, roots),
             RustlsError::AlertReceived(alert) => {
-                Self::Alert { host, alert: format!("{alert:?}"), meaning: meaning(*alert) }
+                let (alert, meaning) = (spaced(&format!("{alert:?}")), meaning(*alert, shown));
+                Self::Alert { host, alert, meaning }
             }
             RustlsError::FailedToGetCurrentTime => Self::NoTime { host },
-            RustlsError::PeerIncompatible(why) => Self::Incompatible { host, why: format!("{why:?}") },
-            RustlsError::InvalidMessage(why) if handshake => Self::NotTls { host, why: format!("{why:?}") },
+            RustlsError::PeerIncompatible(why) => Self::Incompatible { host, why: incompatible(why) },
+            RustlsError::InvalidMessage(_) if handshake => {
+                Self::NotTls { host, why: "its answer is no TLS message".to_owned() }
+            }
+            RustlsError::InvalidMessage(_) => {
+                Self::Broken { host, why: "a damaged TLS message came".to_owned() }
+            }
             other => Self::Broken { host, why: other.to_string() },
         }
     }
@@ -212,30 +225,104 @@ fn certificate(reason: &CertificateError, host: String, roots: &str) -> TlsError
                 names(presented)
             },
         },
-        // The verifier's own error has no type here; its name is all there is.
-        other if format!("{other:?}").contains("CaUsedAsEndEntity") => TlsError::BadCertificate {
-            host,
-            why: "it is a CA certificate; give the server a certificate of its own, signed by that CA"
-                .to_owned(),
-        },
-        other => TlsError::BadCertificate { host, why: other.to_string() },
+        other => TlsError::BadCertificate { host, why: defect(other) },
     }
+}
+
+/// Says what is wrong with a certificate.
+pub(crate) fn defect(reason: &CertificateError) -> String {
+    let text = match reason {
+        CertificateError::BadEncoding => "it is damaged",
+        CertificateError::Expired => "it expired",
+        CertificateError::NotValidYet => "it is not valid yet",
+        CertificateError::Revoked => "its authority revoked it",
+        CertificateError::UnhandledCriticalExtension => {
+            "it has a critical extension that this TLS library does not support"
+        }
+        CertificateError::BadSignature => "its signature is wrong",
+        CertificateError::UnsupportedSignatureAlgorithmContext { .. }
+        | CertificateError::UnsupportedSignatureAlgorithmForPublicKeyContext { .. } => {
+            "it, or the certificate of an authority above it, has a key or signature that this TLS library does not \
+             support; it supports ECDSA on P-256 and P-384, Ed25519, and RSA with 2048 to 8192 bits, with SHA-256 or \
+             better, but not P-521, Ed448, shorter RSA keys or SHA-1"
+        }
+        CertificateError::InvalidPurpose | CertificateError::InvalidPurposeContext { .. } => {
+            "it is not meant for TLS servers (extended key usage)"
+        }
+        CertificateError::InvalidOcspResponse => "the proof that it is not revoked is wrong",
+        CertificateError::Other(other) => {
+            // The verifier's own error has no type here; its name is all there is.
+            let name = format!("{other:?}");
+            return if name.contains("CaUsedAsEndEntity") {
+                "it is a CA certificate; give the server a certificate of its own, signed by that CA"
+                    .to_owned()
+            } else if name.contains("UnsupportedCertVersion") {
+                "it is an X.509 v1 or v2 certificate, and this TLS library supports v3 alone".to_owned()
+            } else {
+                let name = name.rsplit('(').next().unwrap_or_default().trim_end_matches(')');
+                format!("the TLS library says: {}", spaced(name))
+            };
+        }
+        other => return format!("the TLS library says: {other}"),
+    };
+    text.to_owned()
+}
+
+/// Says why client and server do not fit.
+fn incompatible(why: &PeerIncompatible) -> String {
+    match why {
+        PeerIncompatible::ServerDoesNotSupportTls12Or13
+        | PeerIncompatible::ServerTlsVersionIsDisabledByOurConfig => {
+            "it speaks older versions only".to_owned()
+        }
+        PeerIncompatible::ExtendedMasterSecretExtensionRequired => {
+            "it lacks the extended master secret".to_owned()
+        }
+        PeerIncompatible::NoCertificateRequestSignatureSchemesInCommon => {
+            "it wants a client certificate with a kind of signature that this TLS library does not support"
+                .to_owned()
+        }
+        other => spaced(&format!("{other:?}")),
+    }
+}
+
+/// Makes words of a name of the library's: `HandshakeFailure` becomes `handshake failure`.
+fn spaced(name: &str) -> String {
+    let mut words = String::new();
+    let mut last = ' ';
+    for letter in name.chars() {
+        if letter.is_uppercase() && last.is_lowercase() {
+            words.push(' ');
+        }
+        last = letter;
+        words.extend(letter.to_lowercase());
+    }
+    words
+}
+
+/// Takes a name out of the library's `DnsName("x")` or `IpAddress(x)`.
+fn bare(name: &str) -> &str {
+    let inner = name.split_once('(').and_then(|(_, rest)| rest.strip_suffix(')'));
+    inner.map_or(name, |inner| inner.trim_matches('"'))
 }
 
 /// Names from a certificate, at most five: the peer wrote them.
 fn names(presented: &[String]) -> String {
     let mut shown: Vec<String> =
-        presented.iter().take(5).map(|name| name.escape_default().take(100).collect()).collect();
+        presented.iter().take(5).map(|name| bare(name).escape_default().take(100).collect()).collect();
     if presented.len() > shown.len() {
         shown.push(format!("{} more", presented.len() - shown.len()));
     }
     shown.join(", ")
 }
 
-/// What an alert means for a device. NervesHub answers `HandshakeFailure` to every certificate it
-/// refuses (recording `tls_client_certificates`).
-fn meaning(alert: AlertDescription) -> &'static str {
+/// What an alert means for a device that did or did not show a certificate. NervesHub answers `HandshakeFailure` to every
+/// certificate it refuses (recording `tls_client_certificates`).
+fn meaning(alert: AlertDescription, shown: bool) -> &'static str {
     match alert {
+        AlertDescription::HandshakeFailure if !shown => {
+            "no TLS version, cipher or curve is shared, or the server wants a client certificate; this device showed none"
+        }
         AlertDescription::HandshakeFailure => {
             "the device's certificate was refused (device not registered or deleted, signer unknown, or certificate \
              expired), or no cipher is shared; check the device in NervesHub"
@@ -249,12 +336,23 @@ fn meaning(alert: AlertDescription) -> &'static str {
         | AlertDescription::CertificateRevoked
         | AlertDescription::CertificateExpired
         | AlertDescription::UnknownCA
+        | AlertDescription::AccessDenied
+            if !shown =>
+        {
+            "the server complains about a certificate, and this device showed none; see the server's log"
+        }
+        AlertDescription::BadCertificate
+        | AlertDescription::CertificateUnknown
+        | AlertDescription::UnsupportedCertificate
+        | AlertDescription::CertificateRevoked
+        | AlertDescription::CertificateExpired
+        | AlertDescription::UnknownCA
         | AlertDescription::AccessDenied => {
             "the server refused the device's certificate; check its signer and the device in NervesHub"
         }
         AlertDescription::ProtocolVersion => "no TLS version is shared; 1.2 and 1.3 are offered",
         AlertDescription::UnrecognisedName => {
-            "the server does not serve this host name; check the host in the URL or the server name given"
+            "the server does not serve this host name; check the host in the URL"
         }
         AlertDescription::NoApplicationProtocol => "the server does not offer HTTP/1.1 on this port",
         AlertDescription::InternalError => "the server has a problem of its own; see its log",
@@ -280,9 +378,26 @@ fn date(time: UnixTime) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::date;
+    use super::{bare, date, meaning, spaced};
     use core::time::Duration;
+    use rustls::AlertDescription;
     use rustls_pki_types::UnixTime;
+
+    #[test]
+    fn names_of_the_library_become_words() {
+        assert_eq!(spaced("HandshakeFailure"), "handshake failure");
+        assert_eq!(spaced("UnknownCA"), "unknown ca");
+        assert_eq!((bare("DnsName(\"x.test\")"), bare("IpAddress(127.0.0.1)")), ("x.test", "127.0.0.1"));
+        assert_eq!(bare("x.test"), "x.test");
+    }
+
+    /// A certificate is blamed only if the server saw it.
+    #[test]
+    fn the_certificate_is_not_blamed_unless_it_was_shown() {
+        let said = |shown| meaning(AlertDescription::HandshakeFailure, shown);
+        assert!(said(true).contains("device not registered") && !said(true).contains("none"));
+        assert!(said(false).contains("this device showed none") && !said(false).contains("registered"));
+    }
 
     #[test]
     fn dates_are_civil() {

@@ -128,6 +128,65 @@ fn an_expired_certificate_is_shown_and_what_the_server_says_is_explained() {
         let (_, failure) = show(version, Some(identity));
         // This server refuses it, which it could not do had it not seen it.
         let text = failure.unwrap().to_string();
-        assert!(text.contains("CertificateExpired"), "{text}");
+        assert!(
+            text.contains("\"certificate expired\": the server refused the device's certificate"),
+            "{text}"
+        );
     }
+}
+
+/// Runs openssl in a folder; `None` if there is none.
+fn openssl(dir: &std::path::Path, arguments: &str) -> Option<()> {
+    let mut command = std::process::Command::new("openssl");
+    let output = command.current_dir(dir).args(arguments.split(' ')).output().ok()?;
+    assert!(output.status.success(), "openssl {arguments}: {}", String::from_utf8_lossy(&output.stderr));
+    Some(())
+}
+
+#[test]
+fn keys_and_certificates_that_openssl_makes_work_or_are_refused_in_words() {
+    let dir = std::env::temp_dir().join(format!("client-identity-{}", std::process::id()));
+    std::fs::create_dir_all(&dir).unwrap();
+    let kinds = [
+        ("EC -pkeyopt ec_paramgen_curve:P-256", true),
+        ("EC -pkeyopt ec_paramgen_curve:P-384", true),
+        ("ED25519", true),
+        ("RSA -pkeyopt rsa_keygen_bits:2048", true),
+        ("RSA -pkeyopt rsa_keygen_bits:3072", true),
+        ("EC -pkeyopt ec_paramgen_curve:P-521", false),
+        ("ED448", false),
+        ("RSA -pkeyopt rsa_keygen_bits:1024", false),
+    ];
+    let read = |name: &str| std::fs::read(dir.join(name)).unwrap();
+    for (kind, supported) in kinds {
+        if openssl(&dir, &format!("genpkey -algorithm {kind} -out key")).is_none() {
+            drop(std::io::Write::write_all(&mut std::io::stderr(), b"SKIPPED: no openssl here\n"));
+            return;
+        }
+        openssl(&dir, "req -x509 -new -key key -subj /CN=device-1 -out certificate");
+        let mut options = options();
+        options.identity = Some(ClientIdentity::Pem { certificates: read("certificate"), key: read("key") });
+        match Tls::new(&options) {
+            Ok(_) => assert!(supported, "{kind}"),
+            Err(error) => {
+                let text = error.to_string();
+                assert!(
+                    !supported && text.contains("P-256 and P-384, Ed25519, and RSA with 2048"),
+                    "{kind}: {text}"
+                );
+            }
+        }
+    }
+    // What is wrong with these is for the server to judge: it sees them.
+    openssl(&dir, "genpkey -algorithm RSA -pkeyopt rsa_keygen_bits:2048 -out key");
+    openssl(&dir, "req -new -key key -subj /CN=device-1 -out request");
+    openssl(&dir, "x509 -req -in request -signkey key -out v1");
+    openssl(&dir, "req -x509 -new -sha1 -key key -subj /CN=device-1 -out sha1");
+    for certificate in ["v1", "sha1"] {
+        let identity = ClientIdentity::Pem { certificates: read(certificate), key: read("key") };
+        let (_, failure) = show(&rustls::version::TLS12, Some(identity));
+        let text = failure.unwrap().to_string();
+        assert!(text.contains("refused the device's certificate"), "{certificate}: {text}");
+    }
+    std::fs::remove_dir_all(&dir).unwrap();
 }
