@@ -7,11 +7,12 @@ use std::sync::{Arc, RwLock};
 
 use nerves_hub_link_blocking::Handle;
 use nerves_hub_link_protocol::{
-    ErrorFrame, ErrorReport, ErrorReportsConfig, ErrorSource, Event, ExtensionCommand, ExtensionEvent,
+    ErrorFrame, ErrorReport, ErrorReportsConfig, ErrorSource, ExtensionCommand, ExtensionEvent,
     ExtensionsConfig, HealthConfig, LogLevel, LogLine, LoggingConfig,
 };
 
 use crate::output::Lines;
+use crate::words::within;
 
 /// An extension that this program can feed. Location and network identities need an application of one's own.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
@@ -60,11 +61,8 @@ pub fn data_path(given: Option<&Path>) -> PathBuf {
 
 /// Sends a line of this program's to the server, if the device runs. It may be lost: what is said is worth less than
 /// what is done.
-pub fn log(outlet: &Outlet, kind: &str, text: &str) {
+pub fn log(outlet: &Outlet, level: LogLevel, kind: &str, text: &str) {
     let Some(handle) = device(outlet) else { return };
-    let bad =
-        ["failed", "refused", "update-refused", "join-refused", "disconnected", "channel-lost", "alarm"];
-    let level = if bad.contains(&kind) { LogLevel::Warning } else { LogLevel::Info };
     let mut line = LogLine::new(level, text);
     line.meta.insert("kind".to_owned(), kind.to_owned());
     let _ = handle.command(ExtensionCommand::Log(line).into());
@@ -106,30 +104,34 @@ fn report(info: &PanicHookInfo<'_>) -> ErrorReport {
     }
 }
 
-/// Says what happens with extensions.
-pub fn describe(event: &Event) -> Option<String> {
-    let Event::Extension(event) = event else { return None };
-    Some(match event {
+/// Says what happens with extensions. Questions of the server are nothing to mention: one comes every few minutes.
+pub fn describe(event: &ExtensionEvent) -> Option<(LogLevel, String)> {
+    let info = |text: String| Some((LogLevel::Info, text));
+    let warning = |text: String| Some((LogLevel::Warning, text));
+    match event {
         ExtensionEvent::Attached { name, version } => {
-            format!("the server uses the extension {name} {version}")
+            info(format!("the server uses the extension {name} {version}"))
         }
-        ExtensionEvent::Detached { name, reason } => format!("the extension {name} ended: {reason}"),
-        ExtensionEvent::NotAccepted { name } => {
-            format!(
-                "the server leaves the extension {name} out; an operator may switch it on for the product"
-            )
+        ExtensionEvent::Detached { name, reason } => info(format!("the extension {name} ended: {reason}")),
+        ExtensionEvent::NotAccepted { name, known: true } => info(format!(
+            "the server does not use the extension {name}; an operator can switch it on for the product or the device"
+        )),
+        ExtensionEvent::NotAccepted { name, known: false } => info(format!(
+            "the server does not use the extension {name}: it is switched off there, or this server does not know it"
+        )),
+        ExtensionEvent::ChannelLost { reason, retry_in } => warning(format!(
+            "extensions can't be reached: {reason}; next attempt to join {}",
+            within(*retry_in)
+        )),
+        ExtensionEvent::Received { name, event, .. } => {
+            info(format!("the extension {name} received {event:?}, which this program doesn't know"))
         }
-        ExtensionEvent::ChannelLost { reason } => {
-            format!("extensions can't be reached: {reason}; will join again")
-        }
-        ExtensionEvent::HealthRequested => "the server asks how this device is doing".into(),
-        ExtensionEvent::MetricsRequested => "the server asks for numbers".into(),
-        ExtensionEvent::Unanswered { name } => {
-            format!("a question of the extension {name} stayed unanswered")
-        }
-        ExtensionEvent::Problem { name, problem } => format!("extension {name}: {problem}"),
-        other => format!("{other:?}"),
-    })
+        ExtensionEvent::Unanswered { name } => warning(format!(
+            "the server asked the extension {name} something, and this program had no answer"
+        )),
+        ExtensionEvent::Problem { name, problem } => warning(format!("extension {name}: {problem}")),
+        _ => None,
+    }
 }
 
 #[cfg(test)]

@@ -6,7 +6,7 @@
 //! | `bookkeeping` | files in which the program remembers things, and what if they are damaged |
 //! | `run`, `application`, `archives`, `booted` | the device; which archives it had; what really runs |
 //! | `stop`, `reboot` | how it ends: by signals, with a restart of the system |
-//! | `record`, `memory`, `output` | what it says, and how that is written without waiting for a reader |
+//! | `record`, `words`, `memory`, `output` | what it says, and how that is written without waiting for a reader |
 //! | `limits` | every bound, with its reason |
 //! | `demo` | one update end to end, for the eye (feature `demo`) |
 
@@ -27,6 +27,7 @@ mod record;
 mod run;
 mod setup;
 mod stop;
+mod words;
 
 use std::process::ExitCode;
 

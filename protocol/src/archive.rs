@@ -51,6 +51,8 @@ pub enum ArchiveEvent {
         offset: u64,
         /// The size of the file, if known.
         total: Option<u64>,
+        /// Bytes of the file that are safe so far: 0 for a fresh download.
+        received: u64,
     },
     /// A download attempt failed and will be tried again.
     DownloadInterrupted {

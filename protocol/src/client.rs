@@ -245,7 +245,7 @@ pub fn deliver(client: &mut dyn Client, running: &FirmwareMeta, event: &Event) -
     client.event(event);
     match event {
         Event::Joined => client.connected(),
-        Event::Disconnected { reason, retry_at } => {
+        Event::Disconnected { reason, retry_at, .. } => {
             client.disconnected(reason);
             retry_at.as_ref()?;
             return Some(Command::ReconnectAfter { delays: client.reconnect_backoff()? });

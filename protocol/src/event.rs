@@ -25,10 +25,13 @@ pub enum Event {
         /// How many attempts failed in a row before this one.
         attempt: u32,
     },
-    /// There is no network yet; the server is looked for every three seconds. Told once.
+    /// There is no network yet; the server is looked for every three seconds. Reported at once, after a minute and then
+    /// every hour.
     WaitingForNetwork {
-        /// Why the server could not be reached, for a person.
+        /// Why the server could not be reached the last time, for a person.
         reason: String,
+        /// How long the device has been waiting.
+        waited: Duration,
     },
     /// The WebSocket is open; the join is on its way.
     Connected,
@@ -38,14 +41,18 @@ pub enum Event {
     JoinRefused {
         /// The server's words.
         reason: String,
+        /// How long until the next attempt.
+        retry_in: Duration,
     },
-    /// The server's side of the device channel ended, on a connection that stays; it will be joined
-    /// again.
+    /// The server's side of the device channel ended, or the server did not answer the join. The connection stays, and
+    /// the channel will be joined again.
     ChannelLost {
         /// What happened, for a person.
         reason: String,
+        /// How long until the next attempt to join.
+        retry_in: Duration,
     },
-    /// The server refused the connection.
+    /// The server refused the connection. [`Event::Disconnected`] follows.
     Refused {
         /// The HTTP status.
         status: u16,
@@ -54,8 +61,10 @@ pub enum Event {
         /// How long the server asks to wait (`Retry-After`), which is obeyed up to
         /// [`MAX_RETRY_AFTER`](crate::limits::MAX_RETRY_AFTER).
         retry_after: Option<Duration>,
-        /// What that means and what to do, for a person.
+        /// What that means and what to do, for a person. Does not repeat the status.
         explanation: String,
+        /// How long until the next attempt.
+        retry_in: Duration,
     },
     /// The connection is gone.
     Disconnected {
@@ -63,6 +72,8 @@ pub enum Event {
         reason: String,
         /// When the next attempt starts, or `None` when offline on purpose.
         retry_at: Option<Instant>,
+        /// How long that is from now.
+        retry_in: Option<Duration>,
     },
     /// The device's clock and the server's differ; signatures now use the server's time.
     ClockCorrected {
@@ -112,10 +123,12 @@ pub enum Event {
     DownloadStarted {
         /// The offer.
         offer: OfferId,
-        /// The first byte asked for.
+        /// The first byte asked for. A later part of a file begins past 0 though nothing was there before.
         offset: u64,
         /// The size of the file, if known.
         total: Option<u64>,
+        /// Bytes of the file that are safe so far: 0 for a fresh download.
+        received: u64,
     },
     /// A download attempt failed and will be tried again.
     DownloadInterrupted {
@@ -198,6 +211,11 @@ pub enum Event {
         /// How long it may run.
         timeout: Duration,
     },
+    /// A script of an operator's, or a "connecting code", was not run. The server was told.
+    ScriptRefused {
+        /// Why, for a person.
+        reason: String,
+    },
     /// A script ran too long; the server was told. Stop it: nobody waits for it any more.
     ScriptTimedOut {
         /// Which.
@@ -223,6 +241,8 @@ pub enum Event {
     ConsoleLost {
         /// What happened, for a person.
         reason: String,
+        /// How long until the next attempt to join.
+        retry_in: Duration,
     },
     /// A shell for an operator is wanted, or what becomes of one.
     Shell(ShellEvent),

@@ -267,6 +267,9 @@ pub const SHELL_RESTART_MIN: Duration = Duration::from_secs(1);
 /// Files on their way to the device at a time. People drop one or a few.
 pub const MAX_FILES: usize = 4;
 
+/// Files that ended lately and are still known: reports about pieces that were handed over before the end come after it.
+pub const MAX_ENDED_FILES: usize = 16;
+
 /// Longest name of a file, in bytes: what Linux file systems take.
 pub const MAX_FILE_NAME_BYTES: usize = 255;
 
@@ -336,6 +339,12 @@ pub const PROBE_TIMEOUT: Duration = Duration::from_secs(2);
 /// Time between two such looks.
 pub const PROBE_INTERVAL: Duration = Duration::from_secs(3);
 
+/// Time after which the application is told again that there is no network.
+pub const NETWORK_REMINDER_FIRST: Duration = Duration::from_secs(60);
+
+/// Time between reminders after that: often enough to show that the device still looks, rarely enough not to fill a log.
+pub const NETWORK_REMINDER: Duration = Duration::from_secs(3600);
+
 /// How much longer than [`Dial::timeout`](crate::Dial::timeout) the machine waits for an answer
 /// before it gives the dial up itself.
 pub const DIAL_GRACE: Duration = Duration::from_secs(10);
@@ -386,6 +395,10 @@ pub const MAX_INTERFACE_NAMES: usize = 32;
 /// Longest time the applier may neither take bytes nor report progress. Slow flash needs seconds
 /// per chunk; a hung `fwup` would otherwise hold the update for ever.
 pub const APPLY_STALL: Duration = Duration::from_secs(15 * 60);
+
+/// Seconds by which a signature may seem to be from the future without the clock being blamed: `Date` has whole
+/// seconds, servers keep it for a second, and the device's time has whole seconds, too.
+pub const CLOCK_ROUNDING_SECONDS: i64 = 2;
 
 /// Oldest signature, in seconds, that is not blamed on the clock. Servers take 90 s (spec §2.3);
 /// connecting may use up 30 of them.

@@ -387,6 +387,9 @@ impl Link {
             connection.give_up(&mut cx, dead);
         }
         updates.tick(&mut cx);
+        while let Some(unanswered) = self.wire.unanswered(now) {
+            self.incoming(unanswered);
+        }
         self.archives_with(Archives::tick);
         self.tick_validation();
         self.managed_with(Managed::tick);

@@ -104,6 +104,26 @@ pub enum ShellKind {
     Local,
 }
 
+impl core::fmt::Display for ShellKind {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.write_str(match self {
+            Self::Console => "console",
+            Self::Local => "local shell",
+        })
+    }
+}
+
+impl core::fmt::Display for ShellStop {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        match self {
+            Self::Restart => f.write_str("an operator asked for a new one"),
+            Self::Inactive => f.write_str("nobody used it"),
+            Self::Killed { signal } => write!(f, "an operator ended it with signal {signal}"),
+            Self::Detached => f.write_str("the server switched it off or is gone"),
+        }
+    }
+}
+
 /// The size of a terminal's window, in characters.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct WindowSize {

@@ -106,7 +106,8 @@ fn a_refused_join_is_tried_again_on_schedule() {
         let join = device.last_sent("phx_join");
         let answer = json!([join[0], join[1], "device", "phx_reply", {"status": "error", "response": {"error": "could not connect"}}]);
         let out = device.server(&answer);
-        assert_eq!(events(&out), [Event::JoinRefused { reason: "could not connect".into() }]);
+        let retry_in = Duration::from_secs(wait);
+        assert_eq!(events(&out), [Event::JoinRefused { reason: "could not connect".into(), retry_in }]);
         assert_eq!(sent(&device.pass(Duration::from_millis(wait * 1000 - 1))), [] as [serde_json::Value; 0]);
         let again = sent(&device.pass(Duration::from_millis(1)));
         assert_eq!(again[0][3], "phx_join");
@@ -121,8 +122,10 @@ fn a_refused_join_is_tried_again_on_schedule() {
 fn an_unanswered_join_is_left_and_made_again() {
     let mut device = Device::new(config());
     device.connect();
-    let out = sent(&device.pass(Duration::from_secs(10)));
-    assert_eq!(out, [json!(["1", "2", "device", "phx_leave", {}])]);
+    let out = device.pass(Duration::from_secs(10));
+    assert_eq!(sent(&out), [json!(["1", "2", "device", "phx_leave", {}])]);
+    let reason = "the server did not answer the join of device within 10 s".into();
+    assert_eq!(events(&out), [Event::ChannelLost { reason, retry_in: Duration::from_secs(5) }]);
     let out = sent(&device.pass(Duration::from_secs(5)));
     assert_eq!((&out[0][0], &out[0][3]), (&json!("3"), &json!("phx_join")));
     // The late answer to the first is of no use.

@@ -71,9 +71,9 @@ fn events_of_every_kind_are_taken_by_the_defaults() {
         Event::UpdateProgress { offer: OfferId(1), stage: Stage::Updating, percent: 100 },
         Event::UpdateFailed { offer: OfferId(1), reason: reason.clone() },
         Event::UpdateCompleted { offer: OfferId(1) },
-        Event::JoinRefused { reason: reason.clone() },
-        Event::ChannelLost { reason: reason.clone() },
-        Event::Disconnected { reason, retry_at: None },
+        Event::JoinRefused { reason: reason.clone(), retry_in: Duration::ZERO },
+        Event::ChannelLost { reason: reason.clone(), retry_in: Duration::ZERO },
+        Event::Disconnected { reason, retry_at: None, retry_in: None },
         Event::RebootRequested,
     ] {
         assert_eq!(deliver(&mut Defaults, &firmware(), &event), None, "{event:?}");

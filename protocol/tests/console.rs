@@ -420,7 +420,10 @@ fn a_refused_join_is_told_and_tried_again() {
     let join = device.last_sent("phx_join");
     let refusal = json!({"status": "error", "response": {"reason": "join crashed"}});
     let out = device.server(&json!([join[0], join[1], "console", "phx_reply", refusal]));
-    assert_eq!(events(&out), [Event::ConsoleLost { reason: "join crashed".into() }]);
+    assert_eq!(
+        events(&out),
+        [Event::ConsoleLost { reason: "join crashed".into(), retry_in: Duration::from_secs(5) }]
+    );
     device.pass(Duration::from_secs(5));
     device.join_console();
     assert!(device.link.status().console_joined);

@@ -66,7 +66,10 @@ fn a_cut_download_resumes_where_it_stopped() {
     assert_eq!(header(&fetch.headers, "x-retry-number"), Some("1"));
     let out = device.head(206, &[("Content-Range", "bytes 400-999/1000"), ("Content-Length", "600"), TAG]);
     let offer = offer_of(&fetch);
-    assert_eq!(events(&out), [Event::DownloadStarted { offer, offset: 400, total: Some(1000) }]);
+    assert_eq!(
+        events(&out),
+        [Event::DownloadStarted { offer, offset: 400, total: Some(1000), received: 400 }]
+    );
     let started = device.statuses().iter().filter(|status| status["status"] == "started").count();
     assert_eq!(started, 1, "once per update");
     completes(device, 600);

@@ -89,7 +89,7 @@ fn what_the_server_leaves_out_is_told() {
     device.invite(json!({}));
     let out = device.accept(json!(["tides"]));
     assert_eq!(event_names(&extension_messages(&out)), ["tides:attached"]);
-    let left_out = ExtensionEvent::NotAccepted { name: "weather".into() };
+    let left_out = ExtensionEvent::NotAccepted { name: "weather".into(), known: false };
     assert_eq!(extension_events(&out), [left_out, attached("tides", "1.0.0")]);
     assert_eq!(device.refusal(of_weather("report", "{}")), CommandError::NotAttached);
 }
@@ -362,7 +362,7 @@ fn a_refused_join_is_tried_again() {
     let reply = json!({"status": "error", "response": {"reason": "join crashed"}});
     let out = device.server(&json!([join[0], join[1], "extensions", "phx_reply", reply]));
     assert!(
-        matches!(&extension_events(&out)[..], [ExtensionEvent::ChannelLost { reason }] if reason.ends_with("join crashed"))
+        matches!(&extension_events(&out)[..], [ExtensionEvent::ChannelLost { reason, .. }] if reason.ends_with("join crashed"))
     );
     assert_eq!(event_names(&extension_messages(&device.pass(5 * SECOND))), ["phx_join"]);
 }

@@ -137,7 +137,7 @@ fn a_file_has_the_configured_size_at_most() {
         [Event::File(FileEvent::Chunk { .. })]
     ));
     let out = chunk(&mut device, "ten", b"!");
-    assert!(discarded(&mut device, &out, file).contains("more than the 10 bytes"));
+    assert!(discarded(&mut device, &out, file).contains("larger than the 10 bytes"));
     assert_eq!(stop(&mut device, "ten"), []);
 }
 
@@ -173,10 +173,13 @@ fn a_slow_device_is_not_overrun() {
     assert!(matches!(events(&chunk(&mut device, "a", b"x"))[..], [Event::File(FileEvent::Chunk { .. })]));
     let out = chunk(&mut device, "a", b"x");
     assert!(discarded(&mut device, &out, file).contains("faster than"));
-    assert_eq!(
-        device.link.command(device.now, Command::File(FileCommand::Stored { file, bytes: 1 })),
-        Err(CommandError::UnknownFile(file))
-    );
+    // Reports about pieces that were on their way before are no mistake.
+    for _ in 0..most {
+        assert_eq!(device.command(Command::File(FileCommand::Stored { file, bytes: 1 })), []);
+    }
+    let reason = "the disk is full".into();
+    let out = device.command(Command::File(FileCommand::Failed { file, reason }));
+    assert_eq!(shown(&out), [""; 0], "the operator has a reason already");
 }
 
 #[test]
@@ -261,10 +264,10 @@ fn what_cannot_be_stored_is_told_to_the_operator() {
         |file| Command::File(FileCommand::Failed { file, reason: "no space left on the disk".into() });
     let out = device.command(failed(file));
     assert_eq!(shown(&out), ["\r\n*** \"a\" was not received: no space left on the disk ***\r\n"]);
-    assert_eq!(device.link.command(device.now, failed(file)), Err(CommandError::UnknownFile(file)));
+    assert_eq!(shown(&device.command(failed(file))), [""; 0], "said once");
     assert_eq!(chunk(&mut device, "a", b"x"), []);
-    // Also after the end, for as many files as may come at once.
-    let files: Vec<FileId> = (0..=MAX_FILES)
+    // Also after the end, for the last few files.
+    let files: Vec<FileId> = (0..=MAX_ENDED_FILES)
         .map(|_| {
             let file = started(&mut device, "a");
             stop(&mut device, "a");

@@ -77,7 +77,7 @@ fn names_and_texts_of_peers_are_cut() {
     let refused = json!(["1", "1", "device", "phx_reply", {"status": "error", "response": {"reason": "r".repeat(1000)}}]);
     let out = device.server(&refused);
     assert!(
-        matches!(&events(&out)[..], [Event::JoinRefused { reason }] if reason.chars().count() == MAX_TEXT_CHARS)
+        matches!(&events(&out)[..], [Event::JoinRefused { reason, .. }] if reason.chars().count() == MAX_TEXT_CHARS)
     );
     device.pass(Duration::from_secs(5));
     device.join();

@@ -40,7 +40,8 @@ fn finish(device: &mut Device, id: ScriptId, output: &str, result: Result<&str, 
 
 /// The reason of an answer that a script failed.
 fn refusal(out: &[Output]) -> String {
-    assert_eq!(events(out), []);
+    let told = events(out);
+    let [Event::ScriptRefused { reason: told }] = &told[..] else { panic!("{told:?}") };
     let messages = sent(out);
     assert_eq!(messages.len(), 1);
     let answer = &messages[0][4];
@@ -50,6 +51,7 @@ fn refusal(out: &[Output]) -> String {
         *answer,
         json!({"ref": "Igjg1Q", "result": "error", "reason": reason, "output": output, "return": ""})
     );
+    assert_eq!(told, reason);
     reason.to_owned()
 }
 

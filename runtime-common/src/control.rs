@@ -243,9 +243,9 @@ impl Shared {
     pub(crate) fn observe(&self, event: &Event) {
         let reason = match event {
             Event::Refused { explanation, .. } => explanation,
-            Event::JoinRefused { reason }
-            | Event::ChannelLost { reason }
-            | Event::WaitingForNetwork { reason }
+            Event::JoinRefused { reason, .. }
+            | Event::ChannelLost { reason, .. }
+            | Event::WaitingForNetwork { reason, .. }
             | Event::Disconnected { reason, .. }
             | Event::UpdateFailed { reason, .. } => reason,
             _ => return,

@@ -476,7 +476,7 @@ fn waiting_for_a_status_can_be_given_up_and_taken_up_again() {
 #[test]
 fn events_are_kept_for_a_reader_that_looks_away_up_to_the_limit() {
     let (mut client, mut news) = events();
-    let event = |number: usize| Event::JoinRefused { reason: number.to_string() };
+    let event = |number: usize| Event::JoinRefused { reason: number.to_string(), retry_in: Duration::ZERO };
     runtime().block_on(async {
         for number in 0..EVENTS_MAX {
             client.event(&event(number));

@@ -90,7 +90,7 @@ pub enum TransportError {
         limit: usize,
     },
     /// The proxy opens no way to the server.
-    #[error("the proxy {proxy} refused a connection to {target} with HTTP {status}{}", if *status == 407 { ": it wants a user and a password" } else { "" })]
+    #[error("the proxy {proxy} refused a connection to {target} with HTTP {status}{}", proxy_wants(*status, *credentials))]
     Proxy {
         /// The proxy.
         proxy: String,
@@ -98,6 +98,8 @@ pub enum TransportError {
         target: String,
         /// The HTTP status.
         status: u16,
+        /// Whether it was given a user and a password.
+        credentials: bool,
     },
     /// The server said 101, but not as RFC 6455 asks.
     #[error("{host} answered the WebSocket upgrade wrongly: {why}")]
@@ -178,6 +180,15 @@ pub enum Stage {
     /// The socket was open; no close frame came.
     #[error("without closing the socket first")]
     Open,
+}
+
+/// What a proxy's refusal asks for.
+fn proxy_wants(status: u16, credentials: bool) -> &'static str {
+    match (status, credentials) {
+        (407, true) => ": it rejects the user and the password given",
+        (407, false) => ": it wants a user and a password (http://user:password@proxy)",
+        _ => "",
+    }
 }
 
 fn amount(received: u64, expected: Option<u64>) -> String {

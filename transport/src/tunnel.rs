@@ -53,6 +53,8 @@ impl fmt::Debug for Proxy {
 pub struct Tunnel {
     proxy: String,
     target: String,
+    /// Whether a user and a password were sent.
+    credentials: bool,
     out: Vec<u8>,
     /// What the proxy sent of an answer that is not whole yet.
     answer: Vec<u8>,
@@ -82,6 +84,7 @@ impl Tunnel {
         Self {
             proxy: proxy.address.authority(),
             target: place,
+            credentials: proxy.authorization.is_some(),
             out: out.into_bytes(),
             answer: Vec::new(),
             heads: HeadReader::default(),
@@ -120,7 +123,8 @@ impl Tunnel {
     fn judge(&self, head: &Head) -> Result<(), TransportError> {
         let (proxy, target, status) = (self.proxy.clone(), self.target.clone(), head.status);
         if !(200..=299).contains(&status) {
-            return Err(TransportError::Proxy { proxy, target, status });
+            let credentials = self.credentials;
+            return Err(TransportError::Proxy { proxy, target, status, credentials });
         }
         let header =
             |wanted: &str| head.headers.iter().find(|(name, _)| name == wanted).map(|(_, value)| value);

@@ -73,8 +73,12 @@ fn a_web_page_is_no_way_through() {
 fn a_refusal_and_nonsense_are_told_apart() {
     let error = tunnel().receive(b"HTTP/1.1 407 no\r\n\r\n").unwrap_err();
     let (proxy, target) = ("proxy.example:3128".to_owned(), "[2001:db8::1]:4000".to_owned());
-    assert_eq!(error, TransportError::Proxy { proxy, target, status: 407 });
-    assert!(error.is_retryable() && error.to_string().contains("user and a password"));
+    assert!(error.is_retryable() && error.to_string().contains("it wants a user and a password"), "{error}");
+    assert_eq!(error, TransportError::Proxy { proxy, target, status: 407, credentials: false });
+    let proxy = Proxy::parse("http://user:s3cret@proxy.example:3128").unwrap();
+    let error =
+        Tunnel::new(&proxy, &self::target()).receive(b"HTTP/1.1 407 no\r\n\r\n").unwrap_err().to_string();
+    assert!(error.ends_with("it rejects the user and the password given"), "{error}");
     assert!(matches!(tunnel().receive(b"SSH-2.0").unwrap_err(), TransportError::Http { .. }));
 }
 

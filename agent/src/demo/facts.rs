@@ -3,7 +3,8 @@
 use nerves_hub_link_testkit::hub::HubEvent;
 
 use super::screen::{Bar, Screen, Who};
-use crate::record::{Record, bytes};
+use crate::record::Record;
+use crate::words::bytes;
 
 /// What is known.
 #[derive(Debug, Default)]

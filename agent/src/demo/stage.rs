@@ -13,7 +13,7 @@ use super::foreign::Foreign;
 use super::screen::{Screen, Who};
 use super::{DemoArgs, Fault};
 use crate::cli::EnvLocation;
-use crate::record::bytes;
+use crate::words::bytes;
 
 /// The device's name at the hub.
 pub const SERIAL: &str = "demo-device-1";

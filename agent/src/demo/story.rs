@@ -13,7 +13,7 @@ use super::facts::Facts;
 use super::screen::{Screen, Who};
 use super::stage::{Running, Stage};
 use super::{DemoArgs, Fault, News};
-use crate::record::bytes;
+use crate::words::bytes;
 
 /// How long any one thing may take; a gigabyte at the followable pace needs a minute.
 const PATIENCE: Duration = Duration::from_secs(180);

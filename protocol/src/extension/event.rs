@@ -1,6 +1,7 @@
 //! News about extensions.
 
 use alloc::string::String;
+use core::time::Duration;
 
 /// News about an extension, in [`Event::Extension`](crate::Event::Extension).
 #[derive(Clone, Debug, PartialEq)]
@@ -25,11 +26,15 @@ pub enum ExtensionEvent {
     NotAccepted {
         /// Its name.
         name: String,
+        /// Whether the server listed this extension when it asked for an offer, and so knows it.
+        known: bool,
     },
     /// The extensions channel was refused or lost, on a connection that stays; it will be joined again.
     ChannelLost {
         /// What happened, for a person.
         reason: String,
+        /// How long until the next attempt to join.
+        retry_in: Duration,
     },
     /// An event of an extension of the application's own arrived.
     Received {

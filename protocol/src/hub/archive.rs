@@ -335,7 +335,8 @@ impl Archives {
         let archive = offer.id;
         match news {
             Outcome::Started { offset, total } => {
-                tell(cx, ArchiveEvent::DownloadStarted { archive, offset, total });
+                let received = staged.safe();
+                tell(cx, ArchiveEvent::DownloadStarted { archive, offset, total, received });
             }
             Outcome::Interrupted { reason, delay } => {
                 let received = staged.safe();

@@ -17,7 +17,8 @@ use crate::http::url::Url;
 use crate::ids::{ProbeId, SocketId};
 use crate::input::HeaderRef;
 use crate::limits::{
-    DIAL_GRACE, MAX_TEXT_CHARS, PROBE_INTERVAL, PROBE_TIMEOUT, STABLE_CONNECTION, UNDRAINED_PAUSE,
+    DIAL_GRACE, MAX_TEXT_CHARS, NETWORK_REMINDER, NETWORK_REMINDER_FIRST, PROBE_INTERVAL, PROBE_TIMEOUT,
+    STABLE_CONNECTION, UNDRAINED_PAUSE,
 };
 use crate::output::{Dial, Output, Probe};
 use crate::phoenix::backoff;
@@ -53,8 +54,8 @@ pub(crate) struct Connection {
 enum Network {
     /// Nothing: it is to be looked for before the first connection.
     Unknown,
-    /// It wasn't there, and the application knows.
-    Missing,
+    /// It hasn't been there since then; `said` times the application was told.
+    Missing { since: Instant, said: u32 },
     /// It was there once; from then on the back-off rules.
     Found,
 }
@@ -153,7 +154,7 @@ impl Connection {
         self.failures = 0;
         let reason = String::from("disconnected on request");
         self.away.clone_from(&reason);
-        cx.out.event(Event::Disconnected { reason, retry_at: None });
+        cx.out.event(Event::Disconnected { reason, retry_at: None, retry_in: None });
     }
 
     /// A look for the network ended, without or with an error. Returns whether it was the one waited for.
@@ -174,7 +175,8 @@ impl Connection {
         if self.drop_socket(cx, "the device reconnects") {
             let reason = String::from("reconnecting on request");
             self.away.clone_from(&reason);
-            cx.out.event(Event::Disconnected { reason, retry_at: Some(cx.now) });
+            let (retry_at, retry_in) = (Some(cx.now), Some(Duration::ZERO));
+            cx.out.event(Event::Disconnected { reason, retry_at, retry_in });
         }
         self.dial_home(cx);
     }
@@ -256,8 +258,10 @@ impl Connection {
         }
         if let Some(offset) = self.learn(cx, status, headers, signed) {
             cx.out.event(Event::ClockCorrected { offset_seconds: offset });
-            explanation.push_str(" The device's clock was wrong; the next attempt uses the server's time.");
-            kind = Refusal::Clock;
+            if status == 401 {
+                explanation = String::from(explain::CLOCK);
+                kind = Refusal::Clock;
+            }
         }
         if status == 403 && cx.wire.fall_back() {
             explanation.push_str(" It may not speak MessagePack; from now on the device speaks JSON.");
@@ -267,8 +271,13 @@ impl Connection {
             explanation = format!("{explanation} A redirect led to {}.", url.authority());
         }
         let retry_after = http::retry_after(headers).filter(|_| matches!(status, 429 | 503));
-        cx.out.event(Event::Refused { status, kind, retry_after, explanation });
-        self.wait(cx, format!("the server refused the connection with HTTP {status}"), retry_after);
+        let short = format!("the server refused the connection with HTTP {status}");
+        let reason = format!("{short}: {explanation}");
+        let until = self.fail(cx, retry_after);
+        self.away = short;
+        let retry_in = until.saturating_since(cx.now);
+        cx.out.event(Event::Refused { status, kind, retry_after, explanation, retry_in });
+        cx.out.event(Event::Disconnected { reason, retry_at: Some(until), retry_in: Some(retry_in) });
         true
     }
 
@@ -370,11 +379,21 @@ impl Connection {
 
     fn rest(&mut self, cx: &mut Context<'_>, reason: &str) {
         self.state = State::Resting { until: cx.now + PROBE_INTERVAL };
-        if self.network == Network::Unknown {
-            self.network = Network::Missing;
-            let reason = cut(reason, MAX_TEXT_CHARS);
-            self.away.clone_from(&reason);
-            cx.out.event(Event::WaitingForNetwork { reason });
+        let (since, said) = match self.network {
+            Network::Missing { since, said } => (since, said),
+            Network::Unknown | Network::Found => (cx.now, 0),
+        };
+        let due = match said {
+            0 => Duration::ZERO,
+            hours => NETWORK_REMINDER_FIRST.saturating_add(NETWORK_REMINDER.saturating_mul(hours - 1)),
+        };
+        let waited = cx.now.saturating_since(since);
+        let told = waited >= due;
+        self.network = Network::Missing { since, said: if told { said.saturating_add(1) } else { said } };
+        let reason = cut(reason, MAX_TEXT_CHARS);
+        self.away.clone_from(&reason);
+        if told {
+            cx.out.event(Event::WaitingForNetwork { reason, waited });
         }
     }
 
@@ -415,6 +434,14 @@ impl Connection {
 
     /// Waits for the next attempt: the back-off, or longer if asked to.
     fn wait(&mut self, cx: &mut Context<'_>, reason: String, at_least: Option<Duration>) {
+        let until = self.fail(cx, at_least);
+        self.away.clone_from(&reason);
+        let retry_in = Some(until.saturating_since(cx.now));
+        cx.out.event(Event::Disconnected { reason, retry_at: Some(until), retry_in });
+    }
+
+    /// Counts a failure and waits. Returns when the next attempt starts.
+    fn fail(&mut self, cx: &mut Context<'_>, at_least: Option<Duration>) -> Instant {
         if let State::Up { since, .. } = self.state
             && cx.now >= since + STABLE_CONNECTION
         {
@@ -422,9 +449,7 @@ impl Connection {
         }
         cx.wire.closed();
         self.failures = self.failures.saturating_add(1);
-        let until = self.wait_since(cx, cx.now, at_least.unwrap_or_default());
-        self.away.clone_from(&reason);
-        cx.out.event(Event::Disconnected { reason, retry_at: Some(until) });
+        self.wait_since(cx, cx.now, at_least.unwrap_or_default())
     }
 
     /// Sets the wait after the last failure. Returns its end.

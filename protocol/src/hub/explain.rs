@@ -14,6 +14,10 @@ use crate::text::cut;
 /// What servers say when a request has no credentials at all.
 const NO_CREDENTIALS: &str = "no certificate pair";
 
+/// Explains a refusal that the device's clock is to blame for.
+pub(super) const CLOCK: &str =
+    "The device's clock is wrong, so its signature was not valid. The next attempt uses the server's time.";
+
 /// Returns what an HTTP status means with which the server answered the upgrade, before anything was learned from it.
 /// A 403 can mean the version or the path; `redirected` says that the address came from another server.
 pub(super) fn kind(status: u16, headers: &[HeaderRef<'_>], body: &[u8], redirected: bool) -> Refusal {
@@ -34,7 +38,7 @@ pub(super) fn kind(status: u16, headers: &[HeaderRef<'_>], body: &[u8], redirect
     }
 }
 
-/// Explains an HTTP status with which the server answered the upgrade (spec §1.13).
+/// Explains an HTTP status with which the server answered the upgrade (spec §1.13), without repeating it.
 pub(super) fn refused(status: u16, headers: &[HeaderRef<'_>], body: &[u8], auth: &Auth) -> String {
     let said = said(headers, body);
     let meaning = match status {
@@ -44,13 +48,14 @@ pub(super) fn refused(status: u16, headers: &[HeaderRef<'_>], body: &[u8], auth:
         }
         401 => match auth {
             Auth::SharedSecret(_) => {
-                "The server refused the credentials. It never says which part is wrong: check the \
-                 key, the secret and the identifier, that shared secrets are enabled, that the identifier is not used in \
-                 another product, and the device's clock."
+                "The server rejected the credentials. It never says which part is wrong. Check the key, the secret and \
+                 the identifier; that shared secrets are enabled; that the identifier is not used in another product; \
+                 that the device was not deleted on the server; and the device's clock."
             }
             Auth::Certificate => {
-                "The server refused the client certificate: check that the device or its certificate authority is \
-                 registered, and that nothing between device and server ends TLS."
+                "The server rejected the client certificate. Check that the device or its certificate authority is \
+                 registered, that the device was not deleted on the server, and that nothing between device and server \
+                 ends TLS."
             }
         },
         403 => {
@@ -61,20 +66,24 @@ pub(super) fn refused(status: u16, headers: &[HeaderRef<'_>], body: &[u8], auth:
             "The server did not take the request for a WebSocket upgrade: a proxy may not support WebSockets."
         }
         404 => "The server has no device socket here: check that the host is a NervesHub device endpoint.",
-        407 => "The proxy wants credentials: configure them.",
-        408 | 504 => "The server or a proxy waited too long. It is tried again.",
-        429 => "The server takes no more connections for now. It is tried again.",
-        502 => "A proxy can't reach the server. It is tried again.",
-        503 => {
-            "The server can't authenticate devices for now; nothing is wrong with the device. It is tried again."
+        407 => {
+            "A proxy on the way to the server wants credentials, and this device has none for it. Ask whoever runs the \
+             network."
         }
+        408 | 504 => "The server or a proxy waited too long. Nothing is wrong with the device.",
+        410 | 426 => {
+            "There is no device socket at this address any more. Check that the host is a NervesHub device endpoint."
+        }
+        429 => "The server takes no more connections for now. Nothing is wrong with the device.",
+        502 => "A proxy before the server can't reach it. Nothing is wrong with the device.",
+        503 => "The server can't authenticate devices for now. Nothing is wrong with the device.",
         300..=399 => "The server sends the device elsewhere, but not to a usable address: check the host.",
-        500..=599 => "The server failed. It is tried again.",
+        500..=599 => "The server failed. Nothing is wrong with the device: see the server's log.",
         _ => "The server did not switch to WebSocket: check that the host is a NervesHub device endpoint.",
     };
     match said {
-        Some(said) => format!("HTTP {status}. {meaning} The server says: {said}"),
-        None => format!("HTTP {status}. {meaning}"),
+        Some(said) => format!("{meaning} The server says: {said}"),
+        None => String::from(meaning),
     }
 }
 

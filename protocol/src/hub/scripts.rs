@@ -48,6 +48,7 @@ impl Scripts {
         };
         if let Some(refusal) = self.refusal(cx, &payload) {
             fail(cx, &reference, "", &refusal);
+            cx.out.event(Event::ScriptRefused { reason: refusal });
             return Ok(());
         }
         let timeout = payload.get("timeout").and_then(Value::as_u64).filter(|millis| *millis > 0);

@@ -40,7 +40,7 @@ impl Link {
         room
     }
 
-    fn incoming(&mut self, incoming: Incoming<'_>) {
+    pub(super) fn incoming(&mut self, incoming: Incoming<'_>) {
         match incoming {
             Incoming::Nothing => {}
             Incoming::Joined { topic: DEVICE, .. } => {
@@ -54,12 +54,17 @@ impl Link {
                 self.console_with(Console::device_joined);
             }
             Incoming::Joined { topic: CONSOLE, .. } => self.out.event(Event::ConsoleJoined),
-            Incoming::JoinRefused { topic: CONSOLE, reason } | Incoming::Lost { topic: CONSOLE, reason } => {
-                self.console_with(|console, cx| console.lost(cx, reason));
+            Incoming::JoinRefused { topic: CONSOLE, reason, retry_in }
+            | Incoming::Lost { topic: CONSOLE, reason, retry_in } => {
+                self.console_with(|console, cx| console.lost(cx, reason, retry_in));
             }
             Incoming::Push { topic: CONSOLE, event, payload } => self.console_heard(&event, payload),
-            Incoming::JoinRefused { topic: DEVICE, reason } => self.out.event(Event::JoinRefused { reason }),
-            Incoming::Lost { topic: DEVICE, reason } => self.out.event(Event::ChannelLost { reason }),
+            Incoming::JoinRefused { topic: DEVICE, reason, retry_in } => {
+                self.out.event(Event::JoinRefused { reason, retry_in });
+            }
+            Incoming::Lost { topic: DEVICE, reason, retry_in } => {
+                self.out.event(Event::ChannelLost { reason, retry_in });
+            }
             Incoming::Foreign { topic, event } => self.unknown(&topic, &event),
             Incoming::Push { topic: DEVICE, event, payload } => {
                 if let Err(reason) = self.push(&event, payload) {
@@ -67,12 +72,12 @@ impl Link {
                 }
             }
             Incoming::Joined { topic: EXTENSIONS, response } => self.extensions_joined(response),
-            Incoming::JoinRefused { topic: EXTENSIONS, reason } => {
+            Incoming::JoinRefused { topic: EXTENSIONS, reason, retry_in } => {
                 let reason = format!("the server refused the channel: {reason}");
-                self.extensions_with(|extensions, cx| extensions.lost(cx, reason));
+                self.extensions_with(|extensions, cx| extensions.lost(cx, reason, retry_in));
             }
-            Incoming::Lost { topic: EXTENSIONS, reason } => {
-                self.extensions_with(|extensions, cx| extensions.lost(cx, reason));
+            Incoming::Lost { topic: EXTENSIONS, reason, retry_in } => {
+                self.extensions_with(|extensions, cx| extensions.lost(cx, reason, retry_in));
             }
             Incoming::Push { topic: EXTENSIONS, event, payload } => self.extension_event(&event, payload),
             Incoming::Rejected { topic: EXTENSIONS, tag, reason } => {

@@ -42,7 +42,7 @@ enum State {
 /// What a reply meant for the join.
 pub(super) enum Fate {
     Joined,
-    Refused,
+    Refused { retry_in: Duration },
     NotAJoin,
 }
 
@@ -141,30 +141,37 @@ impl Channel {
                     self.failures = 0;
                     Fate::Joined
                 } else {
-                    self.lost(now);
-                    Fate::Refused
+                    Fate::Refused { retry_in: self.lost(now) }
                 }
             }
             _ => Fate::NotAJoin,
         }
     }
 
-    /// The join is gone; it is tried again after the next delay.
-    pub(super) fn lost(&mut self, now: Instant) {
-        if matches!(self.state, State::Joining { .. } | State::Joined { .. }) {
-            let delay = self.delays.get(self.failures).or_else(|| self.delays.last());
-            let delay = delay.copied().unwrap_or(REJOIN_DEFAULT);
-            self.state = State::Due(now + backoff::lengthen(delay, self.jitter, &mut self.rng));
-            self.failures = self.failures.saturating_add(1);
+    /// The join is gone; it is tried again after the next delay, which is returned.
+    pub(super) fn lost(&mut self, now: Instant) -> Duration {
+        match self.state {
+            State::Joining { .. } | State::Joined { .. } => {
+                let delay = self.delays.get(self.failures).or_else(|| self.delays.last());
+                let delay = delay.copied().unwrap_or(REJOIN_DEFAULT);
+                let delay = backoff::lengthen(delay, self.jitter, &mut self.rng);
+                self.state = State::Due(now + delay);
+                self.failures = self.failures.saturating_add(1);
+                delay
+            }
+            State::Due(at) => at.saturating_since(now),
+            State::Closed => Duration::ZERO,
         }
     }
 
-    pub(super) fn tick(&mut self, now: Instant) {
-        if let State::Joining { join_ref, give_up } = self.state
-            && now >= give_up
-        {
-            self.leave = Some(join_ref);
-            self.lost(now);
+    /// Gives up a join that was not answered in time. Returns how long that was, and how long until the next attempt.
+    pub(super) fn unanswered(&mut self, now: Instant) -> Option<(Duration, Duration)> {
+        match self.state {
+            State::Joining { join_ref, give_up } if now >= give_up => {
+                self.leave = Some(join_ref);
+                Some((self.timeout, self.lost(now)))
+            }
+            _ => None,
         }
     }
 

@@ -19,6 +19,7 @@ mod topics;
 use alloc::borrow::Cow;
 use alloc::format;
 use alloc::string::String;
+use core::time::Duration;
 
 use serde_json::{Map, Value};
 
@@ -60,6 +61,8 @@ pub(crate) enum Incoming<'a> {
         topic: TopicId,
         /// The server's words.
         reason: String,
+        /// How long until the next attempt.
+        retry_in: Duration,
     },
     /// A topic was lost and will be joined again.
     Lost {
@@ -67,6 +70,8 @@ pub(crate) enum Incoming<'a> {
         topic: TopicId,
         /// What happened.
         reason: String,
+        /// How long until it is joined again.
+        retry_in: Duration,
     },
     /// The server answered a push with an error.
     Rejected {
@@ -257,13 +262,13 @@ impl Phoenix {
         match &*message.event {
             "phx_error" => {
                 let reason = message.payload.explain();
-                self.lose(now, topic);
+                let retry_in = self.lose(now, topic);
                 let reason = format!("the server's side of the channel crashed ({reason})");
-                Ok(Incoming::Lost { topic, reason })
+                Ok(Incoming::Lost { topic, reason, retry_in })
             }
             "phx_close" => {
-                self.lose(now, topic);
-                Ok(Incoming::Lost { topic, reason: String::from("the server closed the channel") })
+                let retry_in = self.lose(now, topic);
+                Ok(Incoming::Lost { topic, reason: String::from("the server closed the channel"), retry_in })
             }
             _ => Ok(Incoming::Push { topic, event: message.event, payload: message.payload }),
         }
@@ -280,8 +285,16 @@ impl Phoenix {
         if self.outbox.blocked_since.is_some_and(|since| now >= since + SEND_TIMEOUT) {
             return Some("the connection took no message for a minute");
         }
-        self.topics.tick(now);
         None
+    }
+
+    /// Gives up a join that the server did not answer in time, if there is one. Ask until there is none.
+    pub(crate) fn unanswered(&mut self, now: Instant) -> Option<Incoming<'static>> {
+        let (topic, waited, retry_in) = self.topics.unanswered(now).filter(|_| self.open)?;
+        let waited = waited.as_secs();
+        let reason =
+            format!("the server did not answer the join of {} within {waited} s", self.topics.name(topic));
+        Some(Incoming::Lost { topic, reason, retry_in })
     }
 
     /// Returns the topic whose parameters for a join are wanted now.
@@ -361,12 +374,12 @@ impl Phoenix {
         let tag = self.outbox.answered(reference);
         Ok(match self.topics.replied(now, topic, reference, reply.status == "ok") {
             Fate::Joined => Incoming::Joined { topic, response: reply.response },
-            Fate::Refused => Incoming::JoinRefused { topic, reason: failure() },
+            Fate::Refused { retry_in } => Incoming::JoinRefused { topic, reason: failure(), retry_in },
             Fate::NotAJoin if reply.status == "error" => match failure() {
                 reason if reason == "unmatched topic" => {
-                    self.lose(now, topic);
+                    let retry_in = self.lose(now, topic);
                     let reason = String::from("the server does not know the channel any more");
-                    Incoming::Lost { topic, reason }
+                    Incoming::Lost { topic, reason, retry_in }
                 }
                 reason => Incoming::Rejected { topic, tag, reason },
             },
@@ -375,10 +388,10 @@ impl Phoenix {
         })
     }
 
-    /// The server's side of a topic is gone.
-    fn lose(&mut self, now: Instant, topic: TopicId) {
-        self.topics.lost(now, topic);
+    /// The server's side of a topic is gone. Returns how long until it is joined again.
+    fn lose(&mut self, now: Instant, topic: TopicId) -> Duration {
         self.outbox.lost(topic);
+        self.topics.lost(now, topic)
     }
 
     fn encode(

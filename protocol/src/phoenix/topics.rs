@@ -1,6 +1,7 @@
 //! The topics of a connection, each in its own state.
 
 use alloc::vec::Vec;
+use core::time::Duration;
 
 use super::channel::{Channel, Fate};
 use crate::config::Config;
@@ -86,8 +87,9 @@ impl Topics {
             .map_or(Fate::NotAJoin, |channel| channel.replied(now, reference, ok))
     }
 
-    pub(super) fn lost(&mut self, now: Instant, topic: TopicId) {
-        self.with(topic, |channel| channel.lost(now));
+    /// The server's side of a topic is gone. Returns how long until it is joined again.
+    pub(super) fn lost(&mut self, now: Instant, topic: TopicId) -> Duration {
+        self.channels.get_mut(usize::from(topic.0)).map_or(Duration::ZERO, |channel| channel.lost(now))
     }
 
     /// Returns a join to leave, once.
@@ -98,8 +100,13 @@ impl Topics {
             .find_map(|(channel, place)| Some((TopicId(place), channel.leave()?)))
     }
 
-    pub(super) fn tick(&mut self, now: Instant) {
-        self.channels.iter_mut().for_each(|channel| channel.tick(now));
+    /// Gives up a join that was not answered in time, if there is one. Returns how long that was, and how long until
+    /// the next attempt.
+    pub(super) fn unanswered(&mut self, now: Instant) -> Option<(TopicId, Duration, Duration)> {
+        self.channels.iter_mut().zip(0_u8..).find_map(|(channel, place)| {
+            let (waited, retry_in) = channel.unanswered(now)?;
+            Some((TopicId(place), waited, retry_in))
+        })
     }
 
     pub(super) fn deadlines(&self, can_send: bool, deadline: &mut Earliest) {

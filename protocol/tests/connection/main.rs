@@ -205,7 +205,7 @@ fn the_client_is_asked_for_delays_at_every_disconnection() {
     let answer = client::deliver(&mut Impatient, device.link.running(), &event).unwrap();
     device.command(answer);
     assert_eq!(device.link.deadline().unwrap().at - device.now.mono, Duration::from_millis(500));
-    let offline = Event::Disconnected { reason: String::new(), retry_at: None };
+    let offline = Event::Disconnected { reason: String::new(), retry_at: None, retry_in: None };
     assert_eq!(client::deliver(&mut Impatient, device.link.running(), &offline), None);
 }
 
@@ -423,15 +423,24 @@ fn the_network_is_looked_for_before_the_first_connection_alone() {
     assert_eq!(device.link.status().connection, ConnectionState::Waiting);
     let first = probe.probe;
     let out = device.input(Input::Unreachable { probe: first, reason: "no route" });
-    assert_eq!(events(&out), [Event::WaitingForNetwork { reason: "no route".into() }]);
+    assert_eq!(
+        events(&out),
+        [Event::WaitingForNetwork { reason: "no route".into(), waited: Duration::ZERO }]
+    );
     assert_eq!(device.link.deadline().unwrap().why, Timer::Probe);
-    // Every three seconds, told once, for ever.
-    for _ in 0..50 {
+    // Every three seconds for ever; told again after a minute, and then every hour with the newest reason.
+    let mut told = Vec::new();
+    for look in 1..=3 * 1200 + 30 {
         let out = device.pass(Duration::from_secs(3));
         let [Output::Probe(probe)] = &out[..] else { panic!("{out:?}") };
-        let probe = probe.probe;
-        assert_eq!(device.input(Input::Unreachable { probe, reason: "no route" }), []);
+        let (probe, reason) = (probe.probe, format!("no route {look}"));
+        for event in events(&device.input(Input::Unreachable { probe, reason: &reason })) {
+            let Event::WaitingForNetwork { reason: newest, waited } = event else { panic!("{event:?}") };
+            assert_eq!(newest, reason);
+            told.push(waited.as_secs());
+        }
     }
+    assert_eq!(told, [60, 3660, 7260, 10_860]);
     // One that is never answered is given up.
     let probe = probes(&device.pass(Duration::from_secs(3)))[0].probe;
     assert_eq!(probes(&device.pass(Duration::from_secs(2 + 10 + 3))).len(), 1);

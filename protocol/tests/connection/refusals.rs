@@ -105,15 +105,28 @@ fn refusals_are_explained_and_tried_again() {
         (404, "device endpoint"),
         (429, "no more connections"),
         (500, "failed"),
-        (503, "nothing is wrong with the device"),
+        (503, "Nothing is wrong with the device"),
+        (401, "deleted"),
+        (407, "proxy"),
+        (502, "proxy"),
+        (504, "waited too long"),
+        (410, "no device socket"),
         (200, "device endpoint"),
     ] {
         let mut device = Device::new(config());
         device.command(Command::Connect);
         let out = refuse(&mut device, status, &[], b"");
         let text = explanation(&out);
-        assert!(text.starts_with(&format!("HTTP {status}.")) && text.contains(word), "{text}");
+        assert!(text.contains(word), "{text}");
+        assert!(!text.contains(&status.to_string()), "the status has a field of its own: {text}");
         assert_eq!(retry_in(&device, &out), 1);
+        let [.., Event::Refused { retry_in: said, .. }, Event::Disconnected { reason, retry_in, .. }] =
+            &events(&out)[..]
+        else {
+            panic!("{out:?}")
+        };
+        assert_eq!((*said, *retry_in), (Duration::from_secs(1), Some(*said)));
+        assert_eq!(reason.matches(&status.to_string()).count(), 1, "{reason}");
     }
 }
 

@@ -66,7 +66,7 @@ fn a_hub_that_is_away_is_waited_for() {
     let device = bench.start();
     for _ in 0..3 {
         let event = device.until("refused", |event| matches!(event, Event::Disconnected { .. }));
-        let Event::Disconnected { reason, retry_at } = event else { unreachable!() };
+        let Event::Disconnected { reason, retry_at, .. } = event else { unreachable!() };
         assert!(reason.contains("localhost") && reason.contains("refused"), "{reason}");
         assert!(retry_at.is_some());
     }
@@ -83,7 +83,7 @@ fn the_network_is_looked_for_before_the_first_connection() {
     bench.hub.down();
     let device = bench.start_with(config.clone(), bench.installer());
     let event = device.until("a look that failed", |event| matches!(event, Event::WaitingForNetwork { .. }));
-    let Event::WaitingForNetwork { reason } = event else { unreachable!() };
+    let Event::WaitingForNetwork { reason, .. } = event else { unreachable!() };
     assert!(reason.contains("localhost") && reason.contains("refused"), "{reason}");
     device.status_when("told why", |status| status.last_error.as_ref() == Some(&reason));
     bench.hub.up().unwrap();

@@ -53,7 +53,10 @@ fn a_proxy_that_refuses_is_named_without_its_password() {
     let device = through(&bench, &format!("http://user:s3cret@{}", proxy.address()), |_| {});
     let event = device.until("refused", |event| matches!(event, Event::Disconnected { .. }));
     let Event::Disconnected { reason, .. } = event else { unreachable!() };
-    assert!(reason.contains("the proxy 127.0.0.1") && reason.contains("user and a password"), "{reason}");
+    assert!(
+        reason.contains("the proxy 127.0.0.1") && reason.contains("rejects the user and the password"),
+        "{reason}"
+    );
     assert!(!reason.contains("s3cret"), "{reason}");
     device.stop();
     assert_eq!(proxy.ways(), 0);

@@ -3,7 +3,7 @@
 //! A signature is good from its second on for 90 seconds. A device whose clock is off in either
 //! direction is refused, but the refusal carries the server's `Date`.
 
-use crate::limits::CLOCK_TOLERANCE_SECONDS;
+use crate::limits::{CLOCK_ROUNDING_SECONDS, CLOCK_TOLERANCE_SECONDS};
 use crate::time::{Instant, UnixTime};
 
 /// How far the wall clock may run away from the monotonic one before it counts as set anew.
@@ -54,6 +54,11 @@ impl Clock {
             return None;
         }
         self.learned = Some(Learned { server: date, mono: now, wall });
+        // A clock may really be a second ahead, so the server's time is used from now on. As a cause, rounding is as
+        // likely, and the credentials are much likelier than both.
+        if (-CLOCK_ROUNDING_SECONDS..0).contains(&age) {
+            return None;
+        }
         Some(date.0.saturating_sub(wall.unwrap_or_default().0))
     }
 }

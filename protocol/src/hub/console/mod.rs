@@ -89,9 +89,9 @@ impl Console {
     }
 
     /// The channel ended, or could not be joined. The shell stays for when it is joined again.
-    pub(crate) fn lost(&mut self, cx: &mut Context<'_>, reason: String) {
+    pub(crate) fn lost(&mut self, cx: &mut Context<'_>, reason: String, retry_in: Duration) {
         self.drop_files(cx, &reason);
-        cx.out.event(Event::ConsoleLost { reason });
+        cx.out.event(Event::ConsoleLost { reason, retry_in });
     }
 
     /// A message arrived. Returns what is wrong with it, if it can't be used.
@@ -128,10 +128,10 @@ impl Console {
             _ => return Ok(Heard::Unknown),
         };
         self.used(cx);
-        heard.map_err(|refused| {
+        heard.or_else(|refused| {
             let words = notices::not_received(&refused.name, &refused.reason);
             self.terminal.say(&notices::line(&words));
-            words
+            if refused.told { Ok(Heard::Known) } else { Err(words) }
         })
     }
 
@@ -170,7 +170,7 @@ impl Console {
 
     /// A file can't be stored.
     pub(crate) fn file_failed(&mut self, file: FileId, reason: &str) -> Result<(), CommandError> {
-        let name = self.files.failed(file)?;
+        let Some(name) = self.files.failed(file)? else { return Ok(()) };
         let words = notices::not_received(&name, &cut(reason, MAX_TEXT_CHARS));
         self.terminal.say(&notices::line(&words));
         Ok(())

@@ -12,7 +12,9 @@ use crate::command::CommandError;
 use crate::event::Event;
 use crate::file::FileEvent;
 use crate::ids::FileId;
-use crate::limits::{FILE_IDLE, MAX_FILE_CHUNK_BYTES, MAX_FILE_NAME_BYTES, MAX_FILE_UNSTORED, MAX_FILES};
+use crate::limits::{
+    FILE_IDLE, MAX_ENDED_FILES, MAX_FILE_CHUNK_BYTES, MAX_FILE_NAME_BYTES, MAX_FILE_UNSTORED, MAX_FILES,
+};
 use crate::time::Instant;
 use crate::timer::{Earliest, Timer};
 use base64::Engine as _;
@@ -27,14 +29,16 @@ pub(super) struct Refused {
     pub(super) name: String,
     /// For a person.
     pub(super) reason: String,
+    /// Whether the application was told.
+    pub(super) told: bool,
 }
 
 /// The files that are being received, and those that just were.
 #[derive(Default)]
 pub(super) struct Receiving {
     open: Vec<File>,
-    /// Complete, but perhaps not stored. The oldest makes room.
-    complete: VecDeque<(FileId, String)>,
+    /// Those that ended: with their name if they are complete, but perhaps not stored. The oldest makes room.
+    ended: VecDeque<(FileId, Option<String>)>,
 }
 
 struct File {
@@ -60,7 +64,7 @@ impl Receiving {
             check(name).err()
         };
         if let Some(reason) = refusal {
-            return Err(Refused { name: String::from(name), reason: String::from(reason) });
+            return Err(Refused { name: String::from(name), reason: String::from(reason), told: false });
         }
         let id = cx.ids.file();
         let name = String::from(name);
@@ -84,7 +88,7 @@ impl Receiving {
             Ok(()) => Ok(Heard::Known),
             Err(reason) => {
                 self.drop_at(cx, at, &reason);
-                Err(Refused { name: String::from(name), reason })
+                Err(Refused { name: String::from(name), reason, told: true })
             }
         }
     }
@@ -94,36 +98,42 @@ impl Receiving {
         let Some(at) = self.find(name) else { return Heard::Stale };
         let file = self.open.swap_remove(at);
         cx.out.event(Event::File(FileEvent::Finished { file: file.id }));
-        if self.complete.len() >= MAX_FILES {
-            self.complete.pop_front();
-        }
-        self.complete.push_back((file.id, file.name));
+        self.remember(file.id, Some(file.name));
         Heard::Known
+    }
+
+    fn remember(&mut self, id: FileId, name: Option<String>) {
+        if self.ended.len() >= MAX_ENDED_FILES {
+            self.ended.pop_front();
+        }
+        self.ended.push_back((id, name));
     }
 
     /// Bytes of a file were stored.
     pub(super) fn stored(&mut self, id: FileId, bytes: usize) -> Result<(), CommandError> {
         if let Some(file) = self.open.iter_mut().find(|file| file.id == id) {
             file.unstored = file.unstored.saturating_sub(bytes);
-        } else if !self.complete.iter().any(|(complete, _)| *complete == id) {
+        } else if !self.ended.iter().any(|(ended, _)| *ended == id) {
             return Err(CommandError::UnknownFile(id));
         }
         Ok(())
     }
 
-    /// A file can't be stored. Returns its name.
-    pub(super) fn failed(&mut self, id: FileId) -> Result<String, CommandError> {
+    /// A file can't be stored. Returns its name, unless its sender knows already that it was not received.
+    pub(super) fn failed(&mut self, id: FileId) -> Result<Option<String>, CommandError> {
         if let Some(at) = self.open.iter().position(|file| file.id == id) {
-            return Ok(self.open.swap_remove(at).name);
+            let file = self.open.swap_remove(at);
+            self.remember(id, None);
+            return Ok(Some(file.name));
         }
-        let complete = self.complete.iter().position(|(complete, _)| *complete == id);
-        let complete = complete.and_then(|at| self.complete.remove(at));
-        complete.map(|(_, name)| name).ok_or(CommandError::UnknownFile(id))
+        let ended = self.ended.iter_mut().find(|(ended, _)| *ended == id);
+        ended.map(|(_, name)| name.take()).ok_or(CommandError::UnknownFile(id))
     }
 
     /// Gives up all files that are not complete.
     pub(super) fn discard(&mut self, cx: &mut Context<'_>, reason: &str) {
-        for file in self.open.drain(..) {
+        for file in core::mem::take(&mut self.open) {
+            self.remember(file.id, None);
             cx.out.event(Event::File(FileEvent::Discarded { file: file.id, reason: String::from(reason) }));
         }
     }
@@ -133,6 +143,7 @@ impl Receiving {
         let now = cx.now;
         let late: Vec<File> = self.open.extract_if(.., |file| file.idle <= now).collect();
         let name = |file: File| {
+            self.remember(file.id, None);
             cx.out.event(Event::File(FileEvent::Discarded { file: file.id, reason: String::from(LATE) }));
             file.name
         };
@@ -152,6 +163,7 @@ impl Receiving {
 
     fn drop_at(&mut self, cx: &mut Context<'_>, at: usize, reason: &str) {
         let file = self.open.swap_remove(at);
+        self.remember(file.id, None);
         cx.out.event(Event::File(FileEvent::Discarded { file: file.id, reason: String::from(reason) }));
     }
 }
@@ -164,7 +176,7 @@ impl File {
         self.unstored = self.unstored.saturating_add(data.len());
         let max = cx.config.console.as_ref().map_or(0, |console| console.max_file_size);
         if self.size > max {
-            return Err(format!("it has more than the {max} bytes allowed"));
+            return Err(format!("it is larger than the {max} bytes allowed on this device"));
         }
         if self.unstored > MAX_FILE_UNSTORED {
             return Err(String::from("it comes faster than the device stores it"));

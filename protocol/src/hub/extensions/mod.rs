@@ -27,6 +27,7 @@ use alloc::borrow::Cow;
 use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
+use core::time::Duration;
 
 use serde_json::{Map, Value, json};
 
@@ -59,6 +60,8 @@ pub(crate) struct Extensions {
     socket: Option<SocketId>,
     /// Whether the server asked for an offer on this connection.
     invited: bool,
+    /// Whether it listed what it knows: then nothing else is offered.
+    listed: bool,
     /// When to offer without being asked.
     fallback: Option<Instant>,
     times: Times,
@@ -80,6 +83,7 @@ impl Extensions {
             entries: part::all(config, now),
             socket: None,
             invited: false,
+            listed: false,
             fallback: None,
             times: Times::default(),
             own_alarms: OwnAlarms::default(),
@@ -124,9 +128,9 @@ impl Extensions {
             };
             let name = entry.name(cx.config);
             if !names.iter().any(|accepted| accepted == name) {
-                let name = String::from(name);
+                let (name, known) = (String::from(name), self.listed);
                 self.stop(cx, at, "the server left it out");
-                tell(cx, ExtensionEvent::NotAccepted { name });
+                tell(cx, ExtensionEvent::NotAccepted { name, known });
             }
         }
         let mut strangers = Strangers::default();
@@ -140,11 +144,11 @@ impl Extensions {
     }
 
     /// The channel was refused or lost; it is joined again with the same offer.
-    pub(crate) fn lost(&mut self, cx: &mut Context<'_>, reason: String) {
+    pub(crate) fn lost(&mut self, cx: &mut Context<'_>, reason: String, retry_in: Duration) {
         // What waits was meant for the join that is gone.
         cx.wire.discard_topic(EXTENSIONS);
         self.forget_announcements();
-        tell(cx, ExtensionEvent::ChannelLost { reason });
+        tell(cx, ExtensionEvent::ChannelLost { reason, retry_in });
     }
 
     /// An event arrived. Returns whether it is known, or what is wrong with it.
@@ -259,6 +263,7 @@ impl Extensions {
     /// Chooses the versions and joins with them.
     fn offer(&mut self, cx: &mut Context<'_>, invitation: &Invitation) {
         (self.invited, self.fallback) = (true, None);
+        self.listed = matches!(invitation, Invitation::These(_));
         for entry in &mut self.entries {
             let chosen = invitation.choose(entry, cx.config);
             let now = entry.part.can_start(self.times);

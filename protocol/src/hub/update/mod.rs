@@ -344,7 +344,8 @@ impl Updates {
             Verdict::Continue => {}
             Verdict::Started { offset, total } => {
                 running.start(cx, interface);
-                cx.out.event(Event::DownloadStarted { offer, offset, total });
+                let received = self.download().map_or(0, |download| download.safe());
+                cx.out.event(Event::DownloadStarted { offer, offset, total, received });
             }
             Verdict::Request { fetch, abort } => {
                 drop_fetch(cx, abort);

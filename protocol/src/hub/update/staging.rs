@@ -198,8 +198,9 @@ impl Updates {
         let offer = running.id;
         match news {
             Outcome::Started { offset, total } => {
+                let received = staging.staged.safe();
                 running.start(cx, interface);
-                cx.out.event(Event::DownloadStarted { offer, offset, total });
+                cx.out.event(Event::DownloadStarted { offer, offset, total, received });
             }
             Outcome::Interrupted { reason, delay } => {
                 let received = staging.staged.safe();
