@@ -424,6 +424,14 @@ pub const MAX_PARTS: usize = 8192;
 /// Most requests at a time. Each has a connection with its buffers; storage rarely gives more speed to more of them.
 pub const MAX_CONCURRENT_PARTS: u32 = 8;
 
+/// Requests for a range in a row that a server may answer in a way that may pass, before the whole file is asked for. Some
+/// servers and proxies answer any range with an error.
+pub const RANGE_REFUSALS: u32 = 2;
+
+/// How often an update, or an archive, starts over because the file changed on the server meanwhile, or what was received
+/// may be a mixture of two files. A server that changes it at every request must not keep the device busy for ever.
+pub const FRESH_STARTS: u32 = 2;
+
 /// How often a file without checksums of its parts may be received that doesn't match its checksum: once after what
 /// was left of an earlier attempt, which may have suffered from a power loss, and once afresh.
 pub const WHOLE_FILE_ATTEMPTS: u32 = 2;

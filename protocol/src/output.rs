@@ -96,7 +96,8 @@ pub enum Output {
         /// The offer whose bytes are complete.
         offer: OfferId,
     },
-    /// Stop the applier and forget what it was doing. No input is owed afterwards.
+    /// Stop the applier and forget what it was doing. No input is owed afterwards, and none may follow: the same offer may
+    /// be started again at once, if its file changed meanwhile.
     CancelApply {
         /// The offer to drop.
         offer: OfferId,

@@ -397,10 +397,40 @@ fn an_archive_that_is_not_to_be_trusted_fails_and_is_offered_again() {
 }
 
 #[test]
+fn an_archive_that_may_be_a_mixture_of_two_starts_over_and_not_for_ever() {
+    let (mut device, _, mut store) = downloading(&[]);
+    for round in 0..3 {
+        device.head(200, &[("content-length", "1000"), ("etag", "\"one\"")]);
+        device.chunk(&[7; 400]);
+        let fetch = device.fetch().fetch;
+        device.input(Input::FetchFailed { fetch, reason: "reset" });
+        device.pass(std::time::Duration::from_secs(15));
+        device.head(206, &[("content-range", "bytes 400-999/1000"), ("etag", "\"two\"")]);
+        device.chunk(&[8; 600]);
+        device.input(Input::PartCommitted { store, part: 0 });
+        let out = device.input(Input::ArchiveRefused { store, reason: "a digest is wrong" });
+        if round == 2 {
+            assert!(failure(&out).contains("a digest is wrong"));
+            break;
+        }
+        assert!(
+            matches!(&news(&out)[..], [ArchiveEvent::DownloadInterrupted { received: 0, .. }]),
+            "{out:?}"
+        );
+        store = opened(&out).store;
+        device.input(Input::StoreOpened { store, parts: &[] });
+        assert_eq!(header(&device.fetch().headers, "range"), None);
+    }
+}
+
+#[test]
 fn failures_end_the_archive_and_leave_the_rest_alone() {
     for (status, clear) in [(404, true), (403, false)] {
         let (mut device, _, store) = downloading(&[(0, 400)]);
         assert_eq!(header(&device.fetch().headers, "range"), Some("bytes=400-"));
+        // The server may only not know ranges.
+        device.head(status, &[]);
+        assert_eq!(header(&device.fetch().headers, "range"), None);
         let out = device.head(status, &[]);
         assert!(failure(&out).contains(&status.to_string()));
         assert!(out.contains(&Output::CloseStore { store, clear }));

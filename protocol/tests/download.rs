@@ -98,13 +98,15 @@ fn a_server_that_ignores_ranges_is_skipped_over() {
 }
 
 #[test]
-fn a_wrong_range_is_tried_again() {
+fn an_answer_that_is_no_use_leads_to_the_whole_file() {
     for headers in [
-        vec![("Content-Range", "bytes 0-999/1000")],
-        vec![("Content-Range", "bytes 399-999/1000")],
+        vec![("Content-Range", "bytes 401-999/1000")],
+        vec![("Content-Range", "bytes 0-399/1000")],
         vec![("Content-Range", "bytes 400-999/1000"), ("Content-Length", "5")],
+        vec![("Content-Range", "bytes 400-999/1001")],
         vec![("Content-Range", "bytes */1000")],
         vec![("Content-Range", "octets 400-999/1000")],
+        vec![("Content-Type", "Multipart/ByteRanges; boundary=x"), ("Content-Length", "600")],
         vec![],
     ] {
         let mut device = resuming();
@@ -112,34 +114,209 @@ fn a_wrong_range_is_tried_again() {
         let out = device.head(206, &headers);
         assert!(out.contains(&Output::Abort { fetch }), "{headers:?}");
         assert!(matches!(&events(&out)[..], [Event::DownloadInterrupted { .. }]));
-        assert_eq!(device.chunk(&[9; 10]), Keep::default(), "its bytes are stale");
-        device.pass(Duration::from_secs(15));
-        device.head(206, &[("Content-Range", "bytes 400-999/*")]);
+        device.pass(Duration::ZERO);
+        assert_ne!(device.fetch().fetch, fetch, "the next request is out at once");
+        assert_eq!(header(&device.fetch().headers, "range"), None, "{headers:?}");
+        assert_eq!(header(&device.fetch().headers, "if-range"), None);
+        assert_eq!(device.link.body(device.now, fetch, &[9; 10]), Keep::default(), "its bytes are stale");
+        device.head(200, &[("Content-Length", "1000")]);
+        assert_eq!(device.chunk(&[1; 400]), Keep::default());
         completes(device, 600);
     }
 }
 
 #[test]
-fn a_file_that_changed_fails_the_update() {
-    for (status, headers) in [
-        (200, vec![("Content-Length", "1000"), ("ETag", "\"other\"")]),
-        (200, vec![("Content-Length", "1001"), TAG]),
-        (206, vec![("Content-Range", "bytes 400-1000/1001"), TAG]),
-        (206, vec![("Content-Range", "bytes 400-999/1000"), ("ETag", "\"other\"")]),
+fn what_an_answer_offers_is_used() {
+    for (headers, skip) in [
+        (vec![("Content-Range", "bytes 0-999/1000")], 400),
+        (vec![("Content-Range", "bytes 399-999/1000")], 1),
+        (vec![("Content-Range", "bytes=400-999/1000")], 0),
+        (vec![("Content-Range", "bytes 400-999")], 0),
+        (vec![("Content-Length", "600")], 0),
+        (vec![("Content-Length", "600"), ("Content-Range", "nonsense")], 0),
+        (vec![("Content-Length", "1000")], 400),
     ] {
         let mut device = resuming();
-        let out = device.head(status, &headers);
-        assert!(out.iter().any(|output| matches!(output, Output::CancelApply { .. })));
-        let reason = device.failure();
-        assert!(reason.starts_with("Download failed : the file "), "{reason}");
+        device.head(206, &headers);
+        if skip > 0 {
+            assert_eq!(device.chunk(&vec![1; skip]), Keep::default(), "{headers:?}");
+        }
+        completes(device, 600);
     }
 }
 
 #[test]
-fn a_length_other_than_announced_fails_the_update() {
+fn a_range_that_is_refused_leads_to_the_whole_file() {
+    for status in [204, 400, 401, 403, 404, 405, 410, 412, 416, 418, 451] {
+        let mut device = resuming();
+        device.head(status, &[]);
+        device.pass(Duration::ZERO);
+        assert_eq!(header(&device.fetch().headers, "range"), None, "{status}");
+        device.head(200, &[("Content-Length", "1000"), TAG]);
+        device.chunk(&[1; 400]);
+        completes(device, 600);
+    }
+    // These may pass, so a range is worth a second try.
+    for status in [408, 425, 429, 500, 501, 502, 503, 511] {
+        let mut device = resuming();
+        for _ in 0..2 {
+            assert_eq!(header(&device.fetch().headers, "range"), Some("bytes=400-"), "{status}");
+            device.head(status, &[]);
+            device.pass(Duration::from_secs(15));
+        }
+        assert_eq!(header(&device.fetch().headers, "range"), None, "{status}");
+        device.head(200, &[("Content-Length", "1000"), TAG]);
+        device.chunk(&[1; 400]);
+        completes(device, 600);
+    }
+}
+
+#[test]
+fn a_server_that_refuses_everything_is_given_up() {
+    for (status, headers) in
+        [(500, vec![]), (206, vec![]), (416, vec![]), (200, vec![("Content-Length", "7")])]
+    {
+        let mut device = resuming();
+        let mut requests = 0;
+        while matches!(device.link.status().update, UpdateState::Downloading { .. }) {
+            device.head(status, &headers);
+            device.pass(Duration::from_secs(15));
+            requests += 1;
+            assert!(requests <= 40, "{status}");
+        }
+        assert!(device.failure().starts_with("Download failed : "), "{status}");
+    }
+}
+
+#[test]
+fn another_tag_for_as_many_bytes_is_no_trouble() {
+    for (status, headers) in [
+        (200, vec![("Content-Length", "1000"), ("ETag", "\"other\"")]),
+        (206, vec![("Content-Range", "bytes 400-999/1000"), ("ETag", "\"other\"")]),
+        (206, vec![("Content-Range", "bytes 400-999/*"), ("ETag", "\"other\"")]),
+    ] {
+        let mut device = resuming();
+        device.head(status, &headers);
+        if status == 200 {
+            device.chunk(&[1; 400]);
+        }
+        device.chunk(&[1; 100]);
+        broke(&mut device, "reset");
+        device.pass(Duration::from_secs(15));
+        assert_eq!(header(&device.fetch().headers, "range"), Some("bytes=500-"));
+        assert_eq!(header(&device.fetch().headers, "if-range"), None, "the tags of mirrors never agree");
+        device.head(206, &[("Content-Range", "bytes 500-999/1000"), TAG]);
+        completes(device, 500);
+    }
+}
+
+/// What stops and starts an applier, in order.
+fn appliers(out: &[Output]) -> Vec<&'static str> {
+    out.iter()
+        .filter_map(|output| match output {
+            Output::StartApply(_) => Some("start"),
+            Output::CancelApply { .. } => Some("cancel"),
+            Output::FinishApply { .. } => Some("finish"),
+            _ => None,
+        })
+        .collect()
+}
+
+#[test]
+fn a_mixture_of_two_files_starts_over_and_not_for_ever() {
+    // SHA-256 of 1000 zero bytes.
+    let right = "541B3E9DAA09B20BF85FA273E5CBD3E80185AA4EC298E765DB87742B70138A53";
+    for checksum in [json!(null), json!(right)] {
+        let mut device = started(|_| {}, json!({"checksum": checksum}));
+        for round in 0..3 {
+            assert_eq!(header(&device.fetch().headers, "range"), None);
+            device.head(200, &[("Content-Length", "1000"), ("ETag", "\"one\"")]);
+            device.chunk(&[1; 400]);
+            broke(&mut device, "reset");
+            device.pass(Duration::from_secs(15));
+            device.head(206, &[("Content-Range", "bytes 400-999/1000"), ("ETag", "\"two\"")]);
+            let offer = offer_of(&device.fetch());
+            let seen = device.out.len();
+            device.chunk(&[2; 600]);
+            if checksum.is_null() {
+                device.input(Input::ApplyFailed { offer, reason: "bad digest" });
+            }
+            let orders = appliers(&device.out[seen..]).into_iter().filter(|order| *order != "finish");
+            let orders: Vec<_> = orders.collect();
+            match (round, checksum.is_null()) {
+                (0 | 1, true) => assert_eq!(orders, ["start"]),
+                (0 | 1, false) => assert_eq!(orders, ["cancel", "start"]),
+                _ => {}
+            }
+        }
+        let reason = device.failure();
+        assert!(reason.contains("bad digest") || reason.contains("SHA-256"), "{reason}");
+    }
+    // A single file that is wrong is not fetched again.
     let mut device = plain();
-    device.head(200, &[("Content-Length", "999")]);
-    assert_eq!(device.failure(), "Download failed : the file has 999 bytes instead of the expected 1000");
+    device.head(200, &[("Content-Length", "1000")]);
+    device.chunk(&[1; 1000]);
+    let offer = offer_of(&device.fetch());
+    device.input(Input::ApplyFailed { offer, reason: "bad signature" });
+    assert!(device.failure().contains("bad signature"));
+}
+
+#[test]
+fn a_file_of_another_length_starts_over() {
+    for (status, headers) in [
+        (200, vec![("Content-Length", "900")]),
+        (206, vec![("Content-Range", "bytes 400-899/900")]),
+        (200, vec![("ETag", "\"other\"")]),
+    ] {
+        let mut device = started(|_| {}, json!({"size": null}));
+        device.head(200, &[("Content-Length", "1000"), TAG]);
+        device.chunk(&[1; 400]);
+        broke(&mut device, "reset");
+        device.pass(Duration::from_secs(15));
+        let out = device.head(status, &headers);
+        assert_eq!(appliers(&out), ["cancel", "start"], "{headers:?}");
+        assert_eq!(header(&device.fetch().headers, "range"), None);
+        device.head(200, &[("Content-Length", "900")]);
+        assert_eq!(device.chunk(&[3; 900]), Keep { range: 0..900, offset: 0, not_before: None });
+        assert!(device.out.iter().any(|output| matches!(output, Output::FinishApply { .. })));
+    }
+}
+
+#[test]
+fn the_login_page_of_a_network_is_no_firmware() {
+    for headers in [
+        vec![("Content-Length", "999")],
+        vec![("Content-Type", "text/html; charset=utf-8"), ("Content-Length", "321")],
+        vec![("Content-Type", "text/html")],
+        vec![("Content-Type", "Application/XHTML+XML")],
+    ] {
+        let mut device = plain();
+        let out = device.head(200, &headers);
+        assert!(matches!(&events(&out)[..], [Event::DownloadInterrupted { .. }]), "{headers:?}");
+        device.pass(Duration::from_secs(15));
+        assert_eq!(device.fetch().url.expose(), URL);
+        device.head(200, &[("Content-Length", "1000"), ("Content-Type", "text/html")]);
+        completes(device, 1000);
+    }
+}
+
+#[test]
+fn without_tls_redirects_that_lead_nowhere_are_tried_again() {
+    for location in [None, Some("ftp://portal/"), Some("http://portal/login")] {
+        let mut device = started(|_| {}, json!({"firmware_url": "http://files.example/1.fw"}));
+        let headers: Vec<_> = location.map(|location| ("Location", location)).into_iter().collect();
+        for _ in 0..6 {
+            device.head(302, &headers);
+        }
+        assert!(
+            device.events().iter().any(|event| matches!(event, Event::DownloadInterrupted { .. })),
+            "{location:?}"
+        );
+        device.pass(Duration::from_secs(15));
+        assert_eq!(device.fetch().url.expose(), "http://files.example/1.fw");
+        device.head(200, &[]);
+        completes(device, 1000);
+    }
 }
 
 #[test]
@@ -161,12 +338,21 @@ fn more_bytes_than_expected_fail_the_update() {
 
 #[test]
 fn an_encoded_body_fails_the_update() {
+    for coding in
+        ["gzip", "x-gzip", "GZip", "br", "deflate", "compress", "zstd", "aws-chunked, gzip", "gzip,identity"]
+    {
+        let mut device = plain();
+        device.head(200, &[("Content-Encoding", coding)]);
+        assert!(device.failure().contains("another encoding"), "{coding}");
+    }
     let mut device = plain();
-    device.head(200, &[("Content-Encoding", "gzip")]);
+    device.head(200, &[("Content-Encoding", "aws-chunked"), ("content-encoding", "br")]);
     assert!(device.failure().contains("another encoding"));
-    let mut device = plain();
-    device.head(200, &[("Content-Encoding", "identity")]);
-    completes(device, 1000);
+    for coding in ["identity", "", "aws-chunked", "binary", "utf-8", "none, aws-chunked", "gzipped"] {
+        let mut device = plain();
+        device.head(200, &[("Content-Encoding", coding)]);
+        completes(device, 1000);
+    }
 }
 
 #[test]
@@ -232,7 +418,8 @@ fn nothing_left_to_fetch_is_complete() {
     assert!(device.sent().iter().all(|message| message[4]["status"] != "failed"));
     let mut device = resuming();
     device.head(416, &[("Content-Range", "bytes */300")]);
-    assert!(device.failure().starts_with("Download failed : HTTP 416, "));
+    device.pass(Duration::ZERO);
+    assert_eq!(header(&device.fetch().headers, "range"), None);
 }
 
 #[test]

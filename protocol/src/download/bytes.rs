@@ -22,7 +22,7 @@ impl Download {
         if self.total == Some(self.received.saturating_add(as_u64(bytes.len())))
             && let Some(reason) = self.mismatch()
         {
-            return (Keep::default(), self.fail(reason));
+            return (Keep::default(), self.wrong(reason));
         }
         (self.accept(now, new), Verdict::Continue)
     }
@@ -35,9 +35,9 @@ impl Download {
         chunk: &[u8],
     ) -> Result<Range<usize>, Verdict> {
         let storing = self.is_storing();
-        let Stage::Receiving { since, skip, to_end, budget } = &mut self.stage else {
+        let Stage::Receiving { since, skip, loose, budget, .. } = &mut self.stage else {
             return match self.stage {
-                Stage::Received { foreign: false } if !chunk.is_empty() => Err(self.fail(self.excess())),
+                Stage::Received { foreign: false } if !chunk.is_empty() => Err(self.wrong(self.excess())),
                 _ => Ok(0..0),
             };
         };
@@ -49,14 +49,15 @@ impl Download {
         let skipped = usize::try_from(*skip).unwrap_or(usize::MAX).min(chunk.len());
         *skip = skip.saturating_sub(as_u64(skipped));
         let mut end = chunk.len();
-        // A server that ignores ranges goes on past what was asked for; any other has no business to.
-        if let (true, Some(until)) = (*to_end, self.until) {
+        // A server that ignores ranges, or said that it sends more, goes on past what was asked for; any other has no
+        // business to.
+        if let (true, Some(until)) = (*loose, self.until) {
             let wanted = usize::try_from(until.saturating_sub(self.received)).unwrap_or(usize::MAX);
             end = end.min(skipped.saturating_add(wanted));
         }
         let received = self.received.saturating_add(as_u64(end.saturating_sub(skipped)));
         if self.until.or(self.total).is_some_and(|last| received > last) {
-            return Err(self.fail(self.excess()));
+            return Err(self.wrong(self.excess()));
         }
         if received > config.max_size {
             return Err(self.fail(too_big(config.max_size)));
@@ -71,6 +72,7 @@ impl Download {
             self.received = self.received.saturating_add(as_u64(keep.range.len()));
             self.moved = now;
             self.retries.progressed();
+            self.short = 0;
             if self.until.or(self.total) == Some(self.received) {
                 self.stage = Stage::Received { foreign: false };
             }

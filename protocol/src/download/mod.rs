@@ -20,7 +20,7 @@ use crate::config::DownloadConfig;
 use crate::http::url::Url;
 use crate::ids::FetchId;
 use crate::input::HeaderRef;
-use crate::limits::MAX_TEXT_CHARS;
+use crate::limits::{MAX_TEXT_CHARS, RANGE_REFUSALS};
 use crate::output::{Fetch, Sink};
 use crate::outputs::Ids;
 use crate::secret::Secret;
@@ -59,6 +59,8 @@ pub(crate) enum Verdict {
     Retry { reason: String, delay: Duration, abort: Option<FetchId> },
     /// All bytes are stored.
     Complete,
+    /// What was received is of no use: the file is another one now, or a mixture of two.
+    Changed { reason: String, abort: Option<FetchId> },
     /// It is over.
     Fail { failure: Failure, abort: Option<FetchId> },
 }
@@ -80,9 +82,19 @@ pub(crate) struct Download {
     original: Url,
     current: Url,
     redirects: u8,
+    /// The size of the file as the hub announced it.
+    announced: Option<u64>,
     /// The size of the file, once known.
     total: Option<u64>,
     etag: Option<String>,
+    /// Whether bytes may be those of two files: the tag changed, and the length didn't.
+    mixed: bool,
+    /// Answers in a row with the whole file that ended before what is there already.
+    short: u32,
+    /// Requests for a range in a row whose answers were of no use.
+    refused: u32,
+    /// Whether the request under way is for a range.
+    ranged: bool,
     /// The offset of the next byte to hand over.
     received: u64,
     /// One past the last byte wanted; `None` for all there are.
@@ -117,6 +129,8 @@ enum Stage {
         skip: u64,
         /// Whether the body goes to the end of the file, however long that is.
         to_end: bool,
+        /// Whether the body may go past the last byte wanted.
+        loose: bool,
         /// Network time left until the download counts as too slow.
         budget: Option<Duration>,
     },
@@ -135,8 +149,13 @@ impl Download {
             current: url.clone(),
             original: url,
             redirects: 0,
+            announced: size,
             total: size,
             etag: None,
+            mixed: false,
+            short: 0,
+            refused: 0,
+            ranged: false,
             received: 0,
             until: None,
             stored: 0,
@@ -216,10 +235,12 @@ impl Download {
             (String::from("Accept-Encoding"), String::from("identity")),
             (String::from("X-Retry-Number"), self.retries.attempt.to_string()),
         ];
-        if self.received > 0 || self.until.is_some() {
+        self.ranged = (self.received > 0 || self.until.is_some()) && self.refused < RANGE_REFUSALS;
+        if self.ranged {
             let last = self.until.map_or_else(String::new, |until| until.saturating_sub(1).to_string());
             headers.push((String::from("Range"), format!("bytes={}-{last}", self.received)));
-            if let Some(etag) = &self.etag {
+            // Tags that change while the file stays as long are those of mirrors. They would never agree.
+            if let Some(etag) = self.etag.as_ref().filter(|_| !self.mixed) {
                 headers.push((String::from("If-Range"), etag.clone()));
             }
         }
@@ -242,7 +263,9 @@ impl Download {
         let known = head::Known {
             received: self.received,
             until: self.until,
+            ranged: self.ranged,
             total: self.total,
+            announced: self.announced.is_some(),
             etag: self.etag.as_deref(),
             staged: self.is_staged(),
         };
@@ -260,9 +283,21 @@ impl Download {
                     let abort = self.fetch.take();
                     Verdict::Request { fetch: self.request(now, config, ids), abort }
                 }
-                Err(why) => self.fail(format!("HTTP {status}, a redirect that is not followed: {why}")),
+                Err(why) => {
+                    let reason = format!("HTTP {status}, a redirect that is not followed: {why}");
+                    // Without TLS it may come from a network that wants a login.
+                    if self.original.is_tls() {
+                        self.fail(reason)
+                    } else {
+                        self.interrupted(now, config, reason, None)
+                    }
+                }
             },
             Head::Retry { reason, after } => self.interrupted(now, config, reason, after),
+            Head::Refused { reason, after, passing } => {
+                self.range_refused(now, config, reason, after, passing)
+            }
+            Head::Changed(reason) => Verdict::Changed { reason, abort: self.fetch.take() },
             Head::Fail(reason) => self.fail(reason),
             Head::Absent(reason) => {
                 Verdict::Fail { failure: Failure::Absent(reason), abort: self.fetch.take() }
@@ -272,6 +307,7 @@ impl Download {
 
     /// The body ended as HTTP says it should.
     pub(crate) fn ended(&mut self, now: Instant, config: &DownloadConfig) -> Verdict {
+        let short = self.announced.is_none() && self.is_short();
         match (&self.stage, self.total) {
             (Stage::Received { .. }, _) => {
                 self.fetch = None;
@@ -288,6 +324,12 @@ impl Download {
                 self.fetch = None;
                 self.finish(false)
             }
+            // It may have been cut, where nothing said how long it is; not twice.
+            (Stage::Receiving { to_end: true, .. }, _) if short => {
+                let reason = String::from("the file on the server is shorter than what was received");
+                self.fetch = None;
+                Verdict::Changed { reason, abort: None }
+            }
             (_, total) => {
                 let of = total.map_or_else(String::new, |total| format!(" of {total}"));
                 let reason = format!("the body ended after {}{of} bytes", self.received);
@@ -295,6 +337,15 @@ impl Download {
                 self.interrupted(now, config, reason, None)
             }
         }
+    }
+
+    /// Counts a whole file that ended before what is there already. Returns whether it was not the first.
+    fn is_short(&mut self) -> bool {
+        if !matches!(self.stage, Stage::Receiving { skip: 1.., to_end: true, .. }) {
+            return false;
+        }
+        self.short = self.short.saturating_add(1);
+        self.short > 1
     }
 
     /// The request failed.
@@ -336,23 +387,90 @@ impl Download {
     }
 
     fn begin(&mut self, now: Instant, config: &DownloadConfig, body: Body) -> Verdict {
-        let Body { skip, total, etag, to_end } = body;
+        let Body { skip, total, etag, to_end, loose, mixed } = body;
         self.total = total.or(self.total);
+        self.mixed |= mixed;
+        if self.ranged && !to_end {
+            self.refused = 0;
+        }
         if self.total.is_some_and(|total| total > config.max_size) {
             return self.fail(too_big(config.max_size));
         }
         self.etag = etag.or_else(|| self.etag.take());
-        let last = self.until.or(self.total);
-        let rest = last.map(|last| last.saturating_sub(self.received).saturating_add(skip));
-        let budget = rest.and_then(|rest| retry::speed_budget(rest, config.min_bits_per_second));
-        self.stage = Stage::Receiving { since: now, skip, to_end, budget };
+        let budget = self.budget(config, skip);
+        self.stage = Stage::Receiving { since: now, skip, to_end, loose, budget };
         Verdict::Started { offset: self.received, total: self.total }
+    }
+
+    /// How long the bytes that are wanted may take, if there is a slowest speed and their number is known.
+    fn budget(&self, config: &DownloadConfig, skip: u64) -> Option<Duration> {
+        let last = self.until.or(self.total)?;
+        let rest = last.saturating_sub(self.received).saturating_add(skip);
+        retry::speed_budget(rest, config.min_bits_per_second)
+    }
+
+    /// The answer to a request is of no use. If it was for a range, the whole file may be had all the same: it is asked
+    /// for after [`RANGE_REFUSALS`] answers that may pass, and at once after one that won't.
+    fn range_refused(
+        &mut self,
+        now: Instant,
+        config: &DownloadConfig,
+        mut reason: String,
+        after: Option<Duration>,
+        passing: bool,
+    ) -> Verdict {
+        if !self.ranged {
+            return self.interrupted(now, config, reason, after);
+        }
+        self.refused = if passing { self.refused.saturating_add(1) } else { RANGE_REFUSALS };
+        if self.refused >= RANGE_REFUSALS {
+            reason.push_str("; the whole file is asked for next");
+        }
+        if passing {
+            return self.interrupted(now, config, reason, after);
+        }
+        // Not counted as a failure: the request that follows is, if it fails.
+        self.retries.again();
+        self.stage = Stage::Waiting { until: now };
+        Verdict::Retry { reason, delay: Duration::ZERO, abort: self.fetch.take() }
+    }
+
+    /// Returns whether what comes is, or what is asked for next will be, the whole file though only a part is wanted.
+    fn takes_all(&self) -> bool {
+        self.refused >= RANGE_REFUSALS || matches!(self.stage, Stage::Receiving { to_end: true, .. })
+    }
+
+    /// More is wanted than before.
+    fn extend(&mut self, config: &DownloadConfig, until: Option<u64>) {
+        self.until = until;
+        let Stage::Receiving { skip, .. } = self.stage else { return };
+        let more = self.budget(config, skip);
+        if let Stage::Receiving { budget, .. } = &mut self.stage {
+            *budget = more;
+        }
+    }
+
+    /// Begins again at an offset, as what was received is of no use. Returns the request to abort.
+    fn start_over(&mut self, now: Instant, at: u64) -> Option<FetchId> {
+        let abort = self.rewind(now, at);
+        (self.total, self.etag, self.mixed, self.short) = (self.announced, None, false, 0);
+        abort
+    }
+
+    /// Returns whether the bytes may be those of two files.
+    pub(crate) const fn is_mixed(&self) -> bool {
+        self.mixed
+    }
+
+    /// Counts the time of a download that this one replaces.
+    pub(crate) const fn ages_from(&mut self, other: &Self) {
+        self.began = other.began;
     }
 
     /// No more bytes come; the file is as long as it is.
     fn finish(&mut self, foreign: bool) -> Verdict {
         if let Some(reason) = self.mismatch() {
-            return self.fail(reason);
+            return self.wrong(reason);
         }
         self.stage = Stage::Received { foreign };
         self.settled()
@@ -385,6 +503,10 @@ impl Download {
         after: Option<Duration>,
     ) -> Verdict {
         let abort = self.fetch.take();
+        if !self.ranged {
+            // The whole doesn't work either, so ranges are worth another try.
+            self.refused = 0;
+        }
         match self.retries.failed(config.max_disconnects) {
             Ok(()) => {
                 let delay = config.retry_delay.max(after.unwrap_or_default());
@@ -396,6 +518,14 @@ impl Download {
                 Verdict::Fail { failure, abort }
             }
         }
+    }
+
+    /// The bytes are wrong. If they may be those of two files, a single one may be right.
+    fn wrong(&mut self, reason: String) -> Verdict {
+        if self.mixed {
+            return Verdict::Changed { reason, abort: self.fetch.take() };
+        }
+        self.fail(reason)
     }
 
     fn fail(&mut self, reason: String) -> Verdict {

@@ -21,10 +21,13 @@ pub(super) enum ContentRange {
     },
 }
 
-/// Reads a `Content-Range`; anything that contradicts itself is refused.
+/// Reads a `Content-Range`; anything that contradicts itself is refused. Servers that write the unit as in a request
+/// (`bytes=5-9/10`) or leave the size out (`bytes 5-9`) are understood.
 pub(super) fn content_range(value: &str) -> Option<ContentRange> {
-    let (unit, rest) = value.trim().split_once(' ')?;
-    let (range, total) = rest.trim().split_once('/')?;
+    let value = value.trim();
+    let (unit, rest) = value.split_at_checked(5)?;
+    let rest = rest.strip_prefix(['=', ' ', ':'])?.trim();
+    let (range, total) = rest.split_once('/').unwrap_or((rest, "*"));
     if !unit.eq_ignore_ascii_case("bytes") {
         return None;
     }
@@ -61,11 +64,15 @@ mod tests {
         let part = |start, end, total| Some(ContentRange::Part { start, end, total });
         assert_eq!(content_range("bytes 5-9/10"), part(5, 10, Some(10)));
         assert_eq!(content_range(" Bytes 0-0/* "), part(0, 1, None));
+        assert_eq!(content_range("bytes=5-9/10"), part(5, 10, Some(10)));
+        assert_eq!(content_range("bytes: 5-9/10"), part(5, 10, Some(10)));
+        assert_eq!(content_range("bytes 5-9"), part(5, 10, None));
         assert_eq!(content_range("bytes */10"), Some(ContentRange::Outside { total: 10 }));
         for bad in [
             "",
             "bytes",
-            "bytes 5-9",
+            "bytes5-9/10",
+            "büte 5-9/10",
             "bytes 9-5/10",
             "bytes 5-10/10",
             "bytes -9/10",

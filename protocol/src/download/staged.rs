@@ -79,6 +79,8 @@ pub(crate) struct Staged {
     /// Bytes of parts that no run deals with any more.
     settled: u64,
     news: VecDeque<Outcome>,
+    /// Whether bytes came under different tags, or from an attempt of which no tag is known.
+    mixed: bool,
     began: Instant,
     /// When the store last did something.
     moved: Instant,
@@ -139,6 +141,7 @@ impl Staged {
             committing: 0,
             settled: 0,
             news: VecDeque::new(),
+            mixed: false,
             began: desk.now,
             moved: desk.now,
             plan,
@@ -260,7 +263,7 @@ impl Staged {
         let Some(at) = self.run_of(fetch) else { return Keep::default() };
         let Self { plan, runs, .. } = self;
         let Some(run) = runs.get_mut(at) else { return Keep::default() };
-        let goes_on = matches!(run.transfer.stage, super::Stage::Receiving { to_end: true, .. });
+        let goes_on = matches!(run.transfer.stage, super::Stage::Receiving { loose: true, .. });
         let new = match run.transfer.admit(desk.now, desk.config, chunk) {
             Ok(new) => new,
             Err(verdict) => {
@@ -348,6 +351,11 @@ impl Staged {
         for run in self.active().filter(|run| run.seeded) {
             run.transfer.deadlines(config, deadline);
         }
+    }
+
+    /// Returns whether the bytes may be those of two files, with no checksum to tell.
+    pub(crate) fn is_mixed(&self) -> bool {
+        self.mixed && !self.plan.is_verified()
     }
 
     /// Drops what is under way. The store stays open.

@@ -18,8 +18,8 @@ use crate::http::url::Url;
 use crate::ids::{ArchiveId, FetchId, StoreId};
 use crate::input::Input;
 use crate::limits::{
-    APPLY_STALL, MAX_KNOWN_ARCHIVES, MAX_META_CHARS, MAX_REASON_CHARS, MAX_RECENT_FETCHES, MAX_RESCHEDULE,
-    MIN_ARCHIVE_RESCHEDULE, UNDRAINED_PAUSE,
+    APPLY_STALL, FRESH_STARTS, MAX_KNOWN_ARCHIVES, MAX_META_CHARS, MAX_REASON_CHARS, MAX_RECENT_FETCHES,
+    MAX_RESCHEDULE, MIN_ARCHIVE_RESCHEDULE, UNDRAINED_PAUSE,
 };
 use crate::output::{Output, StoreKind, VerifyArchive};
 use crate::phoenix::Payload;
@@ -55,6 +55,10 @@ struct Offer {
     url: Url,
     /// The keys when the offer arrived.
     keys: Vec<String>,
+    /// How often the download may still start over.
+    starts: u32,
+    /// Whether what was received may be bytes of two files.
+    mixed: bool,
 }
 
 impl Archives {
@@ -109,7 +113,8 @@ impl Archives {
         }
         self.replace(cx);
         let id = cx.ids.archive();
-        let offer = Box::new(Offer { id, info, url, keys: keys.list().to_vec() });
+        let offer =
+            Box::new(Offer { id, info, url, keys: keys.list().to_vec(), starts: FRESH_STARTS, mixed: false });
         self.ask(cx, offer);
         Ok(())
     }
@@ -149,15 +154,17 @@ impl Archives {
                 let delay = delay.clamp(MIN_ARCHIVE_RESCHEDULE, MAX_RESCHEDULE);
                 self.state = State::Resting { offer, until: cx.now + delay };
             }
-            ArchiveDecision::Download => {
-                let plan = Plan::whole(offer.info.size, None);
-                let (uuid, url) = (offer.info.uuid.clone(), offer.url.clone());
-                let mut desk = desk(cx);
-                let staged = Staged::open(&mut desk, StoreKind::Archive, &uuid, url, plan, Attempts::WHOLE);
-                self.state = State::Downloading { offer, staged: Box::new(staged) };
-            }
+            ArchiveDecision::Download => self.download(cx, offer),
         }
         Ok(())
+    }
+
+    fn download(&mut self, cx: &mut Context<'_>, offer: Box<Offer>) {
+        let plan = Plan::whole(offer.info.size, None);
+        let (uuid, url) = (offer.info.uuid.clone(), offer.url.clone());
+        let mut desk = desk(cx);
+        let staged = Staged::open(&mut desk, StoreKind::Archive, &uuid, url, plan, Attempts::WHOLE);
+        self.state = State::Downloading { offer, staged: Box::new(staged) };
     }
 
     /// Returns whether a fact is about an archive.
@@ -344,11 +351,13 @@ impl Archives {
             }
             Outcome::Complete { .. } => {
                 let store = staged.store();
+                let mixed = staged.is_mixed();
                 let State::Downloading { mut offer, .. } = core::mem::replace(&mut self.state, State::Idle)
                 else {
                     return;
                 };
-                let public_keys = core::mem::take(&mut offer.keys);
+                let public_keys = offer.keys.clone();
+                offer.mixed = mixed;
                 cx.out.push(Output::VerifyArchive(VerifyArchive { store, archive, public_keys }));
                 self.state = State::Verifying { offer, store, since: cx.now };
             }
@@ -377,6 +386,17 @@ impl Archives {
 
     fn refused(&mut self, cx: &mut Context<'_>, reason: &str) -> bool {
         match core::mem::replace(&mut self.state, State::Idle) {
+            State::Verifying { mut offer, .. } if offer.mixed && offer.starts > 0 => {
+                offer.starts -= 1;
+                let archive = offer.id;
+                let reason = format!(
+                    "{reason}; this may be a mixture of two files, so it is downloaded from the start"
+                );
+                let (reason, retry_in) = (cut(&reason, MAX_REASON_CHARS), core::time::Duration::ZERO);
+                tell(cx, ArchiveEvent::DownloadInterrupted { archive, reason, received: 0, retry_in });
+                self.download(cx, offer);
+                true
+            }
             State::Verifying { offer, .. } => {
                 let reason =
                     cut(&format!("it is not to be trusted, and was deleted: {reason}"), MAX_REASON_CHARS);

@@ -153,10 +153,35 @@ fn a_file_that_is_gone_clears_what_was_kept() {
             let mut bench = Bench::plain(strategy, 5000);
             bench.serve(0, 3000);
             let mut bench = bench.restarted(strategy);
-            let fetch = bench.requests[0].fetch.fetch;
-            bench.device.input_quietly(Input::FetchHead { fetch, status, headers: &[], interface: None });
+            // The second answer is to a request for the whole file.
+            for range in [Some("bytes=3000-"), None] {
+                let request = &bench.requests[0].fetch;
+                assert_eq!(header(&request.headers, "range"), range);
+                let fetch = request.fetch;
+                bench.device.input_quietly(Input::FetchHead { fetch, status, headers: &[], interface: None });
+                bench.carry_out();
+            }
             failed_with(&mut bench, &["Download failed : HTTP", &status.to_string()]);
             assert!(bench.disk.0.is_empty());
         }
     }
+}
+
+#[test]
+fn kept_bytes_that_may_be_another_file_s_are_fetched_again_when_the_applier_refuses_them() {
+    let extra = json!({"size": 5000});
+    let file = file(5000);
+    let mut first = Bench::started(UpdateStrategy::Caching, file.clone(), Disk::default(), extra.clone());
+    first.serve(0, 3000);
+    let mut bench = Bench::started(UpdateStrategy::Caching, file, first.disk, extra);
+    assert_eq!(bench.ranges, ["bytes=3000-"]);
+    bench.serve_all();
+    let offer = bench.device.out.iter().find_map(|output| match output {
+        Output::StartApply(start) => Some(start.offer),
+        _ => None,
+    });
+    bench.device.input_quietly(Input::ApplyFailed { offer: offer.unwrap(), reason: "bad signature" });
+    bench.carry_out();
+    assert_eq!(bench.ranges, ["bytes=3000-", "all"]);
+    assert!(bench.device.statuses().iter().all(|status| status["status"] != "failed"));
 }

@@ -69,6 +69,7 @@ struct World {
     now: nerves_hub_link_protocol::Now,
     disk: Disk,
     server: Server,
+    refuses_ranges: bool,
     /// What the applier got, while one is open.
     applied: Option<Vec<u8>>,
     lives: u64,
@@ -102,6 +103,7 @@ impl World {
             now,
             disk: Disk::new(announced),
             server: Server::default(),
+            refuses_ranges: bit(7),
             applied: None,
             lives: 1,
             completed: false,
@@ -114,6 +116,7 @@ impl World {
     fn begin(&mut self) {
         (self.applied, self.completed, self.failed) = (None, false, false);
         self.server = Server::default();
+        self.server.refuses_ranges = self.refuses_ranges;
         self.command(Command::Connect);
     }
 

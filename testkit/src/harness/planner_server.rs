@@ -9,6 +9,8 @@ pub(super) struct Asked {
     /// The bytes asked for: from, and one past the last if that was said.
     from: usize,
     until: Option<usize>,
+    /// Whether the whole file is asked for, no range of it.
+    whole: bool,
     /// The offset of the next byte of the answer, once its head is sent.
     pub(super) at: Option<usize>,
 }
@@ -24,6 +26,8 @@ impl Asked {
 #[derive(Default)]
 pub(super) struct Server {
     pub(super) socket: Option<SocketId>,
+    /// Whether an honest server answers any range with an error.
+    pub(super) refuses_ranges: bool,
     asked: Vec<Asked>,
 }
 
@@ -35,8 +39,9 @@ impl Server {
             let (from, last) = range.trim_start_matches("bytes=").split_once('-').unwrap_or_default();
             (from.parse().unwrap_or(0), last.parse().ok().map(|last: usize| last + 1))
         });
-        let new = Asked { fetch: fetch.fetch, from, until, at: None };
-        for other in &self.asked {
+        let new = Asked { fetch: fetch.fetch, from, until, whole: range.is_none(), at: None };
+        // Where ranges don't work, the whole file is asked for whatever of it is wanted.
+        for other in self.asked.iter().filter(|other| !other.whole && !new.whole) {
             let (start, end) = (other.from.max(other.at.unwrap_or(0)), other.end(size));
             assert!(
                 new.end(size) <= start || end <= from || start >= end,
@@ -73,11 +78,13 @@ impl Server {
 
     /// The status and range of an answer; 0 is an honest one.
     pub(super) fn answer(&mut self, asked: &Asked, how: u8, size: usize) -> (u16, Option<String>) {
+        let refuses = self.refuses_ranges;
         let Some(open) = self.asked.iter_mut().find(|open| open.fetch == asked.fetch) else {
             return (500, None);
         };
         let (from, last) = (asked.from, asked.end(size).saturating_sub(1));
-        let whole = asked.from == 0 && asked.until.is_none();
+        let whole = asked.whole;
+
         let (status, range, at) = match how % 16 {
             // Ranges ignored.
             1 | 2 => (200, None, 0),
@@ -88,7 +95,12 @@ impl Server {
             6 => (416, None, 0),
             7 => (503, None, 0),
             8 => (403, None, 0),
+            // More than was asked for; the range alone, without saying which; ranges refused.
+            9 => (206, Some(format!("bytes 0-{}/{size}", size - 1)), 0),
+            10 => (206, None, from),
+            11 => (400, None, 0),
             _ if whole => (200, None, 0),
+            _ if refuses => (400, None, 0),
             // Nothing is there.
             _ if from >= size => (416, Some(format!("bytes */{size}")), size),
             _ => (206, Some(format!("bytes {from}-{last}/{size}")), from),

@@ -1,6 +1,6 @@
 //! The reference model: what a device must be doing, told by a few plain rules beside the machine.
 
-use nerves_hub_link_protocol::{ConnectionState, Event, OfferId, Output, SocketId, UpdateState};
+use nerves_hub_link_protocol::{ConnectionState, Event, OfferId, Output, SocketId, StoreKind, UpdateState};
 
 use super::message::Message;
 use super::violation::Broken;
@@ -23,6 +23,8 @@ pub(super) struct Model {
     /// The other topics.
     others: [Topic; 2],
     update: Update,
+    /// The offer the application accepted last.
+    decided: Option<OfferId>,
     /// Updates are kept first: how many bytes of them count is the machine's business.
     kept_first: bool,
     /// A message that offers an update arrived, and what followed from it is still being told.
@@ -56,6 +58,7 @@ impl Model {
             last: 0,
             others: ["extensions", "console"].map(|name| Topic { name, join: None, joined: false }),
             update: Update::Idle,
+            decided: None,
             kept_first,
             offered: false,
         }
@@ -142,6 +145,7 @@ impl Model {
     /// The application decided, and was heard.
     pub fn decided(&mut self, offer: OfferId, apply: bool) {
         self.update = if apply { Update::Downloading { offer, received: 0 } } else { Update::Idle };
+        self.decided = apply.then_some(offer);
     }
 
     /// Bytes went to the applier.
@@ -170,6 +174,15 @@ impl Model {
             Output::HangUp { socket, .. } => self.down(*socket),
             Output::FinishApply { offer } => self.update = Update::Finishing { offer: *offer },
             Output::CancelApply { .. } => self.update = Update::Idle,
+            // What was received may be a mixture of two files: it starts over. Whether it may, the watch says.
+            Output::StartApply(start) if matches!(self.update, Update::Idle) => {
+                self.update = Update::Downloading { offer: start.offer, received: 0 };
+            }
+            Output::OpenStore(order) if order.kind == StoreKind::Firmware => {
+                if let (Update::Idle, Some(offer)) = (self.update, self.decided) {
+                    self.update = Update::Downloading { offer, received: 0 };
+                }
+            }
             Output::Event(event) => self.event(now, event)?,
             _ => {}
         }

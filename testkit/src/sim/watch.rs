@@ -41,7 +41,7 @@ pub(super) struct Watch {
     live: Option<SocketId>,
     up: Option<SocketId>,
     flying: u32,
-    /// Offers the application accepted.
+    /// The offer the application accepted, until its update ended. Its file may be fetched and applied again.
     accepted: Option<OfferId>,
     pub applying: Option<OfferId>,
     finishing: bool,
@@ -159,6 +159,9 @@ impl Watch {
         if self.applying == Some(offer) {
             self.applying = None;
             self.written |= well;
+            if well {
+                self.accepted = None;
+            }
             self.reboot_wanted |= well;
         }
     }
@@ -185,7 +188,7 @@ impl Watch {
                 None => Ok(()),
             },
             Output::OpenStore(order) if order.kind == StoreKind::Archive => {
-                if self.archive.take().is_none() || self.archive_store.is_some() {
+                if self.archive.is_none() || self.archive_store.is_some() {
                     return Err(Broken::StoreOutOfTurn);
                 }
                 self.archive_store = Some(order.store);
@@ -334,7 +337,7 @@ impl Watch {
     }
 
     fn start(&mut self, offer: OfferId, keys: &[String]) -> Result<(), Broken> {
-        if self.accepted.take() != Some(offer) {
+        if self.accepted != Some(offer) {
             return Err(Broken::AppliedWithoutDecision(offer));
         }
         if keys != KEYS.get(..1).unwrap_or_default() {
@@ -374,9 +377,13 @@ impl Watch {
             }
             Event::UpdateOffered { offer, .. } => newer("offer", offer.0, &mut self.offer)?,
             Event::Disconnected { retry_at, .. } => self.ended = retry_at.map(|_| now),
-            Event::DownloadInterrupted { .. } => self.interrupted = Some(now),
+            // Without a wait the next request asks in another way; too many of them are found by `BARREN`.
+            Event::DownloadInterrupted { retry_in, .. } => {
+                self.interrupted = (!retry_in.is_zero()).then_some(now);
+            }
             Event::RebootRequested => self.reboot_wanted = true,
             Event::UpdateFailed { reason, .. } => {
+                self.accepted = None;
                 if reason.chars().count() > MAX_REASON_CHARS {
                     return Err(Broken::LongMessage(reason.len()));
                 }

@@ -9,7 +9,7 @@ use super::super::{Failure, Verdict};
 use super::run::Run;
 use super::{Desk, Loss, Outcome, Stage, Staged, drop_fetch};
 use crate::ids::FetchId;
-use crate::limits::{MAX_COMMITS, STORE_STALL};
+use crate::limits::{FRESH_STARTS, MAX_COMMITS, STORE_STALL};
 use crate::output::Output;
 
 impl Staged {
@@ -40,8 +40,13 @@ impl Staged {
     pub(super) fn follow(&mut self, desk: &mut Desk<'_>, fetch: FetchId, verdict: Verdict) {
         match verdict {
             Verdict::Continue | Verdict::Complete => self.learn(desk, fetch),
+            Verdict::Changed { reason, abort } => {
+                drop_fetch(desk, abort);
+                self.start_over(desk, fetch, reason);
+            }
             Verdict::Started { offset, total } => {
                 self.share(fetch);
+                self.absorb(desk, fetch);
                 self.news.push_back(Outcome::Started { offset, total });
             }
             Verdict::Request { fetch, abort } => {
@@ -51,6 +56,7 @@ impl Staged {
             Verdict::Retry { reason, delay, abort } => {
                 drop_fetch(desk, abort);
                 self.news.push_back(Outcome::Interrupted { reason, delay });
+                self.absorb(desk, fetch);
             }
             Verdict::Fail { failure, abort } => {
                 drop_fetch(desk, abort);
@@ -63,11 +69,61 @@ impl Staged {
         }
     }
 
+    /// The file is another one than before: begins again, as with bytes that are wrong. Only a file that is one part, of a
+    /// size nobody announced, comes here; the checksums of others judge each part.
+    fn start_over(&mut self, desk: &mut Desk<'_>, fetch: FetchId, reason: String) {
+        let newest = |run: &Run| run.transfer.newest == Some(fetch);
+        let Some(at) = self.runs.iter().position(newest) else {
+            debug_assert!(false, "a request of no run");
+            return self.fail(desk, Loss::Download(String::from("internal error: a request of no run")));
+        };
+        let part = self.runs.get(at).map_or(0, |run| run.first);
+        let failures = self.failures.entry(part).or_insert(0);
+        *failures = failures.saturating_add(1);
+        if *failures > FRESH_STARTS {
+            return self.fail(desk, Loss::Download(reason));
+        }
+        desk.out.push(Output::DropPart { store: self.store, part });
+        let start = self.plan.start(part);
+        if let Some(run) = self.runs.get_mut(at) {
+            run.hash = Sha256::new();
+            run.part = part;
+            let abort = run.transfer.start_over(desk.now, start);
+            self.plan.size = run.transfer.announced;
+            drop_fetch(desk, abort);
+        }
+        self.mixed = false;
+        self.news.push_back(Outcome::Interrupted { reason, delay: core::time::Duration::ZERO });
+    }
+
+    /// If a request brings the whole file, runs that follow without a gap and have nothing yet go along with it.
+    fn absorb(&mut self, desk: &mut Desk<'_>, fetch: FetchId) {
+        let newest = |run: &Run| run.transfer.newest == Some(fetch);
+        let Some(at) = self.runs.iter().position(newest) else { return };
+        while let Some(run) = self.runs.get(at)
+            && run.transfer.takes_all()
+            && let Some(next) = self.runs.get(at + 1)
+            && next.first == run.end
+            && next.seeded
+            && next.part == next.first
+            && next.transfer.received == self.plan.start(next.first)
+            && !next.transfer.is_storing()
+        {
+            let Some(mut next) = self.runs.remove(at + 1) else { return };
+            drop_fetch(desk, next.transfer.take_fetch());
+            if let Some(run) = self.runs.get_mut(at) {
+                run.end = next.end;
+                run.transfer.extend(desk.config, next.transfer.until);
+            }
+        }
+    }
+
     /// What one request learns about the file binds the others.
     fn share(&mut self, fetch: FetchId) {
         let Some(run) = self.run_of(fetch).and_then(|at| self.runs.get(at)) else { return };
         let (total, etag) = (run.transfer.total, run.transfer.etag.clone());
         self.plan.size = self.plan.size.or(total);
+        self.mixed |= run.transfer.is_mixed();
         for run in &mut self.runs {
             run.transfer.total = run.transfer.total.or(total);
             if run.transfer.etag.is_none() {

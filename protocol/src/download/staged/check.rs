@@ -33,13 +33,16 @@ impl Staged {
                 return;
             }
             self.leftovers.remove(&part);
+            self.mixed = true;
             self.have(part);
             self.settled = self.settled.saturating_add(length);
         }
         self.stage = Stage::Fetching;
         let missing = (0_u32..).zip(&self.verified).filter(|(_, there)| !**there).map(|(part, _)| part);
         for run in runs::split(missing, self.attempts.at_once) {
+            // Most parts have nothing left of them.
             let left = self.leftovers.remove(&run.start).unwrap_or(0);
+            self.mixed |= left > 0;
             let until = (run.end < self.plan.count()).then(|| self.plan.start(run.end));
             let from = self.plan.start(run.start).saturating_add(left);
             let sink = Sink::Store(self.store);

@@ -25,8 +25,9 @@ impl Updates {
         cx.out.event(Event::UpdateHandedOver { offer: id, info, url, public_keys: keys });
         let phase = Phase::HandedOver { since: cx.now };
         let progress = Progress::new(cx.now);
+        let (started, mixed, held, again) = (false, false, None, None);
         self.state =
-            State::Running(Box::new(Running { id, uuid, phase, progress, started: false, held: None }));
+            State::Running(Box::new(Running { id, uuid, phase, progress, started, held, again, mixed }));
     }
 
     /// The application tells how far an update is that it took over. Returns whether it is complete.

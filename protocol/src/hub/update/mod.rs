@@ -8,6 +8,7 @@ mod staging;
 use alloc::boxed::Box;
 use alloc::format;
 use alloc::string::String;
+use core::time::Duration;
 
 use crate::config::Config;
 use crate::download::{Download, Failure, Keep, Staged, Verdict};
@@ -19,16 +20,18 @@ use crate::hub::report::{drop_fetch, push_progress, status};
 use crate::hub::{Context, names};
 use crate::ids::{FetchId, OfferId};
 use crate::input::HeaderRef;
-use crate::limits::{APPLY_STALL, MIN_RESCHEDULE};
+use crate::limits::{APPLY_STALL, MAX_REASON_CHARS, MIN_RESCHEDULE};
 use crate::output::Output;
 use crate::outputs::Outputs;
 use crate::rng::Rng;
 use crate::status::UpdateState;
+use crate::text::cut;
 use crate::time::Instant;
 use crate::timer::{Earliest, Timer};
+use crate::update_strategy::UpdateStrategy;
 
 use obstacle::Obstacle;
-use offer::{Hold, Offer};
+use offer::{Hold, Offer, begin};
 use staging::{Feed, Held, Staging};
 
 /// The one update at a time.
@@ -60,6 +63,19 @@ struct Running {
     started: bool,
     /// The store that holds the file, with a strategy that has one.
     held: Option<Held>,
+    /// What it takes to start over.
+    again: Option<Box<Again>>,
+    /// Whether the applier may have got bytes of two files.
+    mixed: bool,
+}
+
+/// What it takes to start an update over.
+struct Again {
+    offer: Offer,
+    /// As it was when the update began.
+    strategy: UpdateStrategy,
+    /// How often it may still be done.
+    left: u32,
 }
 
 #[expect(clippy::large_enum_variant, reason = "only one exists, and it is boxed already")]
@@ -260,9 +276,43 @@ impl Updates {
     pub(crate) fn apply_failed(&mut self, cx: &mut Context<'_>, id: OfferId, reason: &str) -> bool {
         let Some(running) = self.applier_of(id) else { return false };
         let uuid = running.uuid.clone();
+        let mixed =
+            running.mixed || matches!(&running.phase, Phase::Downloading(download) if download.is_mixed());
+        if mixed && self.start_over(cx, reason, false) {
+            return true;
+        }
         self.stop(cx, true);
         self.state = State::Idle;
         self.fail(cx, id, &uuid, &format!("{} : {reason}", names::FWUP_ERROR));
+        true
+    }
+
+    /// Begins an update again, as what was received may be bytes of two files. Returns false if that was done often
+    /// enough. `applying` says whether there is an applier to stop.
+    fn start_over(&mut self, cx: &mut Context<'_>, reason: &str, applying: bool) -> bool {
+        let State::Running(running) = &mut self.state else { return false };
+        let Some(again) = running.again.as_mut().filter(|again| again.left > 0) else { return false };
+        again.left -= 1;
+        let (offer, id, strategy) = (again.offer.clone(), running.id, again.strategy);
+        // Nothing vouched for the bytes, so the store must not serve them again.
+        self.stop(cx, true);
+        if applying {
+            cx.out.push(Output::CancelApply { offer: id });
+        }
+        let reason = cut(
+            &format!("{reason}; this may be a mixture of two files, so it is downloaded from the start"),
+            MAX_REASON_CHARS,
+        );
+        cx.out.event(Event::DownloadInterrupted { offer: id, reason, received: 0, retry_in: Duration::ZERO });
+        let (phase, held) = begin(cx, offer, strategy);
+        if let State::Running(running) = &mut self.state {
+            let before = core::mem::replace(&mut running.phase, phase);
+            if let (Phase::Downloading(new), Phase::Downloading(old)) = (&mut running.phase, &before) {
+                new.ages_from(old);
+            }
+            (running.held, running.mixed) = (held, false);
+            running.progress.rejoined();
+        }
         true
     }
 
@@ -356,7 +406,15 @@ impl Updates {
                 let received = self.download().map_or(0, |download| download.safe());
                 cx.out.event(Event::DownloadInterrupted { offer, reason, received, retry_in: delay });
             }
+            Verdict::Changed { reason, abort } => {
+                drop_fetch(cx, abort);
+                if !self.start_over(cx, &reason, true) {
+                    self.cancel(cx, None, &format!("{} : {reason}", names::DOWNLOAD_FAILED));
+                }
+            }
             Verdict::Complete => {
+                running.mixed |=
+                    matches!(&running.phase, Phase::Downloading(download) if download.is_mixed());
                 running.phase = Phase::Finishing { since: cx.now };
                 self.report(cx, Stage::Downloading, 100, true);
                 cx.out.push(Output::FinishApply { offer });

@@ -6,8 +6,8 @@ use alloc::string::String;
 use alloc::vec::Vec;
 use core::time::Duration;
 
-use super::staging::stage;
-use super::{Phase, Running, State, Updates};
+use super::staging::{Held, stage};
+use super::{Again, Phase, Running, State, Updates};
 use crate::command::{CommandError, Decision};
 use crate::download::{Download, from_hex};
 use crate::event::{Event, UpdateInfo};
@@ -18,13 +18,14 @@ use crate::hub::progress::Progress;
 use crate::hub::report::{refuse, reschedule, status, usable};
 use crate::hub::{Context, names, window};
 use crate::ids::OfferId;
-use crate::limits::{MAX_RESCHEDULE, MIN_RESCHEDULE};
+use crate::limits::{FRESH_STARTS, MAX_RESCHEDULE, MIN_RESCHEDULE};
 use crate::output::{Output, Sink, StartApply};
 use crate::phoenix::Payload;
 use crate::time::Instant;
 use crate::update_strategy::UpdateStrategy;
 
 /// An update the application is asked about.
+#[derive(Clone)]
 pub(super) struct Offer {
     pub(super) id: OfferId,
     pub(super) info: UpdateInfo,
@@ -152,16 +153,16 @@ impl Updates {
     fn apply(&mut self, cx: &mut Context<'_>, offer: Offer) {
         self.hold = None;
         let (id, uuid) = (offer.id, offer.info.firmware.uuid.clone());
-        let (phase, held) = match cx.config.strategy {
-            UpdateStrategy::Streaming => {
-                self.attempts.started(cx, &uuid);
-                (stream(cx, offer), None)
-            }
-            UpdateStrategy::Caching => stage(cx, offer, None),
-            UpdateStrategy::Parts(parts) => stage(cx, offer, Some(&parts)),
-        };
+        if matches!(cx.config.strategy, UpdateStrategy::Streaming) {
+            self.attempts.started(cx, &uuid);
+        }
+        let again =
+            Some(Box::new(Again { offer: offer.clone(), strategy: cx.config.strategy, left: FRESH_STARTS }));
+        let (phase, held) = begin(cx, offer, cx.config.strategy);
         let progress = Progress::new(cx.now);
-        self.state = State::Running(Box::new(Running { id, uuid, phase, progress, started: false, held }));
+        let (started, mixed) = (false, false);
+        self.state =
+            State::Running(Box::new(Running { id, uuid, phase, progress, started, held, again, mixed }));
     }
 
     pub(super) fn postpone(
@@ -180,6 +181,15 @@ impl Updates {
     fn held(&self, now: Instant, uuid: &str) -> Option<Duration> {
         let hold = self.hold.as_ref().filter(|hold| hold.uuid == uuid)?;
         Some(hold.until.saturating_since(now)).filter(|left| !left.is_zero())
+    }
+}
+
+/// Begins to fetch the file.
+pub(super) fn begin(cx: &mut Context<'_>, offer: Offer, strategy: UpdateStrategy) -> (Phase, Option<Held>) {
+    match strategy {
+        UpdateStrategy::Streaming => (stream(cx, offer), None),
+        UpdateStrategy::Caching => stage(cx, offer, None),
+        UpdateStrategy::Parts(parts) => stage(cx, offer, Some(&parts)),
     }
 }
 

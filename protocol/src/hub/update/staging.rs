@@ -210,6 +210,7 @@ impl Updates {
                 let public_keys = core::mem::take(&mut staging.keys);
                 let store = staging.staged.store();
                 let checksum = staging.staged.plan().unchecked().map(Checksum::new);
+                running.mixed = staging.staged.is_mixed();
                 let uuid = running.uuid.clone();
                 self.attempts.started(cx, &uuid);
                 self.report(cx, Stage::Downloading, 100, true);

@@ -37,7 +37,7 @@ pub(in crate::sim) fn broken_answer(how: u32) -> Vec<u8> {
     let long = |count: usize| "x".repeat(count);
     let text = match how % 9 {
         0 => "HTTP/1.1 200 OK\r\nContent-Length: 5\r\nContent-Length: 6\r\n\r\nhello!".to_owned(),
-        1 => "HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\u{1}\u{2} no header \u{7}\r\n\r\nhello".to_owned(),
+        1 => "HTTP/1.1 200 OK\r\nContent-Length : 5\r\n\r\nhello".to_owned(),
         2 => "SSH-2.0-OpenSSH_9.6\r\n".to_owned(),
         3 => format!("HTTP/1.1 200 OK\r\nX: {}\r\n", long(17 * 1024)),
         4 => {
