@@ -1,5 +1,7 @@
 //! The frames of `--framing`, both directions (fw-format §17).
 
+use crate::lengths::smaller;
+
 /// Bytes of a frame's length.
 const LENGTH: usize = 4;
 
@@ -44,7 +46,9 @@ impl FrameReader {
                 return FrameInput::NeedInput;
             };
             *input = rest;
-            if let Some(place) = self.header.get_mut(self.header_filled) {
+            let place = self.header.get_mut(self.header_filled);
+            debug_assert!(place.is_some(), "the length of a frame has too many bytes");
+            if let Some(place) = place {
                 *place = *byte;
             }
             self.header_filled += 1;
@@ -57,10 +61,11 @@ impl FrameReader {
         if input.is_empty() {
             return FrameInput::NeedInput;
         }
-        let wanted = usize::try_from(self.remaining).unwrap_or(usize::MAX).min(input.len());
-        let (data, rest) = input.split_at(wanted);
+        let remaining = u64::from(self.remaining);
+        let (data, rest) = input.split_at(smaller(remaining, input.len()));
         *input = rest;
-        self.remaining = self.remaining.saturating_sub(u32::try_from(wanted).unwrap_or(u32::MAX));
+        // No more than there was: it still fits.
+        self.remaining = u32::try_from(remaining - data.len() as u64).unwrap_or_default();
         FrameInput::Data(data)
     }
 

@@ -57,6 +57,7 @@ pub mod disk;
 mod error;
 pub mod framing;
 mod internal;
+mod lengths;
 pub mod limits;
 pub mod manifest;
 mod names;

@@ -57,6 +57,7 @@ impl Progress {
 
     /// Counts work done; a report when the value rises.
     pub(crate) fn add(&mut self, units: u64) -> Option<ProgressReport> {
+        // A manifest may announce more work than can be counted; the percentage then stays below 100.
         self.done = self.done.saturating_add(units);
         if self.total == 0 {
             return None;
@@ -64,7 +65,9 @@ impl Progress {
         let range = i128::from(self.high) - i128::from(self.low);
         let done = i128::from(self.done.min(self.total));
         let part = (done * range).div_euclid(i128::from(self.total)).min(range - 1);
-        self.report(i32::try_from(i128::from(self.low) + part).unwrap_or(self.low))
+        let value = i32::try_from(i128::from(self.low) + part);
+        debug_assert!(value.is_ok(), "progress left its range");
+        self.report(value.unwrap_or(self.low))
     }
 
     /// The last report: everything is written.

@@ -253,10 +253,9 @@ impl Current {
         if self.length != resource.data_length() {
             return Err(Error::DataLength(resource.name.clone()));
         }
-        if !resource.blake2b_256.as_deref().is_some_and(|digest| self.digest.matches(digest)) {
-            return Err(Error::Digest(resource.name.clone()));
-        }
-        Ok(())
+        let digest = resource.blake2b_256.as_deref();
+        let digest = digest.ok_or_else(|| Internal::new("a resource without a digest was read"))?;
+        if self.digest.matches(digest)? { Ok(()) } else { Err(Error::Digest(resource.name.clone())) }
     }
 }
 

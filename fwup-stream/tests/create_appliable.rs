@@ -3,7 +3,7 @@
 
 mod apply_support;
 
-use apply_support::{apply, unsigned};
+use apply_support::{apply, archive, unsigned};
 use fwup_stream::create::Builder;
 use fwup_stream::disk::MemoryTarget;
 use fwup_stream::manifest::Configuration;
@@ -99,4 +99,28 @@ fn lists_that_could_never_run_are_refused() {
     }
     // What a variable of the device decides is known there.
     assert!(task("on-init", "4,raw_memset,\"\\${AT}\",1,\"\\${VALUE}\"").is_ok());
+}
+
+/// fwup writes it, and neither fwup nor U-Boot can read that environment any more.
+#[test]
+fn a_variable_without_a_name_never_reaches_an_environment() {
+    let section = "uboot-environment u { block-offset = 1 block-count = 1 } ";
+    let told = make(&format!("{section} task t {{ on-init {{ uboot_setenv(u, \"\", x) }} }}")).unwrap_err();
+    assert!(told.contains("uboot_setenv needs the name of a variable"), "{told}");
+    let section = "uboot-environment \"u\" {\nblock-offset=1\nblock-count=1\n}\n";
+    for (init, error) in [("2,uboot_clearenv,u", ""), ("2,error,x", "4,uboot_setenv,u,\"\",x")] {
+        let late = if error.is_empty() { "4,uboot_setenv,u,\"\",x" } else { "2,info,x" };
+        let error = if error.is_empty() { "2,info,x" } else { error };
+        let manifest = format!(
+            "{section}task \"t\" {{\non-init {{\nfunlist={{{init},{late}}}\n}}\non-error {{\nfunlist={{{error}}}\n}}\n}}\n"
+        );
+        let mut disk = MemoryTarget::with_content(&[7; 2048]);
+        let told = apply(unsigned("t"), &archive(&manifest, &[]), &mut disk).unwrap_err().to_string();
+        // On-error has no environment to read here, and says so first.
+        assert!(told.contains("needs the name of a variable"), "{told}");
+        assert_eq!(disk.bytes(0, 2048), [7; 2048]);
+    }
+    // Taking it out is nothing.
+    let section = "uboot-environment u { block-offset = 1 block-count = 1 } ";
+    assert!(make(&format!("{section} task t {{ on-init {{ uboot_unsetenv(u, \"\") }} }}")).is_ok());
 }

@@ -2,6 +2,8 @@
 
 use super::context::Context;
 use super::error::ActionError;
+use crate::internal::Internal;
+use crate::lengths::smaller;
 use crate::manifest::FileResource;
 use crate::trust::{StreamingDigest, is_digest};
 
@@ -62,6 +64,7 @@ impl DataRun {
             expected: resource.data_length(),
             received: 0,
             pieces_done: 0,
+            // No length at all is a length of 0.
             piece_left: resource.length.first().copied().unwrap_or(0),
             offset: 0,
         })
@@ -77,7 +80,7 @@ impl DataRun {
         let mut rest = data;
         while !rest.is_empty() {
             self.pass_holes(context);
-            let here = usize::try_from(self.piece_left).unwrap_or(usize::MAX).min(rest.len());
+            let here = smaller(self.piece_left, rest.len());
             if here == 0 {
                 return Err(self.wrong_length(received));
             }
@@ -102,12 +105,15 @@ impl DataRun {
             });
         }
         let length = self.resource.full_length();
-        let hole = length.saturating_sub(self.offset);
+        let hole = length.checked_sub(self.offset);
+        let hole = hole.ok_or_else(|| Internal::new("data were written behind the end of their resource"))?;
         self.sink.finish(context, length, hole)?;
         if self.sink.writes_holes() {
             context.done(hole);
         }
-        if !self.resource.blake2b_256.as_deref().is_some_and(|digest| self.digest.matches(digest)) {
+        let digest = self.resource.blake2b_256.as_deref();
+        let digest = digest.ok_or_else(|| Internal::new("a resource without a digest was written"))?;
+        if !self.digest.matches(digest)? {
             return Err(ActionError::Digest { function: self.function, resource: self.resource.name });
         }
         Ok(())
@@ -116,9 +122,9 @@ impl DataRun {
     /// Moves over holes to where the next byte belongs.
     fn pass_holes(&mut self, context: &mut Context<'_>) {
         while self.piece_left == 0 {
-            let at = self.pieces_done * 2;
-            let Some(next) = self.resource.length.get(at + 2).copied() else { return };
-            let hole = self.resource.length.get(at + 1).copied().unwrap_or(0);
+            let pieces = self.resource.length.get(self.pieces_done * 2..).unwrap_or_default();
+            // Behind the last data nothing is left to move to.
+            let [_, hole, next, ..] = *pieces else { return };
             self.pieces_done += 1;
             self.offset = self.offset.saturating_add(hole);
             self.piece_left = next;

@@ -3,6 +3,9 @@
 use std::io::{self, Write};
 use std::process::{Child, Command, ExitStatus, Stdio};
 
+use crate::internal::Internal;
+use crate::lengths::smaller;
+
 /// Zeros for holes are fed in pieces of this many bytes.
 const ZEROS: usize = 16 * 1024;
 
@@ -42,9 +45,12 @@ impl Feed {
 
     fn fill_up_to(&mut self, offset: u64) -> io::Result<()> {
         let zeros = [0; ZEROS];
+        if self.offset > offset {
+            return Err(io::Error::other(Internal::new("data come in another order than they are fed")));
+        }
         while self.offset < offset {
-            let here = usize::try_from(offset - self.offset).unwrap_or(ZEROS).min(ZEROS);
-            self.feed(zeros.get(..here).unwrap_or_default())?;
+            let (piece, _) = zeros.split_at(smaller(offset - self.offset, ZEROS));
+            self.feed(piece)?;
         }
         Ok(())
     }

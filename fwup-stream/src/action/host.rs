@@ -17,10 +17,6 @@ use crate::manifest::Call;
 /// Where the parameter for the next reboot goes when nothing else is set, in the order tried.
 const REBOOT_PARAM: [&str; 2] = ["/run/systemd/reboot-param", "/run/reboot-param"];
 
-fn text<'a>(call: &Call<'a>) -> &'a str {
-    call.args.first().map_or("", String::as_str)
-}
-
 /// `sh -c`, with the firmware's identity in its environment.
 pub(crate) fn shell(context: &Context<'_>, command: &str) -> Command {
     let mut shell = Command::new("/bin/sh");
@@ -33,7 +29,7 @@ pub(crate) fn shell(context: &Context<'_>, command: &str) -> Command {
 
 /// `execute(CMD)`.
 pub(super) fn execute(context: &mut Context<'_>, call: &Call<'_>) -> Result<(), ActionError> {
-    let command = text(call);
+    let command = call.text(0)?;
     let status = shell(context, command).status().map_err(|error| ActionError::Shell(error.to_string()))?;
     if !status.success() {
         return Err(ActionError::Execute { command: command.to_owned(), status: status.into_raw() });
@@ -47,8 +43,10 @@ pub(super) fn reboot_param(context: &mut Context<'_>, call: &Call<'_>) -> Result
     let usual = || REBOOT_PARAM.iter().map(PathBuf::from).collect();
     let places: Vec<PathBuf> =
         context.settings.reboot_param_path.as_ref().map_or_else(usual, |path| vec![path.clone()]);
-    let written = |path: &Path| File::create(path).and_then(|mut file| file.write_all(text(call).as_bytes()));
+    let text = call.text(0)?;
+    let written = |path: &Path| File::create(path).and_then(|mut file| file.write_all(text.as_bytes()));
     if !places.iter().any(|path| written(path).is_ok()) {
+        // The last of them is told, as by fwup; there always is one.
         let path = places.last().map(|path| path.display().to_string()).unwrap_or_default();
         return Err(ActionError::CannotOpen { function: "reboot-param", path });
     }
@@ -58,7 +56,7 @@ pub(super) fn reboot_param(context: &mut Context<'_>, call: &Call<'_>) -> Result
 
 /// `path_write(PATH)`.
 pub(super) fn path(_: &mut Context<'_>, call: &Call<'_>) -> Result<Box<dyn Sink>, ActionError> {
-    let path = text(call).to_owned();
+    let path = call.text(0)?.to_owned();
     match File::create(&path) {
         Ok(file) => Ok(Box::new(PathSink { path, file })),
         Err(_) => Err(ActionError::CannotOpen { function: "path_write", path }),
@@ -92,7 +90,7 @@ impl Sink for PathSink {
 
 /// `pipe_write(CMD)`.
 pub(super) fn pipe(context: &mut Context<'_>, call: &Call<'_>) -> Result<Box<dyn Sink>, ActionError> {
-    let command = text(call).to_owned();
+    let command = call.text(0)?.to_owned();
     let feed = Feed::start(&mut shell(context, &command));
     let feed = feed.map_err(|error| ActionError::Shell(error.to_string()))?;
     Ok(Box::new(PipeSink { command, feed }))

@@ -1,8 +1,5 @@
 //! `info` and `error`.
 
-// All functions of the table have the same face.
-#![allow(clippy::unnecessary_wraps)]
-
 use super::context::Context;
 use super::error::ActionError;
 use crate::manifest::Call;
@@ -10,15 +7,11 @@ use crate::options::ApplyEvent;
 
 /// `info(TEXT)`: tells TEXT.
 pub(super) fn info(context: &mut Context<'_>, call: &Call<'_>) -> Result<(), ActionError> {
-    (context.observer)(ApplyEvent::Info(text(call)));
+    (context.observer)(ApplyEvent::Info(call.text(0)?.to_owned()));
     Ok(())
 }
 
 /// `error(TEXT)`: fails with TEXT.
 pub(super) fn error(_: &mut Context<'_>, call: &Call<'_>) -> Result<(), ActionError> {
-    Err(ActionError::Scripted(text(call)))
-}
-
-fn text(call: &Call<'_>) -> String {
-    call.args.first().cloned().unwrap_or_default()
+    Err(ActionError::Scripted(call.text(0)?.to_owned()))
 }

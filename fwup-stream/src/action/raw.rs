@@ -5,6 +5,8 @@ use super::data::Sink;
 use super::error::ActionError;
 use crate::disk::cipher::BlockCipher;
 use crate::disk::{BLOCK, BLOCK_BYTES, DiskError};
+use crate::internal::Internal;
+use crate::lengths::smaller;
 use crate::manifest::Call;
 
 /// Characters of an option's value that count, as in fwup.
@@ -13,7 +15,7 @@ const SECRET_LENGTH: usize = 128;
 
 pub(super) fn begin(_: &mut Context<'_>, call: &Call<'_>) -> Result<Box<dyn Sink>, ActionError> {
     let cipher = cipher(call.args.iter().skip(1).flat_map(|argument| argument.split(',')))?;
-    let start = bytes(call.args.first().map_or(0, |text| blocks(text)));
+    let start = bytes(blocks(call.text(0)?));
     Ok(Box::new(RawSink { start, cipher, block: [0; BLOCK], pending: None, scratch: Vec::new() }))
 }
 
@@ -65,6 +67,7 @@ impl RawSink {
         offset: u64,
         data: &[u8],
     ) -> Result<(), ActionError> {
+        // What lies behind the last byte that can be counted is refused when it is written.
         let place = self.start.saturating_add(offset);
         let Some(cipher) = &self.cipher else {
             return Ok(context.disk.write(place, data, true)?);
@@ -84,7 +87,7 @@ impl Sink for RawSink {
     fn write(&mut self, context: &mut Context<'_>, offset: u64, data: &[u8]) -> Result<(), ActionError> {
         let (mut offset, mut data) = (offset, data);
         while !data.is_empty() {
-            let inside = usize::try_from(offset % BLOCK_BYTES).unwrap_or_default();
+            let inside = smaller(offset % BLOCK_BYTES, BLOCK);
             let block = offset - inside as u64;
             if self.pending != Some(block) {
                 self.flush(context)?;
@@ -97,9 +100,10 @@ impl Sink for RawSink {
                 continue;
             }
             let (now, rest) = data.split_at(data.len().min(BLOCK - inside));
-            if let Some(place) = self.block.get_mut(inside..inside + now.len()) {
-                place.copy_from_slice(now);
-            }
+            let place = self.block.get_mut(inside..inside + now.len());
+            place
+                .ok_or_else(|| Internal::new("data reach over the end of their block"))?
+                .copy_from_slice(now);
             self.pending = Some(block);
             if inside + now.len() == BLOCK {
                 self.flush(context)?;
@@ -112,8 +116,8 @@ impl Sink for RawSink {
     fn finish(&mut self, context: &mut Context<'_>, length: u64, hole: u64) -> Result<(), ActionError> {
         // A final hole gives a regular file its length by its last bytes.
         let zeros = [0; BLOCK];
-        let tail = usize::try_from(hole.min(BLOCK_BYTES)).unwrap_or(BLOCK);
-        self.write(context, length - tail as u64, zeros.get(..tail).unwrap_or_default())?;
+        let (tail, _) = zeros.split_at(smaller(hole, BLOCK));
+        self.write(context, length - tail.len() as u64, tail)?;
         self.flush(context)
     }
 }

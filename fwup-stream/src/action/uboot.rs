@@ -6,6 +6,7 @@ use super::context::{Context, blocks, bytes};
 use super::error::ActionError;
 use super::table::PlanContext;
 use crate::disk::{DiskError, DiskIo, Twins};
+use crate::internal::Internal;
 use crate::limits::UBOOT_BLOCKS_MAX;
 use crate::manifest::{Call, Manifest, UbootEnvironment};
 use content::{Content, count};
@@ -37,6 +38,12 @@ pub enum UbootError {
     /// The checksum fits, but the content makes no sense.
     #[error("Invalid U-boot environment")]
     Invalid,
+    /// A variable would have no name: nobody could read the environment any more, U-Boot no more than this.
+    #[error("uboot_setenv needs the name of a variable, and the firmware gives it none")]
+    NoName,
+    /// Something that cannot happen has happened.
+    #[error(transparent)]
+    Internal(#[from] Internal),
     /// The variables do not fit in.
     #[error("Not enough room in U-boot environment")]
     NoRoom,
@@ -59,6 +66,9 @@ struct Place {
     size: usize,
 }
 
+/// The name and the value of a variable.
+type Variable<'a> = (&'a [u8], &'a [u8]);
+
 /// One copy as read, with its content when that is sound.
 struct Copy {
     flag: u8,
@@ -74,8 +84,10 @@ struct Found {
 }
 
 pub(super) fn units(plan: &PlanContext<'_>, call: &Call<'_>) -> Result<u64, ActionError> {
-    let name = call.args.first().map_or("", String::as_str);
-    let place = Place::find(plan.manifest, plan.function, name)?;
+    let place = Place::find(plan.manifest, plan.function, call.text(0)?)?;
+    if plan.function == "uboot_setenv" && call.text(1)?.is_empty() {
+        return Err(UbootError::NoName.into());
+    }
     Ok(place.weight())
 }
 
@@ -102,7 +114,11 @@ pub(super) fn recover(context: &mut Context<'_>, call: &Call<'_>) -> Result<(), 
 
 /// `uboot_setenv(ENV, NAME, VALUE)`.
 pub(super) fn set(context: &mut Context<'_>, call: &Call<'_>) -> Result<(), ActionError> {
-    change(context, call, "uboot_setenv", call.args.get(2).map_or("", String::as_str).into())
+    // Here as well as in the plan, which leaves out on-error.
+    if call.text(1)?.is_empty() {
+        return Err(UbootError::NoName.into());
+    }
+    change(context, call, "uboot_setenv", Some(call.text(2)?))
 }
 
 /// `uboot_unsetenv(ENV, NAME)`.
@@ -128,7 +144,7 @@ fn change(
     value: Option<&str>,
 ) -> Result<(), ActionError> {
     let place = Place::of_call(context, call, function)?;
-    let name = call.args.get(1).map_or("", String::as_str);
+    let name = call.text(1)?;
     let found = place.read(context.disk)?;
     place.write_other(context.disk, &found, name.as_bytes(), value.map(str::as_bytes))?;
     context.done(place.weight());
@@ -137,7 +153,7 @@ fn change(
 
 impl Place {
     fn of_call(context: &Context<'_>, call: &Call<'_>, function: &'static str) -> Result<Self, ActionError> {
-        Self::find(context.manifest, function, call.args.first().map_or("", String::as_str))
+        Self::find(context.manifest, function, call.text(0)?)
     }
 
     fn find(manifest: &Manifest, function: &'static str, name: &str) -> Result<Self, ActionError> {
@@ -187,9 +203,12 @@ impl Place {
     fn read_copy(&self, disk: &mut (impl DiskIo + ?Sized), block: u64) -> Result<Copy, UbootError> {
         let mut data = vec![0; self.size];
         disk.read(bytes(block), &mut data)?;
-        let (header, body) = data.split_at(self.header().min(data.len()));
+        let (header, body) = data.split_at(self.header());
+        // A single copy has none, and needs none.
         let flag = header.get(CHECKSUM).copied().unwrap_or(0);
-        let expected = header.first_chunk().map_or(0, |bytes| u32::from_le_bytes(*bytes));
+        let expected = header.first_chunk().map(|bytes| u32::from_le_bytes(*bytes));
+        let expected =
+            expected.ok_or_else(|| Internal::new("an environment is shorter than its checksum"))?;
         let got = crc32fast::hash(body);
         let content = if expected == got {
             Content::new(data, self.header()).ok_or(UbootError::Invalid)
@@ -225,14 +244,15 @@ impl Place {
         disk: &mut (impl DiskIo + ?Sized),
         block: u64,
         flag: u8,
-        variables: impl Iterator<Item = (&'a [u8], &'a [u8])>,
+        variables: impl Iterator<Item = Result<Variable<'a>, Internal>>,
     ) -> Result<(), UbootError> {
         let mut data = Vec::with_capacity(self.size);
         data.extend([0; CHECKSUM]);
         if self.second.is_some() {
             data.push(flag);
         }
-        for (name, value) in variables {
+        for variable in variables {
+            let (name, value) = variable?;
             // The bounds of fwup, so that what fits there fits here and the other way round.
             if data.len() + name.len() + 1 + value.len() >= self.size - 2 {
                 return Err(UbootError::NoRoom);
@@ -244,8 +264,8 @@ impl Place {
         }
         data.push(0);
         data.resize(self.size, FILL);
-        let checksum = crc32fast::hash(data.get(self.header()..).unwrap_or_default()).to_le_bytes();
-        for (place, byte) in data.iter_mut().zip(checksum) {
+        let (header, body) = data.split_at_mut(self.header());
+        for (place, byte) in header.iter_mut().zip(crc32fast::hash(body).to_le_bytes()) {
             *place = byte;
         }
         let other = self.second.map(|second| if block == second { self.block } else { second });
@@ -269,6 +289,8 @@ fn newer(copies: [&[u8]; 2]) -> Option<usize> {
         })
     };
     let [first, second] = copies;
+    debug_assert!(copies.iter().all(|copy| copy.len() > CHECKSUM), "a copy has no flag");
+    // Of a copy that is too short to be sound it is not asked for.
     let flag = |copy: &[u8]| copy.get(CHECKSUM).copied().unwrap_or(0);
     match (sound(first), sound(second)) {
         (true, true) => Some(usize::from(is_newer(flag(second), flag(first)))),
@@ -281,6 +303,7 @@ fn newer(copies: [&[u8]; 2]) -> Option<usize> {
 /// The content of one copy with the flag of the other, which the checksum does not cover.
 fn disguise(content: &[u8], flag: &[u8]) -> Vec<u8> {
     let mut copy = content.to_vec();
+    debug_assert!(copy.len() > CHECKSUM && flag.len() > CHECKSUM, "a copy has no flag");
     if let (Some(place), Some(flag)) = (copy.get_mut(CHECKSUM), flag.get(CHECKSUM)) {
         *place = *flag;
     }
@@ -292,6 +315,7 @@ fn disguise(content: &[u8], flag: &[u8]) -> Vec<u8> {
 /// than fwup and the device.
 fn succeed(content: &[u8], flag: &[u8]) -> Vec<u8> {
     let mut copy = content.to_vec();
+    debug_assert!(copy.len() > CHECKSUM && flag.len() > CHECKSUM, "a copy has no flag");
     if let (Some(place), Some(flag)) = (copy.get_mut(CHECKSUM), flag.get(CHECKSUM)) {
         *place = flag.wrapping_add(1);
     }
@@ -320,7 +344,7 @@ mod tests {
         for first in 0..=255_u8 {
             for ahead in 0..=255_u8 {
                 let mut disk = SegmentCache::new(MemoryTarget::new(), CacheOptions::default());
-                let copy = |text: &'static str| std::iter::once((&b"copy"[..], text.as_bytes()));
+                let copy = |text: &'static str| std::iter::once(Ok((&b"copy"[..], text.as_bytes())));
                 place.write_copy(&mut disk, 16, first, copy("1")).unwrap();
                 place.write_copy(&mut disk, 32, first.wrapping_add(ahead), copy("2")).unwrap();
                 let found = place.read(&mut disk).unwrap();
@@ -333,7 +357,7 @@ mod tests {
     fn every_single_bit_flip_is_noticed() {
         let place = place(None);
         let mut disk = SegmentCache::new(MemoryTarget::new(), CacheOptions::default());
-        place.write_copy(&mut disk, 16, 0, std::iter::once((&b"a"[..], &b"b"[..]))).unwrap();
+        place.write_copy(&mut disk, 16, 0, std::iter::once(Ok((&b"a"[..], &b"b"[..])))).unwrap();
         let mut good = vec![0; 1024];
         disk.read(16 * 512, &mut good).unwrap();
         for bit in 0..good.len() * 8 {

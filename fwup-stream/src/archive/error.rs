@@ -1,5 +1,7 @@
 //! Why an archive cannot be read.
 
+use crate::internal::Internal;
+
 /// Why the archive cannot be read. Displays as the reference does where that is known, and names the entry.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub struct ArchiveError {
@@ -22,6 +24,9 @@ pub enum ArchiveErrorKind {
     /// The first bytes are not those of a ZIP archive, or there are none.
     #[error("Unrecognized archive format")]
     Unrecognized,
+    /// Something that cannot happen has happened.
+    #[error(transparent)]
+    Internal(#[from] Internal),
     /// The input ended inside a local header.
     #[error("Truncated ZIP file header")]
     TruncatedHeader,

@@ -8,6 +8,7 @@ use super::header::{EntryInfo, FIXED_LENGTH, LocalHeader};
 use super::inflate::Inflater;
 use super::search::Search;
 use super::tally::Tally;
+use crate::internal::Internal;
 use crate::limits::ENTRY_NAME;
 
 /// Third and fourth byte of the words an archive may begin with, after `PK`.
@@ -107,6 +108,9 @@ impl ArchiveReader {
                 Ok(step) => step,
                 Err(kind) => return Err(self.fail(kind)),
             };
+            if matches!(step, Step::Inflated(_)) && self.inflater.is_none() {
+                return Err(self.fail(Internal::new("data were inflated by nothing").into()));
+            }
             return Ok(match step {
                 Step::Continue => continue,
                 Step::NeedInput => ArchiveEvent::NeedInput,
@@ -146,6 +150,7 @@ impl ArchiveReader {
             State::Deflated { .. } | State::Unreadable(_) => {
                 // Knowing the size saves inflating; whatever descriptor follows is passed over between entries.
                 if !self.header.descriptor || self.header.compressed > 0 {
+                    // A header that lies, of an entry with a descriptor, may say less than has come.
                     let remaining = self.header.compressed.saturating_sub(self.tally.compressed);
                     self.state = State::Counted { remaining };
                 }
@@ -217,7 +222,8 @@ impl ArchiveReader {
         if !self.collect(input, FIXED_LENGTH) {
             return Ok(Step::NeedInput);
         }
-        self.header = LocalHeader::parse(&self.part).ok_or(Kind::TruncatedHeader)?;
+        let header = LocalHeader::parse(&self.part);
+        self.header = header.ok_or_else(|| Internal::new("a whole local header could not be read"))?;
         let length = self.header.name_length;
         if length > ENTRY_NAME {
             return Err(Kind::NameTooLong { length });
@@ -269,6 +275,7 @@ impl ArchiveReader {
 
     /// Fills `part` up to `length` bytes; tells whether it is full.
     fn collect(&mut self, input: &mut &[u8], length: usize) -> bool {
+        // The word that was looked for may be longer than what is wanted now: then nothing is missing.
         let missing = length.saturating_sub(self.part.len());
         let bytes = self.take(input, missing);
         self.part.extend_from_slice(bytes);

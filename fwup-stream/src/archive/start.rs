@@ -187,6 +187,7 @@ impl ArchiveStart {
     /// Keeps data up to the limit; tells whether the rest of the entry does not matter.
     fn data(&mut self, data: &[u8]) -> Result<bool, StartError> {
         let limit = if self.place == Place::Signature { SIGNATURE_LENGTH } else { MANIFEST_MAX + 1 };
+        // A longer entry is noticed by its last byte; what is behind the limit is not kept.
         let missing = limit.saturating_sub(self.collected.len());
         self.collected.extend_from_slice(data.get(..missing).unwrap_or(data));
         if self.place == Place::Signature {

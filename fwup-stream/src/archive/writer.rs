@@ -2,6 +2,8 @@
 
 use std::io::{self, Write};
 
+use crate::internal::Internal;
+
 /// Sizes above this make an entry zip64 from the start: deflate may make data a little longer.
 const ZIP64_ABOVE: u64 = 0xff00_0000;
 /// What stands in a 32-bit field whose value is in the zip64 extra field.
@@ -107,7 +109,7 @@ impl<W: Write> ArchiveWriter<W> {
         let local = local_header(&header)?;
         self.put(&local)?;
         let totals = data(&mut self.out)?;
-        self.at = self.at.saturating_add(totals.compressed);
+        self.at += totals.compressed;
         let descriptor = descriptor(&header, totals);
         self.put(&descriptor)?;
         self.entries.push(Written { header, totals, offset });
@@ -122,7 +124,7 @@ impl<W: Write> ArchiveWriter<W> {
             self.put(&central)?;
             self.entries.push(entry);
         }
-        let length = self.at.saturating_sub(start);
+        let length = self.at - start;
         let end = end_records(self.entries.len() as u64, length, start);
         self.put(&end)?;
         self.out.flush()?;
@@ -130,7 +132,7 @@ impl<W: Write> ArchiveWriter<W> {
     }
 
     fn put(&mut self, bytes: &[u8]) -> io::Result<()> {
-        self.at = self.at.saturating_add(bytes.len() as u64);
+        self.at += bytes.len() as u64;
         self.out.write_all(bytes)
     }
 }
@@ -191,6 +193,7 @@ fn local_header(header: &EntryHeader) -> io::Result<Vec<u8>> {
     let mut out = b"PK\x03\x04".to_vec();
     header.common(&mut out);
     let mut extra = header.extra();
+    // What does not fit stands in the field for 64 bits.
     let size = u32::try_from(header.size).unwrap_or(IN_ZIP64);
     let (compressed, uncompressed) = if header.is_zip64() {
         extra.extend([1, 0, 16, 0]);
@@ -208,7 +211,7 @@ fn local_header(header: &EntryHeader) -> io::Result<Vec<u8>> {
     // Known in spite of the descriptor behind the data: deltas are told apart by it.
     out.extend(uncompressed.to_le_bytes());
     out.extend(header.name_length()?);
-    out.extend(short(extra.len()));
+    out.extend(short(extra.len())?);
     out.extend(header.name.as_bytes());
     out.extend(extra);
     Ok(out)
@@ -236,6 +239,7 @@ fn central_header(entry: &Written) -> io::Result<Vec<u8>> {
             zip64.extend(value.to_le_bytes());
             return IN_ZIP64;
         }
+        // Smaller than `BIG`, it fits.
         u32::try_from(value).unwrap_or(IN_ZIP64)
     };
     // The extra field has the uncompressed size first, the header has it second.
@@ -245,13 +249,13 @@ fn central_header(entry: &Written) -> io::Result<Vec<u8>> {
     let mut extra = header.extra();
     if !zip64.is_empty() {
         extra.extend([1, 0]);
-        extra.extend(short(zip64.len()));
+        extra.extend(short(zip64.len())?);
         extra.extend(zip64);
     }
     out.extend(compressed.to_le_bytes());
     out.extend(uncompressed.to_le_bytes());
     out.extend(header.name_length()?);
-    out.extend(short(extra.len()));
+    out.extend(short(extra.len())?);
     // No comment, first disk, no internal attributes.
     out.extend([0; 6]);
     out.extend(ATTRIBUTES.to_le_bytes());
@@ -275,9 +279,10 @@ fn end_records(entries: u64, length: u64, start: u64) -> Vec<u8> {
         }
         out.extend(b"PK\x06\x07");
         out.extend([0; 4]);
-        out.extend(start.saturating_add(length).to_le_bytes());
+        out.extend((start + length).to_le_bytes());
         out.extend(1_u32.to_le_bytes());
     }
+    // Numbers that have no place here stand in the records above, and all ones here (APPNOTE 4.4.1.4).
     let count = u16::try_from(entries).unwrap_or(u16::MAX).to_le_bytes();
     out.extend(b"PK\x05\x06");
     out.extend([0; 4]);
@@ -291,6 +296,7 @@ fn end_records(entries: u64, length: u64, start: u64) -> Vec<u8> {
 }
 
 /// The length of an extra field, which is never long.
-fn short(length: usize) -> [u8; 2] {
-    u16::try_from(length).unwrap_or(u16::MAX).to_le_bytes()
+fn short(length: usize) -> io::Result<[u8; 2]> {
+    let length = u16::try_from(length);
+    Ok(length.map_err(|_| io::Error::other(Internal::new("an extra field is too long")))?.to_le_bytes())
 }

@@ -12,6 +12,7 @@ use super::output::OutputFile;
 use super::resource::Resource;
 use super::time::{dos_time, manifest_time};
 use crate::archive::{ArchiveWriter, EntryHeader, EntryTotals};
+use crate::internal::Internal;
 use crate::manifest::{Configuration, Manifest};
 use crate::options::Variables;
 use crate::task;
@@ -116,7 +117,10 @@ impl Prepared {
         let resources = configuration.resources().into_iter().map(Resource::measure);
         let resources = resources.collect::<Result<Vec<_>, _>>()?;
         for resource in &resources {
-            configuration.describe(&resource.source.name, resource.lengths.clone(), resource.digest.clone());
+            let (name, lengths) = (&resource.source.name, resource.lengths.clone());
+            if !configuration.describe(name, lengths, resource.digest.clone()) {
+                return Err(Internal::new("a resource of the configuration is not in it").into());
+            }
         }
         let manifest = configuration.to_manifest()?;
         check(&manifest)?;
@@ -144,7 +148,8 @@ impl Prepared {
                 let mut digest = Blake2b256::new();
                 let read = |buffer: &mut [u8]| {
                     let count = data.read(buffer)?;
-                    digest.update(buffer.get(..count).unwrap_or_default());
+                    let (read, _) = buffer.split_at(count);
+                    digest.update(read);
                     Ok::<_, CreateError>(count)
                 };
                 let totals = deflate(size, builder.level, read, out)?;

@@ -12,6 +12,8 @@ use std::thread;
 use flate2::{Compress, Compression, FlushCompress, Status};
 
 use crate::archive::EntryTotals;
+use crate::internal::Internal;
+use crate::lengths::smaller;
 
 /// Bytes of a block: large enough that the ends of blocks cost nothing, small enough to spread.
 pub(super) const BLOCK: usize = 256 * 1024;
@@ -42,8 +44,9 @@ pub(super) fn deflate<E: From<io::Error> + Send>(
     out: &mut dyn Write,
 ) -> Result<EntryTotals, E> {
     let blocks = size.div_ceil(BLOCK as u64).max(1);
+    // Where the system does not say, there is one at least.
     let processors = thread::available_parallelism().map_or(1, usize::from).min(THREADS_MAX);
-    let threads = processors.min(usize::try_from(blocks).unwrap_or(usize::MAX));
+    let threads = smaller(blocks, processors);
     let mut totals = Totals { out, crc: crc32fast::Hasher::new(), compressed: 0 };
     let mut source = Source { left: size, before: None, read: &mut read };
     if threads < 2 {
@@ -80,7 +83,8 @@ pub(super) fn deflate<E: From<io::Error> + Send>(
 
 /// Writes the block that comes next.
 fn receive(replies: &mut VecDeque<Receiver<io::Result<Vec<u8>>>>, totals: &mut Totals<'_>) -> io::Result<()> {
-    let Some(answer) = replies.pop_front() else { return Ok(()) };
+    let answer = replies.pop_front();
+    let answer = answer.ok_or_else(|| io::Error::other(Internal::new("no deflated block is on its way")))?;
     totals.put(&answer.recv().map_err(|_| gone())??)
 }
 
@@ -114,7 +118,7 @@ impl<E: From<io::Error>, R: FnMut(&mut [u8]) -> Result<usize, E>> Source<'_, R> 
         if self.before.is_some() && self.left == 0 {
             return Ok(None);
         }
-        let length = usize::try_from(self.left).unwrap_or(usize::MAX).min(BLOCK);
+        let length = smaller(self.left, BLOCK);
         let mut data = vec![0; length];
         let mut filled = 0;
         while let Some(room) = data.get_mut(filled..).filter(|room| !room.is_empty()) {
@@ -140,7 +144,7 @@ struct Totals<'a> {
 
 impl Totals<'_> {
     fn put(&mut self, bytes: &[u8]) -> io::Result<()> {
-        self.compressed = self.compressed.saturating_add(bytes.len() as u64);
+        self.compressed += bytes.len() as u64;
         self.out.write_all(bytes)
     }
 
@@ -164,8 +168,8 @@ fn deflate_block(level: u32, data: &[u8], before: Option<&[u8]>, last: bool) -> 
     loop {
         let taken_before = machine.total_in();
         let status = machine.compress_vec(rest, &mut out, flush).map_err(io::Error::other)?;
-        let taken = usize::try_from(machine.total_in() - taken_before).unwrap_or(rest.len());
-        rest = rest.get(taken..).unwrap_or_default();
+        let taken = smaller(machine.total_in() - taken_before, rest.len());
+        (_, rest) = rest.split_at(taken);
         let has_room = out.len() < out.capacity();
         if if last { status == Status::StreamEnd } else { rest.is_empty() && has_room } {
             return Ok(out);

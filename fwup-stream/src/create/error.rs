@@ -2,6 +2,7 @@
 
 use std::io;
 
+use crate::internal::Internal;
 use crate::limits::{CREATED_NAME_MAX, SIGN_ENTRIES};
 use crate::manifest::ConfigurationError;
 
@@ -23,6 +24,9 @@ pub enum CreateError {
         /// Why not.
         error: Box<crate::Error>,
     },
+    /// Something that cannot happen has happened.
+    #[error(transparent)]
+    Internal(#[from] Internal),
     /// A file cannot be opened.
     #[error("can't open path '{path}' in file-resource '{resource}'")]
     Open {

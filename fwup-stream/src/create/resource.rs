@@ -6,6 +6,7 @@ use std::io::{self, Read, Seek, SeekFrom};
 use rustix::fs::SeekFrom as Place;
 
 use super::error::CreateError;
+use crate::lengths::smaller;
 use crate::limits::SPARSE_PIECES;
 use crate::manifest::ResourceSource;
 use crate::trust::{Blake2b256, to_hex};
@@ -43,6 +44,7 @@ impl Resource {
                     measure_file(&source, path, &mut lengths, &mut parts)?;
                 }
             }
+            // The configuration was refused if it had neither; an empty text is one.
             (None, text) => {
                 let text = text.clone().unwrap_or_default();
                 lengths.push(text.len() as u64);
@@ -55,12 +57,13 @@ impl Resource {
         let mut digest = Blake2b256::new();
         let mut left = resource.data_length();
         while left > 0 {
-            let wanted = usize::try_from(left).unwrap_or(PIECE).min(PIECE);
-            let count = data.read(buffer.get_mut(..wanted).unwrap_or_default())?;
+            let (room, _) = buffer.split_at_mut(smaller(left, PIECE));
+            let count = data.read(room)?;
             if count == 0 {
                 return Err(CreateError::Changed(resource.source.name));
             }
-            digest.update(buffer.get(..count).unwrap_or_default());
+            let (read, _) = room.split_at(count);
+            digest.update(read);
             left -= count as u64;
         }
         let digest = to_hex(&digest.finalize());
@@ -108,8 +111,7 @@ impl Data<'_> {
             let Some((part, rest)) = self.parts.split_first() else { return Ok(0) };
             let count = match part {
                 Part::Text(text) => {
-                    let taken = usize::try_from(self.taken).unwrap_or(usize::MAX);
-                    let mut left = text.as_bytes().get(taken..).unwrap_or_default();
+                    let (_, mut left) = text.as_bytes().split_at(smaller(self.taken, text.len()));
                     left.read(buffer)?
                 }
                 Part::File { path, offset, length } => {
@@ -121,9 +123,9 @@ impl Data<'_> {
                         file.seek(SeekFrom::Start(*offset)).map_err(error)?;
                         file
                     };
-                    let left = length.saturating_sub(self.taken);
-                    let wanted = usize::try_from(left).unwrap_or(usize::MAX).min(buffer.len());
-                    let count = read(&mut file, buffer.get_mut(..wanted).unwrap_or_default());
+                    let left = length - self.taken;
+                    let (room, _) = buffer.split_at_mut(smaller(left, buffer.len()));
+                    let count = read(&mut file, room);
                     let count = count.map_err(error)?;
                     self.open = Some(file);
                     if count == 0 && left > 0 {
@@ -133,7 +135,7 @@ impl Data<'_> {
                 }
             };
             if count > 0 || buffer.is_empty() {
-                self.taken = self.taken.saturating_add(count as u64);
+                self.taken += count as u64;
                 return Ok(count);
             }
             self.parts = rest;

@@ -15,6 +15,7 @@ use super::error::CreateError;
 use super::keys::PrivateKey;
 use super::output::{OutputFile, spool};
 use crate::archive::{ArchiveWriter, EntryHeader, EntryTotals, FIXED_LENGTH, LocalHeader, le};
+use crate::lengths::smaller;
 use crate::limits::{ENTRY_NAME, MANIFEST_MAX, MANIFEST_MIN, SIGN_ENTRIES};
 use crate::options::Variables;
 
@@ -266,8 +267,8 @@ fn copy<R: Read + Seek, W: Write>(
         let mut buffer = vec![0; PIECE];
         let mut left = compressed;
         while left > 0 {
-            let wanted = usize::try_from(left).unwrap_or(PIECE).min(PIECE);
-            let piece = buffer.get_mut(..wanted).unwrap_or_default();
+            let wanted = smaller(left, PIECE);
+            let (piece, _) = buffer.split_at_mut(wanted);
             input.read_exact(piece).map_err(|error| match error.kind() {
                 io::ErrorKind::UnexpectedEof => damaged(format!("'{shown}' is cut")),
                 _ => error.into(),

@@ -1,4 +1,4 @@
-//! From parsed sections to the model.
+//! From parsed sections to the model. An option that is not given has a default, which stands here.
 
 use super::model::{
     CallList, FileResource, Gpt, GptPartition, Manifest, Mbr, MbrPartition, OnResource, Osip, OsipImage,

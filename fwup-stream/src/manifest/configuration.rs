@@ -147,12 +147,12 @@ impl Configuration {
     }
 
     /// Sets what the manifest says about a resource: bytes of data and hole in turn, and the digest as hex
-    /// digits.
-    pub fn describe(&mut self, resource: &str, lengths: Vec<u64>, digest: String) {
-        if let Some(section) = self.top.find_mut("file-resource", resource) {
-            section.set("length", Value::Lengths(lengths));
-            section.set("blake2b-256", Value::Text(digest));
-        }
+    /// digits. Returns whether there is such a resource.
+    pub fn describe(&mut self, resource: &str, lengths: Vec<u64>, digest: String) -> bool {
+        let Some(section) = self.top.find_mut("file-resource", resource) else { return false };
+        section.set("length", Value::Lengths(lengths));
+        section.set("blake2b-256", Value::Text(digest));
+        true
     }
 
     /// Returns the manifest: the text of `meta.conf`.
@@ -169,6 +169,7 @@ impl Configuration {
 fn resource_source(section: &Section) -> ResourceSource {
     let limit = |name| {
         let blocks = section.integer(name).filter(|blocks| *blocks >= 0)?;
+        // A limit that bytes cannot count is none that a file could break.
         u64::try_from(blocks.saturating_mul(BLOCK)).ok()
     };
     ResourceSource {
@@ -249,7 +250,9 @@ impl Creation {
         if failed && self.failed_at.is_none() {
             self.failed_at = Some(format!("{}:{line}", self.file));
         }
-        if let Some((file, _)) = self.outer.pop() {
+        let outer = self.outer.pop();
+        debug_assert!(outer.is_some(), "left a file that was not entered");
+        if let Some((file, _)) = outer {
             self.file = file;
         }
     }

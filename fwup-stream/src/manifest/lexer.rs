@@ -45,6 +45,7 @@ pub(super) struct Lexer<'t, 'v> {
 impl<'t, 'v> Lexer<'t, 'v> {
     /// Makes a lexer at the start of `text`, which ends at its first NUL.
     pub(super) fn new(text: &'t [u8], variables: Variables<'v>) -> Self {
+        // Every text has a first part.
         let rest = text.split(|byte| *byte == 0).next().unwrap_or_default();
         Self { rest, line: 1, variables }
     }

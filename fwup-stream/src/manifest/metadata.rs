@@ -48,20 +48,20 @@ impl Identity {
         digest.update(&UUID_NAMESPACE);
         digest.update(text);
         let digest = digest.finalize();
-        let bytes: Vec<u8> = digest
-            .iter()
-            .take(16)
-            .enumerate()
-            // The version of the UUID; the variant's bits stay as they come.
-            .map(|(index, byte)| if index == 6 { byte & 0x0f | 0x50 } else { *byte })
-            .collect();
-        let groups = [(0, 4), (4, 6), (6, 8), (8, 10), (10, 16)];
-        let group = |(from, to)| to_hex(bytes.get(from..to).unwrap_or_default());
-        let word = |index: usize| {
-            let byte = bytes.get(index).copied().unwrap_or_default();
-            NICKNAME_WORDS.lines().nth(usize::from(byte)).unwrap_or_default()
-        };
-        Self { uuid: groups.map(group).join("-"), nickname: format!("{}-{}", word(0), word(1)) }
+        let (bytes, _) = digest.split_at(16);
+        let digits: Vec<char> = to_hex(bytes).chars().collect();
+        // Where a group ends, and where the version of the UUID stands; the variant's bits stay as they come.
+        let mut uuid = String::new();
+        for (at, digit) in digits.into_iter().enumerate() {
+            if [8, 12, 16, 20].contains(&at) {
+                uuid.push('-');
+            }
+            uuid.push(if at == 12 { '5' } else { digit });
+        }
+        // There are 256 words, as a test makes sure.
+        let word = |byte: u8| NICKNAME_WORDS.lines().nth(usize::from(byte)).unwrap_or_default();
+        let [first, second, ..] = digest;
+        Self { uuid, nickname: format!("{}-{}", word(first), word(second)) }
     }
 
     /// Sets the variables a manifest can use.
@@ -126,6 +126,7 @@ impl Metadata {
             }
         };
         // Old archives have a creation date of their own, which wins.
+        // An entry without a time is of 1970, as in fwup.
         add(CREATION_DATE, date(mtime.unwrap_or_default()));
         add(UUID, identity.uuid);
         add(NICKNAME, identity.nickname);
@@ -142,6 +143,7 @@ impl Metadata {
 
     /// Returns the UUID, lower case with hyphens (`FWUP_META_UUID`).
     pub fn uuid(&self) -> &str {
+        // Set when this was made, as is the nickname.
         self.value(UUID).unwrap_or_default()
     }
 
@@ -184,4 +186,15 @@ fn date(seconds: i64) -> String {
     let year = era * 400 + year_of_era + i64::from(month <= 2);
     let (hour, minute, second) = (second / 3600, second / 60 % 60, second % 60);
     format!("{year:04}-{month:02}-{day_of_month:02}T{hour:02}:{minute:02}:{second:02}Z")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::NICKNAME_WORDS;
+
+    #[test]
+    fn every_byte_has_a_word() {
+        assert_eq!(NICKNAME_WORDS.lines().count(), 256);
+        assert!(NICKNAME_WORDS.lines().all(|word| !word.is_empty()));
+    }
 }

@@ -239,7 +239,8 @@ impl Manifest {
 }
 
 impl FileResource {
-    /// Returns the bytes of data in the archive (holes not counted).
+    /// Returns the bytes of data in the archive (holes not counted). A sum that has no place in 64 bits is longer than
+    /// any archive as it is.
     pub fn data_length(&self) -> u64 {
         self.length.iter().step_by(2).fold(0, |sum, part| sum.saturating_add(*part))
     }

@@ -13,6 +13,7 @@ use super::schema::{Kind, Schema, TOP};
 use super::section::{Section, Value};
 use super::variables::Variables;
 use super::{build, version};
+use crate::internal::Internal;
 
 /// What is wrong, without its line.
 pub(super) type Wrong = String;
@@ -170,11 +171,12 @@ impl<'t, 'v> Parser<'t, 'v> {
                 if let Some(creation) = &self.creation {
                     creation.check_call(name, &mut args, &section.title)?;
                 }
-                if let Some(list) = section.texts_mut(list) {
-                    list.push((args.len() + 1).to_string());
-                    list.push(name.to_owned());
-                    list.extend(args);
-                }
+                // A call that is dropped would be one that never runs.
+                let list = section.texts_mut(list);
+                let list = list.ok_or_else(|| Internal::new("calls are kept in no list").to_string())?;
+                list.push((args.len() + 1).to_string());
+                list.push(name.to_owned());
+                list.extend(args);
                 Ok(())
             }
         }

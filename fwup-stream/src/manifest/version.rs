@@ -20,6 +20,7 @@ fn parse(text: &str) -> Option<[u64; 3]> {
     if !text.chars().all(allowed) {
         return None;
     }
+    // A text has a first part, even an empty one.
     let numbers = text.split(['-', '+']).next().unwrap_or_default();
     let mut version = [0; 3];
     for (part, number) in version.iter_mut().zip(numbers.split('.')) {

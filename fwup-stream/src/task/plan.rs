@@ -13,6 +13,7 @@ pub(crate) fn total_units(manifest: &Manifest, task: &Task) -> Result<u64, Error
         // A resource that is not there is told when the task has begun, as in fwup.
         let missing = FileResource::default();
         let resource = manifest.resource(&event.resource).unwrap_or(&missing);
+        // Work that cannot be counted is more than anyone will see the end of.
         total = total.saturating_add(plan.units(&event.calls, Some(resource))?);
     }
     Ok(total.saturating_add(plan.units(&task.on_finish, None)?))

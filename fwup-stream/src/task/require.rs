@@ -61,6 +61,7 @@ fn partition_starts_at(context: &mut Context<'_>, number: u64, block: u64) -> bo
     }
     let Some(number) = usize::try_from(number).ok().filter(|number| *number < 4) else { return false };
     let start = table.get(TABLE + number * ENTRY + 8..).and_then(|rest| rest.first_chunk());
+    debug_assert!(start.is_some(), "an entry of the partition table lies outside its block");
     start.is_some_and(|start| u64::from(u32::from_le_bytes(*start)) == block)
 }
 

@@ -4,6 +4,7 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread::{Builder, JoinHandle};
 
 use super::digest::Blake2b256;
+use crate::internal::Internal;
 
 /// Bytes handed over at once.
 const PIECE: usize = 128 * 1024;
@@ -38,6 +39,7 @@ impl StreamingDigest {
         if length < WORTHWHILE {
             return Self::Here(Blake2b256::new());
         }
+        // Without a thread it only takes longer.
         let thread = if threads { Hashing::start() } else { None };
         thread.map_or_else(|| Self::Here(Blake2b256::of_much()), Self::Thread)
     }
@@ -51,11 +53,14 @@ impl StreamingDigest {
     }
 
     /// Tells whether the digest of all data is `expected`; see [`Blake2b256::matches`].
-    pub(crate) fn matches(self, expected: &str) -> bool {
+    pub(crate) fn matches(self, expected: &str) -> Result<bool, Internal> {
         match self {
-            Self::Here(digest) => digest.matches(expected),
-            // A thread that is gone has no digest to match.
-            Self::Thread(hashing) => hashing.finish().is_some_and(|digest| digest.matches(expected)),
+            Self::Here(digest) => Ok(digest.matches(expected)),
+            // A thread that is gone says nothing about the data.
+            Self::Thread(hashing) => match hashing.finish() {
+                Some(digest) => Ok(digest.matches(expected)),
+                None => Err(Internal::new("the thread that computes the digest is gone")),
+            },
         }
     }
 }
@@ -99,6 +104,7 @@ impl Hashing {
         };
         next.clear();
         let full = std::mem::replace(&mut self.filling, next);
+        // That the thread is gone shows at the end.
         let _ = self.pieces.send(full);
     }
 

@@ -5,6 +5,8 @@
 
 use std::cmp::Ordering;
 
+use crate::internal::Internal;
+
 /// The bytes of a copy that makes sense.
 pub(super) struct Content {
     data: Vec<u8>,
@@ -36,9 +38,11 @@ impl Content {
         &'a self,
         name: &'a [u8],
         value: Option<&'a [u8]>,
-    ) -> impl Iterator<Item = (&'a [u8], &'a [u8])> {
+    ) -> impl Iterator<Item = Result<(&'a [u8], &'a [u8]), Internal>> {
+        // An environment is below 32 MiB; what had no place in 32 bits would be found by its empty name.
         let mut starts = Vec::with_capacity(self.pairs);
-        starts.extend(pairs(self.body()).flatten().filter_map(|(start, _)| u32::try_from(start).ok()));
+        starts
+            .extend(pairs(self.body()).flatten().map(|(start, _)| u32::try_from(start).unwrap_or(u32::MAX)));
         let at = |start: u32| self.pair(start).unwrap_or(Pair { name: &[], value: &[] });
         starts.sort_unstable_by(|one, other| at(*one).name.cmp(at(*other).name).then(one.cmp(other)));
         let mut old = starts.into_iter().map(at).peekable();
@@ -57,11 +61,14 @@ impl Content {
                 }
             }
         })
-        .map(|pair| (pair.name, pair.value))
+        .map(|pair| match pair.name {
+            [] => Err(Internal::new("a variable was lost from an environment")),
+            name => Ok((name, pair.value)),
+        })
     }
 
     fn body(&self) -> &[u8] {
-        self.data.get(self.header..).unwrap_or_default()
+        self.data.split_at(self.header).1
     }
 
     fn pair(&self, start: u32) -> Option<Pair<'_>> {
@@ -143,7 +150,7 @@ mod tests {
             };
             let mine: Vec<_> = content
                 .with(name.as_bytes(), value.as_deref().map(str::as_bytes))
-                .map(|(name, value)| (name.to_vec(), value.to_vec()))
+                .map(|pair| pair.map(|(name, value)| (name.to_vec(), value.to_vec())).unwrap())
                 .collect();
             prop_assert_eq!(mine, map.into_iter().collect::<Vec<_>>());
         }

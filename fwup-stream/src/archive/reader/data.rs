@@ -3,6 +3,8 @@
 use super::{ArchiveReader, Kind, State, Step};
 use crate::archive::header::{FIXED_LENGTH, le};
 use crate::archive::search::{DESCRIPTOR_WORD, Found};
+use crate::internal::Internal;
+use crate::lengths::smaller;
 use crate::limits::DATA_PIECE;
 
 /// Bytes that must follow the data of an entry with a descriptor: the longest one. fwup refuses an archive
@@ -17,9 +19,8 @@ impl ArchiveReader {
         if input.is_empty() {
             return Ok(Step::NeedInput);
         }
-        let wanted = usize::try_from(remaining).unwrap_or(usize::MAX).min(DATA_PIECE);
-        let data = self.take(input, wanted);
-        self.state = State::Counted { remaining: remaining.saturating_sub(data.len() as u64) };
+        let data = self.take(input, smaller(remaining, DATA_PIECE));
+        self.state = State::Counted { remaining: remaining - data.len() as u64 };
         self.tally.compressed += data.len() as u64;
         Ok(self.deliver_direct(data))
     }
@@ -49,13 +50,12 @@ impl ArchiveReader {
         input: &mut &'i [u8],
         remaining: Option<u64>,
     ) -> Result<Step<'i>, Kind> {
-        let Some(inflater) = self.inflater.as_mut() else {
-            return Err(Kind::BrokenDeflate);
-        };
+        let inflater =
+            self.inflater.as_mut().ok_or_else(|| Internal::new("nothing is there to inflate with"))?;
         if input.is_empty() && remaining != Some(0) && !inflater.has_more() {
             return Ok(Step::NeedInput);
         }
-        let allowed = remaining.and_then(|remaining| usize::try_from(remaining).ok()).unwrap_or(usize::MAX);
+        let allowed = remaining.map_or(input.len(), |remaining| smaller(remaining, input.len()));
         let front = input.get(..allowed).unwrap_or(input);
         let inflated = inflater.step(front).map_err(|_| Kind::BrokenDeflate)?;
         if remaining == Some(0) && inflated.produced == 0 && !inflated.done {
@@ -71,9 +71,7 @@ impl ArchiveReader {
         self.state = match remaining {
             // What is left of a stream that ended early counts as a wrong size.
             _ if inflated.done => State::Counted { remaining: 0 },
-            Some(remaining) => {
-                State::Deflated { remaining: Some(remaining.saturating_sub(inflated.taken as u64)) }
-            }
+            Some(remaining) => State::Deflated { remaining: Some(remaining - inflated.taken as u64) },
             None => State::Deflated { remaining },
         };
         Ok(if self.skipping || inflated.produced == 0 {
@@ -103,10 +101,10 @@ impl ArchiveReader {
         }
         let size = if self.header.zip64 { 8 } else { 4 };
         let word = if self.part.starts_with(&DESCRIPTOR_WORD) { 4 } else { 0 };
-        let field = |at, length| le(&self.part, word + at, length).unwrap_or_default();
-        self.header.crc = u32::try_from(field(0, 4)).unwrap_or_default();
-        self.header.compressed = field(4, size);
-        self.header.uncompressed = field(4 + size, size);
+        let short = || Internal::new("a whole descriptor could not be read");
+        let field = |at, length| le(&self.part, word + at, length).ok_or_else(short);
+        self.header.crc = u32::try_from(field(0, 4)?).map_err(|_| short())?;
+        (self.header.compressed, self.header.uncompressed) = (field(4, size)?, field(4 + size, size)?);
         if !self.skipping {
             self.tally.check(&self.header)?;
         }
@@ -118,7 +116,7 @@ impl ArchiveReader {
 
     /// Takes bytes that were read ahead of an entry's end as what they are: too few for a whole header.
     fn reread(&mut self, mut after: &[u8]) {
-        self.bytes = self.bytes.saturating_sub(after.len() as u64);
+        self.bytes -= after.len() as u64;
         if let Step::Continue = self.between(&mut after) {
             self.collect(&mut after, FIXED_LENGTH);
         }

@@ -82,7 +82,9 @@ fn run(name: &str, arguments: &[OsString], output: &mut Output) -> Result<(), Fa
         Command::Sign => sign::run(&options, output),
         Command::GenKeys => keys::generate(&options, output),
         Command::SparseCheck => {
-            let path = options.sparse_check.as_deref().unwrap_or_default();
+            let path = options.sparse_check.as_deref();
+            let path =
+                path.ok_or_else(|| Failure::new("internal error: --sparse-check has lost its path"))?;
             sparse::run(path, options.sparse_check_size, output)
         }
     }

@@ -124,6 +124,7 @@ impl Output {
             Manner::Bar => print(bar(report).as_bytes()),
             Manner::Numbers => print(format!("{}\n", report.value).as_bytes()),
             Manner::Frames => {
+                // A range of one's own choice may lie beyond what a frame can say.
                 let percent = u16::try_from(report.value).unwrap_or(u16::MAX);
                 print(&Frame::Progress(percent).to_bytes());
             }
