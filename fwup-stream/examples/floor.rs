@@ -4,7 +4,7 @@
 //! ```console
 //! cargo run --release -p fwup-stream --example floor -- b.fw /dev/shm/floor.img
 //! ```
-#![allow(clippy::unwrap_used, clippy::indexing_slicing)] // A tool for developers.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing)] // A tool for developers.
 
 use std::fs::File;
 use std::io::Read;
