@@ -138,6 +138,7 @@ mod schedule;
 mod secret;
 mod shell;
 mod status;
+mod sure;
 mod text;
 mod time;
 mod timer;

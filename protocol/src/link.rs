@@ -257,7 +257,7 @@ impl Link {
         self.advance(now);
         let network = self.transfer(fetch).is_some();
         let keep = if self.archives.is_current(fetch) {
-            Some(self.archives_with(|archives, cx| archives.body(cx, fetch, chunk)))
+            self.archives_with(|archives, cx| archives.body(cx, fetch, chunk))
         } else {
             let (mut cx, _, updates) = self.parts();
             updates.body(&mut cx, fetch, chunk)

@@ -1,5 +1,6 @@
 //! Cutting the texts of peers to a bounded length.
 
+use crate::sure::Sure as _;
 use alloc::string::String;
 
 /// Returns at most `chars` characters of `text`, the last one an ellipsis if something was cut.
@@ -13,7 +14,7 @@ pub(crate) fn cut(text: &str, chars: usize) -> String {
     if ends.next().is_none() {
         return String::from(text);
     }
-    let mut cut = String::from(text.get(..last).unwrap_or_default());
+    let mut cut = String::from(text.get(..last).sure("it is where a character begins"));
     cut.push('…');
     cut
 }
@@ -23,7 +24,7 @@ pub(crate) fn boundary(text: &str, at: usize) -> usize {
     if at >= text.len() {
         return text.len();
     }
-    (0..=at).rev().find(|at| text.is_char_boundary(*at)).unwrap_or_default()
+    (0..=at).rev().find(|at| text.is_char_boundary(*at)).sure("0 is a boundary")
 }
 
 /// Returns at most `bytes` bytes of `text`, which end with `mark` if something was cut.
@@ -32,7 +33,7 @@ pub(crate) fn cut_bytes(text: &str, bytes: usize, mark: &str) -> String {
         return String::from(text);
     }
     let end = boundary(text, bytes.saturating_sub(mark.len()));
-    let mut cut = String::from(text.get(..end).unwrap_or_default());
+    let mut cut = String::from(text.get(..end).sure("it is a boundary"));
     cut.push_str(mark);
     cut
 }

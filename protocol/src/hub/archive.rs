@@ -221,9 +221,9 @@ impl Archives {
         }
     }
 
-    /// A chunk passes by.
-    pub(crate) fn body(&mut self, cx: &mut Context<'_>, fetch: FetchId, chunk: &[u8]) -> Keep {
-        self.with(cx, |staged, desk| staged.body(desk, fetch, chunk)).unwrap_or_default()
+    /// A chunk passes by. `None` if no archive is being downloaded.
+    pub(crate) fn body(&mut self, cx: &mut Context<'_>, fetch: FetchId, chunk: &[u8]) -> Option<Keep> {
+        self.with(cx, |staged, desk| staged.body(desk, fetch, chunk))
     }
 
     /// Returns the download that a request of the network belongs to.

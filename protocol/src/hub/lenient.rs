@@ -210,6 +210,7 @@ impl<'de, R: Record<'de>> Visitor<'de> for Into<'_, R> {
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<bool, A::Error> {
         while let Some(name) = map.next_key::<Scalar<'_>>()? {
+            // A name that is no text is none that anybody knows.
             self.0.field(name.as_text().unwrap_or_default(), Value(&mut map))?;
         }
         Ok(true)

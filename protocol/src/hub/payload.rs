@@ -59,6 +59,7 @@ impl<'de> Record<'de> for UpdateFields {
 impl<'de> Record<'de> for FirmwareMeta {
     fn field<A: MapAccess<'de>>(&mut self, name: &str, value: Value<'_, A>) -> Result<(), A::Error> {
         match name {
+            // What the server leaves out is empty.
             "uuid" => self.uuid = value.scalar()?.meta().unwrap_or_default(),
             "product" => self.product = value.scalar()?.meta().unwrap_or_default(),
             "version" => self.version = value.scalar()?.meta().unwrap_or_default(),

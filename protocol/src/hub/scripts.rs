@@ -1,5 +1,6 @@
 //! Support scripts (spec §3.6): texts an operator wants run. What runs them, if anything, is the application's.
 
+use crate::sure::Sure as _;
 use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
@@ -149,6 +150,6 @@ fn bounded(text: &str) -> String {
     if text.len() <= MAX_SCRIPT_OUTPUT_BYTES {
         return String::from(text);
     }
-    let kept = text.get(..boundary(text, MAX_SCRIPT_OUTPUT_BYTES)).unwrap_or_default();
+    let kept = text.get(..boundary(text, MAX_SCRIPT_OUTPUT_BYTES)).sure("it is a boundary");
     format!("{kept}\n[{} more bytes]", text.len() - kept.len())
 }

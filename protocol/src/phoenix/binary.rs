@@ -1,5 +1,6 @@
 //! The binary frames of Phoenix V2 (spec §1.5). No present server sends them; they belong to the serializer.
 
+use crate::sure::Sure as _;
 use alloc::borrow::Cow;
 use alloc::format;
 
@@ -72,7 +73,7 @@ impl<'a> Parts<'a> {
     }
 
     fn rest(&self) -> &'a [u8] {
-        self.frame.get(self.at..).unwrap_or_default()
+        self.frame.get(self.at..).sure("names end within the frame")
     }
 
     fn bad(&self, what: &str) -> Malformed {

@@ -23,6 +23,7 @@ mod strangers;
 mod third_party;
 mod times;
 
+use crate::sure::Sure as _;
 use alloc::borrow::Cow;
 use alloc::format;
 use alloc::string::String;
@@ -342,7 +343,9 @@ impl Extensions {
         if running != Some(version) {
             entry.part.started(cx, version);
             let name = String::from(entry.name(cx.config));
-            let version = String::from(entry.version(cx.config, version).unwrap_or_default());
+            let version = String::from(
+                entry.version(cx.config, version).sure("an attached extension has that version"),
+            );
             tell(cx, ExtensionEvent::Attached { name, version });
         }
     }

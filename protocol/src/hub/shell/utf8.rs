@@ -1,5 +1,6 @@
 //! Text from bytes that are cut anywhere.
 
+use crate::sure::Sure as _;
 use alloc::string::String;
 
 /// Reads UTF-8 piece by piece. Invalid bytes become U+FFFD, as many as for the whole at once; a character that is
@@ -23,7 +24,7 @@ impl Utf8 {
                 *slot = *byte;
                 self.length += 1;
             }
-            let begun = self.start.get(..self.length).unwrap_or_default();
+            let begun = self.start.get(..self.length).sure("four bytes are a character, or none");
             match core::str::from_utf8(begun) {
                 Ok(character) => {
                     text.push_str(character);

@@ -239,6 +239,7 @@ impl Updates {
 
     /// Bytes of the store pass by on their way to the applier.
     pub(super) fn feed(&mut self, cx: &mut Context<'_>, bytes: &[u8]) -> Keep {
+        // The update may have been given up while the store was being read.
         let Some(feed) = self.feeding() else { return Keep::default() };
         let offset = feed.fed;
         let left = usize::try_from(feed.size.saturating_sub(offset)).unwrap_or(usize::MAX);

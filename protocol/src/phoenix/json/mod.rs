@@ -3,6 +3,7 @@
 #[cfg(test)]
 mod tests;
 
+use crate::sure::Sure as _;
 use alloc::borrow::Cow;
 use alloc::format;
 use alloc::string::String;
@@ -21,8 +22,7 @@ const BLANK: [char; 4] = [' ', '\t', '\n', '\r'];
 
 /// Writes a message.
 pub(super) fn encode(message: &Outgoing<'_>) -> String {
-    // Nothing in a message can fail to be written: keys are texts, and numbers are finite.
-    serde_json::to_string(message).unwrap_or_default()
+    serde_json::to_string(message).ok().sure("keys are texts and numbers are finite")
 }
 
 /// Reads the head of a message. Its payload stays text, read once somebody knows as what.
@@ -67,7 +67,7 @@ fn part<'a, T: Deserialize<'a>>(text: &'a str) -> Result<(T, &'a str), Error> {
 fn next<'a, T: Deserialize<'a>>(text: &'a str) -> Result<(T, &'a str), Error> {
     let mut values = serde_json::Deserializer::from_str(text).into_iter::<T>();
     let value = values.next().ok_or_else(|| Error::custom("fewer than five parts"))??;
-    Ok((value, text.get(values.byte_offset()..).unwrap_or_default()))
+    Ok((value, text.get(values.byte_offset()..).sure("a value ends between two characters")))
 }
 
 impl Serialize for Outgoing<'_> {

@@ -1,5 +1,6 @@
 //! Reading MessagePack: a byte at a time, borrowing what can be borrowed.
 
+use crate::sure::Sure as _;
 use alloc::format;
 use alloc::string::String;
 
@@ -99,7 +100,7 @@ impl<'a> Reader<'a> {
                 _ => {}
             }
         }
-        Ok(start.get(..start.len() - self.rest.len()).unwrap_or_default())
+        Ok(start.get(..start.len() - self.rest.len()).sure("the rest is the end of it"))
     }
 
     /// Returns what was not read yet.

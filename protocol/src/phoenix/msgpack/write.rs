@@ -1,6 +1,7 @@
 //! Writing MessagePack: numbers, texts, lists and maps in their smallest form, floats always with 64 bits, as the
 //! other side does.
 
+use crate::sure::Sure as _;
 use alloc::vec::Vec;
 
 use serde_json::{Number, Value};
@@ -82,7 +83,7 @@ fn number(out: &mut Vec<u8>, number: &Number) {
             _ => wide(out, 0xd3, &signed.to_be_bytes()),
         }
     } else {
-        wide(out, 0xcb, &number.as_f64().unwrap_or_default().to_be_bytes());
+        wide(out, 0xcb, &number.as_f64().sure("every JSON number is one").to_be_bytes());
     }
 }
 
