@@ -74,7 +74,8 @@ pub struct RunArgs {
     /// Trust the certificate authorities in this PEM or DER file for downloads, too, beside the system's and those of --ca.
     #[arg(long, value_name = "FILE")]
     pub download_ca: Option<PathBuf>,
-    /// Connect through this HTTP proxy. Its URL may hold user and password (user:password@host:port).
+    /// Connect through this HTTP proxy. Its URL may hold user and password (user:password@host:port). Without it, the
+    /// environment's https_proxy, http_proxy and no_proxy count, as curl reads them; an empty one means no proxy.
     #[arg(long, value_name = "URL", env = "NERVES_HUB_PROXY", hide_env_values = true)]
     pub proxy: Option<String>,
     /// The archive's task to apply: the first of this name or prefix whose requirements hold.
@@ -171,6 +172,14 @@ pub struct FirmwareArgs {
     /// Architecture of the running firmware.
     #[arg(id = "firmware-architecture", long = "firmware-architecture", value_name = "NAME")]
     pub architecture: Option<String>,
+}
+
+impl FirmwareArgs {
+    /// Returns whether anything was given.
+    pub fn is_given(&self) -> bool {
+        let all = [&self.uuid, &self.product, &self.version, &self.platform, &self.architecture];
+        all.iter().any(|given| given.is_some())
+    }
 }
 
 /// How updates get to the disk.

@@ -2,7 +2,7 @@
 //!
 //! | module | what is in it |
 //! | --- | --- |
-//! | `cli`, `setup`, `preflight` | the command line, what becomes of it, and what is wrong with it |
+//! | `cli`, `setup`, `preflight`, `proxy` | the command line, what becomes of it, and what is wrong with it |
 //! | `bookkeeping` | files in which the program remembers things, and what if they are damaged |
 //! | `run`, `application`, `archives`, `booted` | the device; which archives it had; what really runs |
 //! | `stop`, `reboot` | how it ends: by signals, with a restart of the system |
@@ -22,6 +22,7 @@ mod limits;
 mod memory;
 mod output;
 mod preflight;
+mod proxy;
 mod reboot;
 mod record;
 mod run;

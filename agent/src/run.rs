@@ -17,7 +17,7 @@ use nerves_hub_link_platform::kv::{FileStore, KeyValueStore as _, UbootStore};
 use nerves_hub_link_platform::pty::ShellCommand;
 use nerves_hub_link_platform::store::DownloadStore;
 use nerves_hub_link_protocol::limits::MAX_KNOWN_ARCHIVES;
-use nerves_hub_link_transport::{Proxy, Tls, TlsOptions};
+use nerves_hub_link_transport::{Tls, TlsOptions};
 
 use crate::application::{Application, ask_for_updates, remember_archives};
 use crate::archives::Known;
@@ -28,6 +28,7 @@ use crate::extensions::{self, Extension, Outlet};
 use crate::limits::FLUSH_MAX;
 use crate::output::Lines;
 use crate::preflight;
+use crate::proxy;
 use crate::reboot;
 use crate::record::Recorder;
 use crate::setup::{self, SECRETS};
@@ -115,8 +116,8 @@ fn device(
         "firmware",
         match (config.firmware.version.as_str(), config.firmware.uuid.as_str()) {
             ("", "") => "the running firmware is unknown; the server can't offer updates that fit".to_owned(),
-            (version, uuid) if identity.firmware.uuid.is_empty() => {
-                format!("running firmware {version} ({uuid}), as told on the command line")
+            (version, uuid) if args.firmware.is_given() => {
+                format!("running firmware {version} ({uuid}); the command line supplies what the device does not know")
             }
             (version, uuid) => {
                 format!("running firmware {version} ({uuid}) from slot {}", identity.active_slot)
@@ -151,9 +152,11 @@ fn device(
             .firmware_store(DownloadStore::new(&args.cache_dir))
             .health(Some(HealthSampler::new(extensions::data_path(args.data_path.as_deref()))))
             .on_notice(move |text| notices.note("notice", text));
-    if let Some(url) = &args.proxy {
-        options = options.proxy(Proxy::parse(url).map_err(|error| format!("--proxy: {error}"))?);
+    let chosen = proxy::choose(args.proxy.as_deref(), |name| std::env::var_os(name))?;
+    for remark in chosen.remarks {
+        recorder.note("proxy", remark);
     }
+    options = options.proxy_rules(chosen.rules);
     if let Some(dir) = &args.archive_dir {
         options = options.archive_store(DownloadStore::new(dir));
     }

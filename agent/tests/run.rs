@@ -319,3 +319,17 @@ fn an_archive_is_downloaded_once() {
         |event: &&HubEvent| matches!(event, HubEvent::Download { path, .. } if path.contains("archives"));
     assert_eq!(setting.hub.log().iter().filter(asked).count(), 1);
 }
+
+#[test]
+fn the_proxy_of_the_environment_is_used_but_for_its_exceptions() {
+    for (exceptions, used) in [("other.example", true), ("localhost, 127.0.0.0/8", false)] {
+        let setting = Setting::new();
+        let proxy = ProxyServer::start("user", "pass").unwrap();
+        let mut command = setting.command(&[]);
+        command.env("https_proxy", format!("http://user:pass@{}", proxy.address()));
+        command.env("no_proxy", exceptions).stdout(Stdio::piped());
+        let text = Device(command.spawn().unwrap()).ends_after("the server accepted this device");
+        assert_eq!(proxy.ways() > 0, used, "{text}");
+        assert!(text.contains("as https_proxy says") && !text.contains("user:pass"), "{text}");
+    }
+}

@@ -26,7 +26,8 @@ use crate::update_tool::{ProgressEvent, UpdateTool};
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct Config {
-    /// The server: `host`, `host:port` or a URL (`ws`, `wss`, `http`, `https`). A path is replaced.
+    /// The server: `host`, `host:port` or a URL (`ws`, `wss`, `http`, `https`). A path is where a proxy before the server puts
+    /// it: the socket's own path follows. An IPv6 address may stand without brackets if no port follows.
     pub host: String,
     /// The whole address of the socket, in place of [`Config::host`]: path and query are kept as they are, but for
     /// `vsn`, which the serializer decides. With a shared secret, `/` and the path for certificates become the path
@@ -283,12 +284,12 @@ impl Config {
     pub(crate) fn validate(&self) -> Result<Url, ConfigError> {
         let given = self.socket_url.as_deref();
         let host = given.unwrap_or(&self.host).trim();
-        let url = if given.is_some() || host.contains("://") {
-            Url::parse(host)
+        let full = if given.is_some() || host.contains("://") {
+            with_brackets(host)
         } else {
-            Url::parse(&format!("wss://{host}"))
+            with_brackets(&format!("wss://{host}"))
         };
-        let url = url.map_err(ConfigError::Host)?;
+        let url = Url::parse(&full).map_err(ConfigError::Host)?;
         let path = match &self.auth {
             Auth::SharedSecret(secret) => {
                 secret.validate()?;
@@ -328,7 +329,7 @@ impl Config {
         ];
         match times.iter().find(|(_, time)| time.is_zero()) {
             Some((name, _)) => Err(ConfigError::Zero(name)),
-            None if given.is_none() => Ok(url.with_target(path)),
+            None if given.is_none() => Ok(url.with_path(&format!("{}{path}", prefix(url.path())))),
             None if matches!(url.path(), "/" | names::CERTIFICATE_PATH) => Ok(url.with_path(path)),
             None => Ok(url),
         }
@@ -427,6 +428,23 @@ impl Default for DownloadConfig {
             allow_http: true,
         }
     }
+}
+
+/// Puts brackets around a bare IPv6 address.
+fn with_brackets(url: &str) -> String {
+    let (scheme, rest) = url.split_once("://").unwrap_or(("", url));
+    let (authority, target) = rest.split_at(rest.find(['/', '?', '#']).unwrap_or(rest.len()));
+    match authority.parse::<core::net::Ipv6Addr>() {
+        Ok(_) => format!("{scheme}://[{authority}]{target}"),
+        Err(_) => String::from(url),
+    }
+}
+
+/// Returns the path before that of the socket, which people may have copied with it, in whole or without its end.
+fn prefix(path: &str) -> &str {
+    let path = path.trim_end_matches('/');
+    let path = path.strip_suffix("/websocket").unwrap_or(path);
+    ["/device-socket", "/socket"].iter().find_map(|end| path.strip_suffix(end)).unwrap_or(path)
 }
 
 /// Returns whether a header can be sent as it is (RFC 9110 §5).

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::Duration;
 
-use nerves_hub_link_transport::{Address, Proxy};
+use nerves_hub_link_transport::{Address, Proxy, ProxyRules};
 
 use crate::limits::{ADDRESS_TIMEOUT_MIN, ADDRESSES_MAX, CONNECTORS_MAX};
 use crate::signal::Signals;
@@ -104,12 +104,12 @@ pub(crate) struct Connector<N: Network> {
     dialled: Receiver<Dialled<N::Tcp>>,
     signals: Arc<dyn Signals>,
     running: Arc<AtomicUsize>,
-    proxy: Option<Proxy>,
+    proxy: ProxyRules,
     last: u64,
 }
 
 impl<N: Network> Connector<N> {
-    pub(crate) fn new(network: N, signals: Arc<dyn Signals>, proxy: Option<Proxy>) -> Self {
+    pub(crate) fn new(network: N, signals: Arc<dyn Signals>, proxy: ProxyRules) -> Self {
         let (results, dialled) = channel();
         Self { network, results, dialled, signals, running: Arc::default(), proxy, last: 0 }
     }
@@ -125,8 +125,8 @@ impl<N: Network> Connector<N> {
         }
         let order = DialOrder {
             attempt,
+            proxy: self.proxy.proxy_for(&address).cloned(),
             address,
-            proxy: self.proxy.clone(),
             timeout,
             results: Some(self.results.clone()),
             signals: Arc::clone(&self.signals),
@@ -236,7 +236,7 @@ mod tests {
 
     #[test]
     fn attempts_are_bounded_and_held_by_look_ups_that_hang() {
-        let mut connector = Connector::new(Slow::default(), Bell::new(), None);
+        let mut connector = Connector::new(Slow::default(), Bell::new(), ProxyRules::default());
         let second = Duration::from_secs(1);
         for _ in 0..CONNECTORS_MAX {
             connector.start(at(1), second).unwrap();
@@ -253,7 +253,7 @@ mod tests {
 
     #[test]
     fn an_order_that_is_dropped_ends_its_attempt() {
-        let mut connector = Connector::new(Slow::default(), Bell::new(), None);
+        let mut connector = Connector::new(Slow::default(), Bell::new(), ProxyRules::default());
         let attempt = connector.start(at(1), Duration::from_secs(1)).unwrap();
         connector.network.0.clear();
         let ended = connector.ended().unwrap();
@@ -265,7 +265,7 @@ mod tests {
     #[test]
     fn the_interface_of_a_connection_is_named() {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let mut connector = Connector::new(Slow::default(), Bell::new(), None);
+        let mut connector = Connector::new(Slow::default(), Bell::new(), ProxyRules::default());
         let place = listener.local_addr().unwrap();
         let attempt = connector.start(at(place.port()), Duration::from_secs(5)).unwrap();
         let tcp = TcpStream::connect(place).unwrap();

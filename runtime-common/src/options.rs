@@ -10,7 +10,7 @@ use nerves_hub_link_platform::kv::KeyValueStore;
 use nerves_hub_link_platform::pty::ShellCommand;
 use nerves_hub_link_platform::store::DownloadStore;
 use nerves_hub_link_protocol::Client;
-use nerves_hub_link_transport::{Proxy, Tls};
+use nerves_hub_link_transport::{Proxy, ProxyRules, Tls};
 
 use crate::engine::Folders;
 use crate::limits::INSTALL_CHECK_EVERY;
@@ -30,7 +30,7 @@ pub struct Options {
     pub(crate) seed: Option<u64>,
     pub(crate) folders: Folders,
     pub(crate) connect: bool,
-    pub(crate) proxy: Option<Proxy>,
+    pub(crate) proxy: ProxyRules,
     pub(crate) memory: Memory,
     pub(crate) install_checks: Duration,
 }
@@ -55,7 +55,7 @@ impl Options {
             seed: None,
             folders: Folders::default(),
             connect: true,
-            proxy: None,
+            proxy: ProxyRules::default(),
             memory: Memory::none(),
             install_checks: INSTALL_CHECK_EVERY,
         }
@@ -72,7 +72,14 @@ impl Options {
     /// Connects through an HTTP proxy: the socket, downloads, and the look whether the network is there.
     #[must_use]
     pub fn proxy(mut self, proxy: Proxy) -> Self {
-        self.proxy = Some(proxy);
+        self.proxy = ProxyRules::all(proxy);
+        self
+    }
+
+    /// Connects through the proxy that the rules name for each address, if they name one.
+    #[must_use]
+    pub fn proxy_rules(mut self, rules: ProxyRules) -> Self {
+        self.proxy = rules;
         self
     }
 

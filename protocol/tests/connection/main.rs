@@ -27,7 +27,19 @@ fn the_address_follows_the_host_and_the_kind_of_credentials() {
     assert_eq!(url("hub.example", secret()), format!("wss://hub.example{path}"));
     assert_eq!(url("hub.example:4001", secret()), format!("wss://hub.example:4001{path}"));
     assert_eq!(url("localhost:4000", secret()), format!("wss://localhost:4000{path}"));
-    assert_eq!(url("ws://hub:80/a/b?c=d", secret()), format!("ws://hub:80{path}"));
+    // A reverse proxy may have put the server below a path of its own.
+    assert_eq!(
+        url("ws://hub:80/a/b/?c=d", secret()),
+        "ws://hub:80/a/b/device-socket/websocket?c=d&vsn=2.0.0"
+    );
+    assert_eq!(url("hub.example/nh", secret()), format!("wss://hub.example/nh{path}"));
+    for given in ["/", "/device-socket", "/socket/", "/device-socket/websocket", "/socket/websocket"] {
+        assert_eq!(url(&format!("wss://hub{given}"), secret()), format!("wss://hub{path}"));
+        assert_eq!(url(&format!("wss://hub/x{given}"), secret()), format!("wss://hub/x{path}"));
+    }
+    for given in ["::1", "wss://::1", "[::1]"] {
+        assert_eq!(url(given, secret()), format!("wss://[::1]{path}"));
+    }
     assert_eq!(url("https://hub/", secret()), format!("wss://hub{path}"));
     assert_eq!(url(" http://[::1]:4 ", secret()), format!("ws://[::1]:4{path}"));
     assert_eq!(url("hub.example", Auth::Certificate), "wss://hub.example/socket/websocket?vsn=2.0.0");
