@@ -22,8 +22,8 @@ pub struct Application {
     pub recorder: Arc<Recorder>,
     /// Told when the server leaves updates to the device, and when not.
     pub managed: Sender<bool>,
-    /// Told when the server accepted the device, once.
-    pub joined: Option<Sender<()>>,
+    /// Told whenever the server accepted the device, while its firmware isn't validated.
+    pub joined: Option<SyncSender<()>>,
     /// Told of archives that were handed over, if any are wanted.
     pub archives: Option<SyncSender<String>>,
     /// Set when the disk that was missing at the start is there, so that the device can start anew and read who it is. The
@@ -60,9 +60,9 @@ impl Client for Application {
 
     fn connected(&mut self) {
         self.memory("idle");
-        if let Some(joined) = self.joined.take() {
-            // The other end is gone only when the program ends.
-            let _ = joined.send(());
+        if let Some(joined) = &self.joined {
+            // Full: it is about to look anyway. Disconnected: the firmware is validated.
+            let _ = joined.try_send(());
         }
     }
 

@@ -28,6 +28,7 @@ mod record;
 mod run;
 mod setup;
 mod stop;
+mod validation;
 mod words;
 
 use std::process::ExitCode;

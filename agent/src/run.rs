@@ -8,12 +8,11 @@ use std::sync::mpsc::{SyncSender, channel, sync_channel};
 use std::sync::{Arc, PoisonError};
 use std::thread;
 
-use nerves_hub_link_blocking::{Exit, Handle, Options, Runner};
-use nerves_hub_link_platform::boot::{BootCheck, Marked};
+use nerves_hub_link_blocking::{Exit, Options, Runner};
 use nerves_hub_link_platform::health::HealthSampler;
-use nerves_hub_link_platform::identity::{self, Identity};
+use nerves_hub_link_platform::identity::Identity;
 use nerves_hub_link_platform::install::{DiskPolicy, FwupStreamInstaller, Installer};
-use nerves_hub_link_platform::kv::{FileStore, KeyValueStore as _, UbootStore};
+use nerves_hub_link_platform::kv::{FileStore, KeyValueStore as _};
 use nerves_hub_link_platform::pty::ShellCommand;
 use nerves_hub_link_platform::store::DownloadStore;
 use nerves_hub_link_protocol::limits::MAX_KNOWN_ARCHIVES;
@@ -33,6 +32,7 @@ use crate::reboot;
 use crate::record::Recorder;
 use crate::setup::{self, SECRETS};
 use crate::stop::Stopper;
+use crate::validation::Validation;
 
 /// Runs the device until it must restart. Exit status 0 after a reboot was asked for or a signal ended it, 1 for a failure.
 pub fn run(args: &RunArgs) -> ExitCode {
@@ -124,6 +124,13 @@ fn device(
             }
         },
     );
+    if let Some(text) = setup::missing(&config.firmware) {
+        recorder.note("firmware-incomplete", text);
+    }
+    if let Ok(Some(damage)) = store.damage() {
+        let text = format!("one copy of the U-Boot environment is bad, the other one is used: {damage}");
+        recorder.note("environment-damaged", text);
+    }
     if config.public_keys.is_empty() {
         recorder.note("no-keys", "no --public-key given: trusting the keys the server sends");
     }
@@ -135,12 +142,13 @@ fn device(
     tls_options.identity = setup::client_identity(args)?;
     let tls = Tls::new(&tls_options).map_err(|error| error.to_string())?;
 
-    let (joined, validations) = channel();
+    let unvalidated = identity.validated == Some(false);
+    let (joined, validations) = sync_channel(1);
     let (managed, modes) = channel();
     let application = Application {
         recorder: Arc::clone(recorder),
         managed,
-        joined: (args.validate_when_joined && identity.validated == Some(false)).then_some(joined),
+        joined: unvalidated.then_some(joined),
         found: missing.then(|| (Arc::clone(found), Arc::clone(outlet))),
         archives: args.archive_dir.as_deref().map(|dir| archives(dir, recorder)).transpose()?,
     };
@@ -182,12 +190,10 @@ fn device(
     let asking = handle.clone();
     start("update requests", move || ask_for_updates(&modes, &asking))?;
     let recorder = Arc::clone(recorder);
-    start("validation", move || {
-        // Ends without a word when nothing is to be validated.
-        if validations.recv().is_ok() {
-            validate(store, &boot, &handle, &recorder);
-        }
-    })?;
+    if unvalidated {
+        let validation = Validation { store, boot, handle, mark: args.validate_when_joined };
+        start("validation", move || validation.watch(&validations, &recorder))?;
+    }
     Ok(runner.run())
 }
 
@@ -218,21 +224,4 @@ fn installer(args: &RunArgs, disk: DiskPolicy, recorder: &Recorder) -> Box<dyn I
 #[cfg(not(feature = "demo"))]
 fn installer(args: &RunArgs, disk: DiskPolicy, _: &Recorder) -> Box<dyn Installer> {
     Box::new(FwupStreamInstaller::new(disk).task(&args.task))
-}
-
-fn validate(mut store: UbootStore, boot: &BootCheck, handle: &Handle, recorder: &Recorder) {
-    match identity::mark_validated(&mut store, boot) {
-        Ok(Marked::Good) => {
-            recorder.note("validated", "this firmware reached the server: marked it good");
-            // Fails only when the device is stopping; the environment already says so for the next join.
-            let _ = handle.firmware_validated();
-        }
-        Ok(Marked::NotThisBoot(state)) => {
-            recorder.note("not-validated", format!("nothing is marked good: {state}"));
-        }
-        Ok(_) => {
-            recorder.note("not-validated", "the U-Boot environment still doesn't call this firmware good");
-        }
-        Err(error) => recorder.note("not-validated", format!("can't mark this firmware good: {error}")),
-    }
 }

@@ -7,11 +7,13 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use fwup_stream::trust::PublicKey;
 use nerves_hub_link_blocking::device_config;
-use nerves_hub_link_platform::identity::Identity;
+use nerves_hub_link_platform::identity::{Identity, is_placeholder_serial};
 use nerves_hub_link_platform::install::{DiskPolicy, DiskRefused};
 use nerves_hub_link_platform::kv::UbootStore;
 use nerves_hub_link_platform::kv::fw_env_config::{FwEnvConfig, Location};
-use nerves_hub_link_protocol::{Auth, Config, ConsoleConfig, PartsConfig, SharedSecret, UpdateStrategy};
+use nerves_hub_link_protocol::{
+    Auth, Config, ConsoleConfig, FirmwareMeta, PartsConfig, SharedSecret, UpdateStrategy,
+};
 use nerves_hub_link_transport::{ClientIdentity, Roots};
 
 use crate::archives::Known;
@@ -79,16 +81,24 @@ pub fn disk(args: &RunArgs) -> Result<DiskPolicy, String> {
 
 /// Builds the store of the disk's U-Boot environment.
 pub fn environment(disk: &Path, at: EnvLocation) -> Result<UbootStore, String> {
-    let size =
-        usize::try_from(at.size).map_err(|_| format!("an environment of {} bytes is too large", at.size))?;
+    let refused = |problem: &dyn std::fmt::Display| format!("--uboot-env {at}: {problem}");
+    // What does not fit into memory is larger than any environment.
+    let size = usize::try_from(at.size).unwrap_or(usize::MAX);
     let place = |offset| Location { path: disk.to_owned(), offset, size };
-    Ok(UbootStore::new(FwEnvConfig { first: place(at.offset), second: at.second.map(place) }))
+    let config = FwEnvConfig::new(place(at.offset), at.second.map(place));
+    Ok(UbootStore::new(config.map_err(|error| refused(&error))?))
 }
 
 /// Builds the machine's settings.
 pub fn config(args: &RunArgs, identity: &Identity, recorder: &Recorder) -> Result<Config, String> {
     let auth = match (&args.cert, &args.serial, &args.product_key, &args.product_secret) {
         (Some(_), ..) => Auth::Certificate,
+        (None, Some(serial), ..) if is_placeholder_serial(serial) => {
+            return Err(format!(
+                "--serial {serial:?} is a placeholder, no identifier: devices that share it would all be one device on the \
+                 server; give this device a serial number of its own (NERVES_HUB_SERIAL or --serial)"
+            ));
+        }
         (None, Some(serial), Some(key), Some(secret)) => {
             Auth::SharedSecret(SharedSecret::new(key.clone(), secret.clone(), serial.clone()))
         }
@@ -125,6 +135,27 @@ pub fn config(args: &RunArgs, identity: &Identity, recorder: &Recorder) -> Resul
     Ok(config)
 }
 
+/// Says what is not known about the running firmware, and what that costs. `None` if nothing is known, or everything.
+pub fn missing(firmware: &FirmwareMeta) -> Option<String> {
+    let facts = [
+        ("product", &firmware.product),
+        ("version", &firmware.version),
+        ("platform", &firmware.platform),
+        ("architecture", &firmware.architecture),
+    ];
+    let missing: Vec<&str> =
+        facts.iter().filter(|(_, text)| text.is_empty()).map(|(name, _)| *name).collect();
+    if missing.is_empty() || (firmware.version.is_empty() && firmware.uuid.is_empty()) {
+        return None;
+    }
+    Some(format!(
+        "the boot environment does not say the {} of the running firmware: the server offers no deltas, and may find no \
+         update that fits; set it in the firmware's update task, or give --firmware-{}",
+        missing.join(", "),
+        missing.join(", --firmware-")
+    ))
+}
+
 /// Takes what was given on the command line where the device's store says nothing.
 fn fill(known: &mut String, given: Option<&String>) {
     if let (true, Some(given)) = (known.is_empty(), given) {
@@ -141,7 +172,12 @@ fn read(path: &Path) -> Result<Vec<u8>, String> {
             path.display()
         ));
     }
-    fs::read(path).map_err(complain)
+    let bytes = fs::read(path).map_err(complain)?;
+    // A raw key of 32 bytes may begin so, too.
+    if bytes.len() > 64 && (bytes.starts_with(b"\xFF\xFE") || bytes.starts_with(b"\xFE\xFF")) {
+        return Err(format!("{} is UTF-16 text; save it as plain text (UTF-8)", path.display()));
+    }
+    Ok(bytes)
 }
 
 #[cfg(test)]
@@ -165,6 +201,56 @@ mod tests {
         let path = file.path().to_str().unwrap();
         assert!(public_key(path).unwrap_err().contains(path));
         assert!(public_key("missing.pub").unwrap_err().contains("missing.pub"));
+    }
+
+    #[test]
+    fn byte_order_marks_hide_no_key() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        fs::write(file.path(), format!("\u{feff}{KEY}\n")).unwrap();
+        let path = file.path().to_str().unwrap();
+        assert_eq!(public_key(path).unwrap(), KEY);
+        assert_eq!(public_key(&format!("\u{feff}{KEY}")).unwrap(), KEY);
+        let wide: Vec<u8> = format!("\u{feff}{KEY}\n").encode_utf16().flat_map(u16::to_le_bytes).collect();
+        fs::write(file.path(), wide).unwrap();
+        assert!(public_key(path).unwrap_err().contains("UTF-16"));
+        let mut raw = [7; 32];
+        for mark in [&b"\xEF\xBB\xBF"[..], b"\xFF\xFE"] {
+            raw[..mark.len()].copy_from_slice(mark);
+            fs::write(file.path(), raw).unwrap();
+            assert_eq!(public_key(path).unwrap(), STANDARD.encode(raw));
+        }
+    }
+
+    #[test]
+    fn the_environment_is_checked_as_in_fw_env_config() {
+        for (text, word) in [
+            ("0x2000:0x7fffffffffffffff", "size"),
+            ("0:33553409", "size"),
+            ("0x2000:0x2000:0x3000", "overlap"),
+            ("0x2000:0x2000:0x2000", "overlap"),
+            ("0xfffffffffffffff0:0x2000", "beyond"),
+            ("0x2000:0x2000:0xfffffffffffffff0", "beyond"),
+        ] {
+            let error = environment(Path::new("disk.img"), text.parse().unwrap()).unwrap_err();
+            assert!(error.contains(word) && error.contains("--uboot-env"), "{text}: {error}");
+        }
+        assert!(environment(Path::new("disk.img"), "0x2000:0x2000:0x4000".parse().unwrap()).is_ok());
+    }
+
+    #[test]
+    fn what_the_environment_does_not_say_about_the_firmware_is_named() {
+        let mut firmware = FirmwareMeta::default();
+        // The line on the running firmware already says that nothing is known.
+        assert_eq!(missing(&firmware), None);
+        firmware.uuid = "u".into();
+        firmware.product = "p".into();
+        firmware.architecture = "arm".into();
+        let text = missing(&firmware).unwrap();
+        assert!(text.contains("version, platform") && text.contains("no deltas"), "{text}");
+        assert!(text.contains("--firmware-version, --firmware-platform"), "{text}");
+        firmware.version = "1.0.0".into();
+        firmware.platform = "board".into();
+        assert_eq!(missing(&firmware), None);
     }
 
     #[test]

@@ -5,7 +5,7 @@ mod common;
 
 use std::process::Command;
 
-use common::{Setting, builder};
+use common::{Setting, builder, command_of, refusal};
 use nerves_hub_link_testkit::hub::HubEvent;
 use nerves_hub_link_testkit::server::Firmware;
 
@@ -75,5 +75,13 @@ struct Detached(String);
 impl Drop for Detached {
     fn drop(&mut self) {
         let _ = Command::new("losetup").arg("-d").arg(&self.0).status();
+    }
+}
+
+#[test]
+fn a_placeholder_is_no_serial_number() {
+    for serial in ["00000000", "To Be Filled By O.E.M.", " unknown "] {
+        let text = refusal(&command_of(serial, "disk.img".as_ref()).output().unwrap());
+        assert!(text.contains("placeholder") && text.contains("--serial"), "{text}");
     }
 }

@@ -136,20 +136,48 @@ pub fn mark_validated(store: &mut dyn KeyValueStore, boot: &BootCheck) -> Result
     Ok(if good { Marked::Good } else { Marked::StillNot })
 }
 
-/// Returns whether a serial number is one that many devices share: empty, zeros, or a factory text
-/// (device-identity §7).
+/// Texts that stand where a serial number should be, without case, blanks and punctuation (device-identity §7).
+const PLACEHOLDERS: [&str; 30] = [
+    "0123456789",
+    "123456789",
+    "1234567890",
+    "0123456789abcdef",
+    "baseboardserialnumber",
+    "chassisserialnumber",
+    "default",
+    "defaultstring",
+    "empty",
+    "invalid",
+    "na",
+    "nil",
+    "none",
+    "notapplicable",
+    "notavailable",
+    "notset",
+    "notspecified",
+    "null",
+    "oem",
+    "placeholder",
+    "serial",
+    "serialnumber",
+    "sn",
+    "system",
+    "systemserialnumber",
+    "tobefilledbyoem",
+    "unconfigured",
+    "undefined",
+    "unknown",
+    "unset",
+];
+
+/// Returns whether a serial number is one that many devices share: empty, zeros, erased memory, or a factory text
+/// (device-identity §7). Case, blanks, punctuation and control characters don't count.
 pub fn is_placeholder_serial(serial: &str) -> bool {
-    const PLACEHOLDERS: [&str; 7] = [
-        "unconfigured",
-        "Default string",
-        "To be filled by O.E.M.",
-        "System Serial Number",
-        "Not Specified",
-        "None",
-        "0123456789",
-    ];
-    let serial = serial.trim();
-    serial.chars().all(|c| c == '0') || PLACEHOLDERS.iter().any(|known| serial.eq_ignore_ascii_case(known))
+    let plain: String = serial.chars().filter(|c| c.is_alphanumeric()).flat_map(char::to_lowercase).collect();
+    let only = |letter: char| plain.chars().all(|c| c == letter);
+    // One or two letters `f` or `x` may be a name.
+    let erased = plain.len() >= 4 && (only('f') || only('x'));
+    only('0') || erased || PLACEHOLDERS.contains(&plain.as_str())
 }
 
 pub(crate) fn active_slot(pairs: &Pairs) -> &str {

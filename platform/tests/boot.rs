@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 
 use nerves_hub_link_platform::boot::{BOOT_ID, BootCheck, BootState, MARK, Marked, read_boot_id};
 use nerves_hub_link_platform::identity::{Identity, mark_validated};
+use nerves_hub_link_platform::install::{Install, InstallError, InstallRequest, Installer};
 use nerves_hub_link_platform::kv::{KeyValueStore, MemoryStore};
 use nerves_hub_link_platform::limits::{BOOT_ID_MAX, FIRST_LOOK_MAX};
 
@@ -368,6 +369,41 @@ fn an_environment_that_another_program_changes_in_between_is_noticed() {
     let marked = mark_validated(&mut system.environment, &check).unwrap();
     assert_eq!(marked, Marked::NotThisBoot(due()));
     assert_eq!(system.environment.load().unwrap(), before);
+}
+
+/// Counts what is begun.
+struct Counting(std::sync::Arc<std::sync::atomic::AtomicU32>);
+
+impl Installer for Counting {
+    fn begin(&mut self, _: InstallRequest) -> Result<Box<dyn Install>, InstallError> {
+        self.0.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        Err(InstallError::NoKeys)
+    }
+}
+
+#[test]
+fn no_update_is_written_over_the_slot_that_runs() {
+    let mut system = System::new();
+    let begun = std::sync::Arc::default();
+    let check = system.program();
+    check.state(&system.environment.load().unwrap());
+    let begin = |environment: &MemoryStore| {
+        let mut guarded = check.guard(Counting(std::sync::Arc::clone(&begun)), environment.clone());
+        assert_eq!(
+            guarded.check().is_ok(),
+            environment.get("nerves_fw_active").unwrap().as_deref() == Some("a")
+        );
+        guarded.begin(InstallRequest::new(vec![], |_| ())).map(drop).unwrap_err()
+    };
+    assert!(matches!(begin(&system.environment), InstallError::NoKeys));
+    system.other_program_updates();
+    assert!(matches!(begin(&system.environment), InstallError::WouldOverwrite { .. }));
+    assert_eq!(begun.load(std::sync::atomic::Ordering::Relaxed), 1);
+    // The boot loader fell back without a word in the environment.
+    system.boots("second");
+    system.put("proc/cmdline", "nerves_fw_slot=a");
+    let guarded = system.program().guard(Counting(begun), system.environment.clone());
+    assert!(matches!(guarded.check(), Err(InstallError::WouldOverwrite { .. })));
 }
 
 #[test]

@@ -87,7 +87,7 @@ fn replay(name: &str, redundant: bool) -> usize {
         fs::write(&disk, unpack(&case.join(image))).unwrap();
         let at = |offset: usize| Location { path: disk.clone(), offset: offset as u64, size: SIZE };
         let second = redundant.then(|| at(SECOND));
-        let mut store = UbootStore::new(FwEnvConfig { first: at(FIRST), second });
+        let mut store = UbootStore::new(FwEnvConfig::new(at(FIRST), second).unwrap());
 
         if task == "redundant is" {
             let expected = match run["stdout"].as_str().unwrap().trim() {

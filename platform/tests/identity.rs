@@ -100,10 +100,32 @@ fn marking_good_works_for_each_way_a_system_keeps_the_flag() {
 
 #[test]
 fn serial_numbers_that_many_devices_share_are_no_identity() {
-    for bad in ["", "0", "00000000", "unconfigured", "To Be Filled By O.E.M.", " None "] {
+    for bad in [
+        "",
+        " ",
+        "0",
+        "00000000",
+        "unconfigured",
+        "To Be Filled By O.E.M.",
+        " None ",
+        "Default string",
+        "UNKNOWN\n",
+        "FFFFFFFF",
+        "ff:ff:ff:ff:ff:ff",
+        "00000000-0000-0000-0000-000000000000",
+        "0123456789",
+        "N/A",
+        "Not Specified",
+        "System Serial Number",
+        "to be filled by o.e.m",
+        "None\0",
+        "xxxxxxxx",
+        "null",
+        "---",
+    ] {
         assert!(is_placeholder_serial(bad), "{bad:?}");
     }
-    for good in ["1", "00000001", "0000000019f2f468"] {
+    for good in ["1", "00000001", "0000000019f2f468", "fff1", "f", "none-of-7", "unknown7"] {
         assert!(!is_placeholder_serial(good), "{good:?}");
     }
     assert_eq!(

@@ -48,7 +48,7 @@ impl Bench {
             size: usize::try_from(layout.environment_blocks * BLOCK).unwrap(),
         };
         let second = layout.environment_redundant.map(at);
-        UbootStore::new(FwEnvConfig { first: at(layout.environment), second })
+        UbootStore::new(FwEnvConfig::new(at(layout.environment), second).unwrap())
     }
 
     fn identity(&self) -> Identity {

@@ -3,10 +3,10 @@
 
 use std::fs::{self, OpenOptions};
 use std::os::unix::fs::{FileExt, PermissionsExt};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use nerves_hub_link_platform::kv::fw_env_config::FwEnvConfig;
+use nerves_hub_link_platform::kv::fw_env_config::{FwEnvConfig, Location};
 use nerves_hub_link_platform::kv::{FileStore, KeyValueStore, KvError, Pairs, UbootStore};
 use tempfile::TempDir;
 
@@ -238,4 +238,63 @@ fn what_lines_cannot_hold_is_refused_and_changes_nothing() {
     assert_eq!(store.get("k").unwrap().unwrap(), fits);
     fs::write(&path, vec![b'x'; 1024 * 1024 + 1]).unwrap();
     assert!(matches!(store.load().unwrap_err(), KvError::TooLong { .. }));
+}
+
+#[test]
+fn a_byte_order_mark_hides_no_key() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("store");
+    fs::write(&file, "\u{feff}first=1\nsecond=2\n").unwrap();
+    let mut store = FileStore::new(&file);
+    assert_eq!(store.get("first").unwrap().as_deref(), Some("1"));
+    store.put("first", "3").unwrap();
+    assert_eq!(fs::read_to_string(&file).unwrap(), "second=2\nfirst=3\n");
+}
+
+/// A redundant environment whose copies are in files of their own; a missing one is made by the caller.
+fn two_files(folder: &Path, failing: [Option<&str>; 2]) -> UbootStore {
+    let size = 64;
+    let place = |index: usize| {
+        let own = folder.join(format!("copy-{index}"));
+        let path = failing[index].map_or(own.clone(), PathBuf::from);
+        fs::write(&own, vec![0; size]).unwrap();
+        Location { path, offset: 0, size }
+    };
+    UbootStore::new(FwEnvConfig::new(place(0), Some(place(1))).unwrap())
+}
+
+#[test]
+fn a_copy_that_cannot_be_read_counts_as_one_with_a_bad_checksum() {
+    // Reading its first page is an I/O error (EIO), writing it too; a missing device can't be opened.
+    for failing in ["/proc/self/mem", "/dev/no-such-device"] {
+        for bad in [0, 1] {
+            let folder = tempfile::tempdir().unwrap();
+            let mut whole = two_files(folder.path(), [None, None]);
+            whole.format(&Pairs::from([("a".to_owned(), "1".to_owned())])).unwrap();
+            let good = folder.path().join(format!("copy-{}", 1 - bad));
+            let before = fs::read(&good).unwrap();
+            assert_eq!(whole.damage().unwrap(), None);
+            // Not made anew: the good copy stays.
+            let place = |path: PathBuf| Location { path, offset: 0, size: 64 };
+            let paths = [0, 1].map(|index| if index == bad { failing.into() } else { good.clone() });
+            let [first, second] = paths.map(place);
+            let mut store = UbootStore::new(FwEnvConfig::new(first, Some(second)).unwrap());
+            assert_eq!(store.get("a").unwrap().as_deref(), Some("1"), "{failing} {bad}");
+            let damage = store.damage().unwrap().unwrap();
+            assert!(damage.contains(failing), "{damage}");
+            // The good copy is the only one: it is not written.
+            assert!(store.put("a", "2").is_err());
+            assert_eq!(fs::read(&good).unwrap(), before);
+        }
+    }
+}
+
+#[test]
+fn two_copies_that_cannot_be_read_are_both_named() {
+    let folder = tempfile::tempdir().unwrap();
+    let place = |path: &str| Location { path: path.into(), offset: 0, size: 64 };
+    let config = FwEnvConfig::new(place("/proc/self/mem"), Some(place("/dev/no-such-device"))).unwrap();
+    let error = UbootStore::new(config).load().unwrap_err().to_string();
+    assert!(error.contains("/proc/self/mem") && error.contains("/dev/no-such-device"), "{error}");
+    drop(folder);
 }

@@ -46,7 +46,7 @@ fn start(
     ca: Option<&str>,
 ) -> Result<(Device, Events), Box<dyn Error>> {
     let first = Location { path: disk.to_owned(), offset: 0x2000, size: 0x2000 };
-    let identity = Identity::load(&UbootStore::new(FwEnvConfig { first, second: None }))?;
+    let identity = Identity::load(&UbootStore::new(FwEnvConfig::new(first, None)?))?;
     let mut config: Config = device_config(host, auth, &identity);
     config.public_keys = vec![std::fs::read_to_string(public_key)?.trim().to_owned()];
     let roots = match ca {

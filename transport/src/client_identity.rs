@@ -11,7 +11,7 @@ use rustls::{CertificateError, ClientConfig, ConfigBuilder, InconsistentKeys, Si
 use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 
-use crate::{TlsError, tls_error};
+use crate::{TlsError, pem, tls_error};
 
 /// A client certificate with its key.
 ///
@@ -135,12 +135,14 @@ const UNSUPPORTED_KEY: &str = "it is damaged, or of a kind that this TLS library
     P-256 and P-384, Ed25519, and RSA with 2048 to 4096 bits, but not P-521, Ed448 or shorter RSA keys";
 
 fn from_pem(text: &[u8]) -> Result<Vec<CertificateDer<'static>>, TlsError> {
-    CertificateDer::pem_slice_iter(text)
+    let text = pem::text(text).map_err(|why| TlsError::ClientCertificate { why: why.to_owned() })?;
+    CertificateDer::pem_slice_iter(&text)
         .collect::<Result<_, _>>()
         .map_err(|error| TlsError::ClientCertificate { why: error.to_string() })
 }
 
 fn key_from_pem(text: &[u8]) -> Result<PrivateKeyDer<'static>, TlsError> {
+    let text = &*pem::text(text).map_err(|why| TlsError::ClientKey { why: why.to_owned() })?;
     if text.windows(9).any(|window| window == b"ENCRYPTED") {
         let why = "it is encrypted; give it without a passphrase, readable by this program alone".to_owned();
         return Err(TlsError::ClientKey { why });

@@ -60,6 +60,7 @@ mod error;
 mod exchange;
 mod frames;
 mod head;
+mod pem;
 mod pipe;
 mod proxy_rules;
 mod request;

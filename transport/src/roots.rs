@@ -58,7 +58,9 @@ pub(crate) fn load(roots: &Roots) -> Result<Loaded, TlsError> {
         Roots::System => Ok(system()),
         Roots::Pem(pem) => {
             let mut ders = Vec::new();
-            for (index, item) in CertificateDer::pem_slice_iter(pem).enumerate() {
+            let text = crate::pem::text(pem)
+                .map_err(|why| TlsError::BadRootsPem { number: 1, why: why.to_owned() })?;
+            for (index, item) in CertificateDer::pem_slice_iter(&text).enumerate() {
                 let der = item
                     .map_err(|error| TlsError::BadRootsPem { number: index + 1, why: error.to_string() })?;
                 ders.push(der);

@@ -10,7 +10,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, STANDARD_NO_PAD};
 use ed25519_dalek::{Signer as _, SigningKey};
 
-use crate::trust::{PublicKey, SIGNATURE_LENGTH};
+use crate::trust::{PublicKey, SIGNATURE_LENGTH, without_mark};
 
 /// Bytes of a private key: the seed and the public key.
 const LENGTH: usize = 64;
@@ -46,11 +46,12 @@ pub enum PrivateKeyError {
 impl PrivateKey {
     /// Reads a key given as text, like the argument of `--private-key`.
     pub fn from_text(text: &str) -> Result<Self, PrivateKeyError> {
-        Self::from_bytes(text.as_bytes())
+        Self::from_bytes(without_mark(text.as_bytes(), TEXT_LENGTH_MIN))
     }
 
     /// Reads a key from the bytes of a key file. Only the first 88 are looked at.
     pub fn from_file_bytes(bytes: &[u8]) -> Result<Self, PrivateKeyError> {
+        let bytes = without_mark(bytes, TEXT_LENGTH_MIN);
         Self::from_bytes(bytes.get(..FILE_LENGTH).unwrap_or(bytes))
     }
 

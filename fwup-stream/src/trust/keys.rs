@@ -26,11 +26,12 @@ pub struct KeyError;
 impl PublicKey {
     /// Reads a key given as text, like the argument of `--public-key`.
     pub fn from_text(text: &str) -> Result<Self, KeyError> {
-        Self::from_bytes(text.as_bytes())
+        Self::from_bytes(without_mark(text.as_bytes(), TEXT_LENGTH_MIN))
     }
 
     /// Reads a key from the bytes of a key file. Only the first 44 are looked at.
     pub fn from_file_bytes(bytes: &[u8]) -> Result<Self, KeyError> {
+        let bytes = without_mark(bytes, TEXT_LENGTH_MIN);
         Self::from_bytes(bytes.get(..FILE_LENGTH).unwrap_or(bytes))
     }
 
@@ -50,6 +51,15 @@ impl PublicKey {
     }
 }
 
+/// Drops the byte order mark with which some editors begin a text. Raw keys, which are shorter than `text_length`, may
+/// begin with the same bytes.
+pub(crate) fn without_mark(bytes: &[u8], text_length: usize) -> &[u8] {
+    match bytes.strip_prefix(b"\xEF\xBB\xBF") {
+        Some(rest) if rest.len() >= text_length => rest,
+        _ => bytes,
+    }
+}
+
 /// Decodes up to the first character outside the alphabet, as the reference does: what follows a key (a line
 /// end, a comment) is not looked at. Library decoders take no such tail, hence the cut before the call.
 fn decode_base64(bytes: &[u8]) -> Option<[u8; LENGTH]> {
@@ -65,5 +75,24 @@ impl fmt::Debug for PublicKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let start: Vec<u8> = self.0.iter().take(4).copied().collect();
         write!(f, "PublicKey({}…)", to_hex(&start))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_byte_order_mark_hides_no_key_and_a_raw_key_may_begin_like_one() {
+        let key = PublicKey([9; LENGTH]);
+        let text = format!(
+            "\u{feff}{}\n",
+            base64::Engine::encode(&base64::engine::general_purpose::STANDARD, [9; LENGTH])
+        );
+        assert_eq!(PublicKey::from_file_bytes(text.as_bytes()).unwrap(), key);
+        assert_eq!(PublicKey::from_text(&text).unwrap(), key);
+        let mut raw = [7; LENGTH];
+        raw[..3].copy_from_slice(b"\xEF\xBB\xBF");
+        assert_eq!(PublicKey::from_file_bytes(&raw).unwrap().as_bytes(), &raw);
     }
 }

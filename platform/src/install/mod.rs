@@ -104,6 +104,14 @@ pub enum InstallError {
         /// How many there are.
         count: usize,
     },
+    /// It could go to the slot that runs.
+    #[error(
+        "an update could overwrite the firmware that runs: {state}; restart the system first, or correct nerves_fw_active"
+    )]
+    WouldOverwrite {
+        /// What is known of it.
+        state: crate::boot::BootState,
+    },
     /// The disk may not be written to.
     #[error(transparent)]
     Disk(#[from] DiskRefused),

@@ -10,6 +10,9 @@ use crate::kv::{Change, KeyValueStore, KvError, Pairs, check_pair, io_error};
 use crate::limits::STORE_FILE_MAX;
 use crate::lock;
 
+/// The byte order mark with which some editors begin a file.
+const MARK: char = '\u{feff}';
+
 /// A store of lines: `key=value`, `#` starts a comment line, a value may be in double quotes.
 ///
 /// Written beside the file, synced and renamed over it, so a crash leaves the old or the new file.
@@ -76,6 +79,7 @@ impl FileStore {
 impl KeyValueStore for FileStore {
     fn load(&self) -> Result<Pairs, KvError> {
         let text = String::from_utf8_lossy(&self.read()?).into_owned();
+        let text = text.trim_start_matches(MARK);
         Ok(text.lines().filter_map(pair).map(|(k, v)| (k.to_owned(), v.to_owned())).collect())
     }
 
@@ -87,7 +91,7 @@ impl KeyValueStore for FileStore {
         let not_text = |_| std::io::Error::new(std::io::ErrorKind::InvalidData, "it is not UTF-8 text");
         let old =
             String::from_utf8(self.read()?).map_err(not_text).map_err(io_error("change", &self.path))?;
-        let mut lines: Vec<String> = old.lines().map(str::to_owned).collect();
+        let mut lines: Vec<String> = old.trim_start_matches(MARK).lines().map(str::to_owned).collect();
         for (key, value) in changes {
             lines.retain(|line| pair(line).is_none_or(|(name, _)| name != *key));
             lines.extend(value.map(|value| line(key, value)));

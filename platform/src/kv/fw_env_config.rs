@@ -1,5 +1,6 @@
 //! `/etc/fw_env.config`: where the U-Boot environment lies (device-identity §1.2).
 
+use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _};
 use std::path::{Path, PathBuf};
 
 use crate::limits::{ENV_CONFIG_MAX, ENV_SIZE_MAX, ENV_SIZE_MIN};
@@ -15,13 +16,11 @@ pub struct Location {
     pub size: usize,
 }
 
-/// The places of the environment: one, or two for a redundant one.
+/// The places of the environment: one, or two for a redundant one. Checked: they can be read and written safely.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FwEnvConfig {
-    /// The first, or only, copy.
-    pub first: Location,
-    /// The second copy.
-    pub second: Option<Location>,
+    first: Location,
+    second: Option<Location>,
 }
 
 /// Why `fw_env.config` could not be used.
@@ -42,11 +41,23 @@ pub enum ConfigError {
         /// The file.
         path: PathBuf,
     },
+    /// The file is in an encoding that no other tool reads.
+    #[error("{path} is UTF-16 text; save it as plain text (UTF-8)")]
+    Utf16 {
+        /// The file.
+        path: PathBuf,
+    },
     /// A line lacks a field or has one that is no number.
     #[error("line {line}: {problem}; expected `DEVICE OFFSET SIZE [SECTOR-SIZE [SECTORS]]`")]
     Line {
         /// The line, counted from 1.
         line: usize,
+        /// What is wrong with it.
+        problem: String,
+    },
+    /// A place at which no environment can be.
+    #[error("{problem}")]
+    Location {
         /// What is wrong with it.
         problem: String,
     },
@@ -65,17 +76,53 @@ pub enum ConfigError {
 }
 
 impl FwEnvConfig {
+    /// Builds the places of one copy, or of two.
+    ///
+    /// # Errors
+    ///
+    /// If a size is outside of [`ENV_SIZE_MIN`] and [`ENV_SIZE_MAX`], an offset beyond any medium, a path raw flash, or
+    /// if the copies differ in size or overlap.
+    pub fn new(first: Location, second: Option<Location>) -> Result<Self, ConfigError> {
+        for location in [Some(&first), second.as_ref()].into_iter().flatten() {
+            check(location).map_err(|problem| ConfigError::Location { problem })?;
+        }
+        let Some(second) = second else { return Ok(Self { first, second: None }) };
+        if first.size != second.size {
+            return Err(ConfigError::Pair { problem: "have different sizes" });
+        }
+        if first.offset.abs_diff(second.offset) < first.size as u64 && same_medium(&first.path, &second.path)
+        {
+            return Err(ConfigError::Pair { problem: "overlap" });
+        }
+        Ok(Self { first, second: Some(second) })
+    }
+
+    /// Returns where the first, or only, copy lies.
+    pub const fn first(&self) -> &Location {
+        &self.first
+    }
+
+    /// Returns where the second copy lies.
+    pub const fn second(&self) -> Option<&Location> {
+        self.second.as_ref()
+    }
+
     /// Reads a file such as `/etc/fw_env.config`.
     pub fn read(path: &Path) -> Result<Self, ConfigError> {
         let read = |source| ConfigError::Read { path: path.to_owned(), source };
         let text = crate::read_limited(path, ENV_CONFIG_MAX).map_err(read)?;
         let text = text.ok_or_else(|| ConfigError::TooLong { path: path.to_owned() })?;
+        if text.starts_with(b"\xFF\xFE") || text.starts_with(b"\xFE\xFF") {
+            return Err(ConfigError::Utf16 { path: path.to_owned() });
+        }
         Self::parse(&String::from_utf8_lossy(&text))
     }
 
     /// Parses the text of such a file.
     pub fn parse(text: &str) -> Result<Self, ConfigError> {
         let mut locations = Vec::new();
+        // Some editors begin files with a byte order mark.
+        let text = text.trim_start_matches('\u{feff}');
         for (index, line) in text.lines().enumerate() {
             let line = line.trim();
             if !line.is_empty() && !line.starts_with('#') {
@@ -87,8 +134,7 @@ impl FwEnvConfig {
         let count = locations.len();
         let mut locations = locations.into_iter();
         match (locations.next(), locations.next(), locations.next()) {
-            (Some(first), None, None) => Ok(Self { first, second: None }),
-            (Some(first), Some(second), None) => pair(first, second),
+            (Some(first), second, None) => Self::new(first, second),
             _ => Err(ConfigError::Count { count }),
         }
     }
@@ -96,22 +142,46 @@ impl FwEnvConfig {
 
 fn location(line: &str) -> Result<Location, String> {
     let mut fields = line.split_whitespace();
-    let device = fields.next().unwrap_or_default();
+    // An empty line has no location.
+    let device = fields.next().ok_or("the device is missing")?;
     let offset = number("offset", fields.next())?;
     let size = number("size", fields.next())?;
+    let size = usize::try_from(size).map_err(|_| size_problem(size))?;
+    let location = Location { path: device.into(), offset, size };
+    check(&location)?;
+    Ok(location)
+}
+
+fn size_problem(size: u64) -> String {
+    format!("size {size} is not between {ENV_SIZE_MIN} and {ENV_SIZE_MAX}")
+}
+
+fn check(at: &Location) -> Result<(), String> {
+    let (offset, size) = (at.offset, at.size as u64);
+    let device = at.path.to_string_lossy();
     let raw_flash = device.starts_with("/dev/ubi")
         || (device.starts_with("/dev/mtd") && !device.starts_with("/dev/mtdblock"));
     if raw_flash {
         return Err(format!("{device} is raw flash, which needs erasing and cannot be written directly"));
     }
     if !(ENV_SIZE_MIN..=ENV_SIZE_MAX).contains(&size) {
-        return Err(format!("size {size} is not between {ENV_SIZE_MIN} and {ENV_SIZE_MAX}"));
+        return Err(size_problem(size));
     }
     if offset.checked_add(size).is_none_or(|end| i64::try_from(end).is_err()) {
         return Err(format!("offset {offset} is beyond any medium"));
     }
-    let size = usize::try_from(size).map_err(|_| format!("size {size} is too large for this machine"))?;
-    Ok(Location { path: device.into(), offset, size })
+    Ok(())
+}
+
+/// Returns whether two paths lead to the same device or file: `/dev/rootdisk0` is a link on Nerves.
+fn same_medium(first: &Path, second: &Path) -> bool {
+    let identity = |path: &Path| {
+        let found = std::fs::metadata(path).ok()?;
+        let device = found.file_type().is_block_device();
+        Some(if device { (true, found.rdev(), 0) } else { (false, found.dev(), found.ino()) })
+    };
+    // What is not there yet has only its name.
+    first == second || identity(first).is_some_and(|one| identity(second) == Some(one))
 }
 
 fn number(name: &str, field: Option<&str>) -> Result<u64, String> {
@@ -121,16 +191,6 @@ fn number(name: &str, field: Option<&str>) -> Result<u64, String> {
         None => field.parse(),
     };
     parsed.map_err(|_| format!("{name} {field:?} is not a number"))
-}
-
-fn pair(first: Location, second: Location) -> Result<FwEnvConfig, ConfigError> {
-    if first.size != second.size {
-        return Err(ConfigError::Pair { problem: "have different sizes" });
-    }
-    if first.path == second.path && first.offset.abs_diff(second.offset) < first.size as u64 {
-        return Err(ConfigError::Pair { problem: "overlap" });
-    }
-    Ok(FwEnvConfig { first, second: Some(second) })
 }
 
 #[cfg(test)]
@@ -170,8 +230,49 @@ mod tests {
             let error = FwEnvConfig::parse(text).unwrap_err().to_string();
             assert!(error.contains(word), "{text:?}: {error}");
         }
+        assert!(FwEnvConfig::parse("\u{feff}/dev/a 0 16").is_ok());
         assert!(FwEnvConfig::parse("/dev/a 0 16").is_ok());
         assert!(FwEnvConfig::parse("/dev/a 0 33553408").is_ok());
         assert!(FwEnvConfig::parse("/dev/a 0 64\n/dev/a 64 64").is_ok());
+    }
+
+    #[test]
+    fn one_set_of_checks_is_behind_every_way_to_build_one() {
+        let most = usize::try_from(ENV_SIZE_MAX).unwrap();
+        for (first, second, word) in [
+            (at("/a", 0, usize::MAX >> 1), None, "size"),
+            (at("/a", 0, most + 1), None, "size"),
+            (at("/a", 0, 15), None, "size"),
+            (at("/a", u64::MAX, 64), None, "beyond"),
+            (at("/a", 0, 64), Some(at("/a", 63, 64)), "overlap"),
+            (at("/a", 0, 64), Some(at("/a", 0, 64)), "overlap"),
+            (at("/a", 64, 64), Some(at("/a", 0, 65)), "sizes"),
+            (at("/dev/ubi0_1", 0, 64), None, "raw flash"),
+        ] {
+            let error = FwEnvConfig::new(first, second).unwrap_err().to_string();
+            assert!(error.contains(word), "{error}");
+        }
+        assert!(FwEnvConfig::new(at("/a", 0, most), Some(at("/a", ENV_SIZE_MAX, most))).is_ok());
+    }
+
+    #[test]
+    fn copies_that_overlap_under_another_name_are_noticed() {
+        let folder = tempfile::tempdir().unwrap();
+        let (file, link) = (folder.path().join("disk"), folder.path().join("rootdisk0"));
+        std::fs::write(&file, "").unwrap();
+        std::os::unix::fs::symlink(&file, &link).unwrap();
+        let place = |path: &Path, offset| Location { path: path.to_owned(), offset, size: 64 };
+        assert!(FwEnvConfig::new(place(&file, 0), Some(place(&link, 32))).is_err());
+        assert!(FwEnvConfig::new(place(&file, 0), Some(place(&link, 64))).is_ok());
+    }
+
+    #[test]
+    fn a_file_with_a_byte_order_mark_is_read_and_utf_16_is_named() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("fw_env.config");
+        std::fs::write(&file, "\u{feff}/dev/a 0x0 0x40\r\n").unwrap();
+        assert_eq!(FwEnvConfig::read(&file).unwrap().first().path, Path::new("/dev/a"));
+        std::fs::write(&file, b"\xFF\xFE/\0d\0").unwrap();
+        assert!(FwEnvConfig::read(&file).unwrap_err().to_string().contains("UTF-16"));
     }
 }

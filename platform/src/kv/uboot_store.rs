@@ -1,6 +1,5 @@
 //! A U-Boot environment on a device or in a file, as a store.
 
-use std::fmt::Write as _;
 use std::fs::{File, OpenOptions};
 use std::os::unix::fs::FileExt;
 
@@ -12,7 +11,9 @@ use crate::lock;
 /// The U-Boot environment that boot loader, applier and device share.
 ///
 /// Every write is preceded by a read, locks the medium and is read back. With two copies the
-/// newer one stays untouched, so a torn write loses only the change.
+/// newer one stays untouched, so a torn write loses only the change. A copy that cannot be read counts as one
+/// with a bad checksum: the other is used, and the next write goes to the bad one. If that fails, nothing is
+/// written: the only good copy is never overwritten.
 #[derive(Clone, Debug)]
 pub struct UbootStore {
     config: FwEnvConfig,
@@ -23,6 +24,8 @@ struct Loaded {
     env: Environment,
     generation: u8,
     from: Copy,
+    /// What is wrong with the other one.
+    damage: Option<String>,
 }
 
 impl UbootStore {
@@ -45,56 +48,107 @@ impl UbootStore {
             Ok(loaded) => (loaded.from, loaded.generation.wrapping_add(1)),
             Err(_) => (Copy::Second, 1),
         };
-        let block = env.encode(self.config.first.size, self.layout(), generation)?;
-        match (&self.config.second, in_use) {
-            (None, _) => write(&self.config.first, &block),
+        let block = env.encode(self.config.first().size, self.layout(), generation)?;
+        match (self.config.second(), in_use) {
+            (None, _) => write(self.config.first(), &block),
             (Some(second), Copy::First) => {
                 write(second, &block)?;
-                write(&self.config.first, &block)
+                write(self.config.first(), &block)
             }
             (Some(second), Copy::Second) => {
-                write(&self.config.first, &block)?;
+                write(self.config.first(), &block)?;
                 write(second, &block)
             }
         }
     }
 
+    /// Returns what is wrong with copies, for a person: none, or one that is unreadable or damaged beside a good one.
+    ///
+    /// # Errors
+    ///
+    /// If no copy can be used.
+    pub fn damage(&self) -> Result<Option<String>, KvError> {
+        Ok(self.read()?.damage)
+    }
+
     /// Keeps others from writing. Held from the read to the end of the write, whichever copy that goes to.
     fn lock(&self) -> Result<File, KvError> {
-        let path = &self.config.first.path;
-        let opened = OpenOptions::new().read(true).write(true).open(path);
-        lock::exclusive(opened.map_err(io_error("open for writing", path))?, path)
+        let open = |at: &Location| {
+            let opened = OpenOptions::new().read(true).write(true).open(&at.path);
+            opened.map_err(io_error("open for writing", &at.path)).map(|file| (file, at.path.clone()))
+        };
+        // The first copy may be the one whose device fails.
+        let first = open(self.config.first());
+        let (file, path) = match (first, self.config.second()) {
+            (Err(_), Some(second)) => open(second)?,
+            (first, _) => first?,
+        };
+        lock::exclusive(file, &path)
     }
 
     const fn layout(&self) -> Layout {
-        if self.config.second.is_some() { Layout::Redundant } else { Layout::Plain }
+        if self.config.second().is_some() { Layout::Redundant } else { Layout::Plain }
     }
 
     fn read(&self) -> Result<Loaded, KvError> {
-        let first = self.read_copy(&self.config.first)?;
-        let Some(second) = &self.config.second else {
-            let (env, generation) = first.map_err(|bad| no_environment(&[(&self.config.first, bad)]))?;
-            return Ok(Loaded { env, generation, from: Copy::First });
+        let at = self.config.first();
+        let first = self.read_copy(at);
+        let Some(second_at) = self.config.second() else {
+            let (env, generation) = first.map_err(|bad| bad.alone(at))?;
+            return Ok(Loaded { env, generation, from: Copy::First, damage: None });
         };
-        let (env, generation, from) = match (first, self.read_copy(second)?) {
-            (Ok((first, a)), Ok((second, b))) => match newer(a, b) {
-                Copy::First => (first, a, Copy::First),
-                Copy::Second => (second, b, Copy::Second),
+        let (loaded, from, damage) = match (first, self.read_copy(second_at)) {
+            (Ok(first), Ok(second)) => match newer(first.1, second.1) {
+                Copy::First => (first, Copy::First, None),
+                Copy::Second => (second, Copy::Second, None),
             },
-            (Ok((env, generation)), Err(_)) => (env, generation, Copy::First),
-            (Err(_), Ok((env, generation))) => (env, generation, Copy::Second),
-            (Err(a), Err(b)) => return Err(no_environment(&[(&self.config.first, a), (second, b)])),
+            // The boot loader goes on with the other copy, too.
+            (Ok(first), Err(bad)) => (first, Copy::First, Some(bad.describe(second_at))),
+            (Err(bad), Ok(second)) => (second, Copy::Second, Some(bad.describe(at))),
+            (Err(a), Err(b)) => {
+                let reasons = format!("{}; {}", a.describe(at), b.describe(second_at));
+                return Err(KvError::NoEnvironment { reasons });
+            }
         };
-        Ok(Loaded { env, generation, from })
+        Ok(Loaded { env: loaded.0, generation: loaded.1, from, damage })
     }
 
-    fn read_copy(&self, at: &Location) -> Result<Result<(Environment, u8), EnvError>, KvError> {
-        let file = File::open(&at.path).map_err(io_error("open", &at.path))?;
+    fn read_copy(&self, at: &Location) -> Result<(Environment, u8), Bad> {
+        let file = File::open(&at.path).map_err(io_error("open", &at.path)).map_err(Bad::Io)?;
         // A file that ends early reads as zeros, as `fwup` reads it: a bad checksum, not a failure.
         let mut block = vec![0; at.size];
         read_up_to(&file, &mut block, at.offset)
-            .map_err(io_error("read the U-Boot environment from", &at.path))?;
-        Ok(Environment::decode(&block, self.layout()))
+            .map_err(io_error("read the U-Boot environment from", &at.path))
+            .map_err(Bad::Io)?;
+        Environment::decode(&block, self.layout()).map_err(Bad::Content)
+    }
+}
+
+/// Why a copy can't be used.
+enum Bad {
+    /// The medium failed.
+    Io(KvError),
+    /// What is there is no environment.
+    Content(EnvError),
+}
+
+impl Bad {
+    fn describe(&self, at: &Location) -> String {
+        let place = at.path.display();
+        let reason: &dyn std::fmt::Display = match self {
+            Self::Io(KvError::Io { source, .. }) => source,
+            Self::Io(error) => error,
+            Self::Content(error) => error,
+        };
+        format!("{place} at {:#x}, {:#x} bytes: {reason}", at.offset, at.size)
+    }
+
+    /// The error where there is no other copy.
+    fn alone(self, at: &Location) -> KvError {
+        match self {
+            Self::Io(error) => error,
+            Self::Content(_) => KvError::NoEnvironment { reasons: self.describe(at) },
+        }
     }
 }
 
@@ -123,12 +177,12 @@ impl KeyValueStore for UbootStore {
 impl UbootStore {
     /// Writes what was loaded, changed, to the copy that is not in use.
     fn replace(&self, loaded: Loaded, changes: &[Change<'_>]) -> Result<(), KvError> {
-        let Loaded { mut env, generation, from } = loaded;
+        let Loaded { mut env, generation, from, .. } = loaded;
         env.apply(changes)?;
-        let (target, generation) = match (&self.config.second, from) {
-            (None, _) => (&self.config.first, 0),
+        let (target, generation) = match (self.config.second(), from) {
+            (None, _) => (self.config.first(), 0),
             (Some(second), Copy::First) => (second, generation.wrapping_add(1)),
-            (Some(_), Copy::Second) => (&self.config.first, generation.wrapping_add(1)),
+            (Some(_), Copy::Second) => (self.config.first(), generation.wrapping_add(1)),
         };
         write(target, &env.encode(target.size, self.layout(), generation)?)
     }
@@ -153,7 +207,11 @@ fn read_up_to(file: &File, mut buffer: &mut [u8], mut offset: u64) -> std::io::R
         match file.read_at(buffer, offset) {
             Ok(0) => break,
             Ok(count) => {
-                buffer = buffer.get_mut(count..).unwrap_or_default();
+                let Some(rest) = buffer.get_mut(count..) else {
+                    debug_assert!(false, "more bytes read than asked for");
+                    return Err(std::io::Error::other("the system read more bytes than asked for"));
+                };
+                buffer = rest;
                 offset += count as u64;
             }
             Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
@@ -161,15 +219,4 @@ fn read_up_to(file: &File, mut buffer: &mut [u8], mut offset: u64) -> std::io::R
         }
     }
     Ok(())
-}
-
-fn no_environment(bad: &[(&Location, EnvError)]) -> KvError {
-    let mut reasons = String::new();
-    for (at, reason) in bad {
-        let gap = if reasons.is_empty() { "" } else { "; " };
-        let place = at.path.display();
-        // Writing to a String cannot fail.
-        let _ = write!(reasons, "{gap}{place} at {:#x}, {:#x} bytes: {reason}", at.offset, at.size);
-    }
-    KvError::NoEnvironment { reasons }
 }

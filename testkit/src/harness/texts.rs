@@ -100,7 +100,7 @@ fn places(text: &str) {
     let line = |place: &nerves_hub_link_platform::kv::fw_env_config::Location| {
         format!("{} {:#x} {}\n", place.path.display(), place.offset, place.size)
     };
-    let again = line(&config.first) + &config.second.as_ref().map(line).unwrap_or_default();
+    let again = line(config.first()) + &config.second().map(line).unwrap_or_default();
     assert!(FwEnvConfig::parse(&again).ok().as_ref() == Some(&config), "{text:?} and {again:?}");
 }
 

@@ -111,7 +111,7 @@ impl Bench {
             size: usize::try_from(self.layout.environment_blocks * BLOCK).unwrap(),
         };
         let second = self.layout.environment_redundant.map(at);
-        UbootStore::new(FwEnvConfig { first: at(self.layout.environment), second })
+        UbootStore::new(FwEnvConfig::new(at(self.layout.environment), second).unwrap())
     }
 
     /// Settings for the device on the disk, with delays for impatient tests.

@@ -47,6 +47,9 @@ pub(crate) fn private_from_file(path: &OsStr) -> Result<PrivateKey, Failure> {
     usable(Some(PrivateKey::from_file_bytes(&bytes)), || undecodable(path, "private"))
 }
 
+/// Bytes of the mark with which some editors begin a text.
+const MARK_BYTES: u64 = 3;
+
 fn read_key_file(path: &OsStr, kind: &str, limit: u64) -> Result<Vec<u8>, Failure> {
     let shown = path.to_string_lossy();
     let file = File::open(path).map_err(|error| {
@@ -54,7 +57,7 @@ fn read_key_file(path: &OsStr, kind: &str, limit: u64) -> Result<Vec<u8>, Failur
         Failure::new(format!("Error opening {kind} key file '{shown}': {reason}"))
     })?;
     let mut bytes = Vec::new();
-    let read = file.take(limit).read_to_end(&mut bytes);
+    let read = file.take(limit.saturating_add(MARK_BYTES)).read_to_end(&mut bytes);
     read.map_err(|_| Failure::new(undecodable(path, kind)))?;
     Ok(bytes)
 }

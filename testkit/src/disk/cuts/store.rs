@@ -61,7 +61,8 @@ impl<'a> Store<'a> {
         let path = folder.join("environment.img");
         let size = usize::try_from(BLOCKS * BLOCK).map_err(io::Error::other)?;
         let place = |block: u64| Location { path: path.clone(), offset: block * BLOCK, size };
-        let config = FwEnvConfig { first: place(FIRST), second: redundant.then(|| place(SECOND)) };
+        let config = FwEnvConfig::new(place(FIRST), redundant.then(|| place(SECOND)));
+        let config = config.map_err(io::Error::other)?;
         let mut image = Image::new();
         let block = encode(&pairs(long, "0"), size, redundant.then_some(250)).map_err(io::Error::other)?;
         image.write_at(FIRST * BLOCK, &block)?;
