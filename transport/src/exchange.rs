@@ -156,6 +156,10 @@ impl Exchange {
                         Ok(step) => step,
                     };
                     self.pipe.consume(step.consumed);
+                    debug_assert!(
+                        step.produced <= self.piece.len(),
+                        "more of a body than there was room for"
+                    );
                     if step.produced > 0 {
                         return Some(ExchangeEvent::Body(
                             self.piece.get(..step.produced).unwrap_or_default(),

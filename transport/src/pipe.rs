@@ -243,6 +243,7 @@ struct Queue {
 
 impl Queue {
     fn bytes(&self) -> &[u8] {
+        debug_assert!(self.start <= self.buffer.len(), "a queue begins behind its end");
         self.buffer.get(self.start..).unwrap_or_default()
     }
 

@@ -410,6 +410,9 @@ fn closed() -> SocketEvent {
 }
 
 fn halves(random: [u8; 32]) -> ([u8; 16], [u8; 16]) {
-    let (nonce, seed) = random.split_at(16);
-    (nonce.try_into().unwrap_or_default(), seed.try_into().unwrap_or_default())
+    let (mut nonce, mut seed) = ([0; 16], [0; 16]);
+    let (front, back) = random.split_at(16);
+    nonce.copy_from_slice(front);
+    seed.copy_from_slice(back);
+    (nonce, seed)
 }

@@ -92,7 +92,7 @@ enum Downloads {
     /// They are the same.
     Same,
     Other {
-        options: TlsOptions,
+        options: Box<TlsOptions>,
         made: OnceLock<Tls>,
     },
 }
@@ -118,7 +118,7 @@ impl Tls {
         let downloads = if same {
             Downloads::Same
         } else {
-            Downloads::Other { options: options.for_downloads(), made: OnceLock::new() }
+            Downloads::Other { options: Box::new(options.for_downloads()), made: OnceLock::new() }
         };
         let (config, downloads) = (Arc::new(config), Arc::new(downloads));
         Ok(Self { config, server_name, roots: roots.origin.into(), downloads, shown })
@@ -131,13 +131,13 @@ impl Tls {
     pub fn for_downloads(&self) -> Result<Self, TlsError> {
         match &*self.downloads {
             Downloads::Same => Ok(self.clone()),
-            Downloads::Other { options, made } => match made.get() {
-                Some(tls) => Ok(tls.clone()),
-                None => {
-                    let tls = Self::new(options)?;
-                    Ok(made.get_or_init(|| tls).clone())
+            Downloads::Other { options, made } => {
+                if let Some(tls) = made.get() {
+                    return Ok(tls.clone());
                 }
-            },
+                let tls = Self::new(options)?;
+                Ok(made.get_or_init(|| tls).clone())
+            }
         }
     }
 

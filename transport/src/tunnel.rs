@@ -129,7 +129,8 @@ impl Tunnel {
         let header =
             |wanted: &str| head.headers.iter().find(|(name, _)| name == wanted).map(|(_, value)| value);
         let is_page = header("content-type").is_some_and(|kind| kind.to_ascii_lowercase().contains("html"));
-        let has_body = header("content-length").is_some_and(|length| length.trim_start_matches('0') != "")
+        let has_body = header("content-length")
+            .is_some_and(|length| !length.trim_start_matches('0').is_empty())
             || header("transfer-encoding").is_some();
         if is_page && has_body {
             let why = "it answered CONNECT with a web page; is it the login page of the network?".to_owned();

@@ -70,8 +70,11 @@ fn heads(status: &str, headers: &[&[u8]], odd: &[u8]) -> Vec<Vec<u8>> {
         .collect()
 }
 
+/// Status, headers and body.
+type Downloaded = (u16, Vec<(String, String)>, Vec<u8>);
+
 /// What a download makes of an answer: status, headers and body, or an error.
-fn download(answer: &[u8], size: usize) -> Result<(u16, Vec<(String, String)>, Vec<u8>), String> {
+fn download(answer: &[u8], size: usize) -> Result<Downloaded, String> {
     let mut exchange = Exchange::new(&ExchangeRequest { url: "http://h/", headers: &[], tls: None }).unwrap();
     let (mut head, mut body) = ((0, Vec::new()), Vec::new());
     for piece in answer.chunks(size) {

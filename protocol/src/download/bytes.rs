@@ -14,6 +14,7 @@ impl Download {
             Ok(_) => return (Keep::default(), Verdict::Continue),
             Err(verdict) => return (Keep::default(), verdict),
         };
+        debug_assert!(new.end <= chunk.len(), "more of a chunk is new than there is");
         let bytes = chunk.get(new.clone()).unwrap_or_default();
         if let Some(checksum) = &mut self.checksum {
             checksum.update(bytes);
