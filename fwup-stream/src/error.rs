@@ -117,3 +117,16 @@ pub enum Error {
     #[error(transparent)]
     Internal(#[from] Internal),
 }
+
+impl Error {
+    /// Returns whether a delta could not be applied, because the source it changes is missing or is not what the delta
+    /// was made for. The full image would do.
+    pub const fn is_delta(&self) -> bool {
+        matches!(
+            self,
+            Self::Action(ActionError::Delta(_) | ActionError::DeltaRange { .. })
+                | Self::BrokenDelta { .. }
+                | Self::DeltaLength { .. }
+        )
+    }
+}

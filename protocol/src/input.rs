@@ -142,6 +142,14 @@ pub enum Input<'a> {
         /// The offer that was applied.
         offer: OfferId,
     },
+    /// The applier gave up, as the file is a delta whose source is not on this device: a full image would do. The running
+    /// firmware is untouched. From the next join on no deltas are asked for, until an update succeeded.
+    DeltaFailed {
+        /// The offer that failed.
+        offer: OfferId,
+        /// What failed, on what and why, for a person.
+        reason: &'a str,
+    },
     /// The applier gave up. The running firmware is untouched.
     ApplyFailed {
         /// The offer that failed.

@@ -183,6 +183,10 @@ impl Link {
                 }
                 done
             }
+            Input::DeltaFailed { offer, reason } => {
+                let (mut cx, _, updates) = self.parts();
+                updates.delta_failed(&mut cx, offer, reason)
+            }
             Input::ApplyFailed { offer, reason } => {
                 let (mut cx, _, updates) = self.parts();
                 updates.apply_failed(&mut cx, offer, reason)
@@ -415,7 +419,7 @@ impl Link {
     /// Returns the parameters of a join, made anew for each.
     fn join_params(&self, topic: TopicId) -> Value {
         match topic {
-            DEVICE => device::join_params(&self.config, self.updates.uuid()),
+            DEVICE => device::join_params(&self.config, self.updates.uuid(), self.updates.takes_deltas()),
             EXTENSIONS => self.extensions.join_params(&self.config),
             CONSOLE => Console::join_params(),
             _ => payload::empty(),

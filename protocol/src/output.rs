@@ -5,7 +5,7 @@ use alloc::vec::Vec;
 use core::time::Duration;
 
 use crate::attempts::Attempt;
-use crate::event::Event;
+use crate::event::{Event, FirmwareMeta, UpdateInfo};
 use crate::ids::{ArchiveId, FetchId, OfferId, ProbeId, SocketId, StoreId};
 use crate::secret::Secret;
 
@@ -233,4 +233,23 @@ pub struct StartApply {
     pub offer: OfferId,
     /// The Ed25519 public keys to trust, base64, current when the offer arrived. Never empty.
     pub public_keys: Vec<String>,
+    /// The firmware's UUID, as the server says.
+    pub uuid: String,
+    /// The firmware's version, as the server says.
+    pub version: String,
+    /// Bytes of the file, if the server said.
+    pub size: Option<u64>,
+}
+
+impl StartApply {
+    /// Builds an order that says nothing about the firmware.
+    pub const fn new(offer: OfferId, public_keys: Vec<String>) -> Self {
+        Self { offer, public_keys, uuid: String::new(), version: String::new(), size: None }
+    }
+
+    /// Builds an order for firmware as the server describes it.
+    pub(crate) fn of(offer: OfferId, public_keys: Vec<String>, info: UpdateInfo) -> Self {
+        let FirmwareMeta { uuid, version, .. } = info.firmware;
+        Self { offer, public_keys, uuid, version, size: info.size }
+    }
 }

@@ -62,6 +62,91 @@ fn an_image_that_fails_again_and_again_is_refused_and_another_is_not() {
     device.offer(json!({"firmware_meta": {"uuid": "other"}}));
 }
 
+/// What the next join announces.
+fn announced(device: &mut Device) -> Value {
+    device.down(None);
+    device.pass(std::time::Duration::from_secs(1));
+    let socket = device.socket();
+    device.input(Input::SocketUp { socket, interface: None });
+    let join = device.last_sent("phx_join");
+    device.join();
+    join[4]["fwup_version"].clone()
+}
+
+/// A device whose delta could not be applied, and what it remembers.
+fn without_deltas() -> (Device, Vec<Attempt>) {
+    let mut device = Device::joined(config());
+    assert_eq!(announced(&mut device), "1.16.0");
+    let (offer, _) = device.start(json!({}));
+    let out = device.input(Input::DeltaFailed { offer, reason: "checksum mismatch" });
+    let told = |event: &Event| matches!(event, Event::UpdateFailed { reason, .. } if reason.contains("checksum mismatch"));
+    assert!(events(&out).iter().any(told), "{out:?}");
+    assert_eq!(announced(&mut device), "1.0.0", "a version without deltas");
+    let remembered = saved(&device.out).pop().unwrap();
+    let text = Attempt::list_to_text(&remembered);
+    (device, Attempt::list_from_text(&text))
+}
+
+#[test]
+fn after_a_delta_that_failed_full_images_are_asked_for_until_an_update_succeeded() {
+    let (_, remembered) = without_deltas();
+    // A restart with the same firmware remembers it.
+    let mut config = config();
+    config.past_attempts.clone_from(&remembered);
+    let mut device = Device::joined(config.clone());
+    assert_eq!(announced(&mut device), "1.0.0");
+    // The new firmware runs, and isn't known to be good yet.
+    config.firmware.uuid = NEW_UUID.into();
+    config.firmware_validated = Some(false);
+    let mut device = Device::joined(config.clone());
+    assert_eq!(announced(&mut device), "1.0.0");
+    let out = device.command(Command::FirmwareValidated);
+    assert_eq!(saved(&out), [vec![]]);
+    assert_eq!(announced(&mut device), "1.16.0");
+    // Or it was found good at the start.
+    config.firmware_validated = Some(true);
+    assert_eq!(announced(&mut Device::joined(config)), "1.16.0");
+}
+
+#[test]
+fn a_failure_that_a_full_image_would_not_cure_changes_nothing() {
+    let mut device = Device::joined(config());
+    fail(&mut device);
+    assert_eq!(announced(&mut device), "1.16.0");
+    // Nor does a firmware that calls itself like the mark.
+    let mut config = config();
+    config.past_attempts = vec![];
+    let mut device = Device::joined(config);
+    device.start(json!({"firmware_meta": {"uuid": "no-deltas"}}));
+    assert_ne!(starts(&device.out)[0].0, "no-deltas");
+}
+
+#[test]
+fn the_mark_finds_room_in_a_full_list() {
+    let mut config = config();
+    config.past_attempts =
+        (0..MAX_ATTEMPTS_REMEMBERED).map(|n| attempt(&format!("u{n}"), 1, 1_795_000_000)).collect();
+    let mut device = Device::joined(config);
+    let (offer, _) = device.start(json!({}));
+    let out = device.input(Input::DeltaFailed { offer, reason: "x" });
+    let kept = saved(&out).pop().unwrap();
+    assert_eq!(kept.len(), MAX_ATTEMPTS_REMEMBERED);
+    assert_eq!((kept[0].uuid.as_str(), kept.last().unwrap().uuid.as_str()), ("no-deltas", NEW_UUID));
+}
+
+#[test]
+fn the_applier_is_told_what_it_installs() {
+    let mut device = Device::joined(config());
+    device.start(json!({"size": 1234}));
+    let start = device.out.iter().rev().find_map(|output| match output {
+        Output::StartApply(start) => Some(start.clone()),
+        _ => None,
+    });
+    let start = start.unwrap();
+    assert_eq!((start.uuid.as_str(), start.size), (NEW_UUID, Some(1234)));
+    assert!(!start.version.is_empty());
+}
+
 #[test]
 fn a_server_that_does_not_say_who_pushes_gets_no_exception() {
     let mut device = Device::joined(config());

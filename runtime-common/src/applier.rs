@@ -5,8 +5,8 @@ use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
-use nerves_hub_link_platform::install::{InstallEvent, InstallRequest, Installer};
-use nerves_hub_link_protocol::{FetchId, OfferId};
+use nerves_hub_link_platform::install::{InstallError, InstallEvent, InstallRequest, Installer};
+use nerves_hub_link_protocol::{FetchId, OfferId, StartApply};
 
 use crate::crew::Crew;
 use crate::limits::{HANDOVER_MAX, REMARK_CHARS_MAX, REMARKS_MAX};
@@ -31,9 +31,29 @@ pub(crate) struct News {
     /// Remarks of the archive, for the log.
     pub(crate) remarks: VecDeque<String>,
     /// How it ended. Told once.
-    pub(crate) end: Option<Result<(), String>>,
+    pub(crate) end: Option<Result<(), Failure>>,
     /// Why nothing can be installed, if that is so after a failure.
     pub(crate) obstacle: Option<String>,
+}
+
+/// Why an update could not be applied.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Failure {
+    pub(crate) reason: String,
+    /// Whether a full image would cure it.
+    pub(crate) delta: bool,
+}
+
+impl From<String> for Failure {
+    fn from(reason: String) -> Self {
+        Self { reason, delta: false }
+    }
+}
+
+impl From<InstallError> for Failure {
+    fn from(error: InstallError) -> Self {
+        Self { reason: error.to_string(), delta: matches!(error, InstallError::Delta(_)) }
+    }
 }
 
 #[derive(Debug)]
@@ -61,19 +81,16 @@ enum Work {
 
 impl Applier {
     /// Starts the thread. It begins once the applier before it, if any, has ended.
-    pub(crate) fn start(
-        offer: OfferId,
-        public_keys: Vec<String>,
-        installer: SharedInstaller,
-        crew: &Crew,
-    ) -> std::io::Result<Self> {
+    pub(crate) fn start(start: StartApply, installer: SharedInstaller, crew: &Crew) -> std::io::Result<Self> {
+        let offer = start.offer;
         let state = Mutex::new(State::default());
         let handover = Arc::new(Handover { state, changed: Condvar::new(), crew: crew.clone() });
         let shared = Arc::clone(&handover);
         let job = move || {
-            let outcome = catch_unwind(AssertUnwindSafe(|| apply(&shared, &installer, public_keys)));
-            let outcome = outcome
-                .unwrap_or_else(|panic| Err(format!("the installer panicked: {}", panic_text(&*panic))));
+            let outcome = catch_unwind(AssertUnwindSafe(|| apply(&shared, &installer, start)));
+            let outcome = outcome.unwrap_or_else(|panic| {
+                Err(format!("the installer panicked: {}", panic_text(&*panic)).into())
+            });
             let obstacle = outcome.is_err().then(|| obstacle(&installer)).flatten();
             shared.report(|news| (news.end, news.obstacle) = (Some(outcome), obstacle));
         };
@@ -164,7 +181,7 @@ impl Handover {
     }
 }
 
-fn apply(handover: &Arc<Handover>, installer: &SharedInstaller, keys: Vec<String>) -> Result<(), String> {
+fn apply(handover: &Arc<Handover>, installer: &SharedInstaller, start: StartApply) -> Result<(), Failure> {
     // Held to the end: the next update begins when this one can no longer write. Whatever an earlier
     // panic left behind, `begin` starts afresh.
     let mut installer = installer.lock().unwrap_or_else(PoisonError::into_inner);
@@ -172,15 +189,17 @@ fn apply(handover: &Arc<Handover>, installer: &SharedInstaller, keys: Vec<String
         return Ok(());
     }
     let told = Arc::clone(handover);
-    let request = InstallRequest::new(keys, move |event| told.report(|news| news.note(event)));
-    let mut install = installer.begin(request).map_err(|error| error.to_string())?;
+    let StartApply { public_keys, uuid, version, size, .. } = start;
+    let request = InstallRequest::new(public_keys, move |event| told.report(|news| news.note(event)))
+        .firmware(uuid, version, size);
+    let mut install = installer.begin(request)?;
     loop {
         match handover.next() {
             Work::Piece(fetch, piece) => {
-                install.write(&piece).map_err(|error| error.to_string())?;
+                install.write(&piece)?;
                 handover.written(fetch, piece.len());
             }
-            Work::Finish => return install.finish().map(drop).map_err(|error| error.to_string()),
+            Work::Finish => return Ok(install.finish().map(drop)?),
             Work::Cancel => return Ok(()),
         }
     }
@@ -221,7 +240,7 @@ pub(crate) fn panic_text(panic: &(dyn Any + Send)) -> &str {
 mod tests {
     use super::*;
     use crate::testing::Bell;
-    use nerves_hub_link_platform::install::{Install, InstallError, InstallReport};
+    use nerves_hub_link_platform::install::{Install, InstallReport};
     use std::sync::mpsc::{Receiver, Sender, channel};
 
     const FETCH: FetchId = FetchId(1);
@@ -253,6 +272,7 @@ mod tests {
             self.permits.lock().unwrap().recv().unwrap();
             match chunk.first() {
                 Some(b'!') => panic!("bad piece"),
+                Some(b'~') => Err(InstallError::Delta("another source".to_owned())),
                 Some(b'?') => Err(InstallError::Failed("disk full".to_owned())),
                 _ => Ok(()),
             }
@@ -290,7 +310,7 @@ mod tests {
 
         fn start(&self, offer: u64) -> Applier {
             let installer = Arc::clone(&self.installer);
-            Applier::start(OfferId(offer), vec![], installer, &self.crew).unwrap()
+            Applier::start(StartApply::new(OfferId(offer), vec![]), installer, &self.crew).unwrap()
         }
 
         /// Collects news, waiting for each wake-up, until it is enough.
@@ -352,13 +372,23 @@ mod tests {
             applier.push(FETCH, vec![piece]);
             bench.permit.send(()).unwrap();
             let news = bench.news(&applier, |news| news.end.is_some());
-            assert_eq!(news.end, Some(Err(reason.to_owned())));
+            assert_eq!(news.end, Some(Err(reason.to_owned().into())));
             assert!(news.stored.is_empty());
             // The next update is not held up by what happened to this one.
             let next = bench.start(2);
             next.finish();
             assert_eq!(bench.news(&next, |news| news.end.is_some()).end, Some(Ok(())));
         }
+    }
+
+    #[test]
+    fn a_delta_that_does_not_fit_is_told_from_other_failures() {
+        let bench = Bench::new();
+        let applier = bench.start(1);
+        applier.push(FETCH, b"~".to_vec());
+        bench.permit.send(()).unwrap();
+        let failure = Failure { reason: "another source".to_owned(), delta: true };
+        assert_eq!(bench.news(&applier, |news| news.end.is_some()).end, Some(Err(failure)));
     }
 
     #[test]

@@ -46,7 +46,7 @@ impl FwupStreamInstaller {
 
 impl Installer for FwupStreamInstaller {
     fn begin(&mut self, request: InstallRequest) -> Result<Box<dyn Install>, InstallError> {
-        let InstallRequest { public_keys, mut progress } = request;
+        let InstallRequest { public_keys, mut progress, .. } = request;
         if public_keys.is_empty() {
             return Err(InstallError::NoKeys);
         }
@@ -96,6 +96,9 @@ impl Install for Applying {
 }
 
 fn failed(error: &fwup_stream::Error) -> InstallError {
+    if error.is_delta() {
+        return InstallError::Delta(error.to_string());
+    }
     InstallError::Failed(error.to_string())
 }
 

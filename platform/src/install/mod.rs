@@ -50,20 +50,44 @@ pub trait Install: Send {
 pub struct InstallRequest {
     /// The Ed25519 public keys to trust, base64. An installer refuses an empty list.
     pub public_keys: Vec<String>,
+    /// The firmware's UUID, as the server says; empty if it doesn't.
+    pub uuid: String,
+    /// The firmware's version, as the server says; empty if it doesn't.
+    pub version: String,
+    /// Bytes of the archive that will be written, if the server said; of a delta, the delta's own size.
+    pub size: Option<u64>,
     /// Told of progress and remarks, from the thread that drives the install.
     pub progress: Box<dyn FnMut(InstallEvent) + Send>,
 }
 
 impl InstallRequest {
-    /// Builds a request.
+    /// Builds a request for firmware of which nothing is known.
     pub fn new(public_keys: Vec<String>, progress: impl FnMut(InstallEvent) + Send + 'static) -> Self {
-        Self { public_keys, progress: Box::new(progress) }
+        let (uuid, version) = (String::new(), String::new());
+        Self { public_keys, uuid, version, size: None, progress: Box::new(progress) }
+    }
+
+    /// Says what is to be installed.
+    #[must_use]
+    pub fn firmware(
+        mut self,
+        uuid: impl Into<String>,
+        version: impl Into<String>,
+        size: Option<u64>,
+    ) -> Self {
+        (self.uuid, self.version, self.size) = (uuid.into(), version.into(), size);
+        self
     }
 }
 
 impl std::fmt::Debug for InstallRequest {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("InstallRequest").field("public_keys", &self.public_keys).finish_non_exhaustive()
+        f.debug_struct("InstallRequest")
+            .field("public_keys", &self.public_keys)
+            .field("uuid", &self.uuid)
+            .field("version", &self.version)
+            .field("size", &self.size)
+            .finish_non_exhaustive()
     }
 }
 
@@ -115,6 +139,9 @@ pub enum InstallError {
     /// The disk may not be written to.
     #[error(transparent)]
     Disk(#[from] DiskRefused),
+    /// A delta can't be applied: the source it changes is not what it was made for. A full image would cure that.
+    #[error("{0}")]
+    Delta(String),
     /// The archive was refused, or the disk failed.
     #[error("{0}")]
     Failed(String),

@@ -18,18 +18,21 @@ use crate::time::UnixTime;
 /// The starts that did not end in their firmware, oldest first.
 pub(crate) struct Attempts {
     list: Vec<Attempt>,
+    /// A delta could not be applied, and no update succeeded since.
+    no_deltas: bool,
 }
+
+/// Stands in the list that is saved while no deltas are wanted.
+const NO_DELTAS: &str = "no-deltas";
 
 impl Attempts {
     /// Takes up what was remembered before this start of the device.
     pub(crate) fn new(config: &Config, out: &mut Outputs) -> Self {
-        let newest = config.past_attempts.len().saturating_sub(MAX_ATTEMPTS_REMEMBERED);
-        let list = config
-            .past_attempts
-            .iter()
-            .skip(newest)
-            .map(|past| Attempt { uuid: name(&past.uuid), ..past.clone() });
-        let mut attempts = Self { list: list.collect() };
+        let no_deltas = config.past_attempts.iter().any(|past| past.uuid == NO_DELTAS);
+        let past = || config.past_attempts.iter().filter(|past| past.uuid != NO_DELTAS);
+        let newest = past().count().saturating_sub(MAX_ATTEMPTS_REMEMBERED);
+        let list = past().skip(newest).map(|past| Attempt { uuid: name(&past.uuid), ..past.clone() });
+        let mut attempts = Self { list: list.collect(), no_deltas };
         // Running is not enough where it is known not to have proved good.
         if config.firmware_validated != Some(false) {
             attempts.succeeded(&config.firmware.uuid, out);
@@ -39,7 +42,32 @@ impl Attempts {
 
     /// That firmware runs and is good.
     pub(crate) fn succeeded(&mut self, uuid: &str, out: &mut Outputs) {
+        let tried = self.list.iter().any(|past| past.uuid == name(uuid));
+        // Saved with the list, which loses that firmware.
+        self.no_deltas &= !tried;
         self.change(out, |list| list.retain(|past| past.uuid != name(uuid)));
+    }
+
+    /// A delta could not be applied.
+    pub(super) fn delta_failed(&mut self, out: &mut Outputs) {
+        if !core::mem::replace(&mut self.no_deltas, true) {
+            self.save(out);
+        }
+    }
+
+    /// Returns whether deltas are wanted.
+    pub(super) const fn takes_deltas(&self) -> bool {
+        !self.no_deltas
+    }
+
+    fn save(&self, out: &mut Outputs) {
+        let mut attempts = self.list.clone();
+        if self.no_deltas {
+            let marks = attempts.len().saturating_sub(MAX_ATTEMPTS_REMEMBERED - 1);
+            attempts.drain(..marks);
+            attempts.insert(0, Attempt { uuid: String::from(NO_DELTAS), starts: 1, last: None });
+        }
+        out.push(Output::SaveAttempts { attempts });
     }
 
     /// That firmware's applier is about to be opened.
@@ -88,14 +116,14 @@ impl Attempts {
         let before = self.list.clone();
         change(&mut self.list);
         if self.list != before {
-            out.push(Output::SaveAttempts { attempts: self.list.clone() });
+            self.save(out);
         }
     }
 }
 
 /// Returns the name under which a firmware is remembered.
 fn name(uuid: &str) -> String {
-    if is_plain(uuid) {
+    if is_plain(uuid) && uuid != NO_DELTAS {
         return String::from(uuid);
     }
     let digest = Sha256::digest(uuid.as_bytes());

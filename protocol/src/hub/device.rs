@@ -9,10 +9,11 @@ use crate::config::Config;
 use crate::update_tool::{JoinValue, UpdateTool};
 
 /// Writes the join parameters. Made anew for every join, so that they are never stale.
-pub(crate) fn join_params(config: &Config, downloading: Option<&str>) -> Value {
+/// Without `deltas` a version of fwup is announced that knows none.
+pub(crate) fn join_params(config: &Config, downloading: Option<&str>, deltas: bool) -> Value {
     let mut params = Params(Map::new());
     if config.update_tool.speaks_fwup() {
-        fwup(&mut params, config);
+        fwup(&mut params, config, deltas);
     }
     other_tool(&mut params, &config.update_tool);
     params.put("device_api_version", names::DEVICE_API_VERSION);
@@ -65,7 +66,7 @@ impl Params {
     }
 }
 
-fn fwup(params: &mut Params, config: &Config) {
+fn fwup(params: &mut Params, config: &Config, deltas: bool) {
     let firmware = &config.firmware;
     params.put("nerves_fw_uuid", firmware.uuid.as_str());
     params.put("nerves_fw_product", firmware.product.as_str());
@@ -77,7 +78,8 @@ fn fwup(params: &mut Params, config: &Config) {
     params.put_some("nerves_fw_vcs_identifier", firmware.vcs_identifier.as_deref());
     params.put_some("nerves_fw_misc", firmware.misc.as_deref());
     if !config.fwup_version.is_empty() {
-        params.put("fwup_version", config.fwup_version.as_str());
+        let version = if deltas { config.fwup_version.as_str() } else { names::FWUP_WITHOUT_DELTAS };
+        params.put("fwup_version", version);
     }
 }
 

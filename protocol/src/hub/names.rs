@@ -119,3 +119,6 @@ pub(crate) const NO_KEYS: &str = "Refusing unverified firmware : no public keys 
 pub(crate) const DOWNLOAD_FAILED: &str = "Download failed";
 pub(crate) const FWUP_ERROR: &str = "FWUP error";
 pub(crate) const UPDATE_FAILED: &str = "Update failed";
+
+/// The version of fwup to announce for full images only: deltas came with 1.6.0.
+pub(crate) const FWUP_WITHOUT_DELTAS: &str = "1.0.0";

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use nerves_hub_link_protocol::{Attempt, Command, FetchId, Input, Output, Sink, StartApply};
 
 use super::Engine;
-use crate::applier::{Applier, panic_text};
+use crate::applier::{Applier, Failure, panic_text};
 use crate::chores::Done;
 use crate::connection::{Download, Websocket};
 use crate::control::{Exit, Order};
@@ -129,7 +129,12 @@ impl<N: Network> Engine<N> {
             self.applier = None;
             match end {
                 Ok(()) => self.link.handle(now, Input::ApplyDone { offer }),
-                Err(reason) => self.link.handle(now, Input::ApplyFailed { offer, reason: &reason }),
+                Err(Failure { reason, delta: false }) => {
+                    self.link.handle(now, Input::ApplyFailed { offer, reason: &reason });
+                }
+                Err(Failure { reason, delta: true }) => {
+                    self.link.handle(now, Input::DeltaFailed { offer, reason: &reason });
+                }
             }
         }
         self.drain();
@@ -264,11 +269,12 @@ impl<N: Network> Engine<N> {
     pub(super) fn start_apply(&mut self, start: StartApply) {
         self.applier = None;
         let installer = Arc::clone(&self.installer);
-        match Applier::start(start.offer, start.public_keys, installer, &self.crew) {
+        let offer = start.offer;
+        match Applier::start(start, installer, &self.crew) {
             Ok(applier) => self.applier = Some(applier),
             Err(error) => {
                 let reason = format!("cannot start a thread to apply the update: {error}");
-                let failed = Input::ApplyFailed { offer: start.offer, reason: &reason };
+                let failed = Input::ApplyFailed { offer, reason: &reason };
                 self.link.handle(self.now(), failed);
             }
         }

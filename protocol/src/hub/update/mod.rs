@@ -316,6 +316,21 @@ impl Updates {
         true
     }
 
+    /// The applier gave up on a delta: only a full image helps.
+    pub(crate) fn delta_failed(&mut self, cx: &mut Context<'_>, id: OfferId, reason: &str) -> bool {
+        let known = self.apply_failed(cx, id, reason);
+        // Unless the bytes were a mixture and are fetched again.
+        if known && matches!(self.state, State::Idle) {
+            self.attempts.delta_failed(cx.out);
+        }
+        known
+    }
+
+    /// Returns whether the server may send deltas.
+    pub(crate) const fn takes_deltas(&self) -> bool {
+        self.attempts.takes_deltas()
+    }
+
     /// The device channel was joined (again): reports start over.
     pub(crate) fn rejoined(&mut self) {
         if let State::Running(running) = &mut self.state {

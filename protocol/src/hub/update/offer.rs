@@ -196,9 +196,9 @@ pub(super) fn begin(cx: &mut Context<'_>, offer: Offer, strategy: UpdateStrategy
 /// Opens the applier and the download that feeds it.
 fn stream(cx: &mut Context<'_>, offer: Offer) -> Phase {
     let Offer { id, info, url, keys } = offer;
-    cx.out.push(Output::StartApply(StartApply { offer: id, public_keys: keys }));
-    let checksum = info.checksum.as_deref().and_then(from_hex);
-    let mut download = Download::new(Sink::Applier(id), url, info.size, checksum, cx.now);
+    let (checksum, size) = (info.checksum.as_deref().and_then(from_hex), info.size);
+    cx.out.push(Output::StartApply(StartApply::of(id, keys, info)));
+    let mut download = Download::new(Sink::Applier(id), url, size, checksum, cx.now);
     cx.out.push(Output::Fetch(download.request(cx.now, &cx.config.download, cx.ids)));
     Phase::Downloading(download)
 }

@@ -9,7 +9,7 @@ use super::offer::Offer;
 use super::{Phase, Running, State, Updates};
 use crate::config::DownloadConfig;
 use crate::download::{Attempts, Checksum, Desk, Download, Keep, Loss, Outcome, Plan, Staged, from_hex};
-use crate::event::{Event, Stage};
+use crate::event::{Event, Stage, UpdateInfo};
 use crate::hub::payload::{self, Status};
 use crate::hub::report::{drop_fetch, status};
 use crate::hub::{Context, names};
@@ -26,6 +26,7 @@ pub(super) struct Staging {
     staged: Box<Staged>,
     /// The keys when the offer arrived.
     keys: Vec<String>,
+    info: UpdateInfo,
 }
 
 /// An open store.
@@ -69,7 +70,7 @@ pub(super) fn stage(
     let mut desk = desk(cx);
     let staged = Staged::open(&mut desk, StoreKind::Firmware, &info.firmware.uuid, url, plan, attempts);
     let held = Held { store: staged.store(), verified };
-    (Phase::Staging(Staging { staged: Box::new(staged), keys }), Some(held))
+    (Phase::Staging(Staging { staged: Box::new(staged), keys, info }), Some(held))
 }
 
 const fn desk<'a>(cx: &'a mut Context<'_>) -> Desk<'a> {
@@ -207,14 +208,18 @@ impl Updates {
                 cx.out.event(Event::DownloadInterrupted { offer, reason, received, retry_in: delay });
             }
             Outcome::Complete { size } => {
-                let public_keys = core::mem::take(&mut staging.keys);
+                let start = StartApply::of(
+                    offer,
+                    core::mem::take(&mut staging.keys),
+                    core::mem::take(&mut staging.info),
+                );
                 let store = staging.staged.store();
                 let checksum = staging.staged.plan().unchecked().map(Checksum::new);
                 running.mixed = staging.staged.is_mixed();
                 let uuid = running.uuid.clone();
                 self.attempts.started(cx, &uuid);
                 self.report(cx, Stage::Downloading, 100, true);
-                cx.out.push(Output::StartApply(StartApply { offer, public_keys }));
+                cx.out.push(Output::StartApply(start));
                 let fetch = cx.ids.fetch();
                 let read = ReadStore { fetch, store, from: 0, to: size, into: Some(offer) };
                 cx.out.push(Output::ReadStore(read));
