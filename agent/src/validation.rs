@@ -73,12 +73,11 @@ impl Validation {
     fn validated(&self) -> Result<Option<bool>, KvError> {
         let pairs = self.store.load()?;
         Ok(match self.boot.state(&pairs) {
-            // Flags of firmware that boots next say nothing about what runs.
-            BootState::RestartDue { .. } => None,
             BootState::OtherRuns { running: Some(running), .. } => {
                 Identity::of_slot(&pairs, &running).validated
             }
-            BootState::OtherRuns { .. } => None,
+            // The flags describe firmware that does not run.
+            BootState::RestartDue { .. } | BootState::OtherRuns { .. } => None,
             _ => Identity::from_pairs(&pairs).validated,
         })
     }

@@ -78,7 +78,6 @@ struct Again {
     left: u32,
 }
 
-#[expect(clippy::large_enum_variant, reason = "only one exists, and it is boxed already")]
 enum Phase {
     /// Left when all bytes are stored, or by failure.
     Downloading(Download),
