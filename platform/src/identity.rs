@@ -1,7 +1,9 @@
 //! What a device says about itself: identifier, running firmware, trust (device-identity §1.3, §4).
 
-use crate::boot::{BootCheck, BootState, Marked};
+use crate::boot::{BootCheck, BootState, MARK, Marked};
+use crate::kv::uboot_env::EnvError;
 use crate::kv::{KeyValueStore, KvError, Pairs};
+use crate::limits::NOTE_RESERVE;
 
 /// A device's identity as its key-value store tells it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -106,7 +108,7 @@ impl FirmwareInfo {
 /// What kept the store from being read or written.
 pub fn mark_validated(store: &mut dyn KeyValueStore, boot: &BootCheck) -> Result<Marked, KvError> {
     let mut refused = None;
-    store.change(&mut |pairs| {
+    let mut decide = |pairs: &Pairs, noted: bool| {
         let (state, note) = boot.judge(pairs);
         if state != BootState::AsNamed {
             refused = Some(state);
@@ -126,9 +128,19 @@ pub fn mark_validated(store: &mut dyn KeyValueStore, boot: &BootCheck) -> Result
         if pairs.contains_key("upgrade_available") {
             changes.extend([set("upgrade_available", "0"), set("bootcount", "0")]);
         }
-        changes.extend(note);
+        if noted {
+            changes.extend(note);
+        } else if pairs.contains_key(MARK) {
+            // An older note would be about another install.
+            changes.push((MARK.to_owned(), None));
+        }
         changes
-    })?;
+    };
+    match store.change_leaving(NOTE_RESERVE, &mut |pairs| decide(pairs, true)) {
+        // Being called good is worth more than the note.
+        Err(KvError::Env(EnvError::TooSmall { .. })) => store.change(&mut |pairs| decide(pairs, false))?,
+        other => other?,
+    }
     if let Some(state) = refused {
         return Ok(Marked::NotThisBoot(state));
     }

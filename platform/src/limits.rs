@@ -28,6 +28,10 @@ pub const ROOT_DEPTH_MAX: usize = 8;
 /// Longest slot name kept in a note, in characters. Real ones have one.
 pub const NOTE_WORD_MAX: usize = 32;
 
+/// Bytes of a boot environment that a note of ours leaves free. An update sets about ten variables of its slot; with a UUID
+/// and long descriptions they stay below.
+pub const NOTE_RESERVE: usize = 1024;
+
 /// How often a locked medium is tried before giving up; `udev` holds its locks for milliseconds.
 pub const LOCK_TRIES: u32 = 20;
 

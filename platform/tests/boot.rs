@@ -7,9 +7,12 @@ use std::path::{Path, PathBuf};
 
 use nerves_hub_link_platform::boot::{BOOT_ID, BootCheck, BootState, MARK, Marked, read_boot_id};
 use nerves_hub_link_platform::identity::{Identity, mark_validated};
+use nerves_hub_link_platform::install::InstallEvent;
 use nerves_hub_link_platform::install::{Install, InstallError, InstallRequest, Installer};
-use nerves_hub_link_platform::kv::{KeyValueStore, MemoryStore};
-use nerves_hub_link_platform::limits::{BOOT_ID_MAX, FIRST_LOOK_MAX};
+use nerves_hub_link_platform::kv::fw_env_config::{FwEnvConfig, Location};
+use nerves_hub_link_platform::kv::uboot_env::{Environment, Layout};
+use nerves_hub_link_platform::kv::{KeyValueStore, KvError, MemoryStore, Pairs, UbootStore};
+use nerves_hub_link_platform::limits::{BOOT_ID_MAX, FIRST_LOOK_MAX, NOTE_RESERVE};
 
 /// A system in a folder: `/proc`, `/sys`, `/run`, and a disk with two slots.
 struct System {
@@ -404,6 +407,146 @@ fn no_update_is_written_over_the_slot_that_runs() {
     system.put("proc/cmdline", "nerves_fw_slot=a");
     let guarded = system.program().guard(Counting(begun), system.environment.clone());
     assert!(matches!(guarded.check(), Err(InstallError::WouldOverwrite { .. })));
+}
+
+/// A U-Boot environment in a file that begins as the system's own, filled up to `free` bytes.
+fn block(system: &System, size: usize, free: usize) -> UbootStore {
+    let path = system.path("env");
+    fs::write(&path, vec![0; size]).unwrap();
+    let place = Location { path, offset: 0, size };
+    let mut store = UbootStore::new(FwEnvConfig::new(place, None).unwrap());
+    let mut pairs = system.environment.load().unwrap();
+    pairs.insert("fill".to_owned(), String::new());
+    let fill = size - free - needed(&pairs);
+    pairs.insert("fill".to_owned(), "x".repeat(fill));
+    store.format(&pairs).unwrap();
+    store
+}
+
+fn needed(pairs: &Pairs) -> usize {
+    let mut environment = Environment::default();
+    let changes: Vec<_> = pairs.iter().map(|(name, value)| (name.as_str(), Some(value.as_str()))).collect();
+    environment.apply(&changes).unwrap();
+    environment.needed(Layout::Plain)
+}
+
+/// Bytes that the note takes in an environment.
+fn note_size(system: &System) -> usize {
+    let mut store = block(system, 16 * 1024, 8 * 1024);
+    let before = needed(&store.load().unwrap());
+    system.program().note_install(&mut store).unwrap();
+    needed(&store.load().unwrap()) - before
+}
+
+#[test]
+fn a_note_leaves_the_update_room_for_its_own_variables() {
+    let system = System::new();
+    let size = note_size(&system);
+    for (free, noted) in [(0, false), (NOTE_RESERVE + size - 1, false), (NOTE_RESERVE + size, true)] {
+        let mut store = block(&system, 16 * 1024, free);
+        let before = fs::read(system.path("env")).unwrap();
+        let done = system.program().note_install(&mut store);
+        assert_eq!(done.is_ok(), noted, "{free}: {done:?}");
+        assert_eq!(store.get(MARK).unwrap().is_some(), noted, "{free}");
+        assert_eq!(fs::read(system.path("env")).unwrap() == before, !noted, "{free}");
+        // The update begins in any case, and its variables fit as before.
+        let (said, begun) =
+            (std::sync::Arc::<std::sync::Mutex<Vec<InstallEvent>>>::default(), std::sync::Arc::default());
+        let told = std::sync::Arc::clone(&said);
+        let request = InstallRequest::new(vec![], move |event| told.lock().unwrap().push(event));
+        let mut guarded = system.program().guard(Counting(std::sync::Arc::clone(&begun)), store.clone());
+        assert!(matches!(guarded.begin(request).map(drop), Err(InstallError::NoKeys)));
+        assert_eq!(begun.load(std::sync::atomic::Ordering::Relaxed), 1);
+        let warned = said
+            .lock()
+            .unwrap()
+            .iter()
+            .any(|event| matches!(event, InstallEvent::Warning(text) if text.contains("goes on")));
+        assert_eq!(warned, !noted);
+        let room = if noted { NOTE_RESERVE } else { free };
+        if room > 0 {
+            store.put("b", &"x".repeat(room - 3)).unwrap();
+        }
+    }
+    // A note that is there already is replaced: it takes no more room than before.
+    let mut store = block(&system, 16 * 1024, NOTE_RESERVE + size);
+    system.program().note_install(&mut store).unwrap();
+    let old = store.get(MARK).unwrap();
+    store.put("user", "takes some of the reserve").unwrap();
+    system.boots("second");
+    system.program().note_install(&mut store).unwrap();
+    assert!(store.get(MARK).unwrap().is_some_and(|new| Some(new) != old));
+}
+
+#[test]
+fn a_full_environment_keeps_the_flag_and_drops_the_note() {
+    let mut system = System::new();
+    system.environment.put("nerves_fw_validated", "0").unwrap();
+    let mut store = block(&system, 4096, 0);
+    let marked = mark_validated(&mut store, &system.program()).unwrap();
+    assert_eq!(marked, Marked::Good);
+    assert_eq!(store.get(MARK).unwrap(), None);
+    let mut store = block(&system, 4096, 2048);
+    mark_validated(&mut store, &system.program()).unwrap();
+    assert!(store.get(MARK).unwrap().is_some());
+}
+
+/// An environment that can be read and not written.
+struct ReadOnly(MemoryStore);
+
+impl KeyValueStore for ReadOnly {
+    fn load(&self) -> Result<Pairs, KvError> {
+        self.0.load()
+    }
+
+    fn update(&mut self, _: &[nerves_hub_link_platform::kv::Change<'_>]) -> Result<(), KvError> {
+        Err(KvError::NotKept { path: "disk".into(), offset: 0 })
+    }
+}
+
+#[test]
+fn a_note_that_cannot_be_written_stops_no_update() {
+    let system = System::new();
+    let begun = std::sync::Arc::default();
+    let mut guarded =
+        system.program().guard(Counting(std::sync::Arc::clone(&begun)), ReadOnly(system.environment.clone()));
+    assert!(matches!(
+        guarded.begin(InstallRequest::new(vec![], |_| ())).map(drop),
+        Err(InstallError::NoKeys)
+    ));
+    assert_eq!(begun.load(std::sync::atomic::Ordering::Relaxed), 1);
+}
+
+#[test]
+fn the_environment_is_not_written_for_a_note_that_shows_nothing_new() {
+    let noted = |system: &System, check: &BootCheck| {
+        let mut environment = system.environment.clone();
+        check.note_install(&mut environment).unwrap();
+        environment.get(MARK).unwrap().is_some()
+    };
+    // Only a folder in memory, which a container loses when it is started again.
+    let system = System::new();
+    assert!(noted(&system, &system.program()));
+    // The state file stays.
+    let system = System::new();
+    let state = system.path("state");
+    assert!(!noted(&system, &system.program().state_file(&state)));
+    assert!(noted(&system, &system.program().state_file(system.path("missing/state"))));
+    // The mounted root is recognized in the next boot, with the mark alone.
+    system.mounts(2, ROOT_A, "");
+    assert!(noted(&system, &system.program().state_file(&state)));
+    // The boot loader or the partition says at each boot which slot runs.
+    system.mounts(2, ROOT_A, "rootfs-a");
+    assert!(!noted(&system, &system.program()));
+    system.is_read_only();
+    assert!(noted(&system, &system.program()));
+    let system = System::new();
+    system.put("proc/cmdline", "nerves_fw_slot=a");
+    assert!(!noted(&system, &system.program()));
+    // A program that was started late may be so again.
+    let system = System::new();
+    system.has_run_for_long();
+    assert!(noted(&system, &system.program().state_file(&state)));
 }
 
 #[test]

@@ -16,21 +16,25 @@
 //! the boot is younger than [`FIRST_LOOK_MAX`]. Otherwise the answer is [`BootState::Unknown`].
 
 mod evidence;
+mod guard;
 mod note;
+mod system;
 
 use std::fs;
-use std::io;
-use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use crate::identity::{FirmwareInfo, active_slot, known_slots};
-use crate::install::{Install, InstallError, InstallEvent, InstallRequest, Installer};
+use crate::identity::{FirmwareInfo, active_slot};
+use crate::install::Installer;
 use crate::kv::{KeyValueStore, KvError, OwnedChange, Pairs};
-use crate::limits::{BOOT_ID_MAX, FIRST_LOOK_MAX};
-use crate::read::read_limited;
-use evidence::{Evidence, Opinion};
+#[cfg(doc)]
+use crate::limits::FIRST_LOOK_MAX;
+use crate::limits::NOTE_RESERVE;
 use note::{Mark, MarkKind, Note};
+use system::System;
+
+pub use guard::GuardedInstaller;
+pub use system::read_boot_id;
 
 /// A file whose content changes at every boot (random(4)).
 pub const BOOT_ID: &str = "/proc/sys/kernel/random/boot_id";
@@ -110,18 +114,6 @@ pub struct BootCheck {
     /// `None` where the process is the device: every start of it counts as a boot.
     system: Option<Arc<System>>,
     remembered: Arc<Mutex<Option<Note>>>,
-}
-
-/// Where to look.
-#[derive(Clone, Debug)]
-struct System {
-    disk: PathBuf,
-    /// In front of `/proc`, `/sys`, `/run` and `/dev/shm`.
-    root: PathBuf,
-    boot_id: Option<PathBuf>,
-    state: Option<PathBuf>,
-    /// Whether `/proc` and `/sys` speak of the system that boots from the disk.
-    own: bool,
 }
 
 /// What [`mark_validated`](crate::identity::mark_validated) did.
@@ -217,13 +209,23 @@ impl BootCheck {
     /// Notes in the environment, before an update is written, what runs and in which boot. A program that is started
     /// again before the reboot then knows it even if every other note was lost.
     ///
+    /// Each write of an environment with one copy can lose it at a power cut. Nothing is written where other evidence
+    /// shows the same: where the command line or the partition mounted at `/` names the slot and a note of this boot is
+    /// kept elsewhere, and where the state file keeps one and the mounted root is unknown anyway. Nothing is written
+    /// either if fewer than [`NOTE_RESERVE`] bytes would be left for the update's own variables.
+    ///
     /// # Errors
     ///
-    /// What kept the environment from being changed.
+    /// What kept the environment from being changed. It is as it was, and the update can begin.
     pub fn note_install(&self, store: &mut dyn KeyValueStore) -> Result<(), KvError> {
-        store.change(&mut |pairs| {
+        store.change_leaving(NOTE_RESERVE, &mut |pairs| {
             let (_, started) = self.look(pairs);
-            self.mark(pairs, MarkKind::Install, started).into_iter().collect()
+            let known = self.system.as_ref().is_some_and(|system| system.knows_without_mark(pairs, &started));
+            if known {
+                Vec::new()
+            } else {
+                self.mark(pairs, MarkKind::Install, started).into_iter().collect()
+            }
         })
     }
 
@@ -243,174 +245,6 @@ impl BootCheck {
         let boot = system.read_boot_id().ok()?;
         let text = Mark::new(kind, &boot, started, system.evidence().fingerprint()).to_string();
         (pairs.get(MARK) != Some(&text)).then(|| (MARK.to_owned(), Some(text)))
-    }
-}
-
-impl System {
-    fn read_boot_id(&self) -> io::Result<String> {
-        read_boot_id(&self.boot_id.clone().unwrap_or_else(|| self.under(BOOT_ID)))
-    }
-
-    fn under(&self, path: &str) -> PathBuf {
-        self.root.join(path.trim_start_matches('/'))
-    }
-
-    fn evidence(&self) -> Evidence {
-        if self.own { Evidence::gather(&self.root, &self.disk) } else { Evidence::default() }
-    }
-
-    fn look(&self, pairs: &Pairs, named: &Note, remembered: Option<&Note>) -> (BootState, Note) {
-        let doubtful = Note { trusted: false, ..named.clone() };
-        let evidence = self.evidence();
-        let boot = self.read_boot_id();
-        let mark = pairs.get(MARK).and_then(|text| Mark::parse(text));
-        let places = self.places();
-        // 1. Did the environment change since this boot was first looked at?
-        let mut noted: Vec<Note> = remembered.into_iter().cloned().collect();
-        if let Ok(boot) = &boot {
-            noted.extend(places.iter().filter_map(|place| place.read(boot)));
-            noted.extend(mark.iter().filter(|mark| mark.is_of(boot)).map(|mark| mark.note.clone()));
-        }
-        if let Some(other) = noted.iter().find(|note| !note.same(named)) {
-            return (other.verdict(named), other.clone());
-        }
-        // 2. Does anything contradict it?
-        let slots = known_slots(pairs);
-        let opinion = evidence.opinion(&named.slot, &slots, mark.as_ref(), boot.as_deref().ok());
-        if let Opinion::Against { running, why } = opinion {
-            return (BootState::OtherRuns { running, named: named.slot.clone(), why }, doubtful);
-        }
-        let agreed = matches!(opinion, Opinion::For);
-        if !pairs.contains_key("nerves_fw_active") && slots.len() > 1 && !agreed {
-            return (unknown(NO_ACTIVE), doubtful);
-        }
-        let boot = match boot {
-            Ok(boot) => boot,
-            Err(_) if agreed => return (BootState::AsNamed, named.clone()),
-            Err(error) => {
-                let file = self.boot_id.clone().unwrap_or_else(|| self.under(BOOT_ID));
-                return (unknown(format!("cannot read {}: {error}", file.display())), doubtful);
-            }
-        };
-        // 3. Is it noted for this boot? 4. Or is this the first look?
-        let trusted = if noted.is_empty() {
-            // A reboot came after an install, or after the environment already named the same.
-            let rebooted = mark.is_some_and(|mark| mark.kind == MarkKind::Install || mark.note.same(named));
-            let proven = agreed || rebooted;
-            let young = self.boot_id.is_some() || evidence.uptime.is_some_and(|age| age <= FIRST_LOOK_MAX);
-            let note = Note { trusted: proven || young, ..named.clone() };
-            let kept: Vec<String> =
-                places.iter().filter_map(|place| place.write(&boot, &note).err()).collect();
-            if kept.len() == places.len() && !proven {
-                let why = format!("{NOWHERE} ({})", kept.join("; "));
-                return (unknown(why), doubtful);
-            }
-            note.trusted
-        } else {
-            agreed || noted.iter().all(|note| note.trusted)
-        };
-        if trusted { (BootState::AsNamed, named.clone()) } else { (unknown(late()), doubtful) }
-    }
-
-    /// Returns the places for notes of this boot.
-    fn places(&self) -> Vec<note::Place> {
-        let disk = self.disk_name();
-        let volatile = (self.own || self.state.is_none())
-            .then(|| ["/run", "/dev/shm"].map(|folder| note::Place::volatile(&self.under(folder), &disk)));
-        let state = self.state.iter().map(|file| note::Place::durable(file.clone(), &disk));
-        volatile.into_iter().flatten().chain(state).collect()
-    }
-
-    /// Returns a name for the medium: another card in the same reader has another.
-    fn disk_name(&self) -> String {
-        let path = fs::canonicalize(&self.disk).unwrap_or_else(|_| self.disk.clone());
-        let Ok(found) = fs::metadata(&path) else { return path.display().to_string() };
-        if found.file_type().is_block_device() {
-            let (major, minor) = (rustix::fs::major(found.rdev()), rustix::fs::minor(found.rdev()));
-            let file = self.under(&format!("/sys/dev/block/{major}:{minor}/diskseq"));
-            // Kernels before 5.15 have none.
-            let number = fs::read_to_string(file).unwrap_or_default();
-            return format!("{} {}", path.display(), number.trim());
-        }
-        // Some file systems don't keep the time of creation.
-        let born = found.created().ok().and_then(|time| time.duration_since(std::time::UNIX_EPOCH).ok());
-        format!("{} {}:{} {:?}", path.display(), found.dev(), found.ino(), born)
-    }
-}
-
-/// Why nothing is known without `nerves_fw_active`.
-const NO_ACTIVE: &str = "the boot environment has no nerves_fw_active although it describes several slots; the \
-                         kernel command line can name the running one (nerves_fw_slot=)";
-
-/// Why nothing is known without a place for notes.
-const NOWHERE: &str = "what the boot environment names at boot can be noted nowhere; use a state file on a writable \
-                       partition";
-
-/// Why a late first look is not believed.
-fn late() -> String {
-    format!(
-        "this program first looked at the boot environment more than {} minutes after the boot, when another program \
-         may already have written new firmware; start it at boot, or name the slot on the kernel command line \
-         (nerves_fw_slot=)",
-        FIRST_LOOK_MAX.as_secs() / 60
-    )
-}
-
-fn unknown(why: impl Into<String>) -> BootState {
-    BootState::Unknown { why: why.into() }
-}
-
-/// An installer that notes what runs before it begins; see [`BootCheck::guard`].
-#[derive(Debug)]
-pub struct GuardedInstaller<I, S> {
-    check: BootCheck,
-    installer: I,
-    store: S,
-}
-
-impl<I: Installer, S: KeyValueStore> Installer for GuardedInstaller<I, S> {
-    fn begin(&mut self, mut request: InstallRequest) -> Result<Box<dyn Install>, InstallError> {
-        self.refuse_to_overwrite()?;
-        if let Err(error) = self.check.note_install(&mut self.store) {
-            // The notes elsewhere remain, and the update is worth more than this one.
-            let text = format!("cannot note which firmware runs: {error}");
-            (request.progress)(InstallEvent::Warning(text));
-        }
-        self.installer.begin(request)
-    }
-
-    fn check(&self) -> Result<(), InstallError> {
-        self.refuse_to_overwrite()?;
-        self.installer.check()
-    }
-}
-
-impl<I, S: KeyValueStore> GuardedInstaller<I, S> {
-    /// Updates go to the slot that the environment does not name. Where that is the one that runs, they must wait.
-    fn refuse_to_overwrite(&self) -> Result<(), InstallError> {
-        // Without an environment the archive's own requirements decide.
-        let Ok(pairs) = self.store.load() else { return Ok(()) };
-        match self.check.state(&pairs) {
-            state @ (BootState::RestartDue { .. } | BootState::OtherRuns { .. }) => {
-                Err(InstallError::WouldOverwrite { state })
-            }
-            BootState::AsNamed | BootState::Unknown { .. } => Ok(()),
-        }
-    }
-}
-
-/// Reads the identity of this boot, from [`BOOT_ID`] or a file like it.
-///
-/// # Errors
-///
-/// What keeps it from being read; [`io::ErrorKind::InvalidData`] if it is empty or not a short line of text.
-pub fn read_boot_id(path: &Path) -> io::Result<String> {
-    let bytes = read_limited(path, BOOT_ID_MAX)?;
-    let text = bytes.and_then(|bytes| String::from_utf8(bytes).ok());
-    let id = text.as_deref().map(str::trim).filter(|id| !id.is_empty());
-    match id {
-        Some(id) if !id.chars().any(|letter| letter.is_control() || letter == '=') => Ok(id.to_owned()),
-        _ => Err(io::Error::new(io::ErrorKind::InvalidData, "it holds no short line of text")),
     }
 }
 

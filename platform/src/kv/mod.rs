@@ -44,6 +44,18 @@ pub trait KeyValueStore: Send {
         self.update(&borrowed(&changes))
     }
 
+    /// Like [`change`](Self::change), but fails with [`EnvError::TooSmall`] and writes nothing if the changes need more
+    /// room than what is there now and leave fewer than `reserve` bytes free. Stores without a fixed size always have room.
+    fn change_leaving(
+        &mut self,
+        reserve: usize,
+        decide: &mut dyn FnMut(&Pairs) -> Vec<OwnedChange>,
+    ) -> Result<(), KvError> {
+        // No bytes are scarce here.
+        let _ = reserve;
+        self.change(decide)
+    }
+
     /// Reads one value.
     fn get(&self, key: &str) -> Result<Option<String>, KvError> {
         Ok(self.load()?.remove(key))

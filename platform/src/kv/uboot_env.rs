@@ -106,11 +106,9 @@ impl Environment {
 
     /// Writes a block of `size` bytes: pairs sorted by name, the rest 0xFF, as `fwup` does.
     pub fn encode(&self, size: usize, layout: Layout, generation: u8) -> Result<Vec<u8>, EnvError> {
-        let used: usize = self.pairs.iter().map(|(name, value)| name.len() + value.len() + 2).sum();
-        let needed = layout.header() + used + 1;
-        // One byte stays free, as with `fwup`: it must be able to change what was written here.
-        if needed >= size {
-            return Err(EnvError::TooSmall { needed: needed + 1, size });
+        let needed = self.needed(layout);
+        if needed > size {
+            return Err(EnvError::TooSmall { needed, size });
         }
         let mut body = Vec::with_capacity(size);
         for (name, value) in &self.pairs {
@@ -127,6 +125,13 @@ impl Environment {
         }
         block.append(&mut body);
         Ok(block)
+    }
+
+    /// Returns the bytes of the smallest block that holds the pairs.
+    pub fn needed(&self, layout: Layout) -> usize {
+        let used: usize = self.pairs.iter().map(|(name, value)| name.len() + value.len() + 2).sum();
+        // One byte stays free, as with `fwup`: it must be able to change what was written here.
+        layout.header() + used + 2
     }
 
     /// Applies changes. On an error nothing was changed.

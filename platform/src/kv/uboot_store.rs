@@ -164,13 +164,28 @@ impl KeyValueStore for UbootStore {
     }
 
     fn change(&mut self, decide: &mut dyn FnMut(&Pairs) -> Vec<OwnedChange>) -> Result<(), KvError> {
+        self.change_leaving(0, decide)
+    }
+
+    fn change_leaving(
+        &mut self,
+        reserve: usize,
+        decide: &mut dyn FnMut(&Pairs) -> Vec<OwnedChange>,
+    ) -> Result<(), KvError> {
         let _held = self.lock()?;
         let loaded = self.read()?;
         let changes = decide(&loaded.env.pairs());
         if changes.is_empty() {
             return Ok(());
         }
-        self.replace(loaded, &borrowed(&changes))
+        let changes = borrowed(&changes);
+        let mut after = loaded.env.clone();
+        after.apply(&changes)?;
+        let (needed, size) = (after.needed(self.layout()), self.config.first().size);
+        if needed > loaded.env.needed(self.layout()) && needed.saturating_add(reserve) > size {
+            return Err(EnvError::TooSmall { needed: needed.saturating_add(reserve), size }.into());
+        }
+        self.replace(loaded, &changes)
     }
 }
 
