@@ -3,7 +3,7 @@
 use std::fs;
 
 use nerves_hub_link_platform::boot::{BootCheck, BootState};
-use nerves_hub_link_platform::identity::Identity;
+use nerves_hub_link_platform::identity::{FirmwareInfo, Identity};
 use nerves_hub_link_platform::kv::Pairs;
 
 use crate::cli::RunArgs;
@@ -24,16 +24,33 @@ pub fn check(args: &RunArgs) -> BootCheck {
     }
 }
 
-/// Returns who the device is by what its environment says and what runs.
+/// Returns who the device is by what its environment says and what runs. `stuck`: a restart was tried and failed, so the
+/// device reports what still runs.
 ///
 /// # Errors
 ///
 /// Why the system must be restarted before this program may report its firmware, for a person.
-pub fn identity(check: &BootCheck, pairs: &Pairs, recorder: &Recorder) -> Result<Identity, String> {
+pub fn identity(
+    check: &BootCheck,
+    pairs: &Pairs,
+    stuck: bool,
+    recorder: &Recorder,
+) -> Result<Identity, String> {
     let state = check.state(pairs);
     let named = Identity::from_pairs(pairs);
     match &state {
         BootState::AsNamed => Ok(named),
+        BootState::RestartDue { running, next } if stuck => {
+            recorder
+                .note("restart-due", format!("{state}; nothing is updated or marked good until a restart"));
+            let mut identity = Identity::of_slot(pairs, running);
+            if running == next {
+                // What the environment says about this slot is what was written over it.
+                identity.firmware = FirmwareInfo::default();
+                identity.validated = None;
+            }
+            Ok(identity)
+        }
         BootState::RestartDue { .. } => Err(state.to_string()),
         BootState::OtherRuns { running: Some(running), .. } => {
             recorder.note("other-runs", format!("{state}; it is reported, and nothing is marked good"));

@@ -21,6 +21,10 @@ pub const STOP_MAX: Duration = Duration::from_secs(10);
 /// How long the reboot command may take. One that works ends the system meanwhile.
 pub const REBOOT_COMMAND_MAX: Duration = Duration::from_secs(300);
 
+/// How long after a reboot command that failed, or after which the system still runs, it is run again. Long enough for an
+/// operator to work on the console meanwhile.
+pub const REBOOT_AGAIN: Duration = Duration::from_secs(3600);
+
 /// Bytes kept of what the reboot command writes; later ones are refused.
 pub const REBOOT_OUTPUT_MAX: u64 = 16 * 1024;
 

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use rustix::fs::{MemfdFlags, SealFlags, fcntl_add_seals, memfd_create};
 
-use crate::limits::{REBOOT_COMMAND_MAX, REBOOT_OUTPUT_MAX};
+use crate::limits::{REBOOT_AGAIN, REBOOT_COMMAND_MAX, REBOOT_OUTPUT_MAX};
 use crate::record::Recorder;
 use crate::setup::SECRETS;
 
@@ -21,6 +21,27 @@ use crate::setup::SECRETS;
 /// What became of it, for a person.
 pub fn run(command: &str, recorder: &Recorder) -> Result<(), String> {
     within(command, recorder, REBOOT_COMMAND_MAX)
+}
+
+/// Runs the reboot command now and then, for the rest of the process's life: a device that was updated and does not restart
+/// runs old firmware for ever.
+pub fn keep_trying(command: &str, recorder: &Recorder) -> ! {
+    loop {
+        thread::sleep(REBOOT_AGAIN);
+        recorder.note("reboot", "running the reboot command again");
+        match run(command, recorder) {
+            Ok(()) => recorder.note("reboot", "the reboot command succeeded"),
+            Err(error) => recorder.note("reboot-failed", again(&error)),
+        }
+    }
+}
+
+/// Says what becomes of a device that could not be restarted.
+pub fn again(error: &str) -> String {
+    format!(
+        "{error}; the device stays connected, and the command is run again in {} min. Restart the system by hand, or          correct --reboot-command",
+        REBOOT_AGAIN.as_secs() / 60
+    )
 }
 
 fn within(command: &str, recorder: &Recorder, limit: Duration) -> Result<(), String> {

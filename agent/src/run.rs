@@ -9,6 +9,7 @@ use std::sync::{Arc, PoisonError};
 use std::thread;
 
 use nerves_hub_link_blocking::{Exit, Options, Runner};
+use nerves_hub_link_platform::boot::BootCheck;
 use nerves_hub_link_platform::health::HealthSampler;
 use nerves_hub_link_platform::identity::Identity;
 use nerves_hub_link_platform::install::{DiskPolicy, FwupStreamInstaller, Installer};
@@ -44,13 +45,27 @@ pub fn run(args: &RunArgs) -> ExitCode {
     let stopper = Stopper::listen(&recorder, &errors);
     let ended = catch_unwind(AssertUnwindSafe(|| {
         let found = Arc::new(AtomicBool::new(false));
+        let mut stuck = None;
         loop {
-            let exit = device(args, &recorder, &outlet, &stopper, &found);
+            // A check that has seen the old firmware run still knows it.
+            let boot = stuck.clone().unwrap_or_else(|| booted::check(args));
+            let exit = device(args, &recorder, &outlet, &stopper, &found, &boot, stuck.is_some());
             // From here on a signal need not wait for the device.
             let goes_on = stopper.attach(None);
-            let again = found.swap(false, Ordering::AcqRel) && matches!(exit, Ok(Exit::Stopped));
-            if !(again && goes_on) {
-                break end(args, &recorder, exit);
+            match exit {
+                Ok(Exit::Stopped) if found.swap(false, Ordering::AcqRel) && goes_on => {}
+                Ok(Exit::Reboot { reason }) => {
+                    recorder.note("reboot", format!("restarting: {reason}"));
+                    let Some(command) = &args.reboot_command else { break Ok(()) };
+                    let Err(error) = reboot::run(command, &recorder) else { break Ok(()) };
+                    // A device that can't restart by itself is reached by people only while it is connected.
+                    recorder.note("reboot-failed", reboot::again(&error));
+                    if stuck.replace(boot).is_none() {
+                        let (command, recorder) = (command.clone(), Arc::clone(&recorder));
+                        start("reboots", move || reboot::keep_trying(&command, &recorder))?;
+                    }
+                }
+                exit => break end(&recorder, exit),
             }
         }
     }));
@@ -69,13 +84,9 @@ pub fn run(args: &RunArgs) -> ExitCode {
     status
 }
 
-/// Does what is to be done after the device has ended.
-fn end(args: &RunArgs, recorder: &Recorder, exit: Result<Exit, String>) -> Result<(), String> {
+/// Says how the device has ended.
+fn end(recorder: &Recorder, exit: Result<Exit, String>) -> Result<(), String> {
     match exit? {
-        Exit::Reboot { reason } => {
-            recorder.note("reboot", format!("restarting: {reason}"));
-            args.reboot_command.as_ref().map_or(Ok(()), |command| reboot::run(command, recorder))
-        }
         Exit::Stopped => {
             recorder.note("stopped", "stopped");
             Ok(())
@@ -91,15 +102,16 @@ fn device(
     outlet: &Outlet,
     stopper: &Stopper,
     found: &Arc<AtomicBool>,
+    boot: &BootCheck,
+    stuck: bool,
 ) -> Result<Exit, String> {
     let disk = setup::disk(args)?;
     let missing = disk.check().is_err();
     preflight::check(args, recorder);
     let state = bookkeeping::state(args, recorder)?;
     let store = setup::environment(&args.disk, args.uboot_env)?;
-    let boot = booted::check(args);
     let identity = match store.load() {
-        Ok(pairs) => match booted::identity(&boot, &pairs, recorder) {
+        Ok(pairs) => match booted::identity(boot, &pairs, stuck, recorder) {
             Ok(identity) => identity,
             Err(reason) => return Ok(Exit::Reboot { reason }),
         },
@@ -191,7 +203,7 @@ fn device(
     start("update requests", move || ask_for_updates(&modes, &asking))?;
     let recorder = Arc::clone(recorder);
     if unvalidated {
-        let validation = Validation { store, boot, handle, mark: args.validate_when_joined };
+        let validation = Validation { store, boot: boot.clone(), handle, mark: args.validate_when_joined };
         start("validation", move || validation.watch(&validations, &recorder))?;
     }
     Ok(runner.run())

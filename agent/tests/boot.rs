@@ -42,6 +42,42 @@ fn firmware_that_was_written_and_not_booted_is_neither_told_nor_marked_good() {
 }
 
 #[test]
+fn a_device_that_cannot_restart_stays_connected_with_the_firmware_that_runs() {
+    // With notes of this boot, and where only the process knows what ran.
+    for remembers in [true, false] {
+        let setting = Setting::new();
+        let boot = setting.dir.path().join("boot").display().to_string();
+        std::fs::write(&boot, "first").unwrap();
+        let state = setting.dir.path().join("state").display().to_string();
+        let mut args = vec!["--validate-when-joined", "--reboot-command", "echo no power; exit 3"];
+        if remembers {
+            args.extend(["--state", &state, "--boot-id", &boot]);
+        }
+        let device = setting.device(&args);
+        let runs_old =
+            |event: &HubEvent| matches!(event, HubEvent::Joined { version, .. } if version == "1.0.0");
+        setting.saw("join", runs_old);
+        let update = builder("1.1.0", setting.disk.layout()).build(&setting.key).unwrap();
+        setting.hub.deploy(Firmware::from_archive(&update).unwrap());
+        let said = device.ends_after_times("the server accepted this device", 2);
+        assert!(said.contains("no power") && said.contains("exit status: 3"), "{said}");
+        assert!(said.contains("stays connected") && said.contains("again in 60 min"), "{said}");
+        assert!(said.contains("slot b was written and slot a still runs"), "{said}");
+        let joins = setting.hub.log().into_iter().filter(runs_old).count();
+        assert_eq!(joins, 2, "{:?}", setting.hub.log());
+        assert_eq!(setting.disk.boot().unwrap().validated, Some(false));
+    }
+}
+
+#[test]
+fn a_boot_id_that_is_a_pipe_is_not_waited_for() {
+    let setting = Setting::new();
+    let pipe = setting.dir.path().join("pipe").display().to_string();
+    assert!(Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+    setting.device(&["--boot-id", &pipe]).ends_after("accepted");
+}
+
+#[test]
 fn a_block_device_needs_no_state_file_to_tell_what_was_only_written() {
     let setting = Setting::new();
     let disk = setting.disk.path();

@@ -116,10 +116,15 @@ impl Device {
     }
 
     /// Waits until it prints these words, ends it with SIGTERM, and returns all it printed.
-    pub fn ends_after(mut self, words: &str) -> String {
+    pub fn ends_after(self, words: &str) -> String {
+        self.ends_after_times(words, 1)
+    }
+
+    /// Waits until it has printed these words so many times, ends it with SIGTERM, and returns all it printed.
+    pub fn ends_after_times(mut self, words: &str, times: usize) -> String {
         let mut out = BufReader::new(self.0.stdout.take().unwrap());
         let mut text = String::new();
-        while !text.contains(words) {
+        while text.matches(words).count() < times {
             assert!(out.read_line(&mut text).unwrap() > 0, "it ended without {words:?}: {text}");
         }
         self.signal("TERM");
