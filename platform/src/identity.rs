@@ -1,5 +1,7 @@
 //! What a device says about itself: identifier, running firmware, trust (device-identity §1.3, §4).
 
+pub use nerves_hub_link_serial::is_placeholder as is_placeholder_serial;
+
 use crate::boot::{BootCheck, BootState, MARK, Marked};
 use crate::kv::uboot_env::EnvError;
 use crate::kv::{KeyValueStore, KvError, Pairs};
@@ -146,50 +148,6 @@ pub fn mark_validated(store: &mut dyn KeyValueStore, boot: &BootCheck) -> Result
     }
     let good = Identity::load(store)?.validated == Some(true);
     Ok(if good { Marked::Good } else { Marked::StillNot })
-}
-
-/// Texts that stand where a serial number should be, without case, blanks and punctuation (device-identity §7).
-const PLACEHOLDERS: [&str; 30] = [
-    "0123456789",
-    "123456789",
-    "1234567890",
-    "0123456789abcdef",
-    "baseboardserialnumber",
-    "chassisserialnumber",
-    "default",
-    "defaultstring",
-    "empty",
-    "invalid",
-    "na",
-    "nil",
-    "none",
-    "notapplicable",
-    "notavailable",
-    "notset",
-    "notspecified",
-    "null",
-    "oem",
-    "placeholder",
-    "serial",
-    "serialnumber",
-    "sn",
-    "system",
-    "systemserialnumber",
-    "tobefilledbyoem",
-    "unconfigured",
-    "undefined",
-    "unknown",
-    "unset",
-];
-
-/// Returns whether a serial number is one that many devices share: empty, zeros, erased memory, or a factory text
-/// (device-identity §7). Case, blanks, punctuation and control characters don't count.
-pub fn is_placeholder_serial(serial: &str) -> bool {
-    let plain: String = serial.chars().filter(|c| c.is_alphanumeric()).flat_map(char::to_lowercase).collect();
-    let only = |letter: char| plain.chars().all(|c| c == letter);
-    // One or two letters `f` or `x` may be a name.
-    let erased = plain.len() >= 4 && (only('f') || only('x'));
-    only('0') || erased || PLACEHOLDERS.contains(&plain.as_str())
 }
 
 pub(crate) fn active_slot(pairs: &Pairs) -> &str {

@@ -361,13 +361,14 @@ impl SharedSecret {
 
     fn validate(&self) -> Result<(), ConfigError> {
         let identifier = self.identifier.as_str();
-        // `unconfigured` is what devices without a serial number report.
         if identifier.trim().is_empty()
-            || identifier.trim().eq_ignore_ascii_case("unconfigured")
             || identifier.len() > MAX_IDENTIFIER_BYTES
             || identifier.chars().any(char::is_control)
         {
             return Err(ConfigError::Identifier);
+        }
+        if nerves_hub_link_serial::is_placeholder(identifier) {
+            return Err(ConfigError::Placeholder(identifier.into()));
         }
         if self.key.is_empty() || !self.key.bytes().all(|byte| byte.is_ascii_graphic()) {
             return Err(ConfigError::Key);

@@ -12,11 +12,17 @@ pub enum ConfigError {
     /// The server's address.
     #[error("the host is unusable: {0}; give a name like devices.nervescloud.com")]
     Host(UrlError),
-    /// The device's identifier is empty, a placeholder, too long or not printable.
+    /// The device's identifier is empty, too long or not printable.
     #[error(
-        "the identifier is empty, a placeholder, longer than 255 bytes or not printable; give the device's serial number"
+        "the identifier is empty, longer than 255 bytes or not printable; give the device's serial number"
     )]
     Identifier,
+    /// The device's identifier is one that many devices share.
+    #[error(
+        "the identifier {0:?} is a placeholder: devices that share it would all be one device on the server; give this device \
+         a serial number of its own"
+    )]
+    Placeholder(String),
     /// The key of the shared secret is empty or not printable.
     #[error("the key of the shared secret is empty or not printable; copy it from the product's settings")]
     Key,

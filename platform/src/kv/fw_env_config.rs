@@ -1,4 +1,15 @@
-//! `/etc/fw_env.config`: where the U-Boot environment lies (device-identity §1.2).
+//! `/etc/fw_env.config`: where the U-Boot environment lies (device-identity §1.2, boot-control §1).
+//!
+//! The columns are read as U-Boot's tools read them, so that both find the same bytes:
+//!
+//! | column | form |
+//! | --- | --- |
+//! | device or file | a path |
+//! | offset | in bytes: decimal, hexadecimal behind `0x`, octal behind `0` |
+//! | size | in bytes, **always hexadecimal**: `2000` and `0x2000` are 8,192 |
+//! | sector size, number of sectors, more | may be missing; not used, as flash is not written directly |
+//!
+//! Offsets from the end of a device (negative ones) are not supported.
 
 use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _};
 use std::path::{Path, PathBuf};
@@ -144,8 +155,9 @@ fn location(line: &str) -> Result<Location, String> {
     let mut fields = line.split_whitespace();
     // An empty line has no location.
     let device = fields.next().ok_or("the device is missing")?;
-    let offset = number("offset", fields.next())?;
-    let size = number("size", fields.next())?;
+    let offset = offset(fields.next())?;
+    // The size of sectors and their number only matter for flash, and what follows is ignored by all readers.
+    let size = size(fields.next())?;
     let size = usize::try_from(size).map_err(|_| size_problem(size))?;
     let location = Location { path: device.into(), offset, size };
     check(&location)?;
@@ -153,7 +165,10 @@ fn location(line: &str) -> Result<Location, String> {
 }
 
 fn size_problem(size: u64) -> String {
-    format!("size {size} is not between {ENV_SIZE_MIN} and {ENV_SIZE_MAX}")
+    format!(
+        "size {size:#x} is not between {ENV_SIZE_MIN:#x} and {ENV_SIZE_MAX:#x} (sizes in fw_env.config are hexadecimal, with or \
+         without 0x)"
+    )
 }
 
 fn check(at: &Location) -> Result<(), String> {
@@ -184,13 +199,34 @@ fn same_medium(first: &Path, second: &Path) -> bool {
     first == second || identity(first).is_some_and(|one| identity(second) == Some(one))
 }
 
-fn number(name: &str, field: Option<&str>) -> Result<u64, String> {
-    let field = field.ok_or_else(|| format!("{name} is missing"))?;
-    let parsed = match field.strip_prefix("0x").or_else(|| field.strip_prefix("0X")) {
-        Some(hex) => u64::from_str_radix(hex, 16),
-        None => field.parse(),
+/// Reads an offset as C does with `%lli`: decimal, hexadecimal behind `0x`, octal behind `0`.
+fn offset(field: Option<&str>) -> Result<u64, String> {
+    let field = field.ok_or("offset is missing")?;
+    if field.starts_with('-') {
+        return Err(format!("offset {field:?} counts from the end of the device, which is not supported"));
+    }
+    let parsed = match (hexadecimal(field), field.strip_prefix('0')) {
+        (Some(digits), _) => digits_of(digits, 16),
+        (None, Some(digits)) if !digits.is_empty() => digits_of(digits, 8),
+        _ => digits_of(field, 10),
     };
-    parsed.map_err(|_| format!("{name} {field:?} is not a number"))
+    parsed.ok_or_else(|| format!("offset {field:?} is not a number"))
+}
+
+/// Reads a size as C does with `%lx`: hexadecimal, with or without `0x`.
+fn size(field: Option<&str>) -> Result<u64, String> {
+    let field = field.ok_or("size is missing")?;
+    digits_of(hexadecimal(field).unwrap_or(field), 16)
+        .ok_or_else(|| format!("size {field:?} is not a hexadecimal number"))
+}
+
+fn hexadecimal(field: &str) -> Option<&str> {
+    field.strip_prefix("0x").or_else(|| field.strip_prefix("0X"))
+}
+
+fn digits_of(text: &str, radix: u32) -> Option<u64> {
+    // Rust takes a sign, too.
+    u64::from_str_radix(text, radix).ok().filter(|_| !text.starts_with('+'))
 }
 
 #[cfg(test)]
@@ -205,7 +241,7 @@ mod tests {
     fn known_boards_parse() {
         let rpi = FwEnvConfig::parse("# comment\n\n/dev/mmcblk0\t0x2000  0x2000  0x200  16\n").unwrap();
         assert_eq!(rpi, FwEnvConfig { first: at("/dev/mmcblk0", 0x2000, 0x2000), second: None });
-        let two = FwEnvConfig::parse("/dev/a 8192 4096\n/dev/a 0x3000 0x1000").unwrap();
+        let two = FwEnvConfig::parse("/dev/a 8192 1000\n/dev/a 0x3000 0x1000").unwrap();
         assert_eq!(two.second, Some(at("/dev/a", 0x3000, 4096)));
         let far = FwEnvConfig::parse("/dev/a 0x180000000 0x2000").unwrap();
         assert_eq!(far.first.offset, 0x1_8000_0000);
@@ -215,25 +251,50 @@ mod tests {
     fn each_mistake_is_named() {
         for (text, word) in [
             ("", "0 locations"),
-            ("/dev/a 0 64\n/dev/b 0 64\n/dev/c 0 64", "3 locations"),
+            ("/dev/a 0 40\n/dev/b 0 40\n/dev/c 0 40", "3 locations"),
             ("/dev/a", "offset is missing"),
             ("/dev/a 0", "size is missing"),
             ("\n/dev/a x 64", "line 2: offset \"x\""),
-            ("/dev/a -1 64", "not a number"),
-            ("/dev/a 0 15", "size 15"),
-            ("/dev/a 0 33553409", "size 33553409"),
+            ("/dev/a -1 64", "from the end"),
+            ("/dev/a +1 64", "not a number"),
+            ("/dev/a 08 64", "not a number"),
+            ("/dev/a 0x 64", "not a number"),
+            ("/dev/a 2000h 64", "not a number"),
+            ("/dev/a 0 8K", "not a hexadecimal number"),
+            ("/dev/a 0 0x", "not a hexadecimal number"),
+            ("/dev/a 0 -40", "not a hexadecimal number"),
+            ("/dev/a 0 f", "size 0xf is not"),
+            ("/dev/a 0 1fffc01", "size 0x1fffc01 is not"),
+            ("/dev/a 0 33553408", "hexadecimal"),
             ("/dev/a 0xffffffffffffffff 64", "beyond"),
             ("/dev/mtd0 0 64", "raw flash"),
             ("/dev/a 0 64\n/dev/b 0 128", "different sizes"),
-            ("/dev/a 0 64\n/dev/a 63 64", "overlap"),
+            ("/dev/a 0 64\n/dev/a 99 64", "overlap"),
         ] {
             let error = FwEnvConfig::parse(text).unwrap_err().to_string();
             assert!(error.contains(word), "{text:?}: {error}");
         }
-        assert!(FwEnvConfig::parse("\u{feff}/dev/a 0 16").is_ok());
-        assert!(FwEnvConfig::parse("/dev/a 0 16").is_ok());
-        assert!(FwEnvConfig::parse("/dev/a 0 33553408").is_ok());
-        assert!(FwEnvConfig::parse("/dev/a 0 64\n/dev/a 64 64").is_ok());
+        assert!(FwEnvConfig::parse("\u{feff}/dev/a 0 10").is_ok());
+        assert!(FwEnvConfig::parse("/dev/a 0 10").is_ok());
+        assert!(FwEnvConfig::parse("/dev/a 0 1fffc00").is_ok());
+        assert!(FwEnvConfig::parse("/dev/a 0 64\n/dev/a 100 64").is_ok());
+    }
+
+    #[test]
+    fn columns_are_read_as_u_boot_s_tools_read_them() {
+        for (text, offset, size) in [
+            ("/dev/a 0x2000 0x2000 0x200 16", 0x2000, 0x2000),
+            ("/dev/a 0X2000 0X2000 200 10 1", 0x2000, 0x2000),
+            ("/dev/a 8192 2000 200", 8192, 0x2000),
+            ("/dev/a 8192 4096", 8192, 0x4096),
+            ("/dev/a 010 010", 8, 0x10),
+            ("/dev/a 0 0x1FfC 512 x", 0, 0x1ffc),
+            ("/dev/a 00 aBc # text", 0, 0xabc),
+            ("/dev/a\t0x180000000\t20000\t\t\r", 0x1_8000_0000, 0x2_0000),
+        ] {
+            let config = FwEnvConfig::parse(text).unwrap();
+            assert_eq!(config.first(), &at("/dev/a", offset, size), "{text}");
+        }
     }
 
     #[test]

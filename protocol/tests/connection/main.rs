@@ -62,8 +62,15 @@ fn a_configuration_that_cannot_work_is_refused() {
     assert_eq!(error(&|c| c.host = String::new()), ConfigError::Host(UrlError::Host));
     assert_eq!(error(&|c| c.host = "ftp://hub".into()), ConfigError::Host(UrlError::Scheme));
     assert_eq!(error(&|c| c.host = "hub example".into()), ConfigError::Host(UrlError::Host));
-    for bad in ["", " ", "unconfigured", "Unconfigured", "a\nb", &"x".repeat(256)] {
+    for bad in ["", " ", "a\nb", &"x".repeat(256)] {
         assert_eq!(error(&|c| secret(c).identifier = bad.into()), ConfigError::Identifier, "{bad}");
+    }
+    for bad in
+        ["unconfigured", "Unconfigured ", "00000000", "To Be Filled By O.E.M.", "\"None\"", "0123456789"]
+    {
+        let refused = error(&|c| secret(c).identifier = bad.into());
+        assert_eq!(refused, ConfigError::Placeholder(bad.into()));
+        assert!(refused.to_string().contains("a serial number of its own"), "{refused}");
     }
     assert_eq!(error(&|c| secret(c).key = String::new()), ConfigError::Key);
     assert_eq!(error(&|c| secret(c).key = "nhp_\r\nx: y".into()), ConfigError::Key);
@@ -87,7 +94,7 @@ fn a_configuration_that_cannot_work_is_refused() {
     assert_eq!(error(&|c| c.backoff.max = Duration::from_millis(1)), ConfigError::Backoff);
     assert_eq!(error(&|c| c.join_timeout = Duration::ZERO), ConfigError::Zero("join_timeout"));
     let mut at = config();
-    secret(&mut at).identifier = "x".repeat(255);
+    secret(&mut at).identifier = "y".repeat(255);
     at.public_keys = vec![KEY.into(); 64];
     assert!(Link::new(at, 0, Now::default()).is_ok());
 }

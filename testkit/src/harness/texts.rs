@@ -98,7 +98,7 @@ fn answered(mut answer: &[u8], mut cuts: Cuts) -> Result<Option<usize>, Transpor
 fn places(text: &str) {
     let Ok(config) = FwEnvConfig::parse(text) else { return };
     let line = |place: &nerves_hub_link_platform::kv::fw_env_config::Location| {
-        format!("{} {:#x} {}\n", place.path.display(), place.offset, place.size)
+        format!("{} {:#x} {:x}\n", place.path.display(), place.offset, place.size)
     };
     let again = line(config.first()) + &config.second().map(line).unwrap_or_default();
     assert!(FwEnvConfig::parse(&again).ok().as_ref() == Some(&config), "{text:?} and {again:?}");
