@@ -355,6 +355,10 @@ pub const PROGRESS_INTERVAL: Duration = Duration::from_millis(500);
 /// Firmwares whose failed starts are remembered; the oldest is forgotten for a new one. A deployment has one or two.
 pub const MAX_ATTEMPTS_REMEMBERED: usize = 16;
 
+/// Deltas that may fail without counting as starts of their firmware, until an update succeeds. One is normal, as the
+/// device then asks for full images; a server that sends deltas all the same must not wear out the disk.
+pub const MAX_DELTA_FAILURES: u32 = 3;
+
 /// Most windows of a schedule. Two a day for a week are 14.
 pub const MAX_WINDOWS: usize = 64;
 

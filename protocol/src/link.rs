@@ -63,6 +63,10 @@ pub struct Link {
     connection_types: Vec<String>,
     /// When to ask whether the running firmware proved good.
     ask_validated: Option<Instant>,
+    /// What the last join of the device channel announced.
+    announced: Option<String>,
+    /// The device connects again to announce that it wants no deltas, at that time or when everything is sent.
+    announce_at: Option<Instant>,
     /// A reboot waiting until everything is sent, at most until then.
     reboot: Option<(String, Instant)>,
     alarms: Alarms,
@@ -99,6 +103,8 @@ impl Link {
             console: Console::new(),
             connection_types: Vec::new(),
             ask_validated: None,
+            announced: None,
+            announce_at: None,
             reboot: None,
             alarms: Alarms::default(),
             counters: Counters::default(),
@@ -185,7 +191,9 @@ impl Link {
             }
             Input::DeltaFailed { offer, reason } => {
                 let (mut cx, _, updates) = self.parts();
-                updates.delta_failed(&mut cx, offer, reason)
+                let known = updates.delta_failed(&mut cx, offer, reason);
+                self.plan_announcement();
+                known
             }
             Input::ApplyFailed { offer, reason } => {
                 let (mut cx, _, updates) = self.parts();
@@ -310,6 +318,9 @@ impl Link {
         self.console.deadlines(&self.wire, &mut deadline);
         if let Some(at) = self.ask_validated {
             deadline.at(Timer::Validation, at);
+        }
+        if let Some(at) = self.announce_at {
+            deadline.at(Timer::Reconnect, at);
         }
         if let Some((_, at)) = &self.reboot {
             deadline.at(Timer::Reboot, *at);
@@ -444,6 +455,7 @@ impl Link {
 
     /// Hands out what may be sent now, and reboots when nothing is left to send.
     fn settle(&mut self) {
+        self.announce_again();
         self.follow_alarms();
         self.follow_validation();
         self.managed_with(Managed::settle);
@@ -454,6 +466,10 @@ impl Link {
                 self.extensions_with(Extensions::fill);
                 let frame = if let Some(topic) = self.wire.wants_join(self.now) {
                     let params = self.join_params(topic);
+                    if topic == DEVICE {
+                        self.announced = self.announcement();
+                        self.announce_at = None;
+                    }
                     Some(self.wire.join(self.now, topic, &params))
                 } else {
                     self.wire.transmit(self.now)

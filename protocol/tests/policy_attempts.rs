@@ -64,7 +64,9 @@ fn an_image_that_fails_again_and_again_is_refused_and_another_is_not() {
 
 /// What the next join announces.
 fn announced(device: &mut Device) -> Value {
-    device.down(None);
+    if device.link.status().connection == ConnectionState::Joined {
+        device.down(None);
+    }
     device.pass(std::time::Duration::from_secs(1));
     let socket = device.socket();
     device.input(Input::SocketUp { socket, interface: None });
@@ -82,6 +84,9 @@ fn without_deltas() -> (Device, Vec<Attempt>) {
     let told = |event: &Event| matches!(event, Event::UpdateFailed { reason, .. } if reason.contains("checksum mismatch"));
     assert!(events(&out).iter().any(told), "{out:?}");
     assert_eq!(announced(&mut device), "1.0.0", "a version without deltas");
+    // The full image is written.
+    let (offer, _) = device.start(json!({}));
+    device.input(Input::ApplyDone { offer });
     let remembered = saved(&device.out).pop().unwrap();
     let text = Attempt::list_to_text(&remembered);
     (device, Attempt::list_from_text(&text))
@@ -131,7 +136,88 @@ fn the_mark_finds_room_in_a_full_list() {
     let out = device.input(Input::DeltaFailed { offer, reason: "x" });
     let kept = saved(&out).pop().unwrap();
     assert_eq!(kept.len(), MAX_ATTEMPTS_REMEMBERED);
-    assert_eq!((kept[0].uuid.as_str(), kept.last().unwrap().uuid.as_str()), ("no-deltas", NEW_UUID));
+    assert_eq!((kept[0].uuid.as_str(), kept.last().unwrap().uuid.as_str()), ("no-deltas", "u15"));
+}
+
+/// The reasons why connections ended.
+fn ends(out: &[Output]) -> Vec<String> {
+    let reason = |event| match event {
+        Event::Disconnected { reason, .. } => Some(reason),
+        _ => None,
+    };
+    events(out).into_iter().filter_map(reason).collect()
+}
+
+#[test]
+fn after_a_delta_that_failed_the_device_connects_again_once_to_say_so() {
+    let mut device = Device::joined(config());
+    device.sends = false;
+    let (offer, _) = device.start(json!({}));
+    device.input(Input::DeltaFailed { offer, reason: "checksum mismatch" });
+    assert_eq!(ends(&device.out), [] as [&str; 0], "the failure is reported first");
+    assert_eq!(device.statuses().pop().unwrap()["status"], "failed");
+    device.sends = true;
+    // A socket that never takes the report holds it up for a moment only.
+    let out = device.pass(REBOOT_GRACE);
+    let reasons = ends(&out);
+    assert!(matches!(&reasons[..], [reason] if reason.contains("full images")), "{reasons:?}");
+    let waits = events(&out)
+        .into_iter()
+        .any(|event| matches!(event, Event::Disconnected { retry_in: Some(wait), .. } if !wait.is_zero()));
+    assert!(waits, "the ordinary wait between connections");
+    assert_eq!(announced(&mut device), "1.0.0");
+    // A server that sends another delta all the same is told nothing new.
+    device.out.clear();
+    let (offer, _) = device.start(json!({}));
+    device.input(Input::DeltaFailed { offer, reason: "checksum mismatch" });
+    device.pass(REBOOT_GRACE);
+    assert_eq!(ends(&device.out), [] as [&str; 0]);
+    assert_eq!(device.link.status().connection, ConnectionState::Joined);
+}
+
+#[test]
+fn a_report_that_is_sent_does_not_hold_the_new_connection_up() {
+    let mut device = Device::joined(config());
+    let (offer, _) = device.start(json!({}));
+    device.input(Input::DeltaFailed { offer, reason: "checksum mismatch" });
+    device.pass(std::time::Duration::ZERO);
+    assert_eq!(ends(&device.out).len(), 1);
+    assert_eq!(device.statuses().pop().unwrap()["status"], "failed");
+}
+
+#[test]
+fn a_device_that_announces_no_deltas_anyway_stays_connected() {
+    for version in ["1.0.0", ""] {
+        let mut config = config();
+        config.fwup_version = version.into();
+        let mut device = Device::joined(config);
+        let (offer, _) = device.start(json!({}));
+        device.input(Input::DeltaFailed { offer, reason: "checksum mismatch" });
+        device.pass(REBOOT_GRACE);
+        assert_eq!(ends(&device.out), [] as [&str; 0], "{version:?}");
+    }
+}
+
+#[test]
+fn deltas_that_fail_do_not_use_up_the_starts_of_their_firmware_but_not_without_end() {
+    let mut device = Device::joined(config());
+    let fail = |device: &mut Device| {
+        if device.link.status().connection != ConnectionState::Joined {
+            announced(device);
+        }
+        let (offer, _) = device.start(json!({}));
+        device.input(Input::DeltaFailed { offer, reason: "checksum mismatch" });
+    };
+    for failures in 1..=MAX_DELTA_FAILURES {
+        fail(&mut device);
+        assert_eq!(starts(&device.out), [("no-deltas".to_owned(), failures)]);
+    }
+    for counted in 1..=5 {
+        fail(&mut device);
+        let marks = ("no-deltas".to_owned(), MAX_DELTA_FAILURES + counted);
+        assert_eq!(starts(&device.out), [marks, (NEW_UUID.to_owned(), counted)]);
+    }
+    assert!(refusal(&device.broadcast("update", update())).is_some());
 }
 
 #[test]

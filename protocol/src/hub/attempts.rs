@@ -9,7 +9,7 @@ use sha2::{Digest as _, Sha256};
 use super::Context;
 use crate::attempts::{Attempt, is_plain};
 use crate::config::Config;
-use crate::limits::MAX_ATTEMPTS_REMEMBERED;
+use crate::limits::{MAX_ATTEMPTS_REMEMBERED, MAX_DELTA_FAILURES};
 use crate::output::Output;
 use crate::outputs::Outputs;
 use crate::text::count;
@@ -18,21 +18,22 @@ use crate::time::UnixTime;
 /// The starts that did not end in their firmware, oldest first.
 pub(crate) struct Attempts {
     list: Vec<Attempt>,
-    /// A delta could not be applied, and no update succeeded since.
-    no_deltas: bool,
+    /// Deltas that could not be applied since an update succeeded. While there are any, the device wants no more.
+    delta_failures: u32,
 }
 
-/// Stands in the list that is saved while no deltas are wanted.
+/// The name under which failed deltas are counted in the list that is saved.
 const NO_DELTAS: &str = "no-deltas";
 
 impl Attempts {
     /// Takes up what was remembered before this start of the device.
     pub(crate) fn new(config: &Config, out: &mut Outputs) -> Self {
-        let no_deltas = config.past_attempts.iter().any(|past| past.uuid == NO_DELTAS);
+        let mark = config.past_attempts.iter().find(|past| past.uuid == NO_DELTAS);
+        let delta_failures = mark.map_or(0, |mark| mark.starts);
         let past = || config.past_attempts.iter().filter(|past| past.uuid != NO_DELTAS);
         let newest = past().count().saturating_sub(MAX_ATTEMPTS_REMEMBERED);
         let list = past().skip(newest).map(|past| Attempt { uuid: name(&past.uuid), ..past.clone() });
-        let mut attempts = Self { list: list.collect(), no_deltas };
+        let mut attempts = Self { list: list.collect(), delta_failures };
         // Running is not enough where it is known not to have proved good.
         if config.firmware_validated != Some(false) {
             attempts.succeeded(&config.firmware.uuid, out);
@@ -44,28 +45,37 @@ impl Attempts {
     pub(crate) fn succeeded(&mut self, uuid: &str, out: &mut Outputs) {
         let tried = self.list.iter().any(|past| past.uuid == name(uuid));
         // Saved with the list, which loses that firmware.
-        self.no_deltas &= !tried;
+        if tried {
+            self.delta_failures = 0;
+        }
         self.change(out, |list| list.retain(|past| past.uuid != name(uuid)));
     }
 
-    /// A delta could not be applied.
-    pub(super) fn delta_failed(&mut self, out: &mut Outputs) {
-        if !core::mem::replace(&mut self.no_deltas, true) {
-            self.save(out);
+    /// A delta to that firmware could not be applied. A full image of it may still work, so the start does not count
+    /// against the firmware, unless the server keeps sending deltas.
+    pub(super) fn delta_failed(&mut self, cx: &mut Context<'_>, uuid: &str) {
+        self.delta_failures = self.delta_failures.saturating_add(1);
+        if self.delta_failures <= MAX_DELTA_FAILURES {
+            let uuid = name(uuid);
+            take_back(&mut self.list, &uuid);
         }
+        self.save(cx.out);
     }
 
     /// Returns whether deltas are wanted.
     pub(super) const fn takes_deltas(&self) -> bool {
-        !self.no_deltas
+        self.delta_failures == 0
     }
 
     fn save(&self, out: &mut Outputs) {
         let mut attempts = self.list.clone();
-        if self.no_deltas {
+        if self.delta_failures > 0 {
             let marks = attempts.len().saturating_sub(MAX_ATTEMPTS_REMEMBERED - 1);
             attempts.drain(..marks);
-            attempts.insert(0, Attempt { uuid: String::from(NO_DELTAS), starts: 1, last: None });
+            attempts.insert(
+                0,
+                Attempt { uuid: String::from(NO_DELTAS), starts: self.delta_failures, last: None },
+            );
         }
         out.push(Output::SaveAttempts { attempts });
     }
@@ -86,12 +96,7 @@ impl Attempts {
     /// The start just made was no fault of the firmware: its applier got nothing.
     pub(super) fn excuse(&mut self, cx: &mut Context<'_>, uuid: &str) {
         let uuid = name(uuid);
-        self.change(cx.out, |list| {
-            if let Some(past) = list.iter_mut().find(|past| past.uuid == uuid) {
-                past.starts = past.starts.saturating_sub(1);
-            }
-            list.retain(|past| past.starts > 0);
-        });
+        self.change(cx.out, |list| take_back(list, &uuid));
     }
 
     /// Returns why a firmware isn't started again, if so.
@@ -119,6 +124,14 @@ impl Attempts {
             self.save(out);
         }
     }
+}
+
+/// Removes one start of a firmware.
+fn take_back(list: &mut Vec<Attempt>, uuid: &str) {
+    if let Some(past) = list.iter_mut().find(|past| past.uuid == uuid) {
+        past.starts = past.starts.saturating_sub(1);
+    }
+    list.retain(|past| past.starts > 0);
 }
 
 /// Returns the name under which a firmware is remembered.

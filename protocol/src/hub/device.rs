@@ -77,10 +77,13 @@ fn fwup(params: &mut Params, config: &Config, deltas: bool) {
     params.put_some("nerves_fw_description", firmware.description.as_deref());
     params.put_some("nerves_fw_vcs_identifier", firmware.vcs_identifier.as_deref());
     params.put_some("nerves_fw_misc", firmware.misc.as_deref());
-    if !config.fwup_version.is_empty() {
-        let version = if deltas { config.fwup_version.as_str() } else { names::FWUP_WITHOUT_DELTAS };
-        params.put("fwup_version", version);
-    }
+    params.put_some("fwup_version", fwup_version(config, deltas));
+}
+
+/// Returns the version of fwup that a join announces, if any.
+pub(crate) fn fwup_version(config: &Config, deltas: bool) -> Option<&str> {
+    let known = config.update_tool.speaks_fwup() && !config.fwup_version.is_empty();
+    known.then_some(if deltas { config.fwup_version.as_str() } else { names::FWUP_WITHOUT_DELTAS })
 }
 
 fn other_tool(params: &mut Params, tool: &UpdateTool) {

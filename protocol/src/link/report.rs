@@ -4,10 +4,11 @@ use alloc::string::String;
 
 use super::Link;
 use crate::event::Event;
-use crate::hub::{names, payload};
-use crate::limits::{MAX_CONNECTION_TYPES, MAX_NAME_CHARS, VALIDATION_INTERVAL};
+use crate::hub::{device, names, payload};
+use crate::limits::{MAX_CONNECTION_TYPES, MAX_NAME_CHARS, REBOOT_GRACE, VALIDATION_INTERVAL};
 use crate::phoenix::Class;
 use crate::text::cut;
+use crate::time::Instant;
 
 impl Link {
     /// The running firmware proved good.
@@ -31,6 +32,35 @@ impl Link {
         if self.ask_validated.take_if(|at| *at <= self.now).is_some() {
             self.ask_validated = Some(self.now + VALIDATION_INTERVAL);
             self.out.event_if_room(Event::ValidationWanted);
+        }
+    }
+
+    /// Returns the version of fwup that a join would announce now.
+    pub(super) fn announcement(&self) -> Option<String> {
+        device::fwup_version(&self.config, self.updates.takes_deltas()).map(String::from)
+    }
+
+    /// A delta failed. The server learns only from a join that it should send full images, and a connection may last
+    /// for weeks.
+    pub(super) fn plan_announcement(&mut self) {
+        if self.connection.is_up() && self.announced != self.announcement() {
+            self.announce_at = Some(self.now + REBOOT_GRACE);
+        }
+    }
+
+    /// Connects again once the failure of the delta is reported.
+    pub(super) fn announce_again(&mut self) {
+        if !self.connection.is_up() {
+            // The next connection announces it anyway.
+            self.announce_at = None;
+        }
+        let ready = |at: Instant| self.wire.is_drained() || self.now >= at;
+        if self.announce_at.take_if(|at| ready(*at)).is_some() {
+            let (mut cx, connection, _) = self.parts();
+            connection.give_up(
+                &mut cx,
+                "a delta could not be applied, so the device connects again to ask for full images",
+            );
         }
     }
 

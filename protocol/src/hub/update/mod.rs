@@ -317,10 +317,11 @@ impl Updates {
 
     /// The applier gave up on a delta: only a full image helps.
     pub(crate) fn delta_failed(&mut self, cx: &mut Context<'_>, id: OfferId, reason: &str) -> bool {
+        let uuid = self.applier_of(id).map(|running| running.uuid.clone());
         let known = self.apply_failed(cx, id, reason);
         // Unless the bytes were a mixture and are fetched again.
-        if known && matches!(self.state, State::Idle) {
-            self.attempts.delta_failed(cx.out);
+        if let Some(uuid) = uuid.filter(|_| matches!(self.state, State::Idle)) {
+            self.attempts.delta_failed(cx, &uuid);
         }
         known
     }
