@@ -134,6 +134,10 @@ fn connection(event: &Event) -> Option<Line> {
             Line::info("unknown", text)
         }
         Event::Malformed { reason } => Line::warning("malformed", format!("ignored a message: {reason}")),
+        Event::InternalError { what } => Line::warning(
+            "internal-error",
+            format!("internal error: {what}. The device stays connected; please report this with the log."),
+        ),
         _ => return None,
     })
 }

@@ -143,5 +143,5 @@ fn a_signal_ends_a_device_whose_output_nobody_reads_within_the_limit() {
     let begin = Instant::now();
     device.signal("TERM");
     assert!(device.0.wait().unwrap().success());
-    assert!(begin.elapsed() < PATIENCE.min(Duration::from_secs(30)));
+    assert!(begin.elapsed() < PATIENCE);
 }

@@ -350,11 +350,14 @@ impl Device<'_> {
             Some(ExchangeEvent::Body(piece)) => {
                 // The machine says which bytes are wanted. It would also say when to read on, if a speed were set.
                 let keep = self.link.body(now, fetch, piece);
-                let piece = piece.get(keep.range).unwrap_or_default().to_vec();
-                if !piece.is_empty() {
-                    self.apply(fetch, &piece);
+                if let Some(piece) = piece.get(keep.range).map(<[u8]>::to_vec) {
+                    if !piece.is_empty() {
+                        self.apply(fetch, &piece);
+                    }
+                    return true;
                 }
-                return true;
+                debug_assert!(false, "more is to be kept than arrived");
+                Some(String::from("internal error: more was to be kept than arrived"))
             }
             Some(ExchangeEvent::End) => None,
             Some(ExchangeEvent::Failed(error)) => Some(error.to_string()),

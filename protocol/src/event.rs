@@ -272,6 +272,12 @@ pub enum Event {
         /// What is wrong with it.
         reason: String,
     },
+    /// The machine found itself in a state that its own logic rules out, and ended the operation concerned. The
+    /// connection stays. This is a fault of this library: please report it.
+    InternalError {
+        /// What was inconsistent.
+        what: String,
+    },
 }
 
 /// What an update is doing. The words are the server's (`stage` of `fwup_progress`).

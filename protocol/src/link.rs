@@ -277,6 +277,7 @@ impl Link {
         if keep.is_none() {
             count(&mut self.counters.stale_inputs);
         }
+        // Of a request that was given up, nothing is kept; it was counted above.
         let keep = keep.unwrap_or_default();
         let keep = if network { self.paced(fetch, chunk.len(), keep) } else { keep };
         self.settle();
@@ -470,15 +471,16 @@ impl Link {
                         self.announced = self.announcement();
                         self.announce_at = None;
                     }
-                    Some(self.wire.join(self.now, topic, &params))
+                    self.wire.join(self.now, topic, &params).map(Some)
                 } else {
                     self.wire.transmit(self.now)
                 };
-                let Some(frame) = frame else { break };
-                self.out.push(match frame {
-                    Frame::Text(text) => Output::Send { socket, text },
-                    Frame::Binary(data) => Output::SendBinary { socket, data },
-                });
+                match frame {
+                    Ok(Some(Frame::Text(text))) => self.out.push(Output::Send { socket, text }),
+                    Ok(Some(Frame::Binary(data))) => self.out.push(Output::SendBinary { socket, data }),
+                    Ok(None) => break,
+                    Err(fault) => fault.report(&mut self.out),
+                }
             }
         } else {
             self.console_with(Console::offline);

@@ -1,6 +1,5 @@
 //! Cutting the texts of peers to a bounded length.
 
-use crate::sure::Sure as _;
 use alloc::string::String;
 
 /// Returns at most `chars` characters of `text`, the last one an ellipsis if something was cut.
@@ -9,22 +8,24 @@ pub(crate) fn cut(text: &str, chars: usize) -> String {
     if text.len() <= chars {
         return String::from(text);
     }
-    let mut ends = text.char_indices().map(|(at, _)| at);
-    let Some(last) = ends.nth(chars.saturating_sub(1)) else { return String::from(text) };
-    if ends.next().is_none() {
+    if text.chars().nth(chars).is_none() {
         return String::from(text);
     }
-    let mut cut = String::from(text.get(..last).sure("it is where a character begins"));
+    let mut cut: String = text.chars().take(chars.saturating_sub(1)).collect();
     cut.push('…');
     cut
 }
 
-/// Returns the last place at or before a byte where a text can be cut.
-pub(crate) fn boundary(text: &str, at: usize) -> usize {
-    if at >= text.len() {
-        return text.len();
+/// Returns the beginning of a text: its whole characters among the first `bytes` bytes.
+pub(crate) fn head(text: &str, bytes: usize) -> &str {
+    let mut end = bytes.min(text.len());
+    loop {
+        // Ends at 0 at the latest, which is a boundary of every text.
+        if let Some(head) = text.get(..end) {
+            return head;
+        }
+        end = end.saturating_sub(1);
     }
-    (0..=at).rev().find(|at| text.is_char_boundary(*at)).sure("0 is a boundary")
 }
 
 /// Returns at most `bytes` bytes of `text`, which end with `mark` if something was cut.
@@ -32,8 +33,7 @@ pub(crate) fn cut_bytes(text: &str, bytes: usize, mark: &str) -> String {
     if text.len() <= bytes {
         return String::from(text);
     }
-    let end = boundary(text, bytes.saturating_sub(mark.len()));
-    let mut cut = String::from(text.get(..end).sure("it is a boundary"));
+    let mut cut = String::from(head(text, bytes.saturating_sub(mark.len())));
     cut.push_str(mark);
     cut
 }

@@ -172,6 +172,7 @@ impl Candidates {
 
     /// Returns the next address and how long to wait for it, of the time that is left for all.
     pub fn next(&mut self, left: Duration) -> Option<(SocketAddr, Duration)> {
+        // With no address left the share is not used.
         let share = left / u32::try_from(self.rest.len()).unwrap_or(1).max(1);
         self.rest.pop().map(|target| (target, share.max(ADDRESS_TIMEOUT_MIN)))
     }
@@ -195,6 +196,7 @@ fn alternate(found: impl Iterator<Item = SocketAddr>) -> Vec<SocketAddr> {
     while !rest.is_empty() && ordered.len() < ADDRESSES_MAX {
         let other_family =
             |candidate: &SocketAddr| ordered.last().is_some_and(|last| last.is_ipv4() != candidate.is_ipv4());
+        // The first when none is of the other family.
         let next = rest.iter().position(other_family).unwrap_or(0);
         ordered.push(rest.remove(next));
     }

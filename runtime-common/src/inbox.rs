@@ -72,6 +72,7 @@ impl Files {
     /// Returns what was done since the last call.
     pub(crate) fn news(&self) -> Vec<FileCommand> {
         let news = self.worker.as_ref().map(|shared| std::mem::take(&mut shared.lock().news));
+        // A device that keeps no files has no thread for them, and no news.
         news.unwrap_or_default()
     }
 

@@ -311,6 +311,7 @@ fn verify(desk: &Desk, mut file: StoredFile, keys: &[String]) -> Result<(), Stor
 fn read_back(desk: &Desk, file: &mut StoredFile, read: &ReadStore) -> Result<(), String> {
     let mut at = read.from;
     while at < read.to && desk.wants(read.fetch) {
+        // More than a 32-bit address is as good as the largest piece.
         let room = usize::try_from(read.to - at).unwrap_or(usize::MAX).min(STORE_PIECE_MAX);
         let mut piece = vec![0; room];
         let count = file.read(at, &mut piece).map_err(|error| error.to_string())?;

@@ -27,6 +27,7 @@ impl Memory {
     pub(crate) fn attempts(&self) -> Result<Vec<Attempt>, String> {
         let Some(store) = &self.0 else { return Ok(Vec::new()) };
         match store.get(ATTEMPTS) {
+            // A store without the entry is that of a device that never updated.
             Ok(text) => Ok(Attempt::list_from_text(&text.unwrap_or_default())),
             Err(error) => Err(format!("how often updates were tried is not known and counts anew: {error}")),
         }

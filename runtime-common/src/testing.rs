@@ -6,7 +6,7 @@ use std::time::Duration;
 use crate::signal::Signals;
 
 /// Longest wait for anything. Reached only when something is broken.
-const LIMIT: Duration = Duration::from_secs(30);
+const LIMIT: Duration = Duration::from_secs(60);
 
 #[derive(Debug, Default)]
 pub(crate) struct Bell {

@@ -186,7 +186,7 @@ fn a_device_that_is_stopped_in_any_phase_takes_leave_and_leaves_nothing_behind()
             phase.reached(&bench, &device, &mut events).await;
             let before = Instant::now();
             assert_eq!(device.shutdown().await, Exit::Stopped);
-            assert!(before.elapsed() < Duration::from_secs(5), "{:?}", before.elapsed());
+            assert!(before.elapsed() < LIMIT, "{:?}", before.elapsed());
             while events.next().await.is_some() {}
             nothing_is_left().await;
         });
@@ -276,6 +276,10 @@ fn a_device_outlives_its_handles_only_when_detached() {
     });
 }
 
+/// Longest time that a thread may stand still on a busy machine. One that waited for the disk would stand still until the
+/// gate opens, or for the ten seconds that an engine waits for a store.
+const STILL_MAX: Duration = Duration::from_secs(8);
+
 /// Hits every few milliseconds, and the longest time that a runtime of one thread kept it waiting.
 async fn longest_gap(while_this: impl Future<Output = ()>) -> Duration {
     let mut work = pin!(while_this);
@@ -363,7 +367,7 @@ fn assert_stuck_alone(
             assert!(matches!(second.wait().await, Exit::Reboot { .. }));
         })
         .await;
-        assert!(gap < Duration::from_millis(500), "the runtime stood still for {gap:?}");
+        assert!(gap < STILL_MAX, "the runtime stood still for {gap:?}");
         device.request_stop();
         stuck.gate.open();
         device.shutdown().await;

@@ -22,7 +22,7 @@ use tungstenite::{Error, Message, WebSocket};
 
 type Tls = StreamOwned<ClientConnection, TcpStream>;
 
-const LONG: Duration = Duration::from_secs(20);
+const LONG: Duration = Duration::from_secs(60);
 
 fn tls(server: &HubServer) -> Tls {
     let mut roots = RootCertStore::empty();

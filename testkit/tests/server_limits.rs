@@ -8,7 +8,7 @@ use std::time::Duration;
 use nerves_hub_link_testkit::limits::{CONNECTIONS, PROXY_REQUEST, REQUEST_HEAD, REQUEST_HEADERS};
 use nerves_hub_link_testkit::server::{HubOptions, HubServer, ProxyServer};
 
-const LONG: Duration = Duration::from_secs(20);
+const LONG: Duration = Duration::from_secs(60);
 
 fn plain() -> HubServer {
     HubServer::start(HubOptions { tls: false, ..HubOptions::default() }).unwrap()

@@ -261,6 +261,10 @@ fn every_event_has_a_sentence() {
             "ignored the event \"e\" on \"device\", which this version doesn't know",
         ),
         (Event::Malformed { reason: reason() }, "ignored a message: x broke"),
+        (
+            Event::InternalError { what: reason() },
+            "internal error: x broke. The device stays connected; please report this with the log.",
+        ),
     ];
     for (event, expected) in table {
         assert_eq!(text(event), expected);

@@ -14,6 +14,7 @@ use crate::archive::{ArchiveCommand, ArchiveDecision, ArchiveEvent, ArchiveInfo}
 use crate::command::CommandError;
 use crate::download::{Attempts, Desk, Download, Keep, Loss, Outcome, Plan, Staged};
 use crate::event::Event;
+use crate::fault::Fault;
 use crate::http::url::Url;
 use crate::ids::{ArchiveId, FetchId, StoreId};
 use crate::input::Input;
@@ -338,7 +339,9 @@ impl Archives {
     }
 
     fn heard(&mut self, cx: &mut Context<'_>, news: Outcome) {
-        let State::Downloading { offer, staged } = &mut self.state else { return };
+        let State::Downloading { offer, staged } = &mut self.state else {
+            return Fault::new("a store had news of an archive that is not being downloaded").report(cx.out);
+        };
         let archive = offer.id;
         match news {
             Outcome::Started { offset, total } => {

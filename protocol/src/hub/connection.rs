@@ -411,8 +411,11 @@ impl Connection {
             if let Auth::SharedSecret(secret) = &cx.config.auth {
                 // Signed at the last moment: a signature is good for 90 seconds only.
                 let time = self.clock.time(cx.now, cx.wall);
-                headers = shared_secret::headers(secret, time);
-                signed = Some(time);
+                match shared_secret::headers(secret, time) {
+                    Ok(proof) => (headers, signed) = (proof, Some(time)),
+                    // The server refuses the device, which tries again.
+                    Err(fault) => fault.report(cx.out),
+                }
             }
             headers.extend(cx.config.headers.iter().cloned());
         }
@@ -449,6 +452,7 @@ impl Connection {
         }
         cx.wire.closed();
         self.failures = self.failures.saturating_add(1);
+        // Without a wish of the server's, the back-off alone decides.
         self.wait_since(cx, cx.now, at_least.unwrap_or_default())
     }
 

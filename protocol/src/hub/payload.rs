@@ -99,6 +99,7 @@ fn part_checksums<'de, A: MapAccess<'de>>(value: Value<'_, A>) -> Result<Vec<Sha
         (Some(sums), Some(sum)) => sums.push(sum),
         _ => sums = None,
     })?;
+    // Empty means unknown: the file is checked as a whole.
     Ok(sums.unwrap_or_default())
 }
 
@@ -106,6 +107,7 @@ fn part_checksums<'de, A: MapAccess<'de>>(value: Value<'_, A>) -> Result<Vec<Sha
 /// are missing or of another type count as unknown, but without address or description there is no update.
 pub(crate) fn update(payload: Payload<'_>) -> Result<Option<(UpdateInfo, Address)>, String> {
     let Object(fields) = payload.read::<Object<UpdateFields>>()?;
+    // A payload that is no object has no fields, and is refused below.
     let fields = fields.unwrap_or_default();
     if fields.update_available == Some(false) {
         return Ok(None);
@@ -120,6 +122,7 @@ pub(crate) fn update(payload: Payload<'_>) -> Result<Option<(UpdateInfo, Address
 /// Reads an `update_available`: whether there is an update, and which.
 pub(crate) fn update_available(payload: Payload<'_>) -> Result<(bool, Option<FirmwareMeta>), String> {
     let Object(fields) = payload.read::<Object<AvailableFields>>()?;
+    // A payload that is no object has no fields: no update.
     let fields = fields.unwrap_or_default();
     Ok((fields.available, fields.firmware.filter(|_| fields.available)))
 }
@@ -148,6 +151,7 @@ impl<'de> Record<'de> for AvailableFields {
 /// archive.
 pub(crate) fn archive(payload: Payload<'_>) -> Result<(ArchiveInfo, Address), String> {
     let Object(fields) = payload.read::<Object<ArchiveFields>>()?;
+    // A payload that is no object has no fields, and is refused below.
     let ArchiveFields { info, url } = *fields.unwrap_or_default();
     let url = url.ok_or_else(|| String::from("an archive without url"))?;
     Ok((info, url))
@@ -162,6 +166,7 @@ struct ArchiveFields {
 impl<'de> Record<'de> for ArchiveFields {
     fn field<A: MapAccess<'de>>(&mut self, name: &str, value: Value<'_, A>) -> Result<(), A::Error> {
         match name {
+            // What the server leaves out is empty.
             "uuid" => self.info.uuid = value.scalar()?.meta().unwrap_or_default(),
             "version" => self.info.version = value.scalar()?.meta().unwrap_or_default(),
             "description" => self.info.description = value.scalar()?.meta(),
@@ -179,6 +184,7 @@ impl<'de> Record<'de> for ArchiveFields {
 /// Reads the keys of `fwup_public_keys` or `archive_public_keys`: the strings of the list, and how many entries were none.
 pub(crate) fn public_keys(payload: Payload<'_>) -> Result<(Vec<String>, u64), String> {
     let Object(fields) = payload.read::<Object<KeyFields>>()?;
+    // A payload that is no object has no fields, and is refused below.
     let fields = fields.unwrap_or_default();
     if !fields.is_list {
         return Err(String::from("public keys without a list of keys"));

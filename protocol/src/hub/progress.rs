@@ -64,6 +64,7 @@ impl Progress {
         self.heard = now;
         match self.updating.percent {
             Some(percent) => (Stage::Updating, percent),
+            // No percentage before the first one is known.
             None => (Stage::Downloading, self.downloading.percent.unwrap_or_default()),
         }
     }

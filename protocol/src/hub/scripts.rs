@@ -1,6 +1,5 @@
 //! Support scripts (spec §3.6): texts an operator wants run. What runs them, if anything, is the application's.
 
-use crate::sure::Sure as _;
 use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
@@ -17,7 +16,7 @@ use crate::limits::{
     MAX_SCRIPTS, SCRIPT_TIMEOUT,
 };
 use crate::phoenix::{Class, Payload};
-use crate::text::{boundary, cut};
+use crate::text::{cut, head};
 use crate::time::Instant;
 use crate::timer::{Earliest, Timer};
 
@@ -150,6 +149,6 @@ fn bounded(text: &str) -> String {
     if text.len() <= MAX_SCRIPT_OUTPUT_BYTES {
         return String::from(text);
     }
-    let kept = text.get(..boundary(text, MAX_SCRIPT_OUTPUT_BYTES)).sure("it is a boundary");
+    let kept = head(text, MAX_SCRIPT_OUTPUT_BYTES);
     format!("{kept}\n[{} more bytes]", text.len() - kept.len())
 }

@@ -61,6 +61,7 @@ impl Twin {
 
     /// Returns how long to stay away, at least `longest`, the longest back-off: doubled with every kick.
     pub(super) fn wait(&self, longest: Duration) -> Duration {
+        // Without a suspicion nothing is doubled.
         let doubled = 1_u32.checked_shl(self.level.unwrap_or_default());
         let wait = doubled.map_or(MAX_DUPLICATE_WAIT, |factor| longest.saturating_mul(factor));
         wait.min(MAX_DUPLICATE_WAIT).max(longest)

@@ -54,5 +54,6 @@ fn next(maintenance: &Maintenance, wall: UnixTime) -> Option<(i64, Window)> {
 }
 
 fn seconds(count: i64) -> Duration {
+    // Counts are remainders of a week, which are never negative.
     Duration::from_secs(u64::try_from(count).unwrap_or_default())
 }

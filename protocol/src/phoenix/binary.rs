@@ -1,6 +1,6 @@
 //! The binary frames of Phoenix V2 (spec §1.5). No present server sends them; they belong to the serializer.
 
-use crate::sure::Sure as _;
+use crate::fault::Fault;
 use alloc::borrow::Cow;
 use alloc::format;
 
@@ -16,19 +16,19 @@ pub(super) fn decode(frame: &[u8]) -> Result<Message<'_>, Malformed> {
         Some(0) => {
             let lengths = [parts.length()?, parts.length()?, parts.length()?];
             let [join_ref, topic, event] = parts.texts(lengths)?;
-            let payload = Payload::Data(parts.rest());
+            let payload = Payload::Data(parts.rest()?);
             Ok(message(join_ref, Reference::None, topic, event, payload))
         }
         Some(1) => {
             let lengths = [parts.length()?, parts.length()?, parts.length()?, parts.length()?];
             let [join_ref, reference, topic, status] = parts.texts(lengths)?;
-            let payload = Payload::DataReply { status, data: parts.rest() };
+            let payload = Payload::DataReply { status, data: parts.rest()? };
             Ok(message(join_ref, Reference::from_text(reference), topic, "phx_reply", payload))
         }
         Some(2) => {
             let lengths = [parts.length()?, parts.length()?];
             let [topic, event] = parts.texts(lengths)?;
-            Ok(message("", Reference::None, topic, event, Payload::Data(parts.rest())))
+            Ok(message("", Reference::None, topic, event, Payload::Data(parts.rest()?)))
         }
         Some(_) => Err(parts.bad("is of a kind Phoenix doesn't have")),
         None => Err(parts.bad("is empty")),
@@ -72,8 +72,9 @@ impl<'a> Parts<'a> {
         Ok(texts)
     }
 
-    fn rest(&self) -> &'a [u8] {
-        self.frame.get(self.at..).sure("names end within the frame")
+    fn rest(&self) -> Result<&'a [u8], Malformed> {
+        let rest = self.frame.get(self.at..);
+        rest.ok_or_else(|| Malformed(Fault::new("the names of a frame ended behind it").into()))
     }
 
     fn bad(&self, what: &str) -> Malformed {

@@ -8,6 +8,7 @@ use serde_json::Value;
 use super::envelope::Message;
 use super::{binary, json, msgpack};
 use crate::config::Serializer;
+use crate::fault::Fault;
 use crate::limits::MAX_MESSAGE_BYTES;
 
 /// Says what is wrong with a message.
@@ -41,11 +42,11 @@ pub(super) struct Outgoing<'a> {
 }
 
 /// Writes a message.
-pub(super) fn encode(serializer: Serializer, message: &Outgoing<'_>) -> Frame {
-    match serializer {
-        Serializer::Json => Frame::Text(json::encode(message)),
-        Serializer::MsgPack => Frame::Binary(msgpack::encode(message)),
-    }
+pub(super) fn encode(serializer: Serializer, message: &Outgoing<'_>) -> Result<Frame, Fault> {
+    Ok(match serializer {
+        Serializer::Json => Frame::Text(json::encode(message)?),
+        Serializer::MsgPack => Frame::Binary(msgpack::encode(message)?),
+    })
 }
 
 /// Reads a message. Its payload stays as it is.

@@ -24,6 +24,7 @@ use core::time::Duration;
 use serde_json::{Map, Value};
 
 use crate::config::{Config, Serializer};
+use crate::fault::Fault;
 use crate::limits::SEND_TIMEOUT;
 use crate::time::Instant;
 use crate::timer::{Earliest, Timer};
@@ -303,37 +304,41 @@ impl Phoenix {
     }
 
     /// Joins a topic with these parameters. Call only as [`Phoenix::wants_join`] says.
-    pub(crate) fn join(&mut self, now: Instant, topic: TopicId, params: &Value) -> Frame {
+    pub(crate) fn join(&mut self, now: Instant, topic: TopicId, params: &Value) -> Result<Frame, Fault> {
         let reference = self.next_ref();
         self.topics.joining(now, topic, reference);
+        let frame = self.encode(Some(reference), reference, self.topics.name(topic), "phx_join", params)?;
         self.outbox.flew(now);
-        self.encode(Some(reference), reference, self.topics.name(topic), "phx_join", params)
+        Ok(frame)
     }
 
-    /// Returns the next message to send, if there is one and the adapter has room for it.
-    pub(crate) fn transmit(&mut self, now: Instant) -> Option<Frame> {
+    /// Returns the next message to send, if there is one and the adapter has room for it. A message that can't be
+    /// written is dropped.
+    pub(crate) fn transmit(&mut self, now: Instant) -> Result<Option<Frame>, Fault> {
         if !self.open || !self.outbox.has_credit() {
-            return None;
+            return Ok(None);
         }
         let frame = if let Some((topic, join_ref)) = self.topics.leave() {
             let reference = self.next_ref();
-            self.encode(Some(join_ref), reference, self.topics.name(topic), "phx_leave", &empty())
+            self.encode(Some(join_ref), reference, self.topics.name(topic), "phx_leave", &empty())?
         } else if self.heartbeat.is_due() {
             let reference = self.next_ref();
             self.heartbeat.sent(reference);
-            self.encode(None, reference, PHOENIX, "heartbeat", &empty())
+            self.encode(None, reference, PHOENIX, "heartbeat", &empty())?
         } else {
             let topics = &self.topics;
-            let push = self.outbox.next(|topic| topics.joined(topic).is_some())?;
+            let Some(push) = self.outbox.next(|topic| topics.joined(topic).is_some()) else {
+                return Ok(None);
+            };
             let join_ref = self.topics.joined(push.topic);
             let reference = self.next_ref();
             let topic = self.topics.name(push.topic);
-            let frame = self.encode(join_ref, reference, topic, &push.event, &push.payload);
+            let frame = self.encode(join_ref, reference, topic, &push.event, &push.payload)?;
             self.outbox.sent_push(reference, push);
             frame
         };
         self.outbox.flew(now);
-        Some(frame)
+        Ok(Some(frame))
     }
 
     /// The adapter sent this many messages.
@@ -401,7 +406,7 @@ impl Phoenix {
         topic: &str,
         event: &str,
         payload: &Value,
-    ) -> Frame {
+    ) -> Result<Frame, Fault> {
         codec::encode(self.serializer, &Outgoing { join_ref, reference, topic, event, payload })
     }
 
@@ -421,7 +426,12 @@ impl Bench {
         codec::decode(serializer, received).map(|message| message.payload).map_err(|error| error.0)
     }
 
-    pub(crate) fn write(serializer: Serializer, topic: &str, event: &str, payload: &Value) -> Frame {
+    pub(crate) fn write(
+        serializer: Serializer,
+        topic: &str,
+        event: &str,
+        payload: &Value,
+    ) -> Result<Frame, Fault> {
         let (join_ref, reference) = (Some(1), 12);
         codec::encode(serializer, &Outgoing { join_ref, reference, topic, event, payload })
     }

@@ -35,7 +35,9 @@ const TURNS_MAX: u32 = 5000;
 /// How long to wait for a thread that may just have been woken.
 const PATIENCE: Duration = Duration::from_micros(30);
 /// Times in a row to be patient when nothing but a thread can go on.
-const IDLE_MAX: u32 = 20_000;
+const IDLE_MAX: u32 = 1_000_000;
+/// Longest wait for a thread to end. Reached only when something is broken.
+const THREAD_LIMIT: Duration = Duration::from_secs(60);
 /// How long all must stay well.
 const STEADY: u64 = 1200 * SECOND;
 /// The most time that passes at once while an update is under way, in which threads take part.
@@ -203,7 +205,7 @@ impl World {
         // What threads of an engine that was dropped still hold, they let go of soon.
         let began = std::time::Instant::now();
         while Arc::strong_count(&self.disk) > 1 {
-            assert!(began.elapsed() < Duration::from_secs(20), "seed {}: a thread does not end", self.seed);
+            assert!(began.elapsed() < THREAD_LIMIT, "seed {}: a thread does not end", self.seed);
             std::thread::sleep(Duration::from_micros(100));
         }
         self.net.lock().now += 5 * SECOND;

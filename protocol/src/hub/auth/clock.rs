@@ -26,6 +26,7 @@ impl Clock {
     /// Returns the time to sign with. Without any clock that is 1970, which the server refuses
     /// with its `Date`.
     pub(crate) fn time(&self, now: Instant, wall: Option<UnixTime>) -> UnixTime {
+        // A device without a clock signs with 1970; the answer of the server corrects it.
         let Some(learned) = &self.learned else { return wall.unwrap_or_default() };
         let elapsed = seconds(now, learned.mono);
         match (wall, learned.wall) {
@@ -59,6 +60,7 @@ impl Clock {
         if (-CLOCK_ROUNDING_SECONDS..0).contains(&age) {
             return None;
         }
+        // Without a clock the whole date of the server is the difference.
         Some(date.0.saturating_sub(wall.unwrap_or_default().0))
     }
 }

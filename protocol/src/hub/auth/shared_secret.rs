@@ -12,6 +12,7 @@ use sha2::{Sha256, Sha384, Sha512};
 
 use super::etf;
 use crate::config::{KeyDigest, SharedSecret};
+use crate::fault::Fault;
 use crate::secret::Secret;
 use crate::time::UnixTime;
 
@@ -19,7 +20,7 @@ use crate::time::UnixTime;
 const TOKEN_HEADER: &str = "SFMyNTY";
 
 /// Returns the headers that prove the identity at a time. They are good for 90 seconds.
-pub(crate) fn headers(secret: &SharedSecret, at: UnixTime) -> Vec<(String, Secret)> {
+pub(crate) fn headers(secret: &SharedSecret, at: UnixTime) -> Result<Vec<(String, Secret)>, Fault> {
     // Before 1970 no signature can be valid; the server's answer corrects the clock.
     let seconds = u64::try_from(at.0).unwrap_or(0);
     let alg = format!("NH1-HMAC-{}-{}-{}", name(secret.digest), secret.iterations, secret.key_length);
@@ -31,14 +32,14 @@ pub(crate) fn headers(secret: &SharedSecret, at: UnixTime) -> Vec<(String, Secre
     let key = derive(secret, &salt);
     let payload = etf::token_payload(&secret.identifier, seconds.saturating_mul(1000));
     let input = format!("{TOKEN_HEADER}.{}", URL_SAFE_NO_PAD.encode(payload));
-    let token = format!("{input}.{}", URL_SAFE_NO_PAD.encode(sign(&key, input.as_bytes())));
+    let token = format!("{input}.{}", URL_SAFE_NO_PAD.encode(sign(&key, input.as_bytes())?));
     let header = |name: &str, value: String| (String::from(name), Secret::new(value));
-    vec![
+    Ok(vec![
         header("x-nh-alg", alg),
         header("x-nh-key", secret.key.clone()),
         header("x-nh-time", time),
         header("x-nh-signature", token),
-    ]
+    ])
 }
 
 fn derive(secret: &SharedSecret, salt: &str) -> Vec<u8> {
@@ -54,14 +55,12 @@ fn derive(secret: &SharedSecret, salt: &str) -> Vec<u8> {
 }
 
 /// Signs with HMAC-SHA256, whatever the digest of the derivation.
-fn sign(key: &[u8], input: &[u8]) -> Vec<u8> {
-    let Ok(mut mac) = Hmac::<Sha256>::new_from_slice(key) else {
-        // The server refuses an empty signature, which is heard.
-        debug_assert!(false, "HMAC takes keys of any length");
-        return Vec::new();
-    };
+fn sign(key: &[u8], input: &[u8]) -> Result<Vec<u8>, Fault> {
+    let mac = Hmac::<Sha256>::new_from_slice(key);
+    let mut mac =
+        mac.map_err(|_| Fault::new("HMAC did not accept the key derived from the shared secret"))?;
     mac.update(input);
-    mac.finalize().into_bytes().to_vec()
+    Ok(mac.finalize().into_bytes().to_vec())
 }
 
 const fn name(digest: KeyDigest) -> &'static str {

@@ -98,6 +98,7 @@ impl AlarmMessages {
     }
 
     fn send_snapshot(&mut self, cx: &mut Context<'_>, port: Port, times: Times, raised: &[Raised<'_>]) {
+        // Nothing was sent before the first snapshot.
         let before = self.told.take().unwrap_or_default();
         let known = |raised: &Raised<'_>| {
             let before = before.iter().find(|told| told.name == raised.name);

@@ -116,6 +116,7 @@ impl ErrorReports {
     fn batch(&mut self, cx: &Context<'_>, times: Times) -> Value {
         let shared =
             self.context.as_ref().or_else(|| Some(&cx.config.extensions.error_reports.as_ref()?.context));
+        // Empty when neither the application nor the configuration gave any.
         let shared = shared.map(texts).unwrap_or_default();
         let notice = self.reports.take_gap().and_then(|gap| notice(gap, times));
         let room = MAX_ERROR_BATCH - usize::from(notice.is_some());

@@ -107,8 +107,11 @@ impl Logging {
             if !self.pace.may_send(cx, port) {
                 return;
             }
-            let payload = if self.batches { self.batch(times) } else { self.line(times) };
-            port.send(cx, names::LOGGING_SEND, payload, Class::Session);
+            // A line with a time past the year 9999 can't be written; the next one is sent.
+            let payload = if self.batches { Some(self.batch(times)) } else { self.line(times) };
+            if let Some(payload) = payload {
+                port.send(cx, names::LOGGING_SEND, payload, Class::Session);
+            }
         }
         if self.batches {
             self.pace.done(cx.now, Some(self.config.interval));
@@ -127,12 +130,12 @@ impl Logging {
         json!({"lines": lines})
     }
 
-    fn line(&mut self, times: Times) -> Value {
+    fn line(&mut self, times: Times) -> Option<Value> {
         if let Some(gap) = self.lines.take_gap() {
-            return notice(gap, times).unwrap_or_default();
+            return notice(gap, times);
         }
         let next = self.lines.take(1, MAX_BATCH_BYTES).next();
-        next.and_then(|item| write(item, times)).unwrap_or_default()
+        next.and_then(|item| write(item, times))
     }
 }
 

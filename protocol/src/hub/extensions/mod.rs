@@ -23,7 +23,7 @@ mod strangers;
 mod third_party;
 mod times;
 
-use crate::sure::Sure as _;
+use crate::fault::Fault;
 use alloc::borrow::Cow;
 use alloc::format;
 use alloc::string::String;
@@ -329,8 +329,12 @@ impl Extensions {
         let Some(entry) = self.entries.get(at).filter(|_| cx.wire.has_joined(EXTENSIONS)) else { return };
         // By hand, and not negotiated: the oldest version, which every server knows.
         let Some(version) = entry.offered.or_else(|| entry.lowest(cx.config)) else { return };
+        let Some(version_name) = entry.version(cx.config, version) else {
+            Fault::new("a version of an extension was agreed on that does not exist").report(cx.out);
+            return self.announce_error(cx, at, "internal error");
+        };
         if !entry.part.can_start(self.times) {
-            self.announce_error(cx, at);
+            self.announce_error(cx, at, "the device doesn't know the time");
             return;
         }
         let running = entry.attached;
@@ -343,9 +347,7 @@ impl Extensions {
         if running != Some(version) {
             entry.part.started(cx, version);
             let name = String::from(entry.name(cx.config));
-            let version = String::from(
-                entry.version(cx.config, version).sure("an attached extension has that version"),
-            );
+            let version = String::from(version_name);
             tell(cx, ExtensionEvent::Attached { name, version });
         }
     }
@@ -374,11 +376,11 @@ impl Extensions {
     }
 
     /// Tells the server that an extension could not be started.
-    fn announce_error(&self, cx: &mut Context<'_>, at: usize) {
+    fn announce_error(&self, cx: &mut Context<'_>, at: usize, why: &str) {
         if let Some(entry) = self.entries.get(at) {
             let name = entry.name(cx.config);
             let event = Cow::Owned(format!("{name}:{}", names::ERROR));
-            problem(cx, name, "it could not be started: the device doesn't know the time");
+            problem(cx, name, format!("it could not be started: {why}"));
             cx.wire.push_to(EXTENSIONS, tag(at), event, json!({"reason": "start_failure"}), Class::Session);
         }
     }

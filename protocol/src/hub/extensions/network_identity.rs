@@ -187,6 +187,7 @@ fn read(identity: &NetworkIdentity) -> Result<(Known, Value), &'static str> {
         fields.insert(String::from("instance"), Value::from(instance));
     }
     let digest = Sha256::digest(format!("{value}")).into();
+    // A service without instances counts as its only one.
     let key = (service.clone(), String::from(instance.unwrap_or_default()));
     Ok((Known { key, digest }, value))
 }

@@ -48,6 +48,7 @@ impl Times {
     /// Returns the time where one must be given: of a device that doesn't know it, the time since its clock began, as
     /// if that had been in 1970, which is what such devices believe.
     pub(super) fn text_or_since_start(self, at: Instant) -> String {
+        // Empty for a monotonic clock that is past the year 9999, which has no text.
         self.text(at).or_else(|| iso(UnixMicros(micros(at)))).unwrap_or_default()
     }
 }

@@ -42,6 +42,7 @@ impl<'a> Record<'a> for Message<'a> {
 impl<'a> Message<'a> {
     pub(crate) fn read(payload: Payload<'a>) -> Result<Self, String> {
         let Object(fields) = payload.read::<Object<Self>>()?;
+        // A payload that is no object has no fields.
         Ok(*fields.unwrap_or_default())
     }
 

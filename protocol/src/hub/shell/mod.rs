@@ -16,7 +16,7 @@ use crate::limits::{MAX_SHELL_BUFFER, MAX_SHELL_MESSAGE_BYTES, MAX_SHELL_NOTES, 
 use crate::phoenix::{Class, Phoenix, Tag, TopicId};
 use crate::secret::Secret;
 use crate::shell::{ShellEvent, ShellKind, ShellStop, WindowSize};
-use crate::text::boundary;
+use crate::text::head;
 use crate::time::Instant;
 use crate::timer::{Earliest, Timer};
 pub(crate) use message::Message;
@@ -173,7 +173,7 @@ impl Terminal {
         }
         let (event, payload) = match self.queue.pop_front() {
             Some(Item::Text(mut text)) => {
-                let rest = text.split_off(boundary(&text, MAX_SHELL_MESSAGE_BYTES));
+                let rest = text.split_off(head(&text, MAX_SHELL_MESSAGE_BYTES).len());
                 if !rest.is_empty() {
                     self.queue.push_front(Item::Text(rest));
                 }

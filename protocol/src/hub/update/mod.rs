@@ -13,6 +13,7 @@ use core::time::Duration;
 use crate::config::Config;
 use crate::download::{Download, Failure, Keep, Staged, Verdict};
 use crate::event::{Event, Stage};
+use crate::fault::Fault;
 use crate::hub::attempts::Attempts;
 use crate::hub::payload::Status;
 use crate::hub::progress::Progress;
@@ -403,7 +404,9 @@ impl Updates {
 
     /// Carries out what a download wants.
     fn follow(&mut self, cx: &mut Context<'_>, verdict: Verdict, interface: Option<&str>) {
-        let State::Running(running) = &mut self.state else { return };
+        let State::Running(running) = &mut self.state else {
+            return Fault::new("a download went on for an update that does not run").report(cx.out);
+        };
         let offer = running.id;
         match verdict {
             Verdict::Continue => {}

@@ -10,6 +10,7 @@ use super::{Phase, Running, State, Updates};
 use crate::config::DownloadConfig;
 use crate::download::{Attempts, Checksum, Desk, Download, Keep, Loss, Outcome, Plan, Staged, from_hex};
 use crate::event::{Event, Stage, UpdateInfo};
+use crate::fault::Fault;
 use crate::hub::payload::{self, Status};
 use crate::hub::report::{drop_fetch, status};
 use crate::hub::{Context, names};
@@ -194,8 +195,12 @@ impl Updates {
     }
 
     fn staged_news(&mut self, cx: &mut Context<'_>, news: Outcome, interface: Option<&str>) {
-        let State::Running(running) = &mut self.state else { return };
-        let Phase::Staging(staging) = &mut running.phase else { return };
+        let State::Running(running) = &mut self.state else {
+            return Fault::new("a store had news of an update that does not run").report(cx.out);
+        };
+        let Phase::Staging(staging) = &mut running.phase else {
+            return Fault::new("a store had news of an update that is past it").report(cx.out);
+        };
         let offer = running.id;
         match news {
             Outcome::Started { offset, total } => {
@@ -248,6 +253,7 @@ impl Updates {
         let Some(feed) = self.feeding() else { return Keep::default() };
         let offset = feed.fed;
         let left = usize::try_from(feed.size.saturating_sub(offset)).unwrap_or(usize::MAX);
+        // All of them when more than these are left.
         let bytes = bytes.get(..left).unwrap_or(bytes);
         feed.fed = offset.saturating_add(u64::try_from(bytes.len()).unwrap_or(u64::MAX));
         feed.moved = cx.now;

@@ -3,7 +3,7 @@
 #[cfg(test)]
 mod tests;
 
-use crate::sure::Sure as _;
+use crate::fault::Fault;
 use alloc::borrow::Cow;
 use alloc::format;
 use alloc::string::String;
@@ -21,8 +21,8 @@ use super::payload::Payload;
 const BLANK: [char; 4] = [' ', '\t', '\n', '\r'];
 
 /// Writes a message.
-pub(super) fn encode(message: &Outgoing<'_>) -> String {
-    serde_json::to_string(message).ok().sure("keys are texts and numbers are finite")
+pub(super) fn encode(message: &Outgoing<'_>) -> Result<String, Fault> {
+    serde_json::to_string(message).map_err(|_| Fault::new("a message of this device is not valid JSON"))
 }
 
 /// Reads the head of a message. Its payload stays text, read once somebody knows as what.
@@ -67,7 +67,9 @@ fn part<'a, T: Deserialize<'a>>(text: &'a str) -> Result<(T, &'a str), Error> {
 fn next<'a, T: Deserialize<'a>>(text: &'a str) -> Result<(T, &'a str), Error> {
     let mut values = serde_json::Deserializer::from_str(text).into_iter::<T>();
     let value = values.next().ok_or_else(|| Error::custom("fewer than five parts"))??;
-    Ok((value, text.get(values.byte_offset()..).sure("a value ends between two characters")))
+    let rest = text.get(values.byte_offset()..);
+    let fault = || Error::custom(String::from(Fault::new("a JSON value ended inside a character")));
+    Ok((value, rest.ok_or_else(fault)?))
 }
 
 impl Serialize for Outgoing<'_> {

@@ -107,7 +107,7 @@ proptest! {
         event in any::<String>(),
         payload in values(),
     ) {
-        let text = encode(&Outgoing { join_ref, reference, topic: &topic, event: &event, payload: &payload });
+        let text = encode(&Outgoing { join_ref, reference, topic: &topic, event: &event, payload: &payload }).unwrap();
         let join_ref = join_ref.map_or(Reference::None, Reference::Number);
         let expected = (join_ref, Reference::Number(reference), topic, event, payload);
         prop_assert_eq!(ours(&text), Some(expected.clone()));

@@ -19,13 +19,14 @@ use serde::Deserialize;
 use super::codec::{Malformed, Outgoing};
 use super::envelope::{Message, Reference};
 use super::payload::{Payload, Reply};
+use crate::fault::Fault;
 use read::{Head, Reader};
 
 /// Values of a message: `join_ref`, `ref`, topic, event and payload.
 const PARTS: u32 = 5;
 
 /// Writes a message.
-pub(super) fn encode(message: &Outgoing<'_>) -> Vec<u8> {
+pub(super) fn encode(message: &Outgoing<'_>) -> Result<Vec<u8>, Fault> {
     let mut out = Vec::with_capacity(128);
     write::array(&mut out, PARTS);
     match message.join_ref {
@@ -35,8 +36,8 @@ pub(super) fn encode(message: &Outgoing<'_>) -> Vec<u8> {
     write::text(&mut out, &format!("{}", message.reference));
     write::text(&mut out, message.topic);
     write::text(&mut out, message.event);
-    write::value(&mut out, message.payload);
-    out
+    write::value(&mut out, message.payload)?;
+    Ok(out)
 }
 
 /// Reads a message. Its payload stays as it is.

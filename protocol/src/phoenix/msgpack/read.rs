@@ -1,6 +1,6 @@
 //! Reading MessagePack: a byte at a time, borrowing what can be borrowed.
 
-use crate::sure::Sure as _;
+use crate::fault::Fault;
 use alloc::format;
 use alloc::string::String;
 
@@ -100,7 +100,8 @@ impl<'a> Reader<'a> {
                 _ => {}
             }
         }
-        Ok(start.get(..start.len() - self.rest.len()).sure("the rest is the end of it"))
+        let value = start.len().checked_sub(self.rest.len()).and_then(|length| start.get(..length));
+        value.ok_or_else(|| Fault::new("more of a message was left after a value than before it").into())
     }
 
     /// Returns what was not read yet.

@@ -1,24 +1,24 @@
 //! Writing MessagePack: numbers, texts, lists and maps in their smallest form, floats always with 64 bits, as the
 //! other side does.
 
-use crate::sure::Sure as _;
+use crate::fault::Fault;
 use alloc::vec::Vec;
 
 use serde_json::{Number, Value};
 
 /// Writes a value.
-pub(super) fn value(out: &mut Vec<u8>, value: &Value) {
+pub(super) fn value(out: &mut Vec<u8>, value: &Value) -> Result<(), Fault> {
     match value {
         Value::Null => nil(out),
         Value::Bool(false) => out.push(0xc2),
         Value::Bool(true) => out.push(0xc3),
-        Value::Number(number) => self::number(out, number),
+        Value::Number(number) => self::number(out, number)?,
         Value::String(string) => text(out, string),
         Value::Array(items) => {
             let count = count(items.len());
             array(out, count);
             for item in items.iter().take(index(count)) {
-                self::value(out, item);
+                self::value(out, item)?;
             }
         }
         Value::Object(fields) => {
@@ -30,10 +30,11 @@ pub(super) fn value(out: &mut Vec<u8>, value: &Value) {
             }
             for (key, field) in fields.iter().take(index(count)) {
                 text(out, key);
-                self::value(out, field);
+                self::value(out, field)?;
             }
         }
     }
+    Ok(())
 }
 
 /// Writes nil.
@@ -62,7 +63,7 @@ pub(super) fn text(out: &mut Vec<u8>, text: &str) {
     out.extend(text.bytes().take(index(count)));
 }
 
-fn number(out: &mut Vec<u8>, number: &Number) {
+fn number(out: &mut Vec<u8>, number: &Number) -> Result<(), Fault> {
     if let Some(unsigned) = number.as_u64() {
         let narrow = (u8::try_from(unsigned), u16::try_from(unsigned), u32::try_from(unsigned));
         match narrow {
@@ -83,8 +84,10 @@ fn number(out: &mut Vec<u8>, number: &Number) {
             _ => wide(out, 0xd3, &signed.to_be_bytes()),
         }
     } else {
-        wide(out, 0xcb, &number.as_f64().sure("every JSON number is one").to_be_bytes());
+        let float = number.as_f64().ok_or_else(|| Fault::new("a number of a message is of no known kind"))?;
+        wide(out, 0xcb, &float.to_be_bytes());
     }
+    Ok(())
 }
 
 fn wide(out: &mut Vec<u8>, kind: u8, rest: &[u8]) {
