@@ -167,7 +167,10 @@ mod tests {
     fn a_proxy_that_refuses_or_talks_nonsense_is_named() {
         let target = Address::parse("https://hub.example/").unwrap();
         for (answer, words) in [
-            (&b"HTTP/1.1 407 Proxy Authentication Required\r\n\r\n"[..], "user and a password"),
+            (
+                &b"HTTP/1.1 407 Proxy Authentication Required\r\n\r\n"[..],
+                "it rejects the user and the password given",
+            ),
             (b"HTTP/1.1 503 no\r\n\r\n", "hub.example:443 with HTTP 503"),
             (b"SSH-2.0-x\r\n\r\n", "did not answer in HTTP"),
             (b"HTTP/1.1 200", "before it answered CONNECT"),
