@@ -9,7 +9,7 @@ use std::net::{Shutdown, TcpStream, ToSocketAddrs as _};
 use std::sync::mpsc::{Receiver, channel};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use nerves_hub_link_platform::install::{Install, InstallEvent, InstallRequest, Installer};
+use nerves_hub_link_platform::install::{Install, InstallError, InstallEvent, InstallRequest, Installer};
 use nerves_hub_link_protocol::{
     Client, Command, Config, FetchId, HeaderRef, Input, Instant, Link, Now, OfferId, Output, SocketId,
     UnixTime, client,
@@ -167,22 +167,24 @@ impl Device<'_> {
             Output::Abort { fetch } => self.downloads.retain(|(id, ..)| *id != fetch),
             Output::StartApply(start) => {
                 let (tell, told) = channel();
+                let firmware = (start.uuid, start.version, start.size);
                 let request = InstallRequest::new(start.public_keys, move |event| {
                     if let InstallEvent::Progress(percent) = event {
                         // The other end is gone only when the update is.
                         let _ = tell.send(percent);
                     }
-                });
+                })
+                .firmware(firmware.0, firmware.1, firmware.2);
                 match self.installer.begin(request) {
                     Ok(install) => self.install = Some((start.offer, install, told)),
-                    Err(error) => self.apply_failed(start.offer, &error.to_string()),
+                    Err(error) => self.apply_failed(start.offer, &error),
                 }
             }
             Output::FinishApply { offer } => {
                 if let Some((_, install, _)) = self.install.take_if(|(ours, ..)| *ours == offer) {
                     match install.finish() {
                         Ok(_) => self.link.handle(self.now(), Input::ApplyDone { offer }),
-                        Err(error) => self.apply_failed(offer, &error.to_string()),
+                        Err(error) => self.apply_failed(offer, &error),
                     }
                 }
             }
@@ -224,9 +226,15 @@ impl Device<'_> {
         }
     }
 
-    fn apply_failed(&mut self, offer: OfferId, reason: &str) {
+    fn apply_failed(&mut self, offer: OfferId, error: &InstallError) {
         self.install = None;
-        self.link.handle(self.now(), Input::ApplyFailed { offer, reason });
+        let reason = &error.to_string();
+        let failed = match error {
+            // From the next join on the device asks for full images.
+            InstallError::Delta(_) => Input::DeltaFailed { offer, reason },
+            _ => Input::ApplyFailed { offer, reason },
+        };
+        self.link.handle(self.now(), failed);
     }
 
     /// Sleeps until a connection can be read, or written where something waits, or until the next deadline.
@@ -381,7 +389,7 @@ impl Device<'_> {
         let Some((offer, install, told)) = &mut self.install else { return };
         let offer = *offer;
         if let Err(error) = install.write(piece) {
-            return self.apply_failed(offer, &error.to_string());
+            return self.apply_failed(offer, &error);
         }
         let percent = told.try_iter().last();
         let now = self.now();

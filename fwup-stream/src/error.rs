@@ -53,6 +53,9 @@ pub enum Error {
     /// A function failed.
     #[error(transparent)]
     Action(#[from] ActionError),
+    /// What a delta made is not what the manifest says: its source is probably not what it was made for.
+    #[error(transparent)]
+    DeltaResult(ActionError),
     /// The destination failed.
     #[error(transparent)]
     Disk(#[from] DiskError),
@@ -119,12 +122,15 @@ pub enum Error {
 }
 
 impl Error {
-    /// Returns whether a delta could not be applied, because the source it changes is missing or is not what the delta
-    /// was made for. The full image would do.
+    /// Returns whether a delta could not be applied: its source is missing or is not what the delta was made for, the
+    /// task names none, or the delta is damaged. The full image would do.
     pub const fn is_delta(&self) -> bool {
         matches!(
             self,
             Self::Action(ActionError::Delta(_) | ActionError::DeltaRange { .. })
+                | Self::DeltaResult(_)
+                | Self::UnexpectedSize { .. }
+                | Self::NotADelta { .. }
                 | Self::BrokenDelta { .. }
                 | Self::DeltaLength { .. }
         )

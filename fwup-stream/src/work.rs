@@ -112,10 +112,10 @@ impl<T: Target> Work<T> {
     /// Hands data to the function that waits for them.
     pub(crate) fn data(&mut self, current: &mut Current, data: &[u8]) -> Result<(), Error> {
         let run = current.data.as_mut().ok_or_else(|| Internal::new("data came that no function takes"))?;
-        Ok(self.with(|context| match &mut current.delta {
-            Some(delta) => delta.apply(context, data, run),
-            None => run.write(context, data),
-        })?)
+        match &mut current.delta {
+            Some(delta) => self.with(|context| delta.apply(context, data, run)).map_err(of_delta),
+            None => Ok(self.with(|context| run.write(context, data))?),
+        }
     }
 
     /// Ends the data and runs the rest of the calls. A second function that takes data gets none.
@@ -126,7 +126,12 @@ impl<T: Target> Work<T> {
         resource: &FileResource,
     ) -> Result<(), Error> {
         while let Some(run) = current.data.take() {
-            self.with(|context| run.finish(context))?;
+            let ended = self.with(|context| run.finish(context));
+            if current.delta.is_some() {
+                ended.map_err(of_delta)?;
+            } else {
+                ended?;
+            }
             self.step(&mut current, list, resource)?;
         }
         Ok(())
@@ -177,5 +182,15 @@ impl<T: Target> Work<T> {
             return Err(ActionError::Arguments { function, needed, given });
         }
         Ok(action)
+    }
+}
+
+/// What a delta makes of another source than its own has another digest or length.
+fn of_delta(error: ActionError) -> Error {
+    match error {
+        ActionError::Digest { .. } | ActionError::Length { .. } | ActionError::NoData { .. } => {
+            Error::DeltaResult(error)
+        }
+        other => other.into(),
     }
 }

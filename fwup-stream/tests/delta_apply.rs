@@ -338,3 +338,43 @@ fn verifying_looks_through_a_delta_without_its_source() {
         assert!(headless || heard.lock().unwrap()[0] == error);
     }
 }
+
+/// Why the update to [`new`] fails, with what is in the archive in place of the resource.
+fn refusal(settings: &str, content: &[u8], target: impl Target) -> fwup_stream::Error {
+    let manifest = resource("r", &new()) + &task("go", settings, "2,raw_write,8192");
+    apply(unsigned("go"), &archive(&manifest, &[("r", content)]), target).unwrap_err()
+}
+
+#[test]
+fn failures_that_a_full_image_would_cure_are_told_from_others() {
+    let mut changed = old();
+    changed[150_000] ^= 1;
+    let settings = raw(256, i64::try_from(LENGTH.div_ceil(512)).unwrap());
+    let error = refusal(&settings, &delta(), disk(256, &changed));
+    assert!(error.is_delta() && error.to_string().contains("checksum mismatch"), "{error}");
+    // Without a checksum in the delta it is the digest of the resource that finds it.
+    let unchecked = Window { checksum: false, ..window() };
+    let unchecked = [HEADER.as_slice(), &encode(&unchecked, &old())].concat();
+    let error = refusal(&settings, &unchecked, disk(256, &changed));
+    assert!(error.is_delta() && error.to_string().contains("blake2b mismatch"), "{error}");
+    assert_eq!(refused_none(&settings, &unchecked), 0, "the delta fits its own source");
+    // The source ends too early, or the task names none.
+    let error = refusal(&raw(256, 256), &delta(), disk(256, &old()));
+    assert!(error.is_delta(), "{error}");
+    let error = refusal("", &delta(), disk(256, &old()));
+    assert!(error.is_delta() && error.to_string().contains("isn't expected size"), "{error}");
+    // The delta makes something shorter.
+    let short = Window { ops: vec![Op::Copy(0, 1000)], ..window() };
+    let short = [HEADER.as_slice(), &encode(&short, &old())].concat();
+    let error = refusal(&settings, &short, disk(256, &old()));
+    assert!(error.is_delta(), "{error}");
+    // A full image that is damaged stays what it is.
+    let mut damaged = new();
+    damaged[7] ^= 1;
+    let error = refusal(&settings, &damaged, disk(256, &old()));
+    assert!(!error.is_delta() && error.to_string().contains("blake2b mismatch"), "{error}");
+}
+
+fn refused_none(settings: &str, delta: &[u8]) -> usize {
+    usize::from(patch(settings, "2,raw_write,8192", delta, disk(256, &old())).is_err())
+}
