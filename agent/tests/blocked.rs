@@ -7,7 +7,7 @@ use std::io::Read as _;
 use std::process::Stdio;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use common::{Device, PATIENCE, Setting, builder};
 use nerves_hub_link_testkit::hub::{HubConfig, HubEvent};
