@@ -11,7 +11,7 @@ use rustls::{CertificateError, ClientConfig, ConfigBuilder, InconsistentKeys, Si
 use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 
-use crate::{TlsError, pem, tls_error};
+use crate::{TlsError, pem, tls_words};
 
 /// A client certificate with its key.
 ///
@@ -122,7 +122,7 @@ pub(crate) fn present(
             return Err(TlsError::ClientKey { why: "it does not belong to the certificate".to_owned() });
         }
         Err(rustls::Error::InvalidCertificate(why)) => {
-            return Err(TlsError::ClientCertificate { why: tls_error::defect(&why) });
+            return Err(TlsError::ClientCertificate { why: tls_words::defect(&why) });
         }
         Err(other) => return Err(TlsError::ClientCertificate { why: other.to_string() }),
     }

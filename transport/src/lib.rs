@@ -7,7 +7,7 @@
 //! | module | what it holds |
 //! | --- | --- |
 //! | `url` | [`Address`]: where a URL points |
-//! | `tls`, `roots`, `tls_error` | [`Tls`] settings, trust [`Roots`], and [`TlsError`] in words that say what to do |
+//! | `tls`, `roots`, `tls_error`, `tls_words` | [`Tls`] settings, trust [`Roots`], and [`TlsError`] in words that say what to do |
 //! | `socket` | [`Socket`]: a WebSocket connection, from the upgrade to the close |
 //! | `exchange` | [`Exchange`]: one HTTP/1.1 GET, its body streamed with back-pressure |
 //! | [`limits`] | every bound, with its reason |
@@ -69,6 +69,7 @@ mod roots;
 mod socket;
 mod tls;
 mod tls_error;
+mod tls_words;
 mod tunnel;
 mod upgrade;
 mod url;
