@@ -135,4 +135,29 @@ impl Error {
                 | Self::DeltaLength { .. }
         )
     }
+
+    /// Returns whether the archive's bytes are at fault: damaged, not signed as wanted, or not an archive. Another copy of
+    /// the file may do. What the destination did, or what the device lacks, is not of the file.
+    pub const fn is_of_the_file(&self) -> bool {
+        matches!(
+            self,
+            Self::Start(_)
+                | Self::Archive(_)
+                | Self::Calls(_)
+                | Self::NoMetadata(_)
+                | Self::NoResource(_)
+                | Self::UnexpectedSize { .. }
+                | Self::NoSection(_)
+                | Self::Twice(_)
+                | Self::NoDigest(_)
+                | Self::Digest(_)
+                | Self::HeaderLength(_)
+                | Self::DataLength(_)
+                | Self::NotADelta { .. }
+                | Self::BrokeOff
+                | Self::Action(
+                    ActionError::NoDigest { .. } | ActionError::Digest { .. } | ActionError::Length { .. }
+                )
+        )
+    }
 }

@@ -132,27 +132,36 @@ pub enum Input<'a> {
     },
     /// The applier got this far.
     ApplyProgress {
-        /// The offer being applied.
+        /// [`StartApply::offer`](crate::StartApply::offer) of the applier.
         offer: OfferId,
         /// 0 to 100; more is taken as 100.
         percent: u8,
     },
     /// The applier finished and everything is on the disk.
     ApplyDone {
-        /// The offer that was applied.
+        /// [`StartApply::offer`](crate::StartApply::offer) of the applier.
         offer: OfferId,
     },
     /// The applier gave up, as the file is a delta whose source is not on this device: a full image would do. The running
     /// firmware is untouched. From the next join on no deltas are asked for, until an update succeeded.
     DeltaFailed {
-        /// The offer that failed.
+        /// [`StartApply::offer`](crate::StartApply::offer) of the applier.
         offer: OfferId,
         /// What failed, on what and why, for a person.
         reason: &'a str,
     },
-    /// The applier gave up. The running firmware is untouched.
+    /// The applier gave up, as the bytes it got are not those of a firmware it can take: damaged, not signed, not an
+    /// archive. The running firmware is untouched. If the file changed on the server while it was received, the update
+    /// starts over, so a number that was reported may be succeeded by another.
+    FileRefused {
+        /// [`StartApply::offer`](crate::StartApply::offer) of the applier.
+        offer: OfferId,
+        /// What failed, on what and why, for a person.
+        reason: &'a str,
+    },
+    /// The applier gave up for another reason, such as a disk that fails. The running firmware is untouched.
     ApplyFailed {
-        /// The offer that failed.
+        /// [`StartApply::offer`](crate::StartApply::offer) of the applier.
         offer: OfferId,
         /// What failed, on what and why, for a person.
         reason: &'a str,

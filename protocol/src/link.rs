@@ -195,6 +195,10 @@ impl Link {
                 self.plan_announcement();
                 known
             }
+            Input::FileRefused { offer, reason } => {
+                let (mut cx, _, updates) = self.parts();
+                updates.file_refused(&mut cx, offer, reason)
+            }
             Input::ApplyFailed { offer, reason } => {
                 let (mut cx, _, updates) = self.parts();
                 updates.apply_failed(&mut cx, offer, reason)

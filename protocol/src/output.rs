@@ -88,18 +88,19 @@ pub enum Output {
         /// The fetch to drop.
         fetch: FetchId,
     },
-    /// Open the applier for an offer. Bytes kept by [`Link::body`](crate::Link::body) go to it.
+    /// Open the applier for an update. Bytes kept by [`Link::body`](crate::Link::body) go to it.
     StartApply(StartApply),
-    /// All bytes of the offer were stored: let the applier finish, then report
+    /// All bytes of the update were stored: let the applier finish, then report
     /// [`Input::ApplyDone`](crate::Input::ApplyDone) or [`Input::ApplyFailed`](crate::Input::ApplyFailed).
     FinishApply {
-        /// The offer whose bytes are complete.
+        /// [`StartApply::offer`] of the applier.
         offer: OfferId,
     },
-    /// Stop the applier and forget what it was doing. No input is owed afterwards, and none may follow: the same offer may
-    /// be started again at once, if its file changed meanwhile.
+    /// Stop the applier and forget what it was doing. No input is owed afterwards; a late one is not taken for another
+    /// applier's. If the file changed meanwhile, a [`StartApply`] with a new number and the same
+    /// [`accepted`](StartApply::accepted) follows.
     CancelApply {
-        /// The offer to drop.
+        /// [`StartApply::offer`] of the applier.
         offer: OfferId,
     },
     /// Keep this list over restarts, in place of the last; hand it to the next machine as
@@ -229,8 +230,11 @@ pub struct VerifyArchive {
 /// An applier to open.
 #[derive(Clone, Debug, PartialEq)]
 pub struct StartApply {
-    /// The offer to apply.
+    /// The number of this application, which reports about it carry: the offer's, or a new one when the update starts
+    /// over.
     pub offer: OfferId,
+    /// The offer that was accepted.
+    pub accepted: OfferId,
     /// The Ed25519 public keys to trust, base64, current when the offer arrived. Never empty.
     pub public_keys: Vec<String>,
     /// The firmware's UUID, as the server says.
@@ -244,12 +248,12 @@ pub struct StartApply {
 impl StartApply {
     /// Builds an order that says nothing about the firmware.
     pub const fn new(offer: OfferId, public_keys: Vec<String>) -> Self {
-        Self { offer, public_keys, uuid: String::new(), version: String::new(), size: None }
+        Self { offer, accepted: offer, public_keys, uuid: String::new(), version: String::new(), size: None }
     }
 
     /// Builds an order for firmware as the server describes it.
-    pub(crate) fn of(offer: OfferId, public_keys: Vec<String>, info: UpdateInfo) -> Self {
+    pub(crate) fn of(offer: OfferId, accepted: OfferId, public_keys: Vec<String>, info: UpdateInfo) -> Self {
         let FirmwareMeta { uuid, version, .. } = info.firmware;
-        Self { offer, public_keys, uuid, version, size: info.size }
+        Self { offer, accepted, public_keys, uuid, version, size: info.size }
     }
 }

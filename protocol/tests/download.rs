@@ -239,7 +239,7 @@ fn a_mixture_of_two_files_starts_over_and_not_for_ever() {
             let seen = device.out.len();
             device.chunk(&[2; 600]);
             if checksum.is_null() {
-                device.input(Input::ApplyFailed { offer, reason: "bad digest" });
+                device.input(Input::FileRefused { offer, reason: "bad digest" });
             }
             let orders = appliers(&device.out[seen..]).into_iter().filter(|order| *order != "finish");
             let orders: Vec<_> = orders.collect();
@@ -257,8 +257,55 @@ fn a_mixture_of_two_files_starts_over_and_not_for_ever() {
     device.head(200, &[("Content-Length", "1000")]);
     device.chunk(&[1; 1000]);
     let offer = offer_of(&device.fetch());
-    device.input(Input::ApplyFailed { offer, reason: "bad signature" });
+    device.input(Input::FileRefused { offer, reason: "bad signature" });
     assert!(device.failure().contains("bad signature"));
+}
+
+/// A download of what may be bytes of two files, the second half still to come.
+fn mixed(checksum: &Value) -> Device {
+    let mut device = started(|_| {}, json!({"checksum": checksum}));
+    device.head(200, &[("Content-Length", "1000"), ("ETag", "\"one\"")]);
+    device.chunk(&[1; 400]);
+    broke(&mut device, "reset");
+    device.pass(Duration::from_secs(15));
+    device.head(206, &[("Content-Range", "bytes 400-999/1000"), ("ETag", "\"two\"")]);
+    device
+}
+
+#[test]
+fn a_disk_that_fails_is_no_reason_to_download_again() {
+    let mut device = mixed(&Value::Null);
+    let offer = offer_of(&device.fetch());
+    device.chunk(&[2; 600]);
+    let seen = device.out.len();
+    device.input(Input::ApplyFailed { offer, reason: "cannot write at offset 4096: EIO" });
+    assert_eq!(appliers(&device.out[seen..]), [""; 0]);
+    assert!(device.failure().contains("EIO"));
+}
+
+#[test]
+fn a_late_report_of_the_applier_before_is_nobody_s() {
+    let wrong = "00".repeat(32);
+    let mut device = mixed(&json!(wrong));
+    let old = offer_of(&device.fetch());
+    let seen = device.out.len();
+    device.chunk(&[2; 600]);
+    assert_eq!(appliers(&device.out[seen..]), ["cancel", "start"]);
+    let new = offer_of(&device.fetch());
+    assert_ne!(old, new);
+    for late in [
+        Input::ApplyProgress { offer: old, percent: 99 },
+        Input::ApplyDone { offer: old },
+        Input::FileRefused { offer: old, reason: "late" },
+        Input::DeltaFailed { offer: old, reason: "late" },
+        Input::ApplyFailed { offer: old, reason: "late" },
+    ] {
+        assert_eq!(device.input(late), [], "taken for the second applier's");
+    }
+    device.head(200, &[("Content-Length", "1000")]);
+    device.chunk(&[3; 400]);
+    device.input(Input::ApplyFailed { offer: new, reason: "its own" });
+    assert!(device.failure().contains("its own"));
 }
 
 #[test]

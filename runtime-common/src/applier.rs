@@ -40,19 +40,34 @@ pub(crate) struct News {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Failure {
     pub(crate) reason: String,
-    /// Whether a full image would cure it.
-    pub(crate) delta: bool,
+    pub(crate) kind: FailureKind,
+}
+
+/// What would cure a failure.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum FailureKind {
+    /// A full image in place of the delta.
+    Delta,
+    /// Other bytes.
+    File,
+    /// No other download.
+    Other,
 }
 
 impl From<String> for Failure {
     fn from(reason: String) -> Self {
-        Self { reason, delta: false }
+        Self { reason, kind: FailureKind::Other }
     }
 }
 
 impl From<InstallError> for Failure {
     fn from(error: InstallError) -> Self {
-        Self { reason: error.to_string(), delta: matches!(error, InstallError::Delta(_)) }
+        let kind = match error {
+            InstallError::Delta(_) => FailureKind::Delta,
+            InstallError::File(_) => FailureKind::File,
+            _ => FailureKind::Other,
+        };
+        Self { reason: error.to_string(), kind }
     }
 }
 
@@ -273,6 +288,7 @@ mod tests {
             match chunk.first() {
                 Some(b'!') => panic!("bad piece"),
                 Some(b'~') => Err(InstallError::Delta("another source".to_owned())),
+                Some(b'%') => Err(InstallError::File("bad digest".to_owned())),
                 Some(b'?') => Err(InstallError::Failed("disk full".to_owned())),
                 _ => Ok(()),
             }
@@ -382,13 +398,20 @@ mod tests {
     }
 
     #[test]
-    fn a_delta_that_does_not_fit_is_told_from_other_failures() {
-        let bench = Bench::new();
-        let applier = bench.start(1);
-        applier.push(FETCH, b"~".to_vec());
-        bench.permit.send(()).unwrap();
-        let failure = Failure { reason: "another source".to_owned(), delta: true };
-        assert_eq!(bench.news(&applier, |news| news.end.is_some()).end, Some(Err(failure)));
+    fn what_would_cure_a_failure_is_told() {
+        for (piece, reason, kind) in [
+            (b"~", "another source", FailureKind::Delta),
+            (b"%", "bad digest", FailureKind::File),
+            (b"?", "disk full", FailureKind::Other),
+            (b"!", "the installer panicked: bad piece", FailureKind::Other),
+        ] {
+            let bench = Bench::new();
+            let applier = bench.start(1);
+            applier.push(FETCH, piece.to_vec());
+            bench.permit.send(()).unwrap();
+            let failure = Failure { reason: reason.to_owned(), kind };
+            assert_eq!(bench.news(&applier, |news| news.end.is_some()).end, Some(Err(failure)));
+        }
     }
 
     #[test]

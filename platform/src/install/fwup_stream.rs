@@ -99,6 +99,9 @@ fn failed(error: &fwup_stream::Error) -> InstallError {
     if error.is_delta() {
         return InstallError::Delta(error.to_string());
     }
+    if error.is_of_the_file() {
+        return InstallError::File(error.to_string());
+    }
     InstallError::Failed(error.to_string())
 }
 

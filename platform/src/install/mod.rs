@@ -142,7 +142,11 @@ pub enum InstallError {
     /// A delta can't be applied: the source it changes is not what it was made for. A full image would cure that.
     #[error("{0}")]
     Delta(String),
-    /// The archive was refused, or the disk failed.
+    /// The bytes are not those of a firmware that can be applied: damaged, not signed, not an archive. Another download
+    /// may help.
+    #[error("{0}")]
+    File(String),
+    /// The disk failed, or something else that another download does not cure.
     #[error("{0}")]
     Failed(String),
 }

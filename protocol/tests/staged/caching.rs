@@ -140,7 +140,7 @@ fn an_applier_that_refuses_unchecked_bytes_does_not_get_them_again() {
             Output::StartApply(start) => Some(start.offer),
             _ => None,
         });
-        bench.device.input_quietly(Input::ApplyFailed { offer: offer.unwrap(), reason: "bad signature" });
+        bench.device.input_quietly(Input::FileRefused { offer: offer.unwrap(), reason: "bad signature" });
         failed_with(&mut bench, &["FWUP error : bad signature"]);
         assert_eq!(bench.disk.0.len(), kept);
     }
@@ -180,7 +180,7 @@ fn kept_bytes_that_may_be_another_file_s_are_fetched_again_when_the_applier_refu
         Output::StartApply(start) => Some(start.offer),
         _ => None,
     });
-    bench.device.input_quietly(Input::ApplyFailed { offer: offer.unwrap(), reason: "bad signature" });
+    bench.device.input_quietly(Input::FileRefused { offer: offer.unwrap(), reason: "bad signature" });
     bench.carry_out();
     assert_eq!(bench.ranges, ["bytes=3000-", "all"]);
     assert!(bench.device.statuses().iter().all(|status| status["status"] != "failed"));

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use nerves_hub_link_protocol::{Attempt, Command, FetchId, Input, Output, Sink, StartApply};
 
 use super::Engine;
-use crate::applier::{Applier, Failure, panic_text};
+use crate::applier::{Applier, Failure, FailureKind, panic_text};
 use crate::chores::Done;
 use crate::connection::{Download, Websocket};
 use crate::control::{Exit, Order};
@@ -129,11 +129,14 @@ impl<N: Network> Engine<N> {
             self.applier = None;
             match end {
                 Ok(()) => self.link.handle(now, Input::ApplyDone { offer }),
-                Err(Failure { reason, delta: false }) => {
-                    self.link.handle(now, Input::ApplyFailed { offer, reason: &reason });
-                }
-                Err(Failure { reason, delta: true }) => {
-                    self.link.handle(now, Input::DeltaFailed { offer, reason: &reason });
+                Err(Failure { reason, kind }) => {
+                    let reason = &reason;
+                    let failed = match kind {
+                        FailureKind::Delta => Input::DeltaFailed { offer, reason },
+                        FailureKind::File => Input::FileRefused { offer, reason },
+                        FailureKind::Other => Input::ApplyFailed { offer, reason },
+                    };
+                    self.link.handle(now, failed);
                 }
             }
         }

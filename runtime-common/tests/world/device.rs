@@ -102,7 +102,7 @@ impl Install for Writing {
         }
         let Some(uuid) = disk.known.get(&self.bytes).cloned() else {
             disk.refused += 1;
-            return Err(InstallError::Failed("the signature does not fit".to_owned()));
+            return Err(InstallError::File("the signature does not fit".to_owned()));
         };
         if disk.fails(20) {
             return Err(InstallError::Failed("the last write failed".to_owned()));

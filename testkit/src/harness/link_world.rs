@@ -78,6 +78,9 @@ pub(super) struct World {
     taken: BTreeSet<OfferId>,
     /// The offer whose applier is open.
     applying: Option<OfferId>,
+    /// The offer that was started last, and the number of the newest applier.
+    started: Option<OfferId>,
+    applier: u64,
     finishing: bool,
     /// Firmware was written: nothing may touch the disk any more.
     written: bool,
@@ -211,7 +214,11 @@ impl World {
             }
             Output::StartApply(start) => {
                 assert!(!start.public_keys.is_empty(), "an applier that trusts nobody");
-                assert!(self.taken.remove(&start.offer), "the application did not say so, or it did once");
+                let fresh = start.offer == start.accepted && self.taken.remove(&start.accepted);
+                let again = self.started == Some(start.accepted) && start.offer != start.accepted;
+                assert!(fresh || again, "the application did not say so, or it did once");
+                assert!(start.offer.0 > self.applier, "a number is used twice");
+                (self.started, self.applier) = (Some(start.accepted), start.offer.0);
                 assert!(self.applying.is_none() && !self.written, "the disk is in use");
                 self.applying = Some(start.offer);
                 (self.kept, self.stored, self.finishing) = (0, 0, false);

@@ -25,6 +25,8 @@ pub(super) struct Model {
     update: Update,
     /// The offer the application accepted last.
     decided: Option<OfferId>,
+    /// The newest applier.
+    applying: Option<OfferId>,
     /// Updates are kept first: how many bytes of them count is the machine's business.
     kept_first: bool,
     /// A message that offers an update arrived, and what followed from it is still being told.
@@ -59,6 +61,7 @@ impl Model {
             others: ["extensions", "console"].map(|name| Topic { name, join: None, joined: false }),
             update: Update::Idle,
             decided: None,
+            applying: None,
             kept_first,
             offered: false,
         }
@@ -157,8 +160,8 @@ impl Model {
 
     /// The applier ended by itself.
     pub fn applier_ended(&mut self, which: OfferId, well: bool) {
-        if matches!(self.update, Update::Downloading { offer, .. } | Update::Finishing { offer } if offer == which)
-        {
+        let busy = matches!(self.update, Update::Downloading { .. } | Update::Finishing { .. });
+        if busy && self.applying == Some(which) {
             self.update = if well { Update::Written } else { Update::Idle };
         }
     }
@@ -172,11 +175,18 @@ impl Model {
             }
             Output::Probe(_) => self.connection = ConnectionState::Waiting,
             Output::HangUp { socket, .. } => self.down(*socket),
-            Output::FinishApply { offer } => self.update = Update::Finishing { offer: *offer },
+            Output::FinishApply { .. } => {
+                if let Update::Downloading { offer, .. } = self.update {
+                    self.update = Update::Finishing { offer };
+                }
+            }
             Output::CancelApply { .. } => self.update = Update::Idle,
             // What was received may be a mixture of two files: it starts over. Whether it may, the watch says.
-            Output::StartApply(start) if matches!(self.update, Update::Idle) => {
-                self.update = Update::Downloading { offer: start.offer, received: 0 };
+            Output::StartApply(start) => {
+                self.applying = Some(start.offer);
+                if matches!(self.update, Update::Idle) {
+                    self.update = Update::Downloading { offer: start.accepted, received: 0 };
+                }
             }
             Output::OpenStore(order) if order.kind == StoreKind::Firmware => {
                 if let (Update::Idle, Some(offer)) = (self.update, self.decided) {

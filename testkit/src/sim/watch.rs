@@ -6,7 +6,8 @@ use nerves_hub_link_protocol::limits::{
     MAX_OUTPUTS, MAX_REASON_CHARS, MAX_SCRIPT_OUTPUT_BYTES, MAX_SHELL_MESSAGE_BYTES, SEND_CREDIT,
 };
 use nerves_hub_link_protocol::{
-    ArchiveId, Event, ExtensionEvent, FetchId, OfferId, Output, Sink, SocketId, StoreId, StoreKind,
+    ArchiveId, Event, ExtensionEvent, FetchId, OfferId, Output, Sink, SocketId, StartApply, StoreId,
+    StoreKind,
 };
 
 use super::asked::Asked;
@@ -58,6 +59,8 @@ pub(super) struct Watch {
     /// When the last connection ended.
     ended: Option<u64>,
     interrupted: Option<u64>,
+    /// The number of the newest applier.
+    applier: u64,
     barren: u32,
     /// Failures of updates that the server hasn't heard of: when, why, and how often that was sent.
     pub unreported: Vec<(u64, String, u8)>,
@@ -220,7 +223,7 @@ impl Watch {
                 }
                 if self.archive_store == Some(order.store) { Ok(()) } else { Err(Broken::StoreOutOfTurn) }
             }
-            Output::StartApply(start) => self.start(start.offer, &start.public_keys),
+            Output::StartApply(start) => self.start(start),
             Output::FinishApply { offer } => {
                 if self.applying != Some(*offer) || self.finishing {
                     return Err(Broken::NoApplier { what: "finish", offer: *offer });
@@ -336,11 +339,13 @@ impl Watch {
         if open { Ok(()) } else { Err(Broken::StoreOutOfTurn) }
     }
 
-    fn start(&mut self, offer: OfferId, keys: &[String]) -> Result<(), Broken> {
-        if self.accepted != Some(offer) {
+    fn start(&mut self, start: &StartApply) -> Result<(), Broken> {
+        let offer = start.offer;
+        if self.accepted != Some(start.accepted) {
             return Err(Broken::AppliedWithoutDecision(offer));
         }
-        if keys != KEYS.get(..1).unwrap_or_default() {
+        newer("applier", offer.0, &mut self.applier)?;
+        if start.public_keys != KEYS.get(..1).unwrap_or_default() {
             return Err(Broken::WrongKeys);
         }
         if self.applying.is_some() || self.written {

@@ -364,7 +364,8 @@ fn a_download_that_fails_for_good_cancels_the_applier() {
     let device = bench.start_with(bench.config(), installer);
     bench.assert_failed_while_running(&device, "404");
     let statuses: Vec<u16> = bench.downloads().iter().map(|(status, _)| *status).collect();
-    assert_eq!(statuses, [200, 404], "the first one brought what the applier began with");
+    // What refuses the rest may still have the whole.
+    assert_eq!(statuses, [200, 404, 404], "the first one brought what the applier began with");
     assert_eq!(over.recv_timeout(LIMIT), Ok("dropped"));
     device.stop();
 }

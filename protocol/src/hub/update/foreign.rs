@@ -26,8 +26,17 @@ impl Updates {
         let phase = Phase::HandedOver { since: cx.now };
         let progress = Progress::new(cx.now);
         let (started, mixed, held, again) = (false, false, None, None);
-        self.state =
-            State::Running(Box::new(Running { id, uuid, phase, progress, started, held, again, mixed }));
+        self.state = State::Running(Box::new(Running {
+            id,
+            applier: id,
+            uuid,
+            phase,
+            progress,
+            started,
+            held,
+            again,
+            mixed,
+        }));
     }
 
     /// The application tells how far an update is that it took over. Returns whether it is complete.

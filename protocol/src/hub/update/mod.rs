@@ -58,6 +58,9 @@ enum State {
 
 struct Running {
     id: OfferId,
+    /// The number its applier goes by: a new one when it starts over, so that a late report of the applier before is
+    /// nobody's.
+    applier: OfferId,
     uuid: String,
     phase: Phase,
     progress: Progress,
@@ -253,11 +256,10 @@ impl Updates {
 
     /// The applier finished. Returns whether anybody waited for it.
     pub(crate) fn applied(&mut self, cx: &mut Context<'_>, id: OfferId) -> bool {
-        let known = self.applier_of(id).is_some();
-        if known {
-            self.complete(cx, id);
-        }
-        known
+        let Some(running) = self.applier_of(id) else { return false };
+        let id = running.id;
+        self.complete(cx, id);
+        true
     }
 
     fn complete(&mut self, cx: &mut Context<'_>, id: OfferId) {
@@ -272,15 +274,18 @@ impl Updates {
         cx.out.event(Event::UpdateCompleted { offer: id });
     }
 
+    /// The applier gave up, as the bytes are not right. Those of two files are fetched again.
+    pub(crate) fn file_refused(&mut self, cx: &mut Context<'_>, id: OfferId, reason: &str) -> bool {
+        let Some(running) = self.applier_of(id) else { return false };
+        let mixed =
+            running.mixed || matches!(&running.phase, Phase::Downloading(download) if download.is_mixed());
+        mixed && self.start_over(cx, reason, false) || self.apply_failed(cx, id, reason)
+    }
+
     /// The applier gave up.
     pub(crate) fn apply_failed(&mut self, cx: &mut Context<'_>, id: OfferId, reason: &str) -> bool {
         let Some(running) = self.applier_of(id) else { return false };
-        let uuid = running.uuid.clone();
-        let mixed =
-            running.mixed || matches!(&running.phase, Phase::Downloading(download) if download.is_mixed());
-        if mixed && self.start_over(cx, reason, false) {
-            return true;
-        }
+        let (id, uuid) = (running.id, running.uuid.clone());
         self.stop(cx, true);
         self.state = State::Idle;
         self.fail(cx, id, &uuid, &format!("{} : {reason}", names::FWUP_ERROR));
@@ -294,17 +299,19 @@ impl Updates {
         let Some(again) = running.again.as_mut().filter(|again| again.left > 0) else { return false };
         again.left -= 1;
         let (offer, id, strategy) = (again.offer.clone(), running.id, again.strategy);
+        let before = core::mem::replace(&mut running.applier, cx.ids.offer());
+        let applier = running.applier;
         // Nothing vouched for the bytes, so the store must not serve them again.
         self.stop(cx, true);
         if applying {
-            cx.out.push(Output::CancelApply { offer: id });
+            cx.out.push(Output::CancelApply { offer: before });
         }
         let reason = cut(
             &format!("{reason}; this may be a mixture of two files, so it is downloaded from the start"),
             MAX_REASON_CHARS,
         );
         cx.out.event(Event::DownloadInterrupted { offer: id, reason, received: 0, retry_in: Duration::ZERO });
-        let (phase, held) = begin(cx, offer, strategy);
+        let (phase, held) = begin(cx, offer, applier, strategy);
         if let State::Running(running) = &mut self.state {
             let before = core::mem::replace(&mut running.phase, phase);
             if let (Phase::Downloading(new), Phase::Downloading(old)) = (&mut running.phase, &before) {
@@ -319,7 +326,7 @@ impl Updates {
     /// The applier gave up on a delta: only a full image helps.
     pub(crate) fn delta_failed(&mut self, cx: &mut Context<'_>, id: OfferId, reason: &str) -> bool {
         let uuid = self.applier_of(id).map(|running| running.uuid.clone());
-        let known = self.apply_failed(cx, id, reason);
+        let known = self.file_refused(cx, id, reason);
         // Unless the bytes were a mixture and are fetched again.
         if let Some(uuid) = uuid.filter(|_| matches!(self.state, State::Idle)) {
             self.attempts.delta_failed(cx, &uuid);
@@ -434,8 +441,9 @@ impl Updates {
                 running.mixed |=
                     matches!(&running.phase, Phase::Downloading(download) if download.is_mixed());
                 running.phase = Phase::Finishing { since: cx.now };
+                let applier = running.applier;
                 self.report(cx, Stage::Downloading, 100, true);
-                cx.out.push(Output::FinishApply { offer });
+                cx.out.push(Output::FinishApply { offer: applier });
             }
             Verdict::Fail { failure: Failure::Stalled, abort } => self.stalled(cx, abort),
             Verdict::Fail { failure: Failure::Download(reason) | Failure::Absent(reason), abort } => {
@@ -459,7 +467,7 @@ impl Updates {
             self.attempts.excuse(cx, &running.uuid);
         }
         if !matches!(running.phase, Phase::Staging(_)) {
-            cx.out.push(Output::CancelApply { offer: running.id });
+            cx.out.push(Output::CancelApply { offer: running.applier });
         }
         self.fail(cx, running.id, &running.uuid, reason);
     }
@@ -484,10 +492,13 @@ impl Updates {
         }
     }
 
-    /// Returns the update with that number if its applier was ordered.
-    fn applier_of(&mut self, id: OfferId) -> Option<&mut Running> {
-        self.running(id)
-            .filter(|running| !matches!(running.phase, Phase::Staging(_) | Phase::HandedOver { .. }))
+    /// Returns the update whose applier has that number, if the applier was ordered.
+    fn applier_of(&mut self, applier: OfferId) -> Option<&mut Running> {
+        match &mut self.state {
+            State::Running(running) if running.applier == applier => Some(running.as_mut()),
+            _ => None,
+        }
+        .filter(|running| !matches!(running.phase, Phase::Staging(_) | Phase::HandedOver { .. }))
     }
 
     fn download(&mut self) -> Option<&mut Download> {

@@ -158,11 +158,12 @@ impl Updates {
         }
         let again =
             Some(Box::new(Again { offer: offer.clone(), strategy: cx.config.strategy, left: FRESH_STARTS }));
-        let (phase, held) = begin(cx, offer, cx.config.strategy);
+        let (phase, held) = begin(cx, offer, id, cx.config.strategy);
         let progress = Progress::new(cx.now);
         let (started, mixed) = (false, false);
-        self.state =
-            State::Running(Box::new(Running { id, uuid, phase, progress, started, held, again, mixed }));
+        let applier = id;
+        let running = Running { id, applier, uuid, phase, progress, started, held, again, mixed };
+        self.state = State::Running(Box::new(running));
     }
 
     pub(super) fn postpone(
@@ -185,20 +186,25 @@ impl Updates {
 }
 
 /// Begins to fetch the file.
-pub(super) fn begin(cx: &mut Context<'_>, offer: Offer, strategy: UpdateStrategy) -> (Phase, Option<Held>) {
+pub(super) fn begin(
+    cx: &mut Context<'_>,
+    offer: Offer,
+    applier: OfferId,
+    strategy: UpdateStrategy,
+) -> (Phase, Option<Held>) {
     match strategy {
-        UpdateStrategy::Streaming => (stream(cx, offer), None),
+        UpdateStrategy::Streaming => (stream(cx, offer, applier), None),
         UpdateStrategy::Caching => stage(cx, offer, None),
         UpdateStrategy::Parts(parts) => stage(cx, offer, Some(&parts)),
     }
 }
 
 /// Opens the applier and the download that feeds it.
-fn stream(cx: &mut Context<'_>, offer: Offer) -> Phase {
+fn stream(cx: &mut Context<'_>, offer: Offer, applier: OfferId) -> Phase {
     let Offer { id, info, url, keys } = offer;
     let (checksum, size) = (info.checksum.as_deref().and_then(from_hex), info.size);
-    cx.out.push(Output::StartApply(StartApply::of(id, keys, info)));
-    let mut download = Download::new(Sink::Applier(id), url, size, checksum, cx.now);
+    cx.out.push(Output::StartApply(StartApply::of(applier, id, keys, info)));
+    let mut download = Download::new(Sink::Applier(applier), url, size, checksum, cx.now);
     cx.out.push(Output::Fetch(download.request(cx.now, &cx.config.download, cx.ids)));
     Phase::Downloading(download)
 }

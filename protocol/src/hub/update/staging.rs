@@ -213,7 +213,9 @@ impl Updates {
                 cx.out.event(Event::DownloadInterrupted { offer, reason, received, retry_in: delay });
             }
             Outcome::Complete { size } => {
+                let applier = running.applier;
                 let start = StartApply::of(
+                    applier,
                     offer,
                     core::mem::take(&mut staging.keys),
                     core::mem::take(&mut staging.info),
@@ -226,7 +228,7 @@ impl Updates {
                 self.report(cx, Stage::Downloading, 100, true);
                 cx.out.push(Output::StartApply(start));
                 let fetch = cx.ids.fetch();
-                let read = ReadStore { fetch, store, from: 0, to: size, into: Some(offer) };
+                let read = ReadStore { fetch, store, from: 0, to: size, into: Some(applier) };
                 cx.out.push(Output::ReadStore(read));
                 if let State::Running(running) = &mut self.state {
                     let feed = Feed { fetch, size, fed: 0, taken: 0, checksum, moved: cx.now };
@@ -281,7 +283,7 @@ impl Updates {
             && let State::Running(running) = &mut self.state
         {
             running.phase = Phase::Finishing { since: cx.now };
-            cx.out.push(Output::FinishApply { offer: running.id });
+            cx.out.push(Output::FinishApply { offer: running.applier });
         }
     }
 
