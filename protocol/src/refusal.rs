@@ -20,6 +20,8 @@ pub enum Refusal {
     Version,
     /// A proxy wants credentials (407).
     Proxy,
+    /// The network has a login page in front of the server (511, or a web page in place of an answer).
+    LoginPage,
     /// A redirect that isn't followed: too many in a row, no usable address, or it would give up encryption.
     Redirect,
     /// Anything else: most likely not a NervesHub server.
@@ -30,6 +32,6 @@ impl Refusal {
     /// Returns whether another attempt may succeed though nobody changes the configuration. The machine tries in
     /// either case, as servers are mended too.
     pub const fn is_retryable(self) -> bool {
-        matches!(self, Self::Clock | Self::Busy | Self::ServerTrouble | Self::Version)
+        matches!(self, Self::Clock | Self::Busy | Self::ServerTrouble | Self::Version | Self::LoginPage)
     }
 }

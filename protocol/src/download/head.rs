@@ -101,7 +101,7 @@ fn whole(known: &Known<'_>, headers: &[HeaderRef<'_>]) -> Head {
         return failure;
     }
     let length = http::header(headers, "content-length").and_then(number);
-    if is_page(headers) && (length.is_none() || length != known.total) {
+    if http::is_page(headers) && (length.is_none() || length != known.total) {
         // Nothing keeps firmware as a web page. Networks that want a login, and stores in trouble, answer like this.
         let reason =
             String::from("the server sent a web page instead of the file; the network may want a login");
@@ -207,13 +207,6 @@ fn compare(known: &Known<'_>, total: Option<u64>, etag: Option<&str>) -> Compare
         }
         _ => Compared::Same,
     }
-}
-
-/// Whether a web page follows.
-fn is_page(headers: &[HeaderRef<'_>]) -> bool {
-    let kind = http::header(headers, "content-type").unwrap_or("");
-    let kind = kind.split(';').next().unwrap_or(kind).trim();
-    ["text/html", "application/xhtml+xml"].iter().any(|page| kind.eq_ignore_ascii_case(page))
 }
 
 /// Encodings that change the bytes. Stores leave others in the header, such as `aws-chunked`, that say nothing about them.

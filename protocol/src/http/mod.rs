@@ -15,6 +15,14 @@ pub(crate) fn header<'a>(headers: &[HeaderRef<'a>], name: &str) -> Option<&'a st
     headers.iter().find(|(key, _)| key.eq_ignore_ascii_case(name)).map(|(_, value)| value.trim())
 }
 
+/// Whether a web page follows.
+pub(crate) fn is_page(headers: &[HeaderRef<'_>]) -> bool {
+    // A response may leave its type out.
+    let kind = header(headers, "content-type").unwrap_or("");
+    let kind = kind.split_once(';').map_or(kind, |(kind, _)| kind).trim();
+    ["text/html", "application/xhtml+xml"].iter().any(|page| kind.eq_ignore_ascii_case(page))
+}
+
 /// Returns the server's time of a response.
 pub(crate) fn date(headers: &[HeaderRef<'_>]) -> Option<UnixTime> {
     header(headers, "date").and_then(date::parse)

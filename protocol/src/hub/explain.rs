@@ -29,10 +29,12 @@ pub(super) fn kind(status: u16, headers: &[HeaderRef<'_>], body: &[u8], redirect
         403 | 404 | 410 | 426 => Refusal::WrongPath,
         407 => Refusal::Proxy,
         429 => Refusal::Busy,
+        511 => Refusal::LoginPage,
         408 | 500..=599 => Refusal::ServerTrouble,
         300..=399 => Refusal::Redirect,
         // A device endpoint sends a path it doesn't serve to the documentation (spec §1.13).
         _ if redirected => Refusal::WrongPath,
+        200..=299 if is_page(headers, body) => Refusal::LoginPage,
         200..=299 => Refusal::WrongPath,
         _ => Refusal::Other,
     }
@@ -77,7 +79,19 @@ pub(super) fn refused(status: u16, headers: &[HeaderRef<'_>], body: &[u8], auth:
         429 => "The server takes no more connections for now. Nothing is wrong with the device.",
         502 => "A proxy before the server can't reach it. Nothing is wrong with the device.",
         503 => "The server can't authenticate devices for now. Nothing is wrong with the device.",
-        300..=399 => "The server sends the device elsewhere, but not to a usable address: check the host.",
+        511 => {
+            "The network wants a login before it lets the device through: open a web page from this network and log in, \
+             or ask whoever runs it to let the device pass. The device tries on."
+        }
+        300..=399 => {
+            "The device is sent elsewhere, but not to a usable address: check the host, and whether the network has a \
+             login page that it sends everybody to."
+        }
+        200..=299 if is_page(headers, body) => {
+            "A web page came in place of a WebSocket. The network may have a login page: open a web page from this \
+             network and log in, or ask whoever runs it to let the device pass. If there is none, check that the host is \
+             a NervesHub device endpoint."
+        }
         500..=599 => "The server failed. Nothing is wrong with the device: see the server's log.",
         _ => "The server did not switch to WebSocket: check that the host is a NervesHub device endpoint.",
     };
@@ -111,10 +125,17 @@ pub(super) fn closed(code: Option<u16>, reason: &str) -> String {
     }
 }
 
+/// Returns whether the answer is a web page, by its type or its first letters.
+fn is_page(headers: &[HeaderRef<'_>], body: &[u8]) -> bool {
+    let text = body.strip_prefix(b"\xef\xbb\xbf").unwrap_or(body).trim_ascii_start();
+    http::is_page(headers) || text.starts_with(b"<")
+}
+
 /// Returns the server's own words: the header meant for it, or a body of plain text.
 fn said(headers: &[HeaderRef<'_>], body: &[u8]) -> Option<String> {
     let header = http::header(headers, names::ERROR_REASON_HEADER).filter(|text| !text.is_empty());
-    let body = core::str::from_utf8(body).ok().map(str::trim);
+    // A web page is not written for the log.
+    let body = core::str::from_utf8(body).ok().map(str::trim).filter(|_| !http::is_page(headers));
     let plain = |text: &&str| !text.is_empty() && !text.starts_with('<') && !text.chars().any(is_control);
     header.or_else(|| body.filter(plain)).map(|text| cut(text, MAX_TEXT_CHARS))
 }

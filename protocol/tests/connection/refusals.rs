@@ -131,6 +131,49 @@ fn refusals_are_explained_and_tried_again() {
 }
 
 #[test]
+fn a_login_page_of_the_network_is_named_and_waited_for() {
+    let html = [("Content-Type", "Text/HTML; charset=utf-8")];
+    let http = [("Location", "http://login.hotspot.example/?from=hub")];
+    for (status, headers, body, kind) in [
+        (200, &html[..], &b"Welcome! Accept the terms."[..], Refusal::LoginPage),
+        (200, &[], b"\xef\xbb\xbf\r\n<!DOCTYPE html>", Refusal::LoginPage),
+        (204, &html, b"", Refusal::LoginPage),
+        (511, &[], b"", Refusal::LoginPage),
+        (511, &html, b"<html>", Refusal::LoginPage),
+        (302, &http, b"", Refusal::Redirect),
+        (307, &[], b"<html>", Refusal::Redirect),
+    ] {
+        let mut device = Device::new(config());
+        device.command(Command::Connect);
+        for wait in [1, 2, 4, 8] {
+            let out = refuse(&mut device, status, headers, body);
+            let text = explanation(&out);
+            assert!(text.contains("login"), "{status}: {text}");
+            assert!(!text.contains("Welcome") && !text.contains('<'), "{status}: {text}");
+            assert_eq!(refusal(&out).0, kind, "{status}");
+            assert_eq!(retry_in(&device, &out), wait, "{status}");
+            device.pass(Duration::from_secs(wait));
+        }
+        // Once somebody has logged in, the device is served.
+        let socket = device.socket();
+        device.input(Input::SocketUp { socket, interface: None });
+        assert_eq!(device.link.status().connection, ConnectionState::Connected);
+    }
+}
+
+#[test]
+fn a_login_page_that_an_encrypted_redirect_leads_to_is_named() {
+    let mut device = Device::new(config());
+    device.command(Command::Connect);
+    assert!(redirect(&mut device, "https://login.hotspot.example/start").is_some());
+    let out = refuse(&mut device, 200, &[("content-type", "text/html")], b"<html>");
+    let text = explanation(&out);
+    assert!(text.contains("login page") && text.contains("login.hotspot.example"), "{text}");
+    device.pass(Duration::from_secs(1));
+    assert!(device.dial().url.starts_with("wss://hub.example/"), "the next attempt asks the hub");
+}
+
+#[test]
 fn the_server_s_own_words_are_quoted() {
     let mut device = Device::new(config());
     device.command(Command::Connect);

@@ -181,7 +181,12 @@ impl World {
         }
         life.watch.applier_ended(offer, false);
         life.model.applier_ended(offer, false);
-        life.input(self.now, device.wall, Input::ApplyFailed { offer, reason });
+        let input = if reason.ends_with("the disk") {
+            Input::ApplyFailed { offer, reason }
+        } else {
+            Input::FileRefused { offer, reason }
+        };
+        life.input(self.now, device.wall, input);
     }
 
     /// One more operation of the disk; the power may go at it.
