@@ -92,8 +92,9 @@ pub fn read_text(path: &Path, limit: u64) -> Result<String, Unusable> {
     }
 }
 
-/// Renames a damaged file, so that a new one can take its place. Returns its new name.
+/// Renames a damaged file, so that a new one can take its place. Returns its new name. A link to it stays.
 pub fn set_aside(path: &Path) -> io::Result<PathBuf> {
+    let path = &*fs::canonicalize(path)?;
     let mut name = path.file_name().ok_or(ErrorKind::InvalidInput)?.to_owned();
     name.push(".damaged");
     let first = path.with_file_name(name);
@@ -148,6 +149,17 @@ mod tests {
                 "{content:?}"
             );
         }
+    }
+
+    #[test]
+    fn a_link_to_a_damaged_file_stays() {
+        let dir = tempfile::tempdir().unwrap();
+        fs::create_dir(dir.path().join("data")).unwrap();
+        fs::write(dir.path().join("data/state"), [0]).unwrap();
+        std::os::unix::fs::symlink("data/state", dir.path().join("link")).unwrap();
+        set_aside(&dir.path().join("link")).unwrap();
+        assert!(dir.path().join("link").is_symlink());
+        assert!(dir.path().join("data/state.damaged").exists());
     }
 
     #[test]

@@ -221,6 +221,40 @@ fn a_new_file_is_private_and_an_old_one_keeps_its_mode() {
 }
 
 #[test]
+fn a_link_to_the_file_stays_a_link() {
+    let dir = TempDir::new().unwrap();
+    let (data, link, second) = (dir.path().join("data"), dir.path().join("link"), dir.path().join("second"));
+    std::fs::create_dir(&data).unwrap();
+    std::os::unix::fs::symlink("data/state", &link).unwrap();
+    std::os::unix::fs::symlink(&link, &second).unwrap();
+    // The file need not be there yet.
+    FileStore::new(&second).put("a", "1").unwrap();
+    FileStore::new(&link).put("b", "2").unwrap();
+    assert_eq!(std::fs::read_to_string(data.join("state")).unwrap(), "a=1\nb=2\n");
+    assert!(link.is_symlink() && second.is_symlink());
+    // Its partition is not mounted: nothing takes the link's place.
+    std::fs::remove_dir_all(&data).unwrap();
+    let error = FileStore::new(&link).put("a", "2").unwrap_err().to_string();
+    assert!(error.contains("data/state"), "{error}");
+    assert!(link.is_symlink());
+}
+
+#[test]
+fn a_medium_that_ends_before_the_environment_is_named() {
+    let dir = TempDir::new().unwrap();
+    let disk = dir.path().join("disk");
+    for (size, words) in
+        [(0, "ends before this place"), (0x2000, "ends before this place"), (0x2010, "ends after 0x10")]
+    {
+        std::fs::write(&disk, vec![1; size]).unwrap();
+        let at = Location { path: disk.clone(), offset: 0x2000, size: 0x2000 };
+        let store = UbootStore::new(FwEnvConfig::new(at, None).unwrap());
+        let error = store.load().unwrap_err().to_string();
+        assert!(error.contains(words) && !error.contains("CRC32"), "{error}");
+    }
+}
+
+#[test]
 fn what_lines_cannot_hold_is_refused_and_changes_nothing() {
     let dir = TempDir::new().unwrap();
     let path = dir.path().join("store");

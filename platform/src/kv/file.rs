@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use crate::kv::uboot_env::EnvError;
 use crate::kv::{Change, KeyValueStore, KvError, Pairs, check_pair, io_error};
-use crate::limits::STORE_FILE_MAX;
+use crate::limits::{LINKS_MAX, STORE_FILE_MAX};
 use crate::lock;
 
 /// The byte order mark with which some editors begin a file.
@@ -48,31 +48,36 @@ impl FileStore {
         Ok(())
     }
 
-    fn beside(&self, suffix: &str) -> PathBuf {
-        let mut name = self.path.file_name().unwrap_or_default().to_owned();
-        name.push(suffix);
-        self.path.with_file_name(name)
+    /// Returns the file itself where the path is a link, so that the link stays: it may lead to a partition that outlives
+    /// this one.
+    fn target(&self) -> PathBuf {
+        let mut path = self.path.clone();
+        for _ in 0..LINKS_MAX {
+            let Ok(next) = fs::read_link(&path) else { return path };
+            path = path.parent().map_or_else(|| next.clone(), |folder| folder.join(&next));
+        }
+        path
     }
 
-    fn lock(&self) -> Result<File, KvError> {
-        let path = self.beside(".lock");
+    fn lock(target: &Path) -> Result<File, KvError> {
+        let path = beside(target, ".lock");
         let opened =
             OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(&path);
         lock::exclusive(opened.map_err(io_error("create", &path))?, &path)
     }
 
-    fn replace(&self, text: &str) -> Result<(), KvError> {
-        let new = self.beside(".new");
+    fn replace(target: &Path, text: &str) -> Result<(), KvError> {
+        let new = beside(target, ".new");
         // The store may hold secrets: a new one is the owner's alone.
-        let mode = fs::metadata(&self.path).map_or(0o600, |old| old.permissions().mode() & 0o777);
+        let mode = fs::metadata(target).map_or(0o600, |old| old.permissions().mode() & 0o777);
         let opened = OpenOptions::new().write(true).create(true).truncate(true).mode(mode).open(&new);
         let mut file = opened.map_err(io_error("create", &new))?;
         let written = file.write_all(text.as_bytes()).and_then(|()| file.sync_all());
         written.map_err(io_error("write", &new))?;
-        fs::rename(&new, &self.path).map_err(io_error("replace", &self.path))?;
-        let directory = self.path.parent().filter(|parent| !parent.as_os_str().is_empty());
+        fs::rename(&new, target).map_err(io_error("replace", target))?;
+        let directory = target.parent().filter(|parent| !parent.as_os_str().is_empty());
         let synced = File::open(directory.unwrap_or_else(|| Path::new("."))).and_then(|at| at.sync_all());
-        synced.map_err(io_error("sync the directory of", &self.path))
+        synced.map_err(io_error("sync the directory of", target))
     }
 }
 
@@ -87,7 +92,8 @@ impl KeyValueStore for FileStore {
         for (key, value) in changes {
             self.check(key, value.unwrap_or_default())?;
         }
-        let _held = self.lock()?;
+        let target = self.target();
+        let _held = Self::lock(&target)?;
         let not_text = |_| std::io::Error::new(std::io::ErrorKind::InvalidData, "it is not UTF-8 text");
         let old =
             String::from_utf8(self.read()?).map_err(not_text).map_err(io_error("change", &self.path))?;
@@ -100,8 +106,14 @@ impl KeyValueStore for FileStore {
         if text.len() as u64 > STORE_FILE_MAX {
             return Err(KvError::TooLong { path: self.path.clone(), limit: STORE_FILE_MAX });
         }
-        self.replace(&text)
+        Self::replace(&target, &text)
     }
+}
+
+fn beside(file: &Path, suffix: &str) -> PathBuf {
+    let mut name = file.file_name().unwrap_or_default().to_owned();
+    name.push(suffix);
+    file.with_file_name(name)
 }
 
 fn pair(line: &str) -> Option<(&str, &str)> {

@@ -115,8 +115,8 @@ pub enum KvError {
     },
     /// No copy of a U-Boot environment could be used.
     #[error(
-        "no usable U-Boot environment: {reasons}; check device, offset and size in fw_env.config against \
-         what the boot loader and the firmware use"
+        "no usable U-Boot environment: {reasons}; check that device, offset and size are those that the boot loader and \
+         the firmware use"
     )]
     NoEnvironment {
         /// What is wrong with each copy, with its place.

@@ -117,10 +117,14 @@ impl UbootStore {
         let file = File::open(&at.path).map_err(io_error("open", &at.path)).map_err(Bad::Io)?;
         // A file that ends early reads as zeros, as `fwup` reads it: a bad checksum, not a failure.
         let mut block = vec![0; at.size];
-        read_up_to(&file, &mut block, at.offset)
+        let count = read_up_to(&file, &mut block, at.offset)
             .map_err(io_error("read the U-Boot environment from", &at.path))
             .map_err(Bad::Io)?;
-        Environment::decode(&block, self.layout()).map_err(Bad::Content)
+        Environment::decode(&block, self.layout()).map_err(|error| match count {
+            0 => Bad::Beyond,
+            _ if count < at.size => Bad::Cut { count },
+            _ => Bad::Content(error),
+        })
     }
 }
 
@@ -130,15 +134,24 @@ enum Bad {
     Io(KvError),
     /// What is there is no environment.
     Content(EnvError),
+    /// The medium ends before it.
+    Beyond,
+    /// The medium ends within it, and what is there is no environment.
+    Cut {
+        /// Bytes there are.
+        count: usize,
+    },
 }
 
 impl Bad {
     fn describe(&self, at: &Location) -> String {
         let place = at.path.display();
-        let reason: &dyn std::fmt::Display = match self {
-            Self::Io(KvError::Io { source, .. }) => source,
-            Self::Io(error) => error,
-            Self::Content(error) => error,
+        let reason = match self {
+            Self::Io(KvError::Io { source, .. }) => source.to_string(),
+            Self::Io(error) => error.to_string(),
+            Self::Content(error) => error.to_string(),
+            Self::Beyond => "it ends before this place".to_owned(),
+            Self::Cut { count } => format!("it ends after {count:#x} of them"),
         };
         format!("{place} at {:#x}, {:#x} bytes: {reason}", at.offset, at.size)
     }
@@ -147,7 +160,9 @@ impl Bad {
     fn alone(self, at: &Location) -> KvError {
         match self {
             Self::Io(error) => error,
-            Self::Content(_) => KvError::NoEnvironment { reasons: self.describe(at) },
+            Self::Content(_) | Self::Beyond | Self::Cut { .. } => {
+                KvError::NoEnvironment { reasons: self.describe(at) }
+            }
         }
     }
 }
@@ -217,7 +232,9 @@ fn write(at: &Location, block: &[u8]) -> Result<(), KvError> {
     Ok(())
 }
 
-fn read_up_to(file: &File, mut buffer: &mut [u8], mut offset: u64) -> std::io::Result<()> {
+/// Fills the buffer unless the file ends early. Returns how many bytes there were.
+fn read_up_to(file: &File, mut buffer: &mut [u8], mut offset: u64) -> std::io::Result<usize> {
+    let wanted = buffer.len();
     while !buffer.is_empty() {
         match file.read_at(buffer, offset) {
             Ok(0) => break,
@@ -233,5 +250,5 @@ fn read_up_to(file: &File, mut buffer: &mut [u8], mut offset: u64) -> std::io::R
             Err(error) => return Err(error),
         }
     }
-    Ok(())
+    Ok(wanted - buffer.len())
 }
