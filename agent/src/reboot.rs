@@ -39,7 +39,8 @@ pub fn keep_trying(command: &str, recorder: &Recorder) -> ! {
 /// Says what becomes of a device that could not be restarted.
 pub fn again(error: &str) -> String {
     format!(
-        "{error}; the device stays connected, and the command is run again in {} min. Restart the system by hand, or          correct --reboot-command",
+        "{error}; the device stays connected, and the command is run again in {} min. \
+         Restart the system by hand, or correct --reboot-command",
         REBOOT_AGAIN.as_secs() / 60
     )
 }

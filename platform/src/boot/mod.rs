@@ -211,8 +211,9 @@ impl BootCheck {
     ///
     /// Each write of an environment with one copy can lose it at a power cut. Nothing is written where other evidence
     /// shows the same: where the command line or the partition mounted at `/` names the slot and a note of this boot is
-    /// kept elsewhere, and where the state file keeps one and the mounted root is unknown anyway. Nothing is written
-    /// either if fewer than [`NOTE_RESERVE`] bytes would be left for the update's own variables.
+    /// kept elsewhere, and where both the state file and a folder in memory keep one and the mounted root is unknown
+    /// anyway. Nothing is written either if fewer than [`NOTE_RESERVE`] bytes would be left for the update's own
+    /// variables.
     ///
     /// # Errors
     ///

@@ -103,7 +103,11 @@ impl System {
         started.trusted
             && match opinion {
                 Opinion::For => self.places().iter().any(kept),
-                Opinion::None if evidence.fingerprint().is_none() => self.durable_place().iter().any(kept),
+                // The state file can be lost, so a second place must know it, too.
+                Opinion::None if evidence.fingerprint().is_none() => {
+                    self.durable_place().iter().any(kept)
+                        && self.places().iter().filter(|place| kept(place)).count() > 1
+                }
                 Opinion::None | Opinion::Against { .. } => false,
             }
     }
