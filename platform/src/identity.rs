@@ -11,7 +11,7 @@ use crate::limits::NOTE_RESERVE;
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Identity {
     /// The slot that runs: `nerves_fw_active`, or `a` where that is missing. Between an update and the restart of the
-    /// system that is the slot that runs next; [`BootCheck`](crate::boot::BootCheck) tells.
+    /// system that is the slot that runs next; [`BootCheck`] tells.
     pub active_slot: String,
     /// The firmware in that slot.
     pub firmware: FirmwareInfo,
@@ -60,7 +60,7 @@ impl Identity {
     }
 
     /// Builds the identity of a device that runs this slot, whatever the store names:
-    /// [`BootState::OtherRuns`](crate::boot::BootState::OtherRuns).
+    /// [`BootState::OtherRuns`].
     pub fn of_slot(pairs: &Pairs, active: &str) -> Self {
         Self {
             firmware: FirmwareInfo::of_slot(pairs, active),

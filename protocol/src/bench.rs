@@ -18,12 +18,13 @@ pub fn read_update(message: &Message<'_>) -> Result<UpdateInfo, String> {
 }
 
 /// Writes a progress report. Returns the length of the message.
-pub fn write_progress(serializer: Serializer, percent: u8) -> usize {
+pub fn write_progress(serializer: Serializer, percent: u8) -> Result<usize, String> {
     let report = payload::progress(Stage::Downloading, percent);
-    match Bench::write(serializer, names::DEVICE, names::FWUP_PROGRESS, &report) {
+    let frame = Bench::write(serializer, names::DEVICE, names::FWUP_PROGRESS, &report);
+    Ok(match frame.map_err(String::from)? {
         Frame::Text(text) => text.len(),
         Frame::Binary(data) => data.len(),
-    }
+    })
 }
 
 /// A message as it arrives.

@@ -1,7 +1,7 @@
 //! Two calls of the Linux kernel that take a pointer, made safe: discarding blocks of a device, and beginning the update
 //! of a UBI volume.
 //!
-//! The only `unsafe` code of the project is in the function [`set`] of this file. No crate offers both calls: rustix has
+//! The only `unsafe` code of the project is in the function `set` of this file. No crate offers both calls: rustix has
 //! neither, nix and uapi only macros for unsafe functions, and block-devs only the first, in its only release.
 
 use std::fs::File;
