@@ -145,6 +145,9 @@ pub struct RunArgs {
     /// Seconds between looks whether updates can be installed, while they can't: a disk that is missing or read-only, say.
     #[arg(long, value_name = "SECONDS", default_value = "60", value_parser = seconds)]
     pub check_interval: Duration,
+    /// Seconds between looks whether another program marked the firmware good.
+    #[arg(long, hide = true, value_name = "SECONDS", default_value = "60", value_parser = seconds)]
+    pub validation_interval: Duration,
     /// How to print what happens.
     #[arg(long, value_enum, default_value_t = Format::Plain)]
     pub log: Format,

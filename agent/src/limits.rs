@@ -30,6 +30,3 @@ pub const REBOOT_OUTPUT_MAX: u64 = 16 * 1024;
 
 /// Damaged files of one name that are kept for a person to look at.
 pub const ASIDE_MAX: u32 = 5;
-
-/// How often the boot environment is looked at for another program having marked the firmware good.
-pub const VALIDATION_LOOK_EVERY: Duration = Duration::from_secs(60);

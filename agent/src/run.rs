@@ -203,7 +203,13 @@ fn device(
     start("update requests", move || ask_for_updates(&modes, &asking))?;
     let recorder = Arc::clone(recorder);
     if unvalidated {
-        let validation = Validation { store, boot: boot.clone(), handle, mark: args.validate_when_joined };
+        let validation = Validation {
+            store,
+            boot: boot.clone(),
+            handle,
+            every: args.validation_interval,
+            mark: args.validate_when_joined,
+        };
         start("validation", move || validation.watch(&validations, &recorder))?;
     }
     Ok(runner.run())

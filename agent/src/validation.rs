@@ -1,13 +1,13 @@
 //! Marking the running firmware good, and noticing that another program did.
 
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
+use std::time::Duration;
 
 use nerves_hub_link_blocking::Handle;
 use nerves_hub_link_platform::boot::{BootCheck, BootState, Marked};
 use nerves_hub_link_platform::identity::{Identity, mark_validated};
 use nerves_hub_link_platform::kv::{KeyValueStore as _, KvError, UbootStore};
 
-use crate::limits::VALIDATION_LOOK_EVERY;
 use crate::record::Recorder;
 
 /// Firmware that is not validated yet.
@@ -18,6 +18,8 @@ pub struct Validation {
     pub boot: BootCheck,
     /// The device.
     pub handle: Handle,
+    /// Time between looks at the environment.
+    pub every: Duration,
     /// Whether to mark the firmware good once the server accepted the device.
     pub mark: bool,
 }
@@ -27,7 +29,7 @@ impl Validation {
     /// the server. Reading may hang with the disk, so this needs a thread of its own.
     pub fn watch(mut self, joins: &Receiver<()>, recorder: &Recorder) {
         loop {
-            let good = match joins.recv_timeout(VALIDATION_LOOK_EVERY) {
+            let good = match joins.recv_timeout(self.every) {
                 Ok(()) if self.mark => self.validate(recorder),
                 Ok(()) | Err(RecvTimeoutError::Timeout) => self.look(recorder),
                 Err(RecvTimeoutError::Disconnected) => return,

@@ -6,6 +6,8 @@ mod common;
 use std::process::Command;
 
 use common::{Setting, builder, command_of, refusal};
+use nerves_hub_link_platform::kv::fw_env_config::{FwEnvConfig, Location};
+use nerves_hub_link_platform::kv::{KeyValueStore as _, UbootStore};
 use nerves_hub_link_testkit::hub::HubEvent;
 use nerves_hub_link_testkit::server::Firmware;
 
@@ -75,6 +77,40 @@ fn a_boot_id_that_is_a_pipe_is_not_waited_for() {
     let pipe = setting.dir.path().join("pipe").display().to_string();
     assert!(Command::new("mkfifo").arg(&pipe).status().unwrap().success());
     setting.device(&["--boot-id", &pipe]).ends_after("accepted");
+}
+
+/// Changes the flag as another program would.
+fn another_program_sets(setting: &Setting, flag: &str) {
+    let place = Location { path: setting.disk.path().to_owned(), offset: 0x2000, size: 0x2000 };
+    let mut environment = UbootStore::new(FwEnvConfig::new(place, None).unwrap());
+    environment.put("nerves_fw_validated", flag).unwrap();
+}
+
+#[test]
+fn firmware_that_another_program_marks_good_is_noticed_between_joins() {
+    let setting = Setting::new();
+    another_program_sets(&setting, "0");
+    let mut device = setting.device(&["--validation-interval", "1"]);
+    setting.saw("join", |event| matches!(event, HubEvent::Joined { .. }));
+    another_program_sets(&setting, "1");
+    setting.saw("validation", |event| matches!(event, HubEvent::Validated { .. }));
+    device.says("another program marked this firmware good");
+}
+
+#[test]
+fn firmware_that_another_program_marks_good_is_noticed_at_the_next_join() {
+    let setting = Setting::new();
+    another_program_sets(&setting, "0");
+    // Long after the end of this test.
+    let mut device = setting.device(&["--validation-interval", "3600"]);
+    setting.saw("join", |event| matches!(event, HubEvent::Joined { .. }));
+    another_program_sets(&setting, "1");
+    setting.hub.close_all(1012, "restart");
+    // The look after the first join may see it, too; then the second join says so.
+    setting.saw("validation", |event| {
+        matches!(event, HubEvent::Validated { .. } | HubEvent::Joined { validated: Some(true), .. })
+    });
+    device.says("another program marked this firmware good");
 }
 
 #[test]
