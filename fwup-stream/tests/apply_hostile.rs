@@ -265,6 +265,36 @@ fn environments_have_from_1_to_65534_blocks() {
 }
 
 #[test]
+fn copies_of_an_environment_that_overlap_are_never_written() {
+    for (second, good) in
+        [("16", false), ("19", false), ("13", false), ("0x11", false), ("20", true), ("12", true)]
+    {
+        for call in
+            ["2,uboot_clearenv,s", "2,uboot_recover,s", "4,uboot_setenv,s,a,1", "3,uboot_unsetenv,s,a"]
+        {
+            let text = format!(
+                "uboot-environment \"s\" {{\nblock-offset=16\nblock-count=4\nblock-offset-redund={second}\n}}\n\
+                 task \"t\" {{\non-init {{\nfunlist={{{}{call}}}\n}}\n}}\n",
+                if call.contains("clear") { "" } else { "2,uboot_recover,s," }
+            );
+            let mut disk = MemoryTarget::with_hard_size(1 << 20);
+            let before = disk.image();
+            match apply(unsigned("t"), &archive(&text, &[]), &mut disk) {
+                Ok(_) => assert!(good, "{second} {call}"),
+                Err(error) => {
+                    assert!(!good, "{second} {call}: {error}");
+                    assert!(
+                        error.to_string().contains("uboot-environment s: block-offset-redund can't overlap"),
+                        "{error}"
+                    );
+                    assert_eq!(disk.image(), before);
+                }
+            }
+        }
+    }
+}
+
+#[test]
 fn the_largest_environment_is_changed_and_read() {
     let text = "uboot-environment \"s\" {\nblock-offset=16\nblock-count=65534\nblock-offset-redund=65600\n}\n\
                 task \"set\" {\non-init {\nfunlist={2,uboot_clearenv,s,4,uboot_setenv,s,a,1,4,uboot_setenv,s,b,2,3,\

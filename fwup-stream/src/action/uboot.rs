@@ -55,6 +55,12 @@ pub enum UbootError {
         /// Its blocks.
         count: i64,
     },
+    /// The second copy lies over the first: each change would destroy the good one.
+    #[error("uboot-environment {name}: block-offset-redund can't overlap primary U-Boot environment")]
+    Overlap {
+        /// The section's title.
+        name: String,
+    },
 }
 
 /// Where an environment is.
@@ -174,6 +180,9 @@ impl Place {
             .ok_or_else(|| UbootError::Size { name: environment.name.clone(), count })?;
         let block = blocks(&environment.block_offset);
         let second = environment.block_offset_redund.as_deref().map(blocks);
+        if second.is_some_and(|second| bytes(block.abs_diff(second)) < size as u64) {
+            return Err(UbootError::Overlap { name: environment.name.clone() });
+        }
         Ok(Self { block, second, size })
     }
 
