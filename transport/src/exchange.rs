@@ -83,7 +83,7 @@ impl Exchange {
         let address = Address::parse(request.url)?;
         let own = [("connection", "close"), ("accept-encoding", "identity")];
         let (call, bytes) = request::write(&address, &own, request.headers)?;
-        let mut pipe = Pipe::new(&address, request.tls)?;
+        let mut pipe = Pipe::new(&address, request.tls, false)?;
         pipe.write(&bytes);
         let response = ResponseReader::new(&address.host, call);
         Ok(Self { address, pipe, response, phase: Phase::Head, piece: Vec::new(), starved: true })

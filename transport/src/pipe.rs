@@ -29,6 +29,8 @@ pub(crate) struct Pipe {
     /// For the TCP stream. Bounded by the users of the pipe, who look at `queued`.
     out: Queue,
     eof: bool,
+    /// Whether this is a connection to the hub, not one to a file server.
+    hub: bool,
     peer: PeerEnd,
     failed: Option<TransportError>,
     closed: bool,
@@ -43,7 +45,7 @@ struct Session {
 }
 
 impl Pipe {
-    pub(crate) fn new(address: &Address, tls: Option<&Tls>) -> Result<Self, TransportError> {
+    pub(crate) fn new(address: &Address, tls: Option<&Tls>, hub: bool) -> Result<Self, TransportError> {
         let session = match (address.secure, tls) {
             (false, _) => None,
             (true, None) => return Err(TransportError::TlsMissing { host: address.host.clone() }),
@@ -60,6 +62,7 @@ impl Pipe {
             plain: Queue::default(),
             out: Queue::default(),
             eof: false,
+            hub,
             peer: PeerEnd::Open,
             failed: None,
             closed: false,
@@ -140,7 +143,7 @@ impl Pipe {
                 Err(error) => {
                     let explained = {
                         let shown = session.shown.count() != session.before;
-                        TlsError::explain(&error, &self.host, &session.roots, handshake, shown)
+                        TlsError::explain(&error, &self.host, &session.roots, handshake, shown, self.hub)
                     };
                     self.failed = Some(explained.into());
                 }

@@ -124,7 +124,7 @@ impl Socket {
         let (nonce, seed) = halves(random);
         let upgrade = Upgrade::new(nonce);
         let (call, bytes) = request::write(&address, &upgrade.headers(), request.headers)?;
-        let mut pipe = Pipe::new(&address, request.tls)?;
+        let mut pipe = Pipe::new(&address, request.tls, true)?;
         pipe.write(&bytes);
         let response = Box::new(ResponseReader::new(&address.host, call));
         let phase = Phase::Upgrade { response, upgrade };

@@ -180,19 +180,20 @@ impl TlsError {
     }
 
     /// Puts what rustls says into words. `handshake` tells whether the handshake was still going on, `shown` whether the
-    /// device showed a certificate of its own.
+    /// device showed a certificate of its own, `hub` whether the server is the hub.
     pub(crate) fn explain(
         error: &RustlsError,
         host: &str,
         roots: &str,
         handshake: bool,
         shown: bool,
+        hub: bool,
     ) -> Self {
         let host = host.to_owned();
         match error {
             RustlsError::InvalidCertificate(reason) => certificate(reason, host, roots),
             RustlsError::AlertReceived(alert) => {
-                let (alert, meaning) = (spaced(&format!("{alert:?}")), meaning(*alert, shown));
+                let (alert, meaning) = (spaced(&format!("{alert:?}")), meaning(*alert, shown, hub));
                 Self::Alert { host, alert, meaning }
             }
             RustlsError::FailedToGetCurrentTime => Self::NoTime { host },

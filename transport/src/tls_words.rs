@@ -117,10 +117,13 @@ fn names(presented: &[String]) -> String {
 
 /// What an alert means for a device that did or did not show a certificate. NervesHub answers `HandshakeFailure` to every
 /// certificate it refuses (recording `tls_client_certificates`).
-pub(crate) fn meaning(alert: AlertDescription, shown: bool) -> &'static str {
+pub(crate) fn meaning(alert: AlertDescription, shown: bool, hub: bool) -> &'static str {
     match alert {
         AlertDescription::HandshakeFailure if !shown => {
             "no TLS version, cipher or curve is shared, or the server wants a client certificate; this device showed none"
+        }
+        AlertDescription::HandshakeFailure if !hub => {
+            "this file server, which is not the hub, refused the device's certificate, or shares no cipher; ask who runs it"
         }
         AlertDescription::HandshakeFailure => {
             "the device's certificate was refused (device not registered or deleted, signer unknown, or certificate \
@@ -139,6 +142,17 @@ pub(crate) fn meaning(alert: AlertDescription, shown: bool) -> &'static str {
             if !shown =>
         {
             "the server complains about a certificate, and this device showed none; see the server's log"
+        }
+        AlertDescription::BadCertificate
+        | AlertDescription::CertificateUnknown
+        | AlertDescription::UnsupportedCertificate
+        | AlertDescription::CertificateRevoked
+        | AlertDescription::CertificateExpired
+        | AlertDescription::UnknownCA
+        | AlertDescription::AccessDenied
+            if !hub =>
+        {
+            "this file server, which is not the hub, refused the device's certificate; ask who runs it"
         }
         AlertDescription::BadCertificate
         | AlertDescription::CertificateUnknown
@@ -193,7 +207,9 @@ mod tests {
     /// A certificate is blamed only if the server saw it.
     #[test]
     fn the_certificate_is_not_blamed_unless_it_was_shown() {
-        let said = |shown| meaning(AlertDescription::HandshakeFailure, shown);
+        let said = |shown| meaning(AlertDescription::HandshakeFailure, shown, true);
+        let file = meaning(AlertDescription::HandshakeFailure, true, false);
+        assert!(file.contains("file server") && !file.contains("NervesHub"), "{file}");
         assert!(said(true).contains("device not registered") && !said(true).contains("none"));
         assert!(said(false).contains("this device showed none") && !said(false).contains("registered"));
     }
