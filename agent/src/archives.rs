@@ -1,12 +1,11 @@
 //! Archives on this device: which it had already.
 
-use std::fs::{self, OpenOptions};
+use std::fs;
 use std::io::Write as _;
-use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
+use nerves_hub_link_platform::small_file::create_anew;
 use nerves_hub_link_protocol::limits::MAX_KNOWN_ARCHIVES;
-use rustix::fs::OFlags;
 
 use crate::bookkeeping::{Unusable, read_text, set_aside};
 
@@ -64,11 +63,7 @@ impl Known {
         let mut lines = self.list().map_err(|why| format!("{}: {why}", self.path.display()))?;
         lines.push(uuid.to_owned());
         let new = self.path.with_extension("new");
-        // Never waiting for the other end of a pipe.
-        let flags = i32::try_from(OFlags::NONBLOCK.bits()).map_err(|_| "no flags".to_owned())?;
-        let opened =
-            OpenOptions::new().write(true).create(true).truncate(true).custom_flags(flags).open(&new);
-        let mut file = opened.map_err(complain)?;
+        let mut file = create_anew(&new, 0o644).map_err(complain)?;
         file.write_all((lines.join("\n") + "\n").as_bytes()).map_err(complain)?;
         file.sync_all().map_err(complain)?;
         fs::rename(&new, &self.path).map_err(complain)

@@ -1,16 +1,16 @@
 //! Files in which this program remembers things. One that can't be used costs what it held, and nothing else: it is set aside,
 //! the device connects, and nothing is marked good on its account.
 
-use std::fs::{self, File, OpenOptions};
+use std::fs;
 use std::io::{self, ErrorKind, Read as _};
-use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _};
+use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _};
 use std::path::{Path, PathBuf};
 
 use nerves_hub_link_platform::limits::STORE_FILE_MAX;
-use rustix::fs::{Access, OFlags, access};
+use nerves_hub_link_platform::small_file::{self, folder_of};
+use rustix::fs::{Access, access};
 
 use crate::cli::RunArgs;
-use crate::limits::ASIDE_MAX;
 use crate::record::Recorder;
 
 /// Gets the file of `--state` ready: makes its folder, and sets it aside if it is damaged. Returns where to remember things, if
@@ -43,7 +43,7 @@ pub fn state(args: &RunArgs, recorder: &Recorder) -> Result<Option<PathBuf>, Str
             return Ok(None);
         }
     }
-    let folder = folder(&file);
+    let folder = folder_of(&file);
     if let Err(errno) = access(folder, Access::WRITE_OK | Access::EXEC_OK) {
         complain(format!("{} can't be written: {}; {lost}", folder.display(), io::Error::from(errno)));
     }
@@ -68,16 +68,14 @@ impl std::fmt::Display for Unusable {
 
 /// Reads a file of text, without waiting for the other end of a pipe. None is an empty one.
 pub fn read_text(path: &Path, limit: u64) -> Result<String, Unusable> {
-    let unreadable = |error: io::Error| Unusable::Unreadable(format!("it can't be read: {error}"));
-    let flags =
-        i32::try_from(OFlags::NONBLOCK.bits()).map_err(|_| Unusable::Unreadable("no flags".into()))?;
-    let file = match OpenOptions::new().read(true).custom_flags(flags).open(path) {
+    let file = match small_file::open_regular(path) {
+        Ok(file) => file,
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(String::new()),
-        opened => opened.map_err(unreadable)?,
+        Err(error) if error.kind() == ErrorKind::InvalidInput => {
+            return Err(Unusable::Unreadable(error.to_string()));
+        }
+        Err(error) => return Err(Unusable::Unreadable(format!("it can't be read: {error}"))),
     };
-    if !file.metadata().map_err(unreadable)?.is_file() {
-        return Err(Unusable::Unreadable("it is no regular file".into()));
-    }
     let mut bytes = Vec::new();
     file.take(limit.saturating_add(1)).read_to_end(&mut bytes).map_err(|error| {
         // A block that can't be read stays so; the file's place can be had all the same.
@@ -94,35 +92,18 @@ pub fn read_text(path: &Path, limit: u64) -> Result<String, Unusable> {
 
 /// Renames a damaged file, so that a new one can take its place. Returns its new name. A link to it stays.
 pub fn set_aside(path: &Path) -> io::Result<PathBuf> {
-    let path = &*fs::canonicalize(path)?;
-    let mut name = path.file_name().ok_or(ErrorKind::InvalidInput)?.to_owned();
-    name.push(".damaged");
-    let first = path.with_file_name(name);
-    let numbered = |number: u32| PathBuf::from(format!("{}-{number}", first.display()));
-    let free = |aside: &PathBuf| fs::symlink_metadata(aside).is_err();
-    let aside = std::iter::once(first.clone()).chain((2..=ASIDE_MAX).map(numbered)).find(free);
-    // Disks are small: the first one gives way when there are so many.
-    let aside = aside.unwrap_or(first);
-    fs::rename(path, &aside)?;
-    if let Ok(folder) = File::open(folder(path)) {
-        // On a file system that can't, the name is old again after a power loss, and set aside again.
-        let _ = folder.sync_all();
-    }
-    Ok(aside)
+    small_file::set_aside(&fs::canonicalize(path)?)
 }
 
 /// Makes the folder of a file.
 fn parent(file: &Path) -> Result<(), String> {
-    let folder = folder(file);
+    let folder = folder_of(file);
     let made = fs::DirBuilder::new().recursive(true).mode(0o700).create(folder);
     made.map_err(|error| format!("can't create the folder {}: {error}", folder.display()))
 }
 
-fn folder(file: &Path) -> &Path {
-    file.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."))
-}
-
 fn same_file(one: &Path, other: &Path) -> bool {
+    // One that does not exist, or is out of reach, is no other file.
     let id = |path: &Path| fs::metadata(path).ok().map(|found| (found.dev(), found.ino()));
     id(one).is_some_and(|one| Some(one) == id(other))
 }
@@ -160,19 +141,5 @@ mod tests {
         set_aside(&dir.path().join("link")).unwrap();
         assert!(dir.path().join("link").is_symlink());
         assert!(dir.path().join("data/state.damaged").exists());
-    }
-
-    #[test]
-    fn what_is_set_aside_is_kept_a_few_times() {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("state");
-        for number in 1..=ASIDE_MAX + 1 {
-            fs::write(&path, number.to_string()).unwrap();
-            set_aside(&path).unwrap();
-            assert!(!path.exists());
-        }
-        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), usize::try_from(ASIDE_MAX).unwrap());
-        let newest = (ASIDE_MAX + 1).to_string();
-        assert_eq!(fs::read_to_string(dir.path().join("state.damaged")).unwrap(), newest);
     }
 }

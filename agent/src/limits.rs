@@ -27,6 +27,3 @@ pub const REBOOT_AGAIN: Duration = Duration::from_secs(3600);
 
 /// Bytes kept of what the reboot command writes; later ones are refused.
 pub const REBOOT_OUTPUT_MAX: u64 = 16 * 1024;
-
-/// Damaged files of one name that are kept for a person to look at.
-pub const ASIDE_MAX: u32 = 5;

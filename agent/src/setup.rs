@@ -1,6 +1,5 @@
 //! From the command line to what the device needs, with errors that say what to do.
 
-use std::fs;
 use std::path::Path;
 
 use base64::Engine as _;
@@ -11,6 +10,7 @@ use nerves_hub_link_platform::identity::{Identity, is_placeholder_serial};
 use nerves_hub_link_platform::install::{DiskPolicy, DiskRefused};
 use nerves_hub_link_platform::kv::UbootStore;
 use nerves_hub_link_platform::kv::fw_env_config::{FwEnvConfig, Location};
+use nerves_hub_link_platform::small_file::read_limited;
 use nerves_hub_link_protocol::{
     Auth, Config, ConsoleConfig, FirmwareMeta, PartsConfig, SharedSecret, UpdateStrategy,
 };
@@ -30,7 +30,7 @@ pub const SECRETS: [&str; 2] = ["NERVES_HUB_PRODUCT_SECRET", "NERVES_HUB_PROXY"]
 /// Reads a public key: a file that `fwup -g` made, or the text itself. Returns it as base64.
 pub fn public_key(given: &str) -> Result<String, String> {
     let path = Path::new(given);
-    let key = if path.is_file() {
+    let key = if path.exists() {
         PublicKey::from_file_bytes(&read(path)?)
             .map_err(|error| format!("the file {given} holds no public key: {error}"))?
     } else {
@@ -165,14 +165,10 @@ fn fill(known: &mut String, given: Option<&String>) {
 
 fn read(path: &Path) -> Result<Vec<u8>, String> {
     let complain = |error: std::io::Error| format!("can't read {}: {error}", path.display());
-    let length = fs::metadata(path).map_err(complain)?.len();
-    if length > FILE_MAX {
-        return Err(format!(
-            "{} is {length} bytes; a key or certificate file is at most {FILE_MAX}",
-            path.display()
-        ));
-    }
-    let bytes = fs::read(path).map_err(complain)?;
+    // Read again when the device starts anew, so a pipe, which can be read once, is refused.
+    let bytes = read_limited(path, FILE_MAX).map_err(complain)?.ok_or_else(|| {
+        format!("{} is larger than {FILE_MAX} bytes; no key or certificate file is", path.display())
+    })?;
     // A raw key of 32 bytes may begin so, too.
     if bytes.len() > 64 && (bytes.starts_with(b"\xFF\xFE") || bytes.starts_with(b"\xFE\xFF")) {
         return Err(format!("{} is UTF-16 text; save it as plain text (UTF-8)", path.display()));
@@ -183,6 +179,7 @@ fn read(path: &Path) -> Result<Vec<u8>, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::fs;
 
     const KEY: &str = "u1dJgAcnFUqREJB0shvP+bwDx8wOrVtoRlj7XsvF6Ds=";
 

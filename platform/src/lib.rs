@@ -11,6 +11,7 @@
 //! | [`files`] | files received from operators, and sent to them |
 //! | [`archive`] | checking archives |
 //! | [`health`] | temperature, load, memory, disk, network: how the device is doing |
+//! | [`small_file`] | small local files, read and replaced without waiting |
 //! | [`store`] | downloads on disk that outlive a restart |
 //! | [`limits`] | every bound, with its reason |
 //!
@@ -42,8 +43,8 @@ pub mod kv;
 pub mod limits;
 mod lock;
 pub mod pty;
-mod read;
 mod signals;
+pub mod small_file;
 pub mod store;
 
-use read::read_limited;
+use small_file::read_limited;

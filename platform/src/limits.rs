@@ -80,3 +80,6 @@ pub const TRAFFIC_INTERFACES_MAX: usize = 4;
 
 /// Links that are followed from the path of a store to its file, as many as the kernel follows (path_resolution(7)).
 pub const LINKS_MAX: u32 = 40;
+
+/// Damaged files or folders of one name that are kept for a person to examine.
+pub const ASIDE_MAX: u32 = 5;

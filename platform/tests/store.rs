@@ -164,27 +164,205 @@ fn names_lead_nowhere_else() {
     }
 }
 
+fn fifo(path: &Path) {
+    assert!(std::process::Command::new("mkfifo").arg(path).status().unwrap().success());
+}
+
 #[test]
-fn what_is_in_the_way_is_named_and_not_touched() {
+fn what_has_the_name_of_a_download_is_set_aside_and_the_download_starts_over() {
+    type Damage = fn(&Path);
+    let damage: [(&str, Damage); 8] = [
+        ("a file", |path| fs::write(path, "a file").unwrap()),
+        ("a pipe", |path| fifo(path)),
+        ("a link to a folder", |path| {
+            let elsewhere = path.with_file_name("elsewhere");
+            fs::create_dir(&elsewhere).unwrap();
+            symlink(elsewhere, path).unwrap();
+        }),
+        ("a link to nothing", |path| symlink("/nowhere", path).unwrap()),
+        ("a link to itself", |path| symlink(path, path).unwrap()),
+        ("a folder of others", |path| {
+            fs::create_dir(path).unwrap();
+            fs::write(path.join("photo"), "whose?").unwrap();
+        }),
+        ("a foreign manifest", |path| {
+            fs::create_dir(path).unwrap();
+            fs::write(path.join("manifest"), "of another program").unwrap();
+            fs::create_dir(path.join("photos")).unwrap();
+        }),
+        ("a device", |path| symlink("/dev/null", path).unwrap()),
+    ];
+    for (name, damage) in damage {
+        for place in ["uuid_1", "uuid_1.new"] {
+            let mut bench = Bench::new();
+            fs::create_dir_all(bench.path("")).unwrap();
+            damage(&bench.path(place));
+            let before = fs::symlink_metadata(bench.path(place)).unwrap().file_type();
+            let mut file = bench.open(&request());
+            file.write(0, b"0123456789").unwrap();
+            assert_eq!(all(&mut file, 10), b"0123456789", "{name} as {place}");
+            let aside = bench.path(&format!("{place}.damaged"));
+            assert_eq!(fs::symlink_metadata(&aside).unwrap().file_type(), before, "{name} as {place}");
+            drop(file);
+            // What was set aside is not in the way of the next one.
+            assert_eq!(bench.open(&request()).lengths(), [(0, 4), (1, 4), (2, 2)], "{name} as {place}");
+            assert!(fs::symlink_metadata(&aside).is_ok(), "{name} as {place}");
+        }
+    }
+}
+
+#[test]
+fn a_damaged_manifest_or_part_costs_what_it_held() {
+    type Damage = fn(&Path);
+    let manifest: [(&str, Damage); 6] = [
+        ("garbage", |path| fs::write(path, b"\xff\0").unwrap()),
+        ("empty", |path| fs::write(path, "").unwrap()),
+        ("a pipe", |path| fifo(path)),
+        ("a link to nothing", |path| symlink("/nowhere", path).unwrap()),
+        ("a link to itself", |path| symlink(path, path).unwrap()),
+        ("an endless device", |path| symlink("/dev/zero", path).unwrap()),
+    ];
+    for (name, damage) in manifest {
+        let mut bench = Bench::new();
+        bench.open(&request()).write(0, b"0123456789").unwrap();
+        fs::remove_file(bench.path("uuid_1/manifest")).unwrap();
+        damage(&bench.path("uuid_1/manifest"));
+        assert_eq!(bench.open(&request()).lengths(), [], "manifest: {name}");
+    }
+    // A part that is something else is deleted, and what it leads to stays.
+    let part: [(&str, Damage); 4] = [
+        ("a folder", |path| fs::create_dir_all(path.join("deep/er")).unwrap()),
+        ("a pipe", |path| fifo(path)),
+        ("a link to nothing", |path| symlink("/nowhere", path).unwrap()),
+        ("a device", |path| symlink("/dev/null", path).unwrap()),
+    ];
+    for (name, damage) in part {
+        let mut bench = Bench::new();
+        bench.open(&request()).write(0, b"0123456789").unwrap();
+        fs::remove_file(bench.path("uuid_1/part-00001")).unwrap();
+        damage(&bench.path("uuid_1/part-00001"));
+        let mut file = bench.open(&request());
+        assert_eq!(file.lengths(), [(0, 4), (2, 2)], "part: {name}");
+        file.write(4, b"4567").unwrap();
+        assert_eq!(all(&mut file, 10), b"0123456789", "part: {name}");
+    }
+}
+
+#[test]
+fn other_downloads_that_are_damaged_are_in_nobodys_way() {
     let mut bench = Bench::new();
-    bench.open(&request());
-    fs::remove_dir_all(bench.path("uuid_1")).unwrap();
-    fs::write(bench.path("uuid_1"), "a file").unwrap();
-    assert!(bench.fails(&request()).contains("uuid_1 is in the way"));
-    fs::remove_file(bench.path("uuid_1")).unwrap();
-    let elsewhere = bench.dir.path().join("elsewhere");
-    fs::create_dir(&elsewhere).unwrap();
-    symlink(&elsewhere, bench.path("uuid_1")).unwrap();
-    assert!(bench.fails(&request()).contains("uuid_1 is in the way"));
-    fs::remove_file(bench.path("uuid_1")).unwrap();
-    fs::create_dir(bench.path("uuid_1")).unwrap();
-    fs::write(bench.path("uuid_1/photo"), "whose?").unwrap();
-    assert!(bench.fails(&request()).contains("uuid_1 is in the way"));
-    assert!(bench.path("uuid_1/photo").exists());
-    let file = bench.dir.path().join("file");
-    fs::write(&file, "").unwrap();
-    let error = DownloadStore::new(&file).open(&request()).unwrap_err().to_string();
-    assert!(error.contains("cannot create") && error.contains("file"), "{error}");
+    bench.open(&request()).write(0, b"0123456789").unwrap();
+    for name in ["pipe", "zero", "loop"] {
+        fs::create_dir(bench.path(name)).unwrap();
+    }
+    fifo(&bench.path("pipe/manifest"));
+    symlink("/dev/zero", bench.path("zero/manifest")).unwrap();
+    symlink("manifest", bench.path("loop/manifest")).unwrap();
+    assert_eq!(bench.open(&request()).lengths().len(), 3);
+}
+
+#[test]
+fn a_folder_for_downloads_that_is_none_is_named_and_works_once_it_is_gone() {
+    type Damage = fn(&Path);
+    let damage: [(Damage, &str); 4] = [
+        (|path| fs::write(path, "").unwrap(), "no folder"),
+        (|path| fifo(path), "no folder"),
+        (|path| symlink("/nowhere/at/all", path).unwrap(), "leads to no folder"),
+        (|path| symlink(path, path).unwrap(), "leads to no folder"),
+    ];
+    for (damage, words) in damage {
+        let dir = TempDir::new().unwrap();
+        let path = dir.path().join("downloads");
+        damage(&path);
+        let mut store = DownloadStore::new(&path);
+        for error in [store.check().unwrap_err(), store.open(&request()).unwrap_err()] {
+            assert!(error.to_string().contains(words), "{error}");
+        }
+        fs::remove_file(&path).unwrap();
+        store.check().unwrap();
+        store.open(&request()).unwrap();
+    }
+}
+
+#[test]
+fn a_folder_in_place_of_a_finished_file_is_set_aside() {
+    let mut bench = Bench::new();
+    let mut file = bench.open(&StoreRequest::new("uuid_1", "m"));
+    file.write(0, b"abc").unwrap();
+    fs::create_dir_all(bench.path("uuid_1.fw/photos")).unwrap();
+    let kept = file.keep_as("fw").unwrap();
+    assert_eq!(fs::read(kept).unwrap(), b"abc");
+    assert!(bench.path("uuid_1.fw.damaged/photos").exists());
+}
+
+#[test]
+fn a_byte_beyond_the_last_part_is_refused() {
+    let mut bench = Bench::new();
+    let mut file = bench.open(&StoreRequest::new("x", "m").parts(1, u32::MAX));
+    let beyond = u64::from(u32::MAX) + 1;
+    assert!(matches!(file.write(beyond, b"a"), Err(StoreError::Offset { offset, .. }) if offset == beyond));
+    assert!(matches!(file.read(beyond, &mut [0]), Err(StoreError::Offset { .. })));
+}
+
+/// A file system of a few KiB, if this user can mount one. Dropping it unmounts it.
+struct Mounted(TempDir);
+
+impl Mounted {
+    fn new(options: &str) -> Option<Self> {
+        let dir = TempDir::new().unwrap();
+        let mounted = std::process::Command::new("mount")
+            .args(["-t", "tmpfs", "-o", options, "tmpfs"])
+            .arg(dir.path())
+            .output()
+            .is_ok_and(|output| output.status.success());
+        if !mounted {
+            let text = format_args!("SKIPPED: this user cannot mount a tmpfs\n");
+            drop(std::io::Write::write_fmt(&mut std::io::stderr(), text));
+        }
+        mounted.then_some(Self(dir))
+    }
+
+    fn remount(&self, options: &str) {
+        let mut command = std::process::Command::new("mount");
+        command.args(["-o", &format!("remount,{options}")]).arg(self.0.path());
+        assert!(command.status().unwrap().success());
+    }
+}
+
+impl Drop for Mounted {
+    fn drop(&mut self) {
+        let _ = std::process::Command::new("umount").arg("-l").arg(self.0.path()).status();
+    }
+}
+
+#[test]
+fn a_full_or_read_only_disk_is_named_and_works_once_there_is_space() {
+    let Some(mounted) = Mounted::new("size=64k") else { return };
+    let path = mounted.0.path().join("downloads");
+    let mut store = DownloadStore::new(&path);
+    let unsized_request = StoreRequest::new("uuid_1", "m");
+    let ballast = mounted.0.path().join("ballast");
+    store.check().unwrap();
+    let mut file = fs::File::create(&ballast).unwrap();
+    while std::io::Write::write_all(&mut file, &[0; 4096]).is_ok() {}
+    drop(file);
+    assert!(matches!(store.check(), Err(StoreError::NoSpace { available: 0, .. })));
+    assert!(store.open(&unsized_request).is_err());
+    fs::remove_file(&ballast).unwrap();
+    store.check().unwrap();
+    let mut file = store.open(&unsized_request).unwrap();
+    // It fills up while a download is written: what was committed stays.
+    file.write(0, &[7; 4096]).unwrap();
+    file.commit(0).unwrap();
+    let error = file.write(4096, &[7; 65536]).unwrap_err();
+    assert!(matches!(&error, StoreError::Io { what: "write", .. }), "{error}");
+    drop(file);
+    mounted.remount("ro");
+    assert!(store.check().unwrap_err().to_string().contains("Read-only"));
+    assert!(store.open(&request()).is_err());
+    mounted.remount("rw,size=256k");
+    store.check().unwrap();
+    assert!(store.open(&unsized_request).unwrap().lengths()[0].1 >= 4096);
 }
 
 #[test]

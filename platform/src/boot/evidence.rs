@@ -1,13 +1,13 @@
 //! What the kernel knows about the slot that runs: its command line and the partition mounted at `/`.
 
-use std::fs::{self, File};
+use std::fs;
 use std::os::unix::fs::{FileExt as _, FileTypeExt as _, MetadataExt as _};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::note::Mark;
 use crate::limits::{MOUNTINFO_MAX, PROC_FILE_MAX, ROOT_DEPTH_MAX};
-use crate::read::read_limited;
+use crate::small_file::{open_disk, read_limited};
 
 /// Names of the running slot on kernel command lines.
 const SLOT_KEYS: [&str; 5] =
@@ -230,7 +230,7 @@ fn number_in(file: &Path) -> Option<u64> {
 /// Returns where a primary partition of an MBR begins by now, in the disk's blocks. `None` for a GPT.
 fn start_in_table(disk: &Path, number: u64) -> Option<u64> {
     let mut sector = [0; 512];
-    File::open(disk).ok()?.read_exact_at(&mut sector, 0).ok()?;
+    open_disk(disk).ok()?.read_exact_at(&mut sector, 0).ok()?;
     let table = sector.get(446..510)?;
     let entries: Vec<&[u8]> = table.chunks_exact(16).collect();
     // 0xEE guards a GPT.

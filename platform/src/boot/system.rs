@@ -11,7 +11,7 @@ use super::{BOOT_ID, BootState, MARK};
 use crate::identity::known_slots;
 use crate::kv::Pairs;
 use crate::limits::{BOOT_ID_MAX, FIRST_LOOK_MAX};
-use crate::read::read_limited;
+use crate::small_file::read_limited;
 
 /// Where to look.
 #[derive(Clone, Debug)]

@@ -9,7 +9,7 @@ use rustix::fs::{Access, access};
 
 use crate::limits::PROC_FILE_MAX;
 use crate::lock;
-use crate::read::read_limited;
+use crate::small_file::read_limited;
 
 /// Which disk updates go to, and whether it may be a real one.
 ///

@@ -9,6 +9,7 @@ use crate::kv::uboot_env::EnvError;
 use crate::kv::{Change, KeyValueStore, KvError, Pairs, check_pair, io_error};
 use crate::limits::{LINKS_MAX, STORE_FILE_MAX};
 use crate::lock;
+use crate::small_file::create_anew;
 
 /// The byte order mark with which some editors begin a file.
 const MARK: char = '\u{feff}';
@@ -70,8 +71,7 @@ impl FileStore {
         let new = beside(target, ".new");
         // The store may hold secrets: a new one is the owner's alone.
         let mode = fs::metadata(target).map_or(0o600, |old| old.permissions().mode() & 0o777);
-        let opened = OpenOptions::new().write(true).create(true).truncate(true).mode(mode).open(&new);
-        let mut file = opened.map_err(io_error("create", &new))?;
+        let mut file = create_anew(&new, mode).map_err(io_error("create", &new))?;
         let written = file.write_all(text.as_bytes()).and_then(|()| file.sync_all());
         written.map_err(io_error("write", &new))?;
         fs::rename(&new, target).map_err(io_error("replace", target))?;
@@ -111,7 +111,7 @@ impl KeyValueStore for FileStore {
 }
 
 fn beside(file: &Path, suffix: &str) -> PathBuf {
-    let mut name = file.file_name().unwrap_or_default().to_owned();
+    let mut name = file.file_name().unwrap_or_default().to_owned(); // A path without a name, such as `/`, can't be replaced.
     name.push(suffix);
     file.with_file_name(name)
 }

@@ -7,6 +7,7 @@ use crate::kv::fw_env_config::{FwEnvConfig, Location};
 use crate::kv::uboot_env::{Copy, EnvError, Environment, Layout, newer};
 use crate::kv::{Change, KeyValueStore, KvError, OwnedChange, Pairs, borrowed, io_error};
 use crate::lock;
+use crate::small_file::open_disk;
 
 /// The U-Boot environment that boot loader, applier and device share.
 ///
@@ -114,7 +115,7 @@ impl UbootStore {
     }
 
     fn read_copy(&self, at: &Location) -> Result<(Environment, u8), Bad> {
-        let file = File::open(&at.path).map_err(io_error("open", &at.path)).map_err(Bad::Io)?;
+        let file = open_disk(&at.path).map_err(io_error("open", &at.path)).map_err(Bad::Io)?;
         // A file that ends early reads as zeros, as `fwup` reads it: a bad checksum, not a failure.
         let mut block = vec![0; at.size];
         let count = read_up_to(&file, &mut block, at.offset)

@@ -18,11 +18,15 @@ pub enum StoreError {
         /// The folder.
         path: PathBuf,
     },
-    /// The folder has something in it that no download left there.
-    #[error("{path} is in the way of a download and was not made by one; move it, or give another folder")]
+    /// Something has the name of a download, was not left by one, and can't be renamed.
+    #[error(
+        "{path} is in the way of a download and can't be renamed: {source}; move it, or give another folder"
+    )]
     Foreign {
         /// What it is.
         path: PathBuf,
+        /// Why it can't be renamed.
+        source: std::io::Error,
     },
     /// The disk is too full.
     #[error("{path} has {available} bytes left, but the download needs {needed} more; free some space")]
@@ -43,6 +47,14 @@ pub enum StoreError {
         length: u64,
         /// The length expected.
         wanted: u64,
+    },
+    /// A byte lies beyond the last part that can be.
+    #[error("byte {offset} lies beyond the parts that {path} can hold")]
+    Offset {
+        /// The download's folder.
+        path: PathBuf,
+        /// Which byte.
+        offset: u64,
     },
     /// The operating system said no.
     #[error("cannot {what} {path}: {source}")]

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use super::error::io_error;
 use super::{MANIFEST, StoreError, StoreRequest, sync_dir};
 use crate::limits::OPEN_PARTS_MAX;
+use crate::small_file::{folder_of, set_aside};
 
 /// A download that is open. Dropping it keeps what is there.
 #[derive(Debug)]
@@ -31,27 +32,9 @@ struct Part {
 }
 
 impl StoredFile {
-    pub(super) fn open(dir: PathBuf, lock: File, request: &StoreRequest) -> Result<Self, StoreError> {
-        let mut lengths = Vec::new();
-        for entry in fs::read_dir(&dir).map_err(io_error("list", &dir))? {
-            let entry = entry.map_err(io_error("list", &dir))?;
-            let path = entry.path();
-            let name = entry.file_name();
-            let kind = entry.file_type().map_err(io_error("look at", &path))?;
-            if name == MANIFEST {
-                continue;
-            }
-            match name.to_str().and_then(number).filter(|part| *part < request.parts && kind.is_file()) {
-                Some(part) => {
-                    lengths.push((part, entry.metadata().map_err(io_error("look at", &path))?.len()));
-                }
-                None if kind.is_dir() => fs::remove_dir_all(&path).map_err(io_error("delete", &path))?,
-                None => fs::remove_file(&path).map_err(io_error("delete", &path))?,
-            }
-        }
-        lengths.sort_unstable();
+    pub(super) fn new(dir: PathBuf, lock: File, request: &StoreRequest, lengths: Vec<(u32, u64)>) -> Self {
         let part_size = request.part_size.max(1);
-        Ok(Self { dir, _lock: lock, part_size, lengths, open: Vec::new(), reading: None })
+        Self { dir, _lock: lock, part_size, lengths, open: Vec::new(), reading: None }
     }
 
     /// Returns the parts that were there when it was opened: number and length in bytes.
@@ -63,7 +46,8 @@ impl StoredFile {
     pub fn write(&mut self, offset: u64, mut bytes: &[u8]) -> Result<(), StoreError> {
         let mut at = offset;
         while !bytes.is_empty() {
-            let (number, inside) = self.place(at);
+            let (number, inside) = self.place(at)?;
+            // More than a 32-bit address is more than any piece.
             let room = usize::try_from(self.part_size - inside).unwrap_or(usize::MAX).min(bytes.len());
             let (now, later) = bytes.split_at(room);
             let path = self.path(number);
@@ -101,15 +85,21 @@ impl StoredFile {
     /// Reads from an offset of the whole file on, to the end of the buffer or of the part. Returns how many bytes
     /// there were; 0 at the end of what is there.
     pub fn read(&mut self, offset: u64, buffer: &mut [u8]) -> Result<usize, StoreError> {
-        let (number, inside) = self.place(offset);
+        let (number, inside) = self.place(offset)?;
         let path = self.path(number);
         let file = match self.reading.take() {
             Some((reading, file)) if reading == number => file,
             _ => File::open(&path).map_err(io_error("open", &path))?,
         };
+        // More than a 32-bit address is more than any buffer.
         let room = usize::try_from(self.part_size - inside).unwrap_or(usize::MAX).min(buffer.len());
+        let Some(buffer) = buffer.get_mut(..room) else {
+            debug_assert!(false, "{room} bytes of a smaller buffer");
+            let error = std::io::Error::other("internal error: a piece larger than its buffer");
+            return Err(io_error("read", &path)(error));
+        };
         let count = loop {
-            match file.read_at(buffer.get_mut(..room).unwrap_or_default(), inside) {
+            match file.read_at(buffer, inside) {
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
                 outcome => break outcome.map_err(io_error("read", &path))?,
             }
@@ -127,9 +117,12 @@ impl StoredFile {
     /// Returns where the file is. It is overwritten when the same is downloaded again, and deleted by nobody.
     pub fn keep_as(self, extension: &str) -> Result<PathBuf, StoreError> {
         let (from, to) = (self.path(0), self.dir.with_extension(extension));
+        if fs::symlink_metadata(&to).is_ok_and(|found| found.is_dir()) {
+            // A file can't replace a folder.
+            set_aside(&to).map_err(io_error("set aside", &to))?;
+        }
         fs::rename(&from, &to).map_err(io_error("move", &from))?;
-        let parent = self.dir.parent().unwrap_or_else(|| Path::new("."));
-        sync_dir(parent)?;
+        sync_dir(folder_of(&self.dir))?;
         self.clear()?;
         Ok(to)
     }
@@ -139,9 +132,10 @@ impl StoredFile {
         self.dir.join(part_name(number))
     }
 
-    fn place(&self, offset: u64) -> (u32, u64) {
-        let number = u32::try_from(offset / self.part_size).unwrap_or(u32::MAX);
-        (number, offset % self.part_size)
+    fn place(&self, offset: u64) -> Result<(u32, u64), StoreError> {
+        let number = u32::try_from(offset / self.part_size);
+        let number = number.map_err(|_| StoreError::Offset { path: self.dir.clone(), offset })?;
+        Ok((number, offset % self.part_size))
     }
 
     /// Returns a part that has exactly so many bytes.
@@ -166,9 +160,36 @@ impl StoredFile {
             self.open.remove(0);
         }
         self.open.push(part);
-        // It was pushed just now.
-        self.open.last_mut().ok_or(StoreError::Length { path, length: 0, wanted: length })
+        let pushed = self.open.last_mut();
+        debug_assert!(pushed.is_some(), "it was pushed just now");
+        pushed.ok_or(StoreError::Length { path, length: 0, wanted: length })
     }
+}
+
+/// Finds the parts in a folder, and deletes everything else in it: parts that can't be read and written are no parts.
+pub(super) fn survey(dir: &Path, request: &StoreRequest) -> Result<Vec<(u32, u64)>, StoreError> {
+    let mut lengths = Vec::new();
+    for entry in fs::read_dir(dir).map_err(io_error("list", dir))? {
+        let entry = entry.map_err(io_error("list", dir))?;
+        let path = entry.path();
+        let name = entry.file_name();
+        let kind = entry.file_type().map_err(io_error("look at", &path))?;
+        if name == MANIFEST {
+            continue;
+        }
+        let part = name.to_str().and_then(number).filter(|part| *part < request.parts && kind.is_file());
+        let usable = |part| {
+            let file = OpenOptions::new().read(true).write(true).open(&path).ok()?;
+            Some((part, file.metadata().ok()?.len()))
+        };
+        match part.and_then(usable) {
+            Some(part) => lengths.push(part),
+            None if kind.is_dir() => fs::remove_dir_all(&path).map_err(io_error("delete", &path))?,
+            None => fs::remove_file(&path).map_err(io_error("delete", &path))?,
+        }
+    }
+    lengths.sort_unstable();
+    Ok(lengths)
 }
 
 fn part_name(number: u32) -> String {

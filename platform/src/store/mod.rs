@@ -31,15 +31,17 @@
 mod error;
 mod file;
 
-use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::ffi::OsStr;
+use std::fs::{self, DirBuilder, File};
 use std::io::{ErrorKind, Write as _};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{Access, access};
 
 use crate::limits::{MANIFEST_MAX, STORE_NAME_MAX};
 use crate::lock;
+use crate::small_file::{create_anew, read_limited, set_aside};
 use error::io_error;
 
 pub use error::StoreError;
@@ -105,36 +107,70 @@ impl DownloadStore {
         &self.dir
     }
 
-    /// Looks whether downloads can be kept here, and creates the folder if need be.
+    /// Checks that downloads can be kept here, and creates the folder if need be.
     ///
     /// # Errors
     ///
     /// What is in the way.
     pub fn check(&self) -> Result<(), StoreError> {
-        let mut builder = DirBuilder::new();
-        builder.recursive(true).mode(0o700).create(&self.dir).map_err(io_error("create", &self.dir))?;
+        self.make()?;
         let access = access(&self.dir, Access::READ_OK | Access::WRITE_OK | Access::EXEC_OK);
-        access.map_err(|errno| io_error("write to", &self.dir)(errno.into()))
+        access.map_err(|errno| io_error("write to", &self.dir)(errno.into()))?;
+        if self.available()? == 0 {
+            return Err(StoreError::NoSpace { path: self.dir.clone(), needed: 1, available: 0 });
+        }
+        Ok(())
     }
 
     /// Opens a download with what is there of it. All other downloads in the folder are deleted first. The folder
     /// is locked against other programs until the download is dropped.
+    ///
+    /// What is damaged costs what it held: what has the name of a download and can't be used is renamed to `NAME.damaged`, and
+    /// the download starts over.
     pub fn open(&mut self, request: &StoreRequest) -> Result<StoredFile, StoreError> {
         check_name(&request.name)?;
-        let mut builder = DirBuilder::new();
-        builder.recursive(true).mode(0o700).create(&self.dir).map_err(io_error("create", &self.dir))?;
+        self.make()?;
         let lock = File::open(&self.dir).map_err(io_error("open", &self.dir))?;
         if !lock::try_exclusive(&lock).map_err(io_error("lock", &self.dir))? {
             return Err(StoreError::Busy { path: self.dir.clone() });
         }
         self.delete_others(&request.name)?;
         let dir = self.dir.join(&request.name);
-        if !holds(&dir, request)? {
+        let lengths = match holds(&dir, request) {
+            Contents::Wanted => file::survey(&dir, request).ok(),
+            Contents::Nothing => None,
+            // What can't be deleted is set aside below.
+            Contents::Other => fs::remove_dir_all(&dir).ok().and(None),
+            Contents::Foreign => None,
+        };
+        let lengths = if let Some(lengths) = lengths {
+            lengths
+        } else {
+            clear_away(&dir)?;
             self.create(&dir, request)?;
-        }
-        let file = StoredFile::open(dir, lock, request)?;
-        self.check_space(&file, request)?;
-        Ok(file)
+            Vec::new()
+        };
+        self.check_space(&lengths, request)?;
+        Ok(StoredFile::new(dir, lock, request, lengths))
+    }
+
+    fn make(&self) -> Result<(), StoreError> {
+        let mut builder = DirBuilder::new();
+        builder.recursive(true).mode(0o700).create(&self.dir).map_err(|error| {
+            // The system only says that something exists.
+            let error = match fs::symlink_metadata(&self.dir) {
+                Ok(found) if found.is_symlink() => std::io::Error::new(
+                    ErrorKind::NotADirectory,
+                    "it is a link that leads to no folder; delete it, or give another folder",
+                ),
+                Ok(found) if !found.is_dir() => std::io::Error::new(
+                    ErrorKind::NotADirectory,
+                    "it exists and is no folder; delete it, or give another folder",
+                ),
+                _ => error,
+            };
+            io_error("create", &self.dir)(error)
+        })
     }
 
     fn delete_others(&self, name: &str) -> Result<(), StoreError> {
@@ -144,8 +180,9 @@ impl DownloadStore {
             if entry.file_name() == name || !entry.file_type().is_ok_and(|kind| kind.is_dir()) {
                 continue;
             }
-            if manifest(&path)?.is_some() {
-                fs::remove_dir_all(&path).map_err(io_error("delete", &path))?;
+            // One that can't be deleted takes space and does no other harm: if it takes too much, that is reported.
+            if manifest(&path).is_some() {
+                let _ = fs::remove_dir_all(&path);
             } else if path.extension().is_some_and(|end| end == "new") {
                 // Left by a power loss before its manifest was written. Anything else in it would keep it.
                 let _ = fs::remove_dir(&path);
@@ -157,11 +194,14 @@ impl DownloadStore {
     /// Makes the folder, which has its manifest from the moment it has its name.
     fn create(&self, dir: &Path, request: &StoreRequest) -> Result<(), StoreError> {
         let new = dir.with_extension("new");
-        let mut builder = DirBuilder::new();
-        builder.recursive(true).mode(0o700).create(&new).map_err(io_error("create", &new))?;
+        if only_parts(&new) {
+            // What is left is set aside next.
+            let _ = fs::remove_dir_all(&new);
+        }
+        clear_away(&new)?;
+        DirBuilder::new().mode(0o700).create(&new).map_err(io_error("create", &new))?;
         let path = new.join(MANIFEST);
-        let opened = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&path);
-        let mut file = opened.map_err(io_error("create", &path))?;
+        let mut file = create_anew(&path, 0o600).map_err(io_error("create", &path))?;
         let text = format!("{MAGIC}\n{}\n", request.manifest);
         let written = file.write_all(text.as_bytes()).and_then(|()| file.sync_all());
         written.map_err(io_error("write", &path))?;
@@ -170,34 +210,58 @@ impl DownloadStore {
         sync_dir(&self.dir)
     }
 
-    fn check_space(&self, file: &StoredFile, request: &StoreRequest) -> Result<(), StoreError> {
+    fn check_space(&self, lengths: &[(u32, u64)], request: &StoreRequest) -> Result<(), StoreError> {
         let Some(size) = request.size else { return Ok(()) };
-        let there = file.lengths().iter().map(|(_, length)| length).sum();
-        let needed = size.saturating_sub(there);
-        let space = rustix::fs::statvfs(&self.dir).map_err(std::io::Error::from);
-        let space = space.map_err(io_error("ask for the free space of", &self.dir))?;
-        let available = space.f_bavail.saturating_mul(space.f_frsize);
+        let there = lengths.iter().map(|(_, length)| length).sum();
+        let (needed, available) = (size.saturating_sub(there), self.available()?);
         if needed > available {
             return Err(StoreError::NoSpace { path: self.dir.clone(), needed, available });
         }
         Ok(())
     }
+
+    /// Returns the bytes left for programs without privileges.
+    fn available(&self) -> Result<u64, StoreError> {
+        let space = rustix::fs::statvfs(&self.dir).map_err(std::io::Error::from);
+        let space = space.map_err(io_error("ask for the free space of", &self.dir))?;
+        Ok(space.f_bavail.saturating_mul(space.f_frsize))
+    }
 }
 
-/// Returns whether the folder holds what is asked for. One that holds something else of ours is deleted.
-fn holds(dir: &Path, request: &StoreRequest) -> Result<bool, StoreError> {
+/// What has the name of a download.
+enum Contents {
+    /// Nothing.
+    Nothing,
+    /// The download asked for.
+    Wanted,
+    /// Another download, or the remains of one.
+    Other,
+    /// Something that no download left there, or that can't be examined.
+    Foreign,
+}
+
+fn holds(dir: &Path, request: &StoreRequest) -> Contents {
     match fs::symlink_metadata(dir) {
-        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(false),
-        Err(source) => return Err(StoreError::Io { what: "look at", path: dir.to_owned(), source }),
+        Err(error) if error.kind() == ErrorKind::NotFound => return Contents::Nothing,
         Ok(found) if found.is_dir() => {}
-        Ok(_) => return Err(StoreError::Foreign { path: dir.to_owned() }),
+        Ok(_) | Err(_) => return Contents::Foreign,
     }
-    match manifest(dir)? {
-        Some(line) if line == request.manifest => Ok(true),
-        // A damaged file system may have lost the manifest; that must not stop this update for ever.
-        None if !only_parts(dir)? => Err(StoreError::Foreign { path: dir.to_owned() }),
-        _ => fs::remove_dir_all(dir).map_err(io_error("delete", dir)).map(|()| false),
+    match manifest(dir) {
+        Some(line) if line == request.manifest => Contents::Wanted,
+        Some(_) => Contents::Other,
+        // A damaged file system may have lost the manifest.
+        None if only_parts(dir) => Contents::Other,
+        None => Contents::Foreign,
     }
+}
+
+/// Makes sure that nothing has a name of ours: whatever is there is set aside.
+fn clear_away(path: &Path) -> Result<(), StoreError> {
+    if fs::symlink_metadata(path).is_err_and(|error| error.kind() == ErrorKind::NotFound) {
+        return Ok(());
+    }
+    let moved = set_aside(path);
+    moved.map(drop).map_err(|source| StoreError::Foreign { path: path.to_owned(), source })
 }
 
 fn check_name(name: &str) -> Result<(), StoreError> {
@@ -208,30 +272,20 @@ fn check_name(name: &str) -> Result<(), StoreError> {
     Err(StoreError::Name { name: name.chars().take(STORE_NAME_MAX).collect() })
 }
 
-/// Reads what a folder holds, if it is one of ours.
-fn manifest(dir: &Path) -> Result<Option<String>, StoreError> {
-    let path = dir.join(MANIFEST);
-    let bytes = match crate::read_limited(&path, MANIFEST_MAX) {
-        Ok(bytes) => bytes.unwrap_or_default(),
-        Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::IsADirectory) => {
-            return Ok(None);
-        }
-        Err(source) => return Err(StoreError::Io { what: "read", path, source }),
-    };
-    let text = String::from_utf8(bytes).unwrap_or_default();
-    let line = text.strip_prefix(MAGIC).and_then(|rest| rest.strip_prefix('\n'));
-    Ok(line.map(|line| line.trim_end_matches('\n').to_owned()))
+/// Reads what a folder holds, if it is one of ours. A manifest that can't be read, or is damaged, says nothing.
+fn manifest(dir: &Path) -> Option<String> {
+    let bytes = read_limited(&dir.join(MANIFEST), MANIFEST_MAX).ok()??;
+    let line = std::str::from_utf8(&bytes).ok()?.strip_prefix(MAGIC)?.strip_prefix('\n')?;
+    Some(line.trim_end_matches('\n').to_owned())
 }
 
-/// Returns whether all that is in a folder has the names of ours.
-fn only_parts(dir: &Path) -> Result<bool, StoreError> {
-    for entry in fs::read_dir(dir).map_err(io_error("list", dir))? {
-        let name = entry.map_err(io_error("list", dir))?.file_name();
-        if name != MANIFEST && name.to_str().and_then(file::number).is_none() {
-            return Ok(false);
-        }
-    }
-    Ok(true)
+/// Returns whether a folder can be read and all that is in it has the names of ours.
+fn only_parts(dir: &Path) -> bool {
+    let ours = |name: &OsStr| name == MANIFEST || name.to_str().and_then(file::number).is_some();
+    // A link to a folder is not one of ours.
+    fs::symlink_metadata(dir).is_ok_and(|found| found.is_dir())
+        && fs::read_dir(dir)
+            .is_ok_and(|mut entries| entries.all(|entry| entry.is_ok_and(|entry| ours(&entry.file_name()))))
 }
 
 fn sync_dir(dir: &Path) -> Result<(), StoreError> {
