@@ -6,7 +6,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
 use nerves_hub_link_platform::archive;
 use nerves_hub_link_platform::store::{DownloadStore, StoreError, StoreRequest, StoredFile};
-use nerves_hub_link_protocol::{FetchId, OfferId, OpenStore, ReadStore, StoreId};
+use nerves_hub_link_protocol::{FetchId, OfferId, OpenStore, ReadStore, StoreId, StoreKind};
 
 use crate::applier::panic_text;
 use crate::crew::Crew;
@@ -22,6 +22,7 @@ pub(crate) type SharedStore = Arc<Mutex<DownloadStore>>;
 #[derive(Debug)]
 pub(crate) struct Keeper {
     pub(crate) store: StoreId,
+    pub(crate) kind: StoreKind,
     desk: Arc<Desk>,
     /// Where what is read goes: the number of the reading and the applier's offer.
     feeds: Option<(FetchId, OfferId)>,
@@ -91,7 +92,7 @@ impl Keeper {
     pub(crate) fn start(order: OpenStore, folder: SharedStore, crew: &Crew) -> std::io::Result<Self> {
         let state = Mutex::new(State::default());
         let desk = Arc::new(Desk { state, changed: Condvar::new(), crew: crew.clone() });
-        let (shared, store) = (Arc::clone(&desk), order.store);
+        let (shared, store, kind) = (Arc::clone(&desk), order.store, order.kind);
         let job = move || {
             let outcome = catch_unwind(AssertUnwindSafe(|| keep(&shared, &folder, &order)));
             let outcome = outcome.map_err(|panic| format!("the store panicked: {}", panic_text(&*panic)));
@@ -101,7 +102,7 @@ impl Keeper {
             }
         };
         crew.start("nerves-hub-store", job)?;
-        Ok(Self { store, desk, feeds: None, closing: false })
+        Ok(Self { store, kind, desk, feeds: None, closing: false })
     }
 
     /// Returns whether a piece of `len` bytes fits.
@@ -329,7 +330,6 @@ fn read_back(desk: &Desk, file: &mut StoredFile, read: &ReadStore) -> Result<(),
 mod tests {
     use super::*;
     use crate::testing::Bell;
-    use nerves_hub_link_protocol::StoreKind;
 
     const FETCH: FetchId = FetchId(7);
 

@@ -29,9 +29,9 @@ impl Folders {
 
 impl<N: Network> Engine<N> {
     pub(super) fn open_store(&mut self, order: OpenStore) {
-        let store = order.store;
-        let Some(folder) = self.folders.of(order.kind).map(Arc::clone) else {
-            let reason = match order.kind {
+        let (store, kind) = (order.store, order.kind);
+        let Some(folder) = self.folders.of(kind).map(Arc::clone) else {
+            let reason = match kind {
                 StoreKind::Firmware => {
                     "no folder for downloads is configured, which this way of updating needs"
                 }
@@ -41,7 +41,9 @@ impl<N: Network> Engine<N> {
         };
         match Keeper::start(order, folder, &self.crew) {
             Ok(keeper) => self.keepers.push(keeper),
-            Err(error) => self.store_failed(store, &format!("cannot start a thread for the store: {error}")),
+            Err(error) => {
+                self.keeper_failed(kind, store, &format!("cannot start a thread for the store: {error}"))
+            }
         }
     }
 
@@ -67,6 +69,7 @@ impl<N: Network> Engine<N> {
         let stores: Vec<StoreId> = self.keepers.iter().map(|keeper| keeper.store).collect();
         for store in stores {
             let Some(keeper) = self.keepers.iter().find(|keeper| keeper.store == store) else { continue };
+            let kind = keeper.kind;
             for news in keeper.news() {
                 let now = self.now();
                 match news {
@@ -81,7 +84,7 @@ impl<N: Network> Engine<N> {
                         self.link.handle(now, Input::ArchiveRefused { store, reason: &reason });
                         self.close_store(store, false);
                     }
-                    News::Failed(reason) => self.store_failed(store, &reason),
+                    News::Failed(reason) => self.keeper_failed(kind, store, &reason),
                 }
                 self.drain();
             }
@@ -126,6 +129,14 @@ impl<N: Network> Engine<N> {
             }
             self.drain();
         }
+    }
+
+    /// A folder could not be used, or no longer. No firmware is to blame: the update is put off until the next check.
+    fn keeper_failed(&mut self, kind: StoreKind, store: StoreId, reason: &str) {
+        if kind == StoreKind::Firmware {
+            self.obstacle(Some(format!("updates can't be kept: {reason}")));
+        }
+        self.store_failed(store, reason);
     }
 
     fn store_failed(&mut self, store: StoreId, reason: &str) {

@@ -1,9 +1,10 @@
 //! Updates that are kept on disk before they are applied, over real sockets.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::bench::{Adapter as _, Bench, Device, LIMIT};
+use nerves_hub_link_platform::limits::ASIDE_MAX;
 use nerves_hub_link_platform::store::DownloadStore;
 use nerves_hub_link_protocol::{Config, Decision, Event, PartsConfig, UpdateStrategy};
 use nerves_hub_link_testkit::hub::HubEvent;
@@ -199,6 +200,58 @@ fn a_folder_that_cannot_be_used_puts_updates_off_until_it_can() {
     assert!(gone);
     bench.offer_again();
     bench.assert_updated(&device);
+}
+
+/// Returns where an update is kept that a device began to download, and leaves nothing there.
+fn begun(bench: &Bench) -> PathBuf {
+    bench.hub.mischief(Mischief::CutDownload { after: 1_500_000 }, Times::Once);
+    bench.deploy("1.1.0");
+    let device = bench.storing(UpdateStrategy::Caching, |config| {
+        config.download.retry_delay = Duration::from_secs(3600);
+    });
+    device.until("cut", |event| matches!(event, Event::DownloadInterrupted { .. }));
+    device.stop();
+    let mut entries = std::fs::read_dir(bench.folder()).unwrap();
+    let path = entries.next().unwrap().unwrap().path();
+    std::fs::remove_dir_all(&path).unwrap();
+    path
+}
+
+fn aside(path: &Path, number: u32) -> PathBuf {
+    let end = if number == 1 { String::new() } else { format!("-{number}") };
+    path.with_extension(format!("damaged{end}"))
+}
+
+#[test]
+fn what_no_check_finds_in_the_folder_puts_the_update_off_too() {
+    let bench = Bench::with_rootfs(ROOTFS);
+    let path = begun(&bench);
+    // Something that no download left there, and no name free to set it aside.
+    let names = (1..=ASIDE_MAX).map(|number| aside(&path, number)).chain([path.clone()]);
+    for name in names {
+        std::fs::create_dir_all(name.join("photos")).unwrap();
+    }
+    let device = bench.storing(UpdateStrategy::Caching, |_| {});
+    let reason = bench.hub_saw_status("rescheduled").unwrap();
+    assert!(reason.contains("in the way"), "{reason}");
+    let failed = |event: &HubEvent| matches!(event, HubEvent::Status { status, .. } if status == "failed");
+    assert!(!bench.hub.log().iter().any(failed), "{:?}", bench.hub.log());
+    std::fs::remove_dir_all(aside(&path, 1)).unwrap();
+    let (_, gone) = device.handle.wait_until(LIMIT, |status| status.link.install_obstacle.is_none());
+    assert!(gone);
+    bench.offer_again();
+    bench.assert_updated(&device);
+    assert!(aside(&path, 1).join("photos").exists(), "set aside");
+}
+
+#[test]
+fn a_file_in_place_of_a_download_is_set_aside_and_the_update_arrives() {
+    let bench = Bench::with_rootfs(ROOTFS);
+    let path = begun(&bench);
+    std::fs::write(&path, "a file").unwrap();
+    let device = bench.storing(UpdateStrategy::Caching, |_| {});
+    bench.assert_updated(&device);
+    assert!(aside(&path, 1).is_file());
 }
 
 #[test]
