@@ -34,6 +34,7 @@ pub struct Application {
 impl Application {
     fn memory(&self, kind: &str) {
         static IDLE: OnceLock<u64> = OnceLock::new();
+        // Without /proc there is no figure to print.
         let Some((now, peak)) = resident_kib() else { return };
         let idle = *IDLE.get_or_init(|| now);
         if kind == "peak" {
@@ -49,7 +50,12 @@ impl Client for Application {
     }
 
     fn archive_ready(&mut self, archive: &ArchiveInfo, _: &str) {
-        let Some(archives) = &self.archives else { return };
+        let Some(archives) = &self.archives else {
+            debug_assert!(false, "an archive came although none are wanted");
+            return self
+                .recorder
+                .note("internal-error", "internal error: an archive came although none are wanted");
+        };
         let why = match archives.try_send(archive.uuid.clone()) {
             Ok(()) => return,
             Err(TrySendError::Full(_)) => "the disk is slow, or hanging",

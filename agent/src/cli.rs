@@ -145,6 +145,9 @@ pub struct RunArgs {
     /// Seconds between looks whether updates can be installed, while they can't: a disk that is missing or read-only, say.
     #[arg(long, value_name = "SECONDS", default_value = "60", value_parser = seconds)]
     pub check_interval: Duration,
+    /// Seconds between heartbeats.
+    #[arg(long, hide = true, value_name = "SECONDS", default_value = "30", value_parser = seconds)]
+    pub heartbeat_interval: Duration,
     /// Seconds between looks whether another program marked the firmware good.
     #[arg(long, hide = true, value_name = "SECONDS", default_value = "60", value_parser = seconds)]
     pub validation_interval: Duration,
@@ -175,14 +178,6 @@ pub struct FirmwareArgs {
     /// Architecture of the running firmware.
     #[arg(id = "firmware-architecture", long = "firmware-architecture", value_name = "NAME")]
     pub architecture: Option<String>,
-}
-
-impl FirmwareArgs {
-    /// Returns whether anything was given.
-    pub fn is_given(&self) -> bool {
-        let all = [&self.uuid, &self.product, &self.version, &self.platform, &self.architecture];
-        all.iter().any(|given| given.is_some())
-    }
 }
 
 /// How updates get to the disk.

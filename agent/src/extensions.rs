@@ -36,6 +36,7 @@ pub type Outlet = Arc<RwLock<Option<Handle>>>;
 
 /// Returns the device that runs, if one does. Never waits: it is asked by whatever panics, too.
 pub fn device(outlet: &Outlet) -> Option<Handle> {
+    // Locked while a device starts or ends, and then none runs.
     outlet.try_read().ok()?.clone()
 }
 
@@ -56,12 +57,14 @@ pub fn config(wanted: &[Extension]) -> ExtensionsConfig {
 pub fn data_path(given: Option<&Path>) -> PathBuf {
     let usual = [Path::new("/data"), Path::new("/")];
     let found = given.into_iter().chain(usual).find(|path| path.is_dir());
+    // Not even `/` is a folder to a process without access to its root.
     found.unwrap_or(Path::new("/")).to_owned()
 }
 
 /// Sends a line of this program's to the server, if the device runs. It may be lost: what is said is worth less than
 /// what is done.
 pub fn log(outlet: &Outlet, level: LogLevel, kind: &str, text: &str) {
+    // Lines from before the first device and after the last are only printed.
     let Some(handle) = device(outlet) else { return };
     let mut line = LogLine::new(level, text);
     line.meta.insert("kind".to_owned(), kind.to_owned());
@@ -78,6 +81,7 @@ pub fn report_panics(errors: &Lines, outlet: Option<&Outlet>) {
             BacktraceStatus::Captured => format!("\n{trace}"),
             _ => String::new(),
         };
+        // Libraries start threads without one.
         let name = thread.name().unwrap_or("without a name");
         errors.line(format!("nerves-hub-link: a bug: the thread {name} {info}{trace}"));
         if let Some(handle) = outlet.as_ref().and_then(device) {
@@ -90,6 +94,7 @@ pub fn report_panics(errors: &Lines, outlet: Option<&Outlet>) {
 fn report(info: &PanicHookInfo<'_>) -> ErrorReport {
     let payload = info.payload();
     let text = payload.downcast_ref::<&str>().copied();
+    // A panic may carry any value (`panic_any`).
     let text = text.or_else(|| payload.downcast_ref::<String>().map(String::as_str)).unwrap_or("no text");
     let frame = info.location().map(|location| ErrorFrame {
         file: Some(location.file().to_owned()),

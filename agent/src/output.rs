@@ -73,7 +73,11 @@ impl Lines {
         state.bytes += line.len();
         state.waiting.push_back(line);
         while state.waiting.len() > LINES_MAX || state.bytes > LINES_BYTES_MAX {
-            let Some(oldest) = state.waiting.pop_front() else { break };
+            let Some(oldest) = state.waiting.pop_front() else {
+                debug_assert!(false, "{} bytes in no line", state.bytes);
+                state.bytes = 0;
+                break;
+            };
             state.bytes -= oldest.len();
             state.lost = state.lost.saturating_add(1);
         }

@@ -64,6 +64,7 @@ fn usable(folder: &Path) -> Result<(), String> {
 
 /// Returns the mode of a file that others than its owner can read.
 fn open_to_others(path: &Path) -> Option<u32> {
+    // A missing file is reported where it is read.
     let found = fs::metadata(path).ok().filter(fs::Metadata::is_file)?;
     Some(found.mode() & 0o777).filter(|mode| mode & 0o044 != 0)
 }

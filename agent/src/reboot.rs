@@ -99,8 +99,12 @@ impl Output {
     }
 
     fn text(mut self) -> String {
-        let length = self.0.stream_position().unwrap_or(0).min(REBOOT_OUTPUT_MAX);
-        let mut bytes = vec![0; usize::try_from(length).unwrap_or(0)];
+        // A position in memory is always known, and the limit fits into any address. Text is not worth more than the reboot.
+        let length = self.0.stream_position().map(|length| length.min(REBOOT_OUTPUT_MAX));
+        let length = length.ok().and_then(|length| usize::try_from(length).ok());
+        debug_assert!(length.is_some(), "memory without a position");
+        let Some(length) = length else { return String::from("(its output is lost: an internal error)") };
+        let mut bytes = vec![0; length];
         // What can't be read is not worth more than the reboot.
         let _ = self.0.read_exact_at(&mut bytes, 0);
         String::from_utf8_lossy(&bytes).replace('\0', "").trim().to_owned()

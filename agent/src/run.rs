@@ -124,18 +124,7 @@ fn device(
         }
     };
     let config = setup::config(args, &identity, recorder)?;
-    recorder.note(
-        "firmware",
-        match (config.firmware.version.as_str(), config.firmware.uuid.as_str()) {
-            ("", "") => "the running firmware is unknown; the server can't offer updates that fit".to_owned(),
-            (version, uuid) if args.firmware.is_given() => {
-                format!("running firmware {version} ({uuid}); the command line supplies what the device does not know")
-            }
-            (version, uuid) => {
-                format!("running firmware {version} ({uuid}) from slot {}", identity.active_slot)
-            }
-        },
-    );
+    recorder.note("firmware", setup::running(&config.firmware, &identity, &args.firmware));
     if let Some(text) = setup::missing(&config.firmware) {
         recorder.note("firmware-incomplete", text);
     }
@@ -149,7 +138,7 @@ fn device(
     let mut tls_options = TlsOptions::new(setup::roots(args.ca.as_deref())?);
     // Firmware may be kept anywhere, and its server has no business with the device's certificate.
     let mut download_options = tls_options.for_downloads();
-    download_options.roots = setup::download_roots(args)?;
+    download_options.roots = setup::download_roots(args, recorder)?;
     let download_tls = Tls::new(&download_options).map_err(|error| error.to_string())?;
     tls_options.identity = setup::client_identity(args)?;
     let tls = Tls::new(&tls_options).map_err(|error| error.to_string())?;

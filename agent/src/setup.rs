@@ -17,7 +17,7 @@ use nerves_hub_link_protocol::{
 use nerves_hub_link_transport::{ClientIdentity, Roots};
 
 use crate::archives::Known;
-use crate::cli::{EnvLocation, RunArgs, Strategy};
+use crate::cli::{EnvLocation, FirmwareArgs, RunArgs, Strategy};
 use crate::extensions;
 use crate::record::Recorder;
 
@@ -45,23 +45,38 @@ pub fn public_key(given: &str) -> Result<String, String> {
 
 /// Reads the certificate authorities to trust.
 pub fn roots(ca: Option<&Path>) -> Result<Roots, String> {
+    // Not given: the system's.
     let Some(path) = ca else { return Ok(Roots::System) };
     let bytes = read(path)?;
     let pem = bytes.windows(11).any(|window| window == b"-----BEGIN ");
     Ok(if pem { Roots::Pem(bytes) } else { Roots::Der(vec![bytes]) })
 }
 
-/// Reads the certificate authorities to trust for downloads: the system's, and all that were given.
-pub fn download_roots(args: &RunArgs) -> Result<Roots, String> {
+/// Reads the certificate authorities to trust for downloads: the system's, and all that were given. Those for downloads alone
+/// don't keep the device from connecting if they can't be read.
+pub fn download_roots(args: &RunArgs, recorder: &Recorder) -> Result<Roots, String> {
     let mut all = vec![Roots::System];
-    for path in [&args.ca, &args.download_ca].into_iter().flatten() {
+    if let Some(path) = &args.ca {
         all.push(roots(Some(path))?);
+    }
+    match args.download_ca.as_deref().map(|path| roots(Some(path))) {
+        Some(Ok(roots)) => all.push(roots),
+        Some(Err(error)) => recorder.note(
+            "preflight",
+            format!(
+                "--download-ca: {error}; downloads trust the system's certificate authorities and those of --ca alone. \
+                 Correct the option and restart"
+            ),
+        ),
+        None => {}
     }
     Ok(Roots::All(all))
 }
 
 /// Reads the certificate to show to the server, if one is given.
 pub fn client_identity(args: &RunArgs) -> Result<Option<ClientIdentity>, String> {
+    // Either both are given or a shared secret is: the command line requires it.
+    debug_assert_eq!(args.cert.is_some(), args.key.is_some(), "a certificate without its key");
     let (Some(cert), Some(key)) = (&args.cert, &args.key) else { return Ok(None) };
     Ok(Some(ClientIdentity::Pem { certificates: read(cert)?, key: read(key)? }))
 }
@@ -118,6 +133,7 @@ pub fn config(args: &RunArgs, identity: &Identity, recorder: &Recorder) -> Resul
     config.fwup_version = fwup_stream::manifest::FWUP_VERSION.into();
     config.extensions = extensions::config(&args.extensions);
     config.download.retry_delay = args.retry_delay;
+    config.heartbeat = args.heartbeat_interval;
     if let Some(dir) = &args.archive_dir {
         config.known_archives = Known::new(dir).list_or_say(|text| recorder.note("archives", text));
     }
@@ -133,6 +149,39 @@ pub fn config(args: &RunArgs, identity: &Identity, recorder: &Recorder) -> Resul
     config.console =
         args.console.then(|| ConsoleConfig { timeout: args.console_timeout, ..ConsoleConfig::default() });
     Ok(config)
+}
+
+/// Says what runs, and where each fact that the boot environment lacks comes from.
+pub fn running(firmware: &FirmwareMeta, identity: &Identity, given: &FirmwareArgs) -> String {
+    let known = &identity.firmware;
+    let facts = [
+        ("UUID", &known.uuid, &given.uuid),
+        ("product", &known.product, &given.product),
+        ("version", &known.version, &given.version),
+        ("platform", &known.platform, &given.platform),
+        ("architecture", &known.architecture, &given.architecture),
+    ];
+    let supplied: Vec<&str> = facts
+        .iter()
+        .filter(|(_, known, given)| known.is_empty() && given.as_ref().is_some_and(|text| !text.is_empty()))
+        .map(|(name, ..)| *name)
+        .collect();
+    let mut text = match (firmware.version.as_str(), firmware.uuid.as_str()) {
+        ("", "") => {
+            return "the running firmware is unknown; the server can't offer updates that fit".to_owned();
+        }
+        ("", uuid) => format!("running firmware {uuid} of an unknown version"),
+        (version, "") => format!("running firmware {version} without a known UUID"),
+        (version, uuid) => format!("running firmware {version} ({uuid})"),
+    };
+    // Without an environment no slot is known.
+    if !identity.active_slot.is_empty() {
+        text += &format!(" from slot {}", identity.active_slot);
+    }
+    if !supplied.is_empty() {
+        text += &format!("; {} as given on the command line", supplied.join(", "));
+    }
+    text
 }
 
 /// Says what is not known about the running firmware, and what that costs. `None` if nothing is known, or everything.
@@ -232,6 +281,36 @@ mod tests {
             assert!(error.contains(word) && error.contains("--uboot-env"), "{text}: {error}");
         }
         assert!(environment(Path::new("disk.img"), "0x2000:0x2000:0x4000".parse().unwrap()).is_ok());
+    }
+
+    #[test]
+    fn only_what_the_command_line_supplied_is_said_to_come_from_it() {
+        let mut identity = Identity { active_slot: "a".into(), ..Identity::default() };
+        identity.firmware.version = "1.0.0".into();
+        identity.firmware.uuid = "u".into();
+        let mut given = FirmwareArgs::default();
+        let mut firmware =
+            FirmwareMeta { version: "1.0.0".into(), uuid: "u".into(), ..FirmwareMeta::default() };
+        let plain = "running firmware 1.0.0 (u) from slot a";
+        assert_eq!(running(&firmware, &identity, &given), plain);
+        // The environment knows better.
+        (given.version, given.uuid) = (Some("0.9.0".into()), Some("other".into()));
+        assert_eq!(running(&firmware, &identity, &given), plain);
+        (given.platform, given.product) = (Some("board".into()), Some("lift".into()));
+        let text = running(&firmware, &identity, &given);
+        assert_eq!(text, format!("{plain}; product, platform as given on the command line"));
+        // Without an environment there is no slot, and everything that was given counts.
+        let text = running(&firmware, &Identity::default(), &given);
+        assert!(
+            text.starts_with("running firmware 1.0.0 (u); UUID, product, version, platform as"),
+            "{text}"
+        );
+        given.uuid = Some(String::new());
+        firmware.uuid.clear();
+        let text = running(&firmware, &Identity::default(), &given);
+        assert!(text.contains("without a known UUID; product"), "{text}");
+        firmware.version.clear();
+        assert!(running(&firmware, &identity, &given).contains("unknown"));
     }
 
     #[test]

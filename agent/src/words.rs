@@ -146,6 +146,7 @@ fn connection(event: &Event) -> Option<Line> {
 fn update(event: &Event) -> Option<Line> {
     Some(match event {
         Event::UpdateOffered { info, .. } => {
+            // Older servers send no size.
             let size = info.size.map(|size| format!(", {}", bytes(size))).unwrap_or_default();
             let text = format!("offered firmware {} ({}{size})", info.firmware.version, info.firmware.uuid);
             Line::info("offered", text).number(info.size)
@@ -196,6 +197,7 @@ fn update(event: &Event) -> Option<Line> {
             },
         ),
         Event::UpdateAvailability { available: true, firmware } => {
+            // The server may leave out what it has.
             let version = firmware.as_ref().map(|firmware| format!(": {}", firmware.version));
             Line::info("update-available", format!("an update is available{}", version.unwrap_or_default()))
         }
@@ -315,6 +317,7 @@ fn other(event: &Event) -> Option<Line> {
 
 /// Says that a download began, went on, or fetches a further part.
 fn download(what: &str, offset: u64, received: u64, total: Option<u64>) -> String {
+    // Unknown until the first response, and for ever if that has no length.
     let size = total.map(|total| format!(" of {}", bytes(total))).unwrap_or_default();
     match (offset, received) {
         (_, 1..) => format!("{what} resumed at {}{size}", bytes(received)),

@@ -45,7 +45,9 @@ impl Device {
             if let Some(out) = out {
                 relay(life, BufReader::new(out), &news);
             }
-            let complaints = complaints.join().unwrap_or_default();
+            let complaints =
+                complaints.join().unwrap_or_else(|_| String::from("(a bug: its complaints were not read)"));
+            // The story may have ended before its device.
             let _ = news.send(News::DeviceEnded { life, complaints: complaints.trim().to_owned() });
         })?;
         Ok(Self { child })

@@ -59,6 +59,7 @@ impl Facts {
                 return screen.progress(Bar::Write, percent);
             }
             "interrupted" => self.interrupted += 1,
+            // Other kinds of records have no figures.
             "download" => self.resumed_at = self.resumed_at.max(record.number.unwrap_or(0)),
             "failed" | "update-refused" => self.failed = Some(record.text.clone()),
             "identify" => self.identified = true,
@@ -89,6 +90,7 @@ impl Facts {
             }
             HubEvent::Status { status, reason, .. } => {
                 if status == "failed" {
+                    // A device may give no reason; the story then fails, as it expects one.
                     self.failed_at_hub = Some(reason.clone().unwrap_or_default());
                 }
                 let reason = reason.as_ref().map(|reason| format!(": {reason}")).unwrap_or_default();

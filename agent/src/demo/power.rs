@@ -47,7 +47,9 @@ impl Installer for FailingInstaller {
             .map_err(|error| failed(&error))?;
         let observer = move |event| {
             if let ApplyEvent::Progress(report) = event {
-                progress(InstallEvent::Progress(u8::try_from(report.value.clamp(0, 100)).unwrap_or(0)));
+                let percent = u8::try_from(report.value.clamp(0, 100));
+                debug_assert!(percent.is_ok(), "0 to 100 fits");
+                progress(InstallEvent::Progress(percent.unwrap_or(100)));
             }
         };
         let applier = Applier::with_observer(options, target, observer).map_err(|error| failed(&error))?;
@@ -93,7 +95,8 @@ impl FailingDisk {
             let _ = self.file.write_all_at(data, *offset);
         }
         if let Some((offset, data)) = torn {
-            let _ = self.file.write_all_at(data.get(..data.len() / 2).unwrap_or_default(), offset);
+            let (half, _) = data.split_at(data.len() / 2);
+            let _ = self.file.write_all_at(half, offset);
         }
         let lost = self.waiting.len() / 2;
         self.lines.line(format!(
@@ -110,6 +113,7 @@ impl Target for FailingDisk {
         let mut length = self.file.read_at(buffer, offset)?;
         for (at, data) in &self.waiting {
             // The part of `data` that lies inside the buffer.
+            // What does not fit into an address lies outside.
             let skip = usize::try_from(offset.saturating_sub(*at)).unwrap_or(usize::MAX);
             let place = usize::try_from(at.saturating_sub(offset)).unwrap_or(usize::MAX);
             let (Some(source), Some(room)) = (data.get(skip..), buffer.get_mut(place..)) else { continue };

@@ -146,7 +146,9 @@ impl Stage {
         loop {
             match std::io::Read::read(&mut file, &mut buffer).map_err(complain)? {
                 0 => return Ok(digest.finalize()),
-                count => digest.update(buffer.get(..count).unwrap_or_default()),
+                count => {
+                    digest.update(buffer.get(..count).ok_or("the system read more bytes than asked for")?)
+                }
             }
         }
     }

@@ -79,6 +79,7 @@ impl Story<'_> {
         if self.facts.joins.len() != 1 {
             return Err(format!("the device joined {} times; it should have stayed", self.facts.joins.len()));
         }
+        // Without a reason the check below fails.
         let reason = self.facts.failed_at_hub.clone().unwrap_or_default();
         let wanted = if fault == Fault::WrongKey { "signature" } else { "mismatch" };
         if !reason.contains(wanted) {
@@ -220,7 +221,7 @@ impl Story<'_> {
                     }
                     self.facts.ended = Some(complaints);
                     if !done(&self.facts) && !self.facts.reboot {
-                        let complaints = self.facts.ended.clone().unwrap_or_default();
+                        let complaints = self.facts.ended.as_deref().unwrap_or("it said nothing");
                         return Err(format!("waiting until {what}, the device ended: {complaints}"));
                     }
                 }
