@@ -13,6 +13,9 @@ use rustix::fs::{Access, access};
 use crate::cli::RunArgs;
 use crate::record::Recorder;
 
+/// What it costs to do without the file of `--state`.
+pub const LOST: &str = "how often updates were tried is remembered only until the next restart";
+
 /// Gets the file of `--state` ready: makes its folder, and sets it aside if it is damaged. Returns where to remember things, if
 /// anywhere.
 pub fn state(args: &RunArgs, recorder: &Recorder) -> Result<Option<PathBuf>, String> {
@@ -21,9 +24,8 @@ pub fn state(args: &RunArgs, recorder: &Recorder) -> Result<Option<PathBuf>, Str
         return Err(format!("--state and --disk are the same file, {}", file.display()));
     }
     let complain = |what: String| recorder.note("state", format!("--state {}: {what}", file.display()));
-    let lost = "how often updates were tried is remembered only until the next restart";
     if let Err(error) = parent(&file) {
-        complain(format!("{error}; {lost}. Give a file in a folder that can be written"));
+        complain(format!("{error}; {LOST}. Give a file in a folder that can be written"));
         return Ok(None);
     }
     match read_text(&file, STORE_FILE_MAX) {
@@ -34,18 +36,18 @@ pub fn state(args: &RunArgs, recorder: &Recorder) -> Result<Option<PathBuf>, Str
                 aside.display()
             )),
             Err(error) => {
-                complain(format!("{why}, and it can't be set aside: {error}; {lost}"));
+                complain(format!("{why}, and it can't be set aside: {error}; {LOST}"));
                 return Ok(None);
             }
         },
         Err(Unusable::Unreadable(why)) => {
-            complain(format!("{why}; {lost}. Give another file"));
+            complain(format!("{why}; {LOST}. Give another file"));
             return Ok(None);
         }
     }
     let folder = folder_of(&file);
     if let Err(errno) = access(folder, Access::WRITE_OK | Access::EXEC_OK) {
-        complain(format!("{} can't be written: {}; {lost}", folder.display(), io::Error::from(errno)));
+        complain(format!("{} can't be written: {}; {LOST}", folder.display(), io::Error::from(errno)));
     }
     Ok(Some(file))
 }

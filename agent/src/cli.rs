@@ -28,7 +28,7 @@ pub enum Command {
 }
 
 /// The settings of `run`.
-#[derive(Debug, Args)]
+#[derive(Debug, Clone, Args)]
 #[command(group = ArgGroup::new("operators").args(["console", "local_shell"]).multiple(true))]
 pub struct RunArgs {
     /// The server: a name, name:port, or URL (wss://, or ws:// without TLS).
@@ -71,7 +71,8 @@ pub struct RunArgs {
     /// beside the system's, as firmware is often kept on public storage.
     #[arg(long, value_name = "FILE")]
     pub ca: Option<PathBuf>,
-    /// Trust the certificate authorities in this PEM or DER file for downloads, too, beside the system's and those of --ca.
+    /// Also trust the certificate authorities in this PEM or DER file for downloads, beside the system's and those of --ca.
+    /// A file that can't be read is logged, and the device connects without it.
     #[arg(long, value_name = "FILE")]
     pub download_ca: Option<PathBuf>,
     /// Connect through this HTTP proxy. Its URL may hold user and password (user:password@host:port). Without it, the
@@ -142,7 +143,8 @@ pub struct RunArgs {
     /// Seconds to wait before a broken download is tried again.
     #[arg(long, value_name = "SECONDS", default_value = "15", value_parser = seconds)]
     pub retry_delay: Duration,
-    /// Seconds between looks whether updates can be installed, while they can't: a disk that is missing or read-only, say.
+    /// Seconds between checks whether updates can be installed, while they can't, for example because the disk is missing,
+    /// full or read-only. Ten times as long while they can.
     #[arg(long, value_name = "SECONDS", default_value = "60", value_parser = seconds)]
     pub check_interval: Duration,
     /// Seconds between heartbeats.

@@ -18,6 +18,10 @@ pub const FLUSH_MAX: Duration = Duration::from_secs(2);
 /// systemd for 90 s.
 pub const STOP_MAX: Duration = Duration::from_secs(10);
 
+/// How long each look at local files may take before the device connects without what they hold. An SD card that repairs
+/// itself takes seconds; a hung network mount takes for ever.
+pub const LOCAL_MAX: Duration = Duration::from_secs(10);
+
 /// How long the reboot command may take. One that works ends the system meanwhile.
 pub const REBOOT_COMMAND_MAX: Duration = Duration::from_secs(300);
 

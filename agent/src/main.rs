@@ -3,6 +3,7 @@
 //! | module | what is in it |
 //! | --- | --- |
 //! | `cli`, `setup`, `preflight`, `proxy` | the command line, what becomes of it, and what is wrong with it |
+//! | `bounded` | work that may hang with a disk |
 //! | `bookkeeping` | files in which the program remembers things, and what if they are damaged |
 //! | `run`, `application`, `archives`, `booted` | the device; which archives it had; what really runs |
 //! | `stop`, `reboot` | how it ends: by signals, with a restart of the system |
@@ -14,6 +15,7 @@ mod application;
 mod archives;
 mod bookkeeping;
 mod booted;
+mod bounded;
 mod cli;
 #[cfg(feature = "demo")]
 mod demo;

@@ -13,7 +13,7 @@ use nerves_hub_link_platform::boot::BootCheck;
 use nerves_hub_link_platform::health::HealthSampler;
 use nerves_hub_link_platform::identity::Identity;
 use nerves_hub_link_platform::install::{DiskPolicy, FwupStreamInstaller, Installer};
-use nerves_hub_link_platform::kv::{FileStore, KeyValueStore as _};
+use nerves_hub_link_platform::kv::{FileStore, KeyValueStore as _, UbootStore};
 use nerves_hub_link_platform::pty::ShellCommand;
 use nerves_hub_link_platform::store::DownloadStore;
 use nerves_hub_link_protocol::limits::MAX_KNOWN_ARCHIVES;
@@ -23,9 +23,10 @@ use crate::application::{Application, ask_for_updates, remember_archives};
 use crate::archives::Known;
 use crate::bookkeeping;
 use crate::booted;
+use crate::bounded::within;
 use crate::cli::RunArgs;
 use crate::extensions::{self, Extension, Outlet};
-use crate::limits::FLUSH_MAX;
+use crate::limits::{FLUSH_MAX, LOCAL_MAX};
 use crate::output::Lines;
 use crate::preflight;
 use crate::proxy;
@@ -48,7 +49,7 @@ pub fn run(args: &RunArgs) -> ExitCode {
         let mut stuck = None;
         loop {
             // A check that has seen the old firmware run still knows it.
-            let boot = stuck.clone().unwrap_or_else(|| booted::check(args));
+            let boot = stuck.clone().unwrap_or_else(|| boot_check(args, &recorder));
             let exit = device(args, &recorder, &outlet, &stopper, &found, &boot, stuck.is_some());
             // From here on a signal need not wait for the device.
             let goes_on = stopper.attach(None);
@@ -105,21 +106,39 @@ fn device(
     boot: &BootCheck,
     stuck: bool,
 ) -> Result<Exit, String> {
-    let disk = setup::disk(args)?;
-    let missing = disk.check().is_err();
-    preflight::check(args, recorder);
-    let state = bookkeeping::state(args, recorder)?;
-    let store = setup::environment(&args.disk, args.uboot_env)?;
-    let identity = match store.load() {
-        Ok(pairs) => match booted::identity(boot, &pairs, stuck, recorder) {
-            Ok(identity) => identity,
-            Err(reason) => return Ok(Exit::Reboot { reason }),
-        },
+    // What hangs costs what it holds, and the device connects without.
+    let local = |what: &str, error: String| recorder.note("preflight", format!("{what}: {error}"));
+    let (disk, mut missing) = match aside(args, recorder, "examining the disk", |args, _| setup::disk(args)) {
+        Ok(found) => found?,
         Err(error) => {
-            recorder.note(
-                "no-environment",
-                format!("no U-Boot environment at {} of {}: {error}", args.uboot_env, args.disk.display()),
-            );
+            local("--disk", error);
+            (setup::policy(args), true)
+        }
+    };
+    if let Err(error) = aside(args, recorder, "examining files and folders", preflight::check) {
+        local("some of what the command line names was not examined", error);
+    }
+    let state = match aside(args, recorder, "examining the state file", bookkeeping::state) {
+        Ok(state) => state?,
+        Err(error) => {
+            local("--state", format!("{error}; {}", bookkeeping::LOST));
+            None
+        }
+    };
+    let store = setup::environment(&args.disk, args.uboot_env)?;
+    let read = {
+        let (store, boot) = (store.clone(), boot.clone());
+        aside(args, recorder, "reading the boot environment", move |args, recorder| {
+            environment(args, recorder, &store, &boot, stuck)
+        })
+    };
+    let identity = match read {
+        Ok(Ok(identity)) => identity,
+        Ok(Err(reason)) => return Ok(Exit::Reboot { reason }),
+        Err(error) => {
+            local("the running firmware is not known", error);
+            // Read again once the disk answers.
+            missing = true;
             Identity::default()
         }
     };
@@ -127,10 +146,6 @@ fn device(
     recorder.note("firmware", setup::running(&config.firmware, &identity, &args.firmware));
     if let Some(text) = setup::missing(&config.firmware) {
         recorder.note("firmware-incomplete", text);
-    }
-    if let Ok(Some(damage)) = store.damage() {
-        let text = format!("one copy of the U-Boot environment is bad, the other one is used: {damage}");
-        recorder.note("environment-damaged", text);
     }
     if config.public_keys.is_empty() {
         recorder.note("no-keys", "no --public-key given: trusting the keys the server sends");
@@ -154,12 +169,19 @@ fn device(
         archives: args.archive_dir.as_deref().map(|dir| archives(dir, recorder)).transpose()?,
     };
     let notices = Arc::clone(recorder);
+    let watched = aside(args, recorder, "examining the data folder", |args, _| {
+        extensions::data_path(args.data_path.as_deref())
+    });
+    let watched = watched.unwrap_or_else(|error| {
+        local("--data-path", format!("{error}; the health report shows the disk of / instead"));
+        Path::new("/").to_owned()
+    });
     let mut options =
         Options::new(tls, boot.guard(installer(args, disk, recorder), store.clone()), application)
             .download_tls(download_tls)
             .install_checks(args.check_interval)
             .firmware_store(DownloadStore::new(&args.cache_dir))
-            .health(Some(HealthSampler::new(extensions::data_path(args.data_path.as_deref()))))
+            .health(Some(HealthSampler::new(watched)))
             .on_notice(move |text| notices.note("notice", text));
     let chosen = proxy::choose(args.proxy.as_deref(), |name| std::env::var_os(name))?;
     for remark in chosen.remarks {
@@ -202,6 +224,58 @@ fn device(
         start("validation", move || validation.watch(&validations, &recorder))?;
     }
     Ok(runner.run())
+}
+
+/// Does something with local files on a thread of its own, which may hang.
+fn aside<T: Send + 'static>(
+    args: &RunArgs,
+    recorder: &Arc<Recorder>,
+    what: &str,
+    work: impl FnOnce(&RunArgs, &Recorder) -> T + Send + 'static,
+) -> Result<T, String> {
+    let (args, recorder) = (args.clone(), Arc::clone(recorder));
+    within(LOCAL_MAX, what, move || work(&args, &recorder))
+}
+
+fn boot_check(args: &RunArgs, recorder: &Arc<Recorder>) -> BootCheck {
+    aside(args, recorder, "examining the disk for its boots", |args, _| booted::check(args)).unwrap_or_else(
+        |error| {
+            recorder.note("preflight", format!("--disk: {error}"));
+            // Its kind is unknown: nothing is marked good without evidence.
+            BootCheck::of_system(&args.disk)
+        },
+    )
+}
+
+/// Reads who the device is.
+///
+/// # Errors
+///
+/// Why the system must be restarted first.
+fn environment(
+    args: &RunArgs,
+    recorder: &Recorder,
+    store: &UbootStore,
+    boot: &BootCheck,
+    stuck: bool,
+) -> Result<Identity, String> {
+    let pairs = match store.load() {
+        Ok(pairs) => pairs,
+        Err(error) => {
+            recorder.note(
+                "no-environment",
+                format!("no U-Boot environment at {} of {}: {error}", args.uboot_env, args.disk.display()),
+            );
+            return Ok(Identity::default());
+        }
+    };
+    let identity = booted::identity(boot, &pairs, stuck, recorder)?;
+    // One that can't be read any more is reported by what needs it.
+    if let Ok(Some(damage)) = store.damage() {
+        let text = format!("one copy of the U-Boot environment is bad, the other one is used: {damage}");
+        recorder.note("environment-damaged", text);
+    }
+    Ok(identity)
 }
 
 /// Starts the thread that remembers which archives were handed over, and returns where to say so.

@@ -1,6 +1,7 @@
 //! From the command line to what the device needs, with errors that say what to do.
 
 use std::path::Path;
+use std::sync::Arc;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -17,8 +18,10 @@ use nerves_hub_link_protocol::{
 use nerves_hub_link_transport::{ClientIdentity, Roots};
 
 use crate::archives::Known;
+use crate::bounded::within;
 use crate::cli::{EnvLocation, FirmwareArgs, RunArgs, Strategy};
 use crate::extensions;
+use crate::limits::LOCAL_MAX;
 use crate::record::Recorder;
 
 /// Largest key or certificate file read. A file of roots is a few hundred KiB.
@@ -83,15 +86,23 @@ pub fn client_identity(args: &RunArgs) -> Result<Option<ClientIdentity>, String>
 
 /// Builds the policy of the disk. One that is missing or can't be written may be mended: the device connects, and updates are
 /// put off meanwhile. A block device that was not allowed, or what can never be a disk, is a mistake on the command line.
-pub fn disk(args: &RunArgs) -> Result<DiskPolicy, String> {
-    let disk = DiskPolicy::new(&args.disk).allow_block_device(args.allow_block_device);
+///
+/// Returns also whether it is missing or can't be written.
+pub fn disk(args: &RunArgs) -> Result<(DiskPolicy, bool), String> {
+    let disk = policy(args);
     match disk.check() {
         Err(error @ DiskRefused::BlockDevice { .. }) => {
             Err(format!("--disk: {error} (here: --allow-block-device)"))
         }
         Err(error @ DiskRefused::NotADisk { .. }) => Err(format!("--disk: {error}")),
-        Ok(()) | Err(_) => Ok(disk),
+        Ok(()) => Ok((disk, false)),
+        Err(_) => Ok((disk, true)),
     }
+}
+
+/// Builds the policy without looking at the disk.
+pub fn policy(args: &RunArgs) -> DiskPolicy {
+    DiskPolicy::new(&args.disk).allow_block_device(args.allow_block_device)
 }
 
 /// Builds the store of the disk's U-Boot environment.
@@ -105,7 +116,7 @@ pub fn environment(disk: &Path, at: EnvLocation) -> Result<UbootStore, String> {
 }
 
 /// Builds the machine's settings.
-pub fn config(args: &RunArgs, identity: &Identity, recorder: &Recorder) -> Result<Config, String> {
+pub fn config(args: &RunArgs, identity: &Identity, recorder: &Arc<Recorder>) -> Result<Config, String> {
     let auth = match (&args.cert, &args.serial, &args.product_key, &args.product_secret) {
         (Some(_), ..) => Auth::Certificate,
         (None, Some(serial), ..) if is_placeholder_serial(serial) => {
@@ -135,7 +146,13 @@ pub fn config(args: &RunArgs, identity: &Identity, recorder: &Recorder) -> Resul
     config.download.retry_delay = args.retry_delay;
     config.heartbeat = args.heartbeat_interval;
     if let Some(dir) = &args.archive_dir {
-        config.known_archives = Known::new(dir).list_or_say(|text| recorder.note("archives", text));
+        let (known, say) = (Known::new(dir), Arc::clone(recorder));
+        let list = move || known.list_or_say(|text| say.note("archives", text));
+        config.known_archives =
+            within(LOCAL_MAX, "reading the list of archives", list).unwrap_or_else(|error| {
+                recorder.note("archives", format!("--archive-dir {}: {error}", dir.display()));
+                Vec::new()
+            });
     }
     config.strategy = match args.strategy {
         Strategy::Streaming => UpdateStrategy::Streaming,
@@ -166,7 +183,7 @@ pub fn running(firmware: &FirmwareMeta, identity: &Identity, given: &FirmwareArg
         .filter(|(_, known, given)| known.is_empty() && given.as_ref().is_some_and(|text| !text.is_empty()))
         .map(|(name, ..)| *name)
         .collect();
-    let mut text = match (firmware.version.as_str(), firmware.uuid.as_str()) {
+    let what = match (firmware.version.as_str(), firmware.uuid.as_str()) {
         ("", "") => {
             return "the running firmware is unknown; the server can't offer updates that fit".to_owned();
         }
@@ -175,13 +192,15 @@ pub fn running(firmware: &FirmwareMeta, identity: &Identity, given: &FirmwareArg
         (version, uuid) => format!("running firmware {version} ({uuid})"),
     };
     // Without an environment no slot is known.
-    if !identity.active_slot.is_empty() {
-        text += &format!(" from slot {}", identity.active_slot);
-    }
-    if !supplied.is_empty() {
-        text += &format!("; {} as given on the command line", supplied.join(", "));
-    }
-    text
+    let slot = match identity.active_slot.as_str() {
+        "" => String::new(),
+        slot => format!(" from slot {slot}"),
+    };
+    let source = match supplied[..] {
+        [] => String::new(),
+        _ => format!("; {} as given on the command line", supplied.join(", ")),
+    };
+    format!("{what}{slot}{source}")
 }
 
 /// Says what is not known about the running firmware, and what that costs. `None` if nothing is known, or everything.

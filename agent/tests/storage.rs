@@ -46,6 +46,9 @@ fn skip(why: &str) {
     drop(std::io::Write::write_fmt(&mut std::io::stderr(), format_args!("SKIPPED: {why}\n")));
 }
 
+/// What is done to a file system.
+type Break = fn(&Mounted);
+
 /// A small file system. Dropping it unmounts it.
 struct Mounted(TempDir);
 
@@ -120,7 +123,6 @@ fn a_folder_for_updates_that_is_none_puts_them_off_until_it_is_gone() {
 #[test]
 fn a_folder_for_updates_on_a_full_or_read_only_disk_puts_them_off_until_there_is_space() {
     let Some(mounted) = Mounted::new("size=16m") else { return };
-    type Break = fn(&Mounted);
     let cases: [(Break, Break, &str); 2] = [
         (Mounted::fill, Mounted::empty, "bytes left"),
         (|mounted| mounted.remount("ro"), |mounted| mounted.remount("rw"), "Read-only"),
@@ -149,7 +151,6 @@ fn a_folder_for_updates_on_a_full_or_read_only_disk_puts_them_off_until_there_is
 #[test]
 fn a_state_file_on_a_full_or_read_only_disk_costs_the_memory_and_no_update() {
     let Some(mounted) = Mounted::new("size=128k") else { return };
-    type Break = fn(&Mounted);
     let cases: [(Break, Break); 2] =
         [(Mounted::fill, Mounted::empty), (|mounted| mounted.remount("ro"), |mounted| mounted.remount("rw"))];
     for (damage, mend) in cases {

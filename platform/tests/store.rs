@@ -354,7 +354,7 @@ fn a_full_or_read_only_disk_is_named_and_works_once_there_is_space() {
     // It fills up while a download is written: what was committed stays.
     file.write(0, &[7; 4096]).unwrap();
     file.commit(0).unwrap();
-    let error = file.write(4096, &[7; 65536]).unwrap_err();
+    let error = file.write(4096, &vec![7; 65536]).unwrap_err();
     assert!(matches!(&error, StoreError::Io { what: "write", .. }), "{error}");
     drop(file);
     mounted.remount("ro");

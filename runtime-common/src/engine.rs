@@ -92,6 +92,8 @@ pub struct Engine<N: Network> {
     /// Its thread, which waits for nothing else that may hang, and since when it has it.
     remembering: Chores,
     lent: Option<Patience>,
+    /// How long it may be away.
+    lend_max: Duration,
     ready: Readiness,
     websocket: Option<Websocket<N::Tcp>>,
     /// WebSockets that the machine is done with.
@@ -160,6 +162,7 @@ impl<N: Network> Engine<N> {
             ready,
             remembering: Chores::new(crew.clone()),
             lent: None,
+            lend_max: options.attempts_limit,
             patience: None,
             running: link.running().clone(),
             link,

@@ -13,7 +13,7 @@ use nerves_hub_link_protocol::Client;
 use nerves_hub_link_transport::{Proxy, ProxyRules, Tls};
 
 use crate::engine::Folders;
-use crate::limits::INSTALL_CHECK_EVERY;
+use crate::limits::{INSTALL_CHECK_EVERY, REMEMBER_MAX};
 use crate::memory::Memory;
 
 /// What a device needs beside the machine's
@@ -33,6 +33,7 @@ pub struct Options {
     pub(crate) proxy: ProxyRules,
     pub(crate) memory: Memory,
     pub(crate) install_checks: Duration,
+    pub(crate) attempts_limit: Duration,
 }
 
 impl Options {
@@ -58,6 +59,7 @@ impl Options {
             proxy: ProxyRules::default(),
             memory: Memory::none(),
             install_checks: INSTALL_CHECK_EVERY,
+            attempts_limit: REMEMBER_MAX,
         }
     }
 
@@ -111,10 +113,19 @@ impl Options {
     ///
     /// The store must be the same for all slots and not on the disk that updates are written to while they are written:
     /// a [`FileStore`](nerves_hub_link_platform::kv::FileStore) on the data partition, say. It is read when the device is
-    /// set up and written once or twice per update; meanwhile the device does nothing else, for ten seconds at most.
+    /// set up and written once or twice per update; meanwhile the device does nothing else, for ten seconds at most
+    /// ([`attempts_limit`](Self::attempts_limit)).
     #[must_use]
     pub fn remember_attempts(mut self, store: impl KeyValueStore + 'static) -> Self {
         self.memory = Memory::new(store);
+        self
+    }
+
+    /// Sets how long the device waits for the store of attempts, which may hang with a disk, before it continues without.
+    /// Default [`REMEMBER_MAX`], which is also the longest: the server expects a heartbeat.
+    #[must_use]
+    pub fn attempts_limit(mut self, limit: Duration) -> Self {
+        self.attempts_limit = limit.min(REMEMBER_MAX);
         self
     }
 

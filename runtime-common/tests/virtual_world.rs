@@ -25,3 +25,15 @@ fn it_comes_through_and_loses_no_byte() {
     );
     assert!(faults > 10 * count && u64::from(starts) > count, "next to nothing happened");
 }
+
+#[test]
+fn a_store_of_attempts_that_hangs_stops_neither_the_connection_nor_updates() {
+    let mut hung = 0;
+    for seed in 1..=5 {
+        let outcome = World::with_hanging_attempts(seed).run();
+        println!("seed {seed}: {outcome:?}");
+        // The scenario ends only when the newest firmware runs and the device stays connected.
+        hung += outcome.hung;
+    }
+    assert!(hung > 0, "no store hung");
+}

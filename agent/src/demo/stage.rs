@@ -147,7 +147,7 @@ impl Stage {
             match std::io::Read::read(&mut file, &mut buffer).map_err(complain)? {
                 0 => return Ok(digest.finalize()),
                 count => {
-                    digest.update(buffer.get(..count).ok_or("the system read more bytes than asked for")?)
+                    digest.update(buffer.get(..count).ok_or("the system read more bytes than asked for")?);
                 }
             }
         }

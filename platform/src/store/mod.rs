@@ -138,10 +138,12 @@ impl DownloadStore {
         let dir = self.dir.join(&request.name);
         let lengths = match holds(&dir, request) {
             Contents::Wanted => file::survey(&dir, request).ok(),
-            Contents::Nothing => None,
-            // What can't be deleted is set aside below.
-            Contents::Other => fs::remove_dir_all(&dir).ok().and(None),
-            Contents::Foreign => None,
+            Contents::Other => {
+                // What can't be deleted is set aside below.
+                let _ = fs::remove_dir_all(&dir);
+                None
+            }
+            Contents::Nothing | Contents::Foreign => None,
         };
         let lengths = if let Some(lengths) = lengths {
             lengths

@@ -11,7 +11,7 @@ use crate::chores::Done;
 use crate::connection::{Download, Websocket};
 use crate::control::{Exit, Order};
 use crate::dial::Dialled;
-use crate::limits::{FETCHES_MAX, REMEMBER_MAX};
+use crate::limits::FETCHES_MAX;
 use crate::memory::Memory;
 use crate::patience::Patience;
 use crate::tcp::Network;
@@ -28,7 +28,7 @@ impl<N: Network> Engine<N> {
             self.memory = Some(Memory::none());
             (self.notice)(&format!(
                 "how often updates were tried is not remembered: writing it has not ended for {} s; a disk may be hanging",
-                REMEMBER_MAX.as_secs()
+                self.lend_max.as_secs()
             ));
         }
     }
@@ -68,7 +68,7 @@ impl<N: Network> Engine<N> {
             };
             Done::Remembered(memory, kept.unwrap_or_else(panicked))
         };
-        self.lent = Some(Patience::new(self.connector.network.now(), REMEMBER_MAX));
+        self.lent = Some(Patience::new(self.connector.network.now(), self.lend_max));
         if let Err(reason) = self.remembering.give(work) {
             (self.notice)(&format!(
                 "how often updates were tried is remembered only until the next restart: {reason}"

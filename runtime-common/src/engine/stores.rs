@@ -42,7 +42,7 @@ impl<N: Network> Engine<N> {
         match Keeper::start(order, folder, &self.crew) {
             Ok(keeper) => self.keepers.push(keeper),
             Err(error) => {
-                self.keeper_failed(kind, store, &format!("cannot start a thread for the store: {error}"))
+                self.keeper_failed(kind, store, &format!("cannot start a thread for the store: {error}"));
             }
         }
     }

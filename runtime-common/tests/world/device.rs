@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use nerves_hub_link_platform::install::{Install, InstallError, InstallReport, InstallRequest, Installer};
+use nerves_hub_link_platform::kv::{Change, KeyValueStore, KvError, MemoryStore, Pairs};
 use nerves_hub_link_protocol::{
     ArchiveDecision, ArchiveEvent, ArchiveInfo, Auth, Client, Config, Event, FirmwareMeta, PartsConfig,
     Serializer, SharedSecret, UpdateStrategy,
@@ -118,6 +119,37 @@ impl Drop for Writing {
         if disk.life == self.life {
             disk.open -= 1;
         }
+    }
+}
+
+/// A store of attempts. It may hang until firmware is written to the disk, as on a dead network mount.
+pub struct Attempts {
+    store: MemoryStore,
+    hangs: Option<Arc<Mutex<Disk>>>,
+    life: u32,
+}
+
+impl Attempts {
+    pub fn new(hangs: Option<Arc<Mutex<Disk>>>) -> Self {
+        let life = hangs.as_ref().map_or(0, |disk| disk.lock().unwrap().life);
+        Self { store: MemoryStore::default(), hangs, life }
+    }
+}
+
+impl KeyValueStore for Attempts {
+    fn load(&self) -> Result<Pairs, KvError> {
+        self.store.load()
+    }
+
+    fn update(&mut self, changes: &[Change<'_>]) -> Result<(), KvError> {
+        let hangs = |disk: &Arc<Mutex<Disk>>| {
+            let disk = disk.lock().unwrap();
+            disk.life == self.life && disk.next.is_none()
+        };
+        while self.hangs.as_ref().is_some_and(hangs) {
+            std::thread::sleep(Duration::from_micros(100));
+        }
+        self.store.update(changes)
     }
 }
 

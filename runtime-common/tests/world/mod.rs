@@ -9,7 +9,6 @@ pub mod server;
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::Duration;
 
-use nerves_hub_link_platform::kv::MemoryStore;
 use nerves_hub_link_platform::store::DownloadStore;
 use nerves_hub_link_protocol::{ConnectionState, UpdateState};
 use nerves_hub_link_runtime::limits::CLOSE_TIME_MAX;
@@ -21,7 +20,7 @@ use nerves_hub_link_transport::{Roots, Tls, TlsOptions};
 use rustls::ServerConfig;
 use rustls::pki_types::PrivateKeyDer;
 
-use device::{Disk, Ears, Hands, config};
+use device::{Attempts, Disk, Ears, Hands, config};
 use net::{Net, SECOND};
 use server::Server;
 
@@ -81,6 +80,8 @@ pub struct Outcome {
     pub refused: u64,
     pub spoilt: u64,
     pub statuses: Vec<String>,
+    /// How often a store of attempts hung and was given up.
+    pub hung: usize,
 }
 
 /// A device and its world.
@@ -103,6 +104,8 @@ pub struct World {
     outcome: Outcome,
     /// Since when more connections are open than the device needs.
     surplus: Option<u64>,
+    /// Whether the store of attempts hangs until firmware is written.
+    attempts_hang: bool,
 }
 
 impl World {
@@ -142,7 +145,13 @@ impl World {
             tls: Tls::new(&TlsOptions::new(roots)).unwrap(),
             outcome: Outcome::default(),
             surplus: None,
+            attempts_hang: false,
         }
+    }
+
+    /// A world in which the store of attempts hangs.
+    pub fn with_hanging_attempts(seed: u64) -> Self {
+        Self { attempts_hang: true, ..Self::new(seed) }
     }
 
     /// Lives through some minutes of trouble, and then through as many hours as it takes until all is well.
@@ -181,6 +190,7 @@ impl World {
         }
         let notices = self.notices.lock().unwrap().join("\n");
         assert!(!notices.contains(SECRET) && !notices.contains(URL_SECRET), "{notices}");
+        self.outcome.hung = notices.matches("how often updates were tried is not remembered").count();
         let disk = self.disk.lock().unwrap();
         assert!(
             disk.refused <= self.server.spoilt,
@@ -233,10 +243,11 @@ impl World {
             Options::new(self.tls.clone(), Hands(Arc::clone(&self.disk)), Ears(Arc::clone(&self.disk)))
                 .archive_store(DownloadStore::new(self.folder.path().join("archives")))
                 .firmware_store(DownloadStore::new(self.folder.path().join("firmware")))
-                .remember_attempts(MemoryStore::default())
+                .remember_attempts(Attempts::new(self.attempts_hang.then(|| Arc::clone(&self.disk))))
                 .on_notice(move |line| notices.lock().unwrap().push(line.to_owned()))
                 .health(None)
                 .seed(self.seed + u64::from(self.outcome.starts));
+        let options = if self.attempts_hang { options.attempts_limit(Duration::ZERO) } else { options };
         let signals = Arc::<Bell>::clone(bell);
         Engine::new(config(self.seed, self.secure, &self.running), options, self.net.clone(), signals)
             .unwrap()
