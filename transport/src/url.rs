@@ -99,6 +99,13 @@ fn shown(url: &str) -> String {
         Some((_, host)) => host,
         // A password with a question mark in it ends only behind it.
         None if path.is_empty() && url.contains('@') => "",
+        // `user:password:host`, with a colon where the @ belongs. An IPv6 address without brackets holds no other letters.
+        None if !authority.starts_with('[')
+            && authority.matches(':').count() > 1
+            && authority.contains(|c: char| !c.is_ascii_hexdigit() && !matches!(c, ':' | '.' | '%')) =>
+        {
+            "..."
+        }
         None => authority,
     };
     let separator = if scheme.is_empty() { "" } else { "://" };
