@@ -407,3 +407,20 @@ fn a_download_is_cleared_or_kept_under_its_own_name() {
         assert_eq!(names(bench.store.dir()), ["uuid_1.fw"]);
     }
 }
+
+/// A program that is being started has a copy of every descriptor, and so of the lock, for a moment.
+#[test]
+fn a_folder_that_is_locked_for_a_moment_is_waited_for() {
+    for _ in 0..20 {
+        let mut bench = Bench::new();
+        let held = bench.open(&request());
+        let (opening, opens) = std::sync::mpsc::channel();
+        let holder = std::thread::spawn(move || {
+            opens.recv().unwrap();
+            drop(held);
+        });
+        opening.send(()).unwrap();
+        bench.open(&request());
+        holder.join().unwrap();
+    }
+}

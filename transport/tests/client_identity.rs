@@ -129,7 +129,8 @@ fn an_expired_certificate_is_shown_and_what_the_server_says_is_explained() {
         // This server refuses it, which it could not do had it not seen it.
         let text = failure.unwrap().to_string();
         assert!(
-            text.contains("\"certificate expired\": the server refused the device's certificate"),
+            text.contains("\"certificate expired\": this file server")
+                && text.contains("refused the device's certificate"),
             "{text}"
         );
     }

@@ -149,7 +149,7 @@ impl DiskPolicy {
         if identity(&found) != identity(&expected) {
             return Err(DiskRefused::Replaced { path: path() });
         }
-        if !lock::try_exclusive(&file).map_err(failed)? {
+        if !lock::wait_exclusive(&file).map_err(failed)? {
             return Err(DiskRefused::Locked { path: path() });
         }
         Ok(file)

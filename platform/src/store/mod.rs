@@ -131,7 +131,7 @@ impl DownloadStore {
         check_name(&request.name)?;
         self.make()?;
         let lock = File::open(&self.dir).map_err(io_error("open", &self.dir))?;
-        if !lock::try_exclusive(&lock).map_err(io_error("lock", &self.dir))? {
+        if !lock::wait_exclusive(&lock).map_err(io_error("lock", &self.dir))? {
             return Err(StoreError::Busy { path: self.dir.clone() });
         }
         self.delete_others(&request.name)?;
