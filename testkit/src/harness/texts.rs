@@ -37,12 +37,21 @@ pub fn texts(data: &[u8]) {
     }
 }
 
+/// Whether the secret is shown, unless the rest of the text spells it as well. Addresses are shown with hosts in small
+/// letters and without line breaks, so only the text's letters and digits count.
+fn leaks(shown: &str, text: &str) -> bool {
+    let spelt = |text: &str| {
+        text.chars().filter(char::is_ascii_alphanumeric).collect::<String>().to_ascii_lowercase()
+    };
+    shown.contains(SECRET) && !spelt(text).contains(&spelt(SECRET))
+}
+
 fn address(text: &str) {
     let shown = match Address::parse(&format!("{text}?signature={SECRET}")) {
         Ok(address) => format!("{address} {address:?}"),
         Err(error) => format!("{error} {error:?}"),
     };
-    assert!(!shown.contains(SECRET) || text.contains(SECRET), "{shown}");
+    assert!(!leaks(&shown, text), "{shown}");
     let Ok(address) = Address::parse(text) else { return };
     assert!(!address.host.is_empty() && address.port > 0, "{text}");
     assert!(address.path_and_query.starts_with('/'), "{text}");
@@ -56,7 +65,7 @@ fn proxy(text: &str) {
         Ok(proxy) => format!("{proxy:?}"),
         Err(error) => format!("{error} {error:?}"),
     };
-    assert!(!shown.contains(SECRET) || text.contains(SECRET), "{shown}");
+    assert!(!leaks(&shown, text), "{shown}");
     let _ = Proxy::parse(text);
 }
 
