@@ -8,6 +8,10 @@ use nerves_hub_link_protocol::{
 
 use crate::extensions;
 
+/// When a server offers firmware again that failed or was refused.
+const PENALTY: &str =
+    "The server decides when to offer it again, by default after a day; an operator can push it before";
+
 /// A line of the log.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Line {
@@ -151,9 +155,18 @@ fn update(event: &Event) -> Option<Line> {
             let text = format!("offered firmware {} ({}{size})", info.firmware.version, info.firmware.uuid);
             Line::info("offered", text).number(info.size)
         }
-        Event::UpdateRefused { info, reason } => {
-            Line::warning("update-refused", format!("refused firmware {}: {reason}", info.firmware.version))
-        }
+        Event::UpdateRefused { info, reason, retry_in: Some(retry_in) } => Line::warning(
+            "update-refused",
+            format!(
+                "put off firmware {}: {reason}; the server is asked to offer it again {}",
+                info.firmware.version,
+                within(*retry_in)
+            ),
+        ),
+        Event::UpdateRefused { info, reason, retry_in: None } => Line::warning(
+            "update-refused",
+            format!("refused firmware {}: {reason}. {PENALTY}", info.firmware.version),
+        ),
         Event::InstallObstacle { reason: Some(reason) } => {
             let text = format!("updates are put off, as they can't be installed: {reason}");
             Line::warning("cannot-install", text)
@@ -184,9 +197,17 @@ fn update(event: &Event) -> Option<Line> {
         Event::UpdateCompleted { .. } => {
             Line::info("completed", "the new firmware is written and checked; it boots next")
         }
-        Event::UpdateFailed { reason, .. } => {
-            Line::warning("failed", format!("update failed, the running firmware is untouched: {reason}"))
-        }
+        Event::UpdateFailed { reason, retry_in: Some(retry_in), .. } => Line::warning(
+            "failed",
+            format!(
+                "update failed, the running firmware is untouched: {reason}; the server is asked to offer it again {}",
+                within(*retry_in)
+            ),
+        ),
+        Event::UpdateFailed { reason, retry_in: None, .. } => Line::warning(
+            "failed",
+            format!("update failed, the running firmware is untouched: {reason}. {PENALTY}"),
+        ),
         Event::UpdateModeChanged { mode, .. } => Line::info(
             "update-mode",
             match mode {

@@ -100,6 +100,9 @@ pub enum Event {
         info: UpdateInfo,
         /// Why, as reported to the server.
         reason: String,
+        /// How long the server was asked to wait before it offers the update again. `None` if the server decides: after
+        /// its penalty, a day by default, or when a person pushes the firmware.
+        retry_in: Option<Duration>,
     },
     /// Whether the device can install updates changed
     /// ([`Command::InstallObstacle`](crate::Command::InstallObstacle)).
@@ -168,6 +171,9 @@ pub enum Event {
         offer: OfferId,
         /// Why, as reported to the server.
         reason: String,
+        /// How long the server was asked to wait before it offers the update again. `None` if the server decides: after
+        /// its penalty, a day by default, or when a person pushes the firmware.
+        retry_in: Option<Duration>,
     },
     /// The server told who decides when this device is updated: first after a join, or changed, or as asked for with
     /// [`Command::SetUpdateMode`](crate::Command::SetUpdateMode).

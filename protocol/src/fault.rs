@@ -19,7 +19,7 @@ impl Fault {
 
     /// Reports the error to the application.
     pub(crate) fn report(self, out: &mut Outputs) {
-        out.event_if_room(Event::InternalError { what: String::from(self.0) });
+        out.fault(Event::InternalError { what: String::from(self.0) });
     }
 }
 
@@ -32,7 +32,10 @@ impl From<Fault> for String {
 
 #[cfg(test)]
 mod tests {
+    use alloc::vec::Vec;
+
     use super::*;
+    use crate::limits::MAX_OUTPUTS;
     use crate::output::Output;
 
     /// Release builds have no assertions: the application hears of the fault all the same.
@@ -45,6 +48,29 @@ mod tests {
         };
         assert_eq!(what, "a message could not be written");
         assert_eq!(String::from(Fault("no end")), "internal error: no end; please report it");
+    }
+
+    /// The application may be slow just when something is wrong.
+    #[test]
+    fn a_fault_is_heard_of_though_the_queue_is_full() {
+        for waiting in [MAX_OUTPUTS - 1, MAX_OUTPUTS, MAX_OUTPUTS + 1] {
+            let mut out = Outputs::default();
+            for _ in 0..waiting {
+                out.event(Event::Connected);
+            }
+            for what in ["the cause", "what followed from it"] {
+                Fault(what).report(&mut out);
+            }
+            let mut heard = Vec::new();
+            while let Some(output) = out.pop() {
+                if let Output::Event(Event::InternalError { what }) = output {
+                    heard.push(what);
+                }
+            }
+            let all = if waiting < MAX_OUTPUTS { 2 } else { 1 };
+            assert_eq!(heard, ["the cause", "what followed from it"][..all], "{waiting}");
+            assert!(out.pop().is_none(), "{waiting}");
+        }
     }
 
     #[test]

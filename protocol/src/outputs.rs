@@ -16,6 +16,8 @@ const IDLE_OUTPUTS: usize = 1;
 #[derive(Default)]
 pub(crate) struct Outputs {
     queue: VecDeque<Output>,
+    /// An internal error that found no room: it is never lost.
+    fault: Option<Event>,
 }
 
 impl Outputs {
@@ -34,8 +36,18 @@ impl Outputs {
         }
     }
 
+    /// Adds an internal error. It has a place of its own when the queue is full; of several, the first explains the
+    /// others.
+    pub(crate) fn fault(&mut self, event: Event) {
+        if self.has_room() {
+            self.event(event);
+        } else {
+            self.fault.get_or_insert(event);
+        }
+    }
+
     pub(crate) fn pop(&mut self) -> Option<Output> {
-        let next = self.queue.pop_front();
+        let next = self.queue.pop_front().or_else(|| self.fault.take().map(Output::Event));
         if next.is_none() && self.queue.capacity() > IDLE_OUTPUTS {
             // A burst is over; an idle machine gives its memory back.
             self.queue.shrink_to(IDLE_OUTPUTS);

@@ -69,7 +69,7 @@ fn events_of_every_kind_are_taken_by_the_defaults() {
         Event::Joined,
         Event::Identify,
         Event::UpdateProgress { offer: OfferId(1), stage: Stage::Updating, percent: 100 },
-        Event::UpdateFailed { offer: OfferId(1), reason: reason.clone() },
+        Event::UpdateFailed { offer: OfferId(1), reason: reason.clone(), retry_in: None },
         Event::UpdateCompleted { offer: OfferId(1) },
         Event::JoinRefused { reason: reason.clone(), retry_in: Duration::ZERO },
         Event::ChannelLost { reason: reason.clone(), retry_in: Duration::ZERO },

@@ -254,3 +254,82 @@ fn a_repeated_offer_is_one_question_and_another_firmware_replaces_it() {
     device.command(Command::Decide { offer: *second, decision: Decision::Apply });
     assert_eq!(device.link.status().currently_downloading_uuid.as_deref(), Some("other"));
 }
+
+/// Puts a device into a situation in which it answers an offer by itself, or just did.
+type Situation = fn(&mut Device);
+
+fn obstruct(device: &mut Device) {
+    device.command(Command::InstallObstacle { reason: Some("the disk is gone".into()) });
+}
+
+fn decide(device: &mut Device, offer: OfferId, decision: Decision) {
+    device.command(Command::Decide { offer, decision });
+}
+
+#[test]
+fn who_hears_of_a_refusal_hears_when_the_next_offer_comes() {
+    let offered = |device: &mut Device| drop(device.broadcast("update", update()));
+    let table: [(&str, Situation); 9] = [
+        ("a firmware that was tried too often", |device| {
+            for _ in 0..5 {
+                let (offer, _) = device.start(json!({}));
+                device.input(Input::ApplyFailed { offer, reason: "bad image" });
+            }
+        }),
+        ("an address that can't be used", |device| {
+            let mut update = update();
+            update["firmware_url"] = json!("ftp://h/x");
+            device.broadcast("update", update);
+        }),
+        ("silence of the application", |device| {
+            device.offer(json!({}));
+            device.beat();
+            device.pass(Duration::from_secs(30));
+        }),
+        ("the application asked for a pause", |device| {
+            let offer = device.offer(json!({}));
+            decide(device, offer, Decision::Reschedule { delay: Duration::from_secs(900), reason: None });
+        }),
+        ("an obstacle", obstruct),
+        ("an obstacle while the application thought", |device| {
+            let offer = device.offer(json!({}));
+            obstruct(device);
+            decide(device, offer, Decision::Apply);
+        }),
+        ("the window is closed", |device| {
+            let mut settings = config();
+            let window = Window { day: Weekday::Monday, start_minute: 0, minutes: 1 };
+            settings.maintenance = Maintenance { windows: vec![window], ..Maintenance::default() };
+            device.command(Command::Reconfigure(Box::new(settings)));
+        }),
+        ("a failure", |device| {
+            let (offer, _) = device.start(json!({}));
+            device.input(Input::ApplyFailed { offer, reason: "bad image" });
+        }),
+        ("a failure while there is an obstacle", |device| {
+            let (offer, _) = device.start(json!({}));
+            obstruct(device);
+            device.input(Input::ApplyFailed { offer, reason: "bad image" });
+        }),
+    ];
+    let mut put_off = Vec::new();
+    for (name, situation) in table {
+        let mut device = Device::joined(config());
+        situation(&mut device);
+        offered(&mut device);
+        let told = device.events().into_iter().rev().find_map(|event| match event {
+            Event::UpdateRefused { reason, retry_in, .. } | Event::UpdateFailed { reason, retry_in, .. } => {
+                Some((reason, retry_in))
+            }
+            _ => None,
+        });
+        let Some((_, retry_in)) = told else { panic!("{name}: {:?}", device.events()) };
+        let answer =
+            device.statuses().into_iter().rev().find(|status| status["status"] != "received").unwrap();
+        let delay = answer["delay_for"].as_u64().map(u128::from);
+        assert_eq!(answer["status"] == "rescheduled", retry_in.is_some(), "{name}: {answer}");
+        assert_eq!(delay, retry_in.map(|time| time.as_millis()), "{name}: {answer}");
+        put_off.extend(retry_in.map(|_| name));
+    }
+    assert_eq!(put_off.len(), 6, "{put_off:?}");
+}

@@ -92,7 +92,15 @@ fn every_event_has_a_sentence() {
             "another connection keeps replacing this device's: do two devices share its identifier?",
         ),
         (Event::UpdateOffered { offer: OFFER, info: info() }, "offered firmware 1.2.0 (u-1, 3.0 MiB)"),
-        (Event::UpdateRefused { info: info(), reason: reason() }, "refused firmware 1.2.0: x broke"),
+        (
+            Event::UpdateRefused { info: info(), reason: reason(), retry_in: Some(seconds(3600)) },
+            "put off firmware 1.2.0: x broke; the server is asked to offer it again in 60 min",
+        ),
+        (
+            Event::UpdateRefused { info: info(), reason: reason(), retry_in: None },
+            "refused firmware 1.2.0: x broke. The server decides when to offer it again, by default after a day; an \
+             operator can push it before",
+        ),
         (
             Event::UpdateHandedOver {
                 offer: OFFER,
@@ -131,8 +139,13 @@ fn every_event_has_a_sentence() {
         (Event::UpdateProgress { offer: OFFER, stage: Stage::Updating, percent: 5 }, "wrote 5 %"),
         (Event::UpdateCompleted { offer: OFFER }, "the new firmware is written and checked; it boots next"),
         (
-            Event::UpdateFailed { offer: OFFER, reason: reason() },
-            "update failed, the running firmware is untouched: x broke",
+            Event::UpdateFailed { offer: OFFER, reason: reason(), retry_in: Some(seconds(3600)) },
+            "update failed, the running firmware is untouched: x broke; the server is asked to offer it again in 60 min",
+        ),
+        (
+            Event::UpdateFailed { offer: OFFER, reason: reason(), retry_in: None },
+            "update failed, the running firmware is untouched: x broke. The server decides when to offer it again, by \
+             default after a day; an operator can push it before",
         ),
         (
             Event::UpdateModeChanged { mode: Some(UpdateMode::Automatic), managed_updates_allowed: true },
@@ -326,7 +339,7 @@ fn an_alarm_that_ends_is_no_warning() {
     let description = String::from("x");
     assert_eq!(levels(Event::AlarmRaised { alarm: Alarm::FirmwareReverted, description }), LogLevel::Warning);
     assert_eq!(levels(Event::AlarmCleared { alarm: Alarm::FirmwareReverted }), LogLevel::Info);
-    let failed = Event::UpdateFailed { offer: OFFER, reason: "x".into() };
+    let failed = Event::UpdateFailed { offer: OFFER, reason: "x".into(), retry_in: None };
     assert_eq!(levels(failed), LogLevel::Warning);
 }
 

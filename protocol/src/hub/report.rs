@@ -40,7 +40,7 @@ pub(super) fn drop_fetch(cx: &mut Context<'_>, abort: Option<FetchId>) {
 pub(super) fn refuse(cx: &mut Context<'_>, info: UpdateInfo, reason: &str) {
     let reason = cut(reason, MAX_REASON_CHARS);
     status(cx, &Status::Failed { reason: &reason });
-    cx.out.event(Event::UpdateRefused { info, reason });
+    cx.out.event(Event::UpdateRefused { info, reason, retry_in: None });
 }
 
 /// Asks the server to offer again later.
@@ -48,12 +48,18 @@ pub(super) fn reschedule(cx: &mut Context<'_>, delay: Duration, reason: Option<&
     status(cx, &Status::Rescheduled { delay, unit: cx.config.delay_unit, reason });
 }
 
+/// Asks the server to offer again later, on the machine's own account.
+pub(super) fn put_off(cx: &mut Context<'_>, info: UpdateInfo, delay: Duration, reason: &str) {
+    reschedule(cx, delay, Some(reason));
+    cx.out.event(Event::UpdateRefused { info, reason: String::from(reason), retry_in: Some(delay) });
+}
+
 /// Reports an update that failed.
 pub(super) fn failed(cx: &mut Context<'_>, offer: OfferId, reason: &str) {
     let reason = cut(reason, MAX_REASON_CHARS);
     cx.wire.discard(Class::Latest(names::FWUP_PROGRESS));
     status(cx, &Status::Failed { reason: &reason });
-    cx.out.event(Event::UpdateFailed { offer, reason });
+    cx.out.event(Event::UpdateFailed { offer, reason, retry_in: None });
 }
 
 /// Reports progress to the server.

@@ -357,8 +357,8 @@ impl Updates {
                 if let State::Deciding { offer, .. } = core::mem::replace(&mut self.state, State::Idle) {
                     let reason = "the application did not decide in time";
                     self.postpone(cx, &offer, MIN_RESCHEDULE, Some(reason));
-                    let reason = String::from(reason);
-                    cx.out.event(Event::UpdateRefused { info: offer.info, reason });
+                    let (reason, retry_in) = (String::from(reason), Some(MIN_RESCHEDULE));
+                    cx.out.event(Event::UpdateRefused { info: offer.info, reason, retry_in });
                 }
             }
             State::Running(running) => match &mut running.phase {

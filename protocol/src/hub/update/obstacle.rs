@@ -37,23 +37,22 @@ impl Updates {
         cx.out.event(Event::InstallObstacle { reason });
     }
 
-    /// Puts an offer off if nothing can be installed; returns why. The firmware isn't held back: the next offer may come
-    /// when the obstacle is gone.
-    pub(super) fn obstructed(&mut self, cx: &mut Context<'_>) -> Option<String> {
+    /// Returns how long to put an offer off, and why, if nothing can be installed. The firmware isn't held back: the
+    /// next offer may come when the obstacle is gone.
+    pub(super) fn obstructed(&mut self) -> Option<(Duration, String)> {
         let obstacle = self.obstacle.as_mut()?;
-        reschedule(cx, obstacle.wait, Some(&obstacle.reason));
-        obstacle.wait = (obstacle.wait * 2).min(MAX_OBSTACLE_WAIT);
-        Some(obstacle.reason.clone())
+        let wait = obstacle.wait;
+        obstacle.wait = (wait * 2).min(MAX_OBSTACLE_WAIT);
+        Some((wait, obstacle.reason.clone()))
     }
 
     /// Reports an update that failed. While nothing can be installed, that is the reason, and no firmware is blamed.
     pub(super) fn fail(&mut self, cx: &mut Context<'_>, offer: OfferId, uuid: &str, reason: &str) {
-        if self.obstacle.is_none() {
-            return failed(cx, offer, reason);
-        }
+        let Some((wait, obstacle)) = self.obstructed() else { return failed(cx, offer, reason) };
         self.attempts.excuse(cx, uuid);
         cx.wire.discard(Class::Latest(names::FWUP_PROGRESS));
-        let _told_to_the_server = self.obstructed(cx);
-        cx.out.event(Event::UpdateFailed { offer, reason: cut(reason, MAX_REASON_CHARS) });
+        reschedule(cx, wait, Some(&obstacle));
+        let reason = cut(reason, MAX_REASON_CHARS);
+        cx.out.event(Event::UpdateFailed { offer, reason, retry_in: Some(wait) });
     }
 }

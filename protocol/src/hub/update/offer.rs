@@ -15,7 +15,7 @@ use crate::http::url::Url;
 use crate::hub::keys::Keys;
 use crate::hub::payload::{self, Status};
 use crate::hub::progress::Progress;
-use crate::hub::report::{refuse, reschedule, status, usable};
+use crate::hub::report::{put_off, refuse, reschedule, status, usable};
 use crate::hub::{Context, names, window};
 use crate::ids::OfferId;
 use crate::limits::{FRESH_STARTS, MAX_RESCHEDULE, MIN_RESCHEDULE};
@@ -89,18 +89,11 @@ impl Updates {
             self.hold = None;
         }
         if let Some(left) = self.held(cx.now, &info.firmware.uuid) {
-            let reason = "the device asked for this update to wait";
-            reschedule(cx, left, Some(reason));
-            cx.out.event(Event::UpdateRefused { info, reason: String::from(reason) });
+            put_off(cx, info, left, "the device asked for this update to wait");
             return Ok(true);
         }
-        if let Some(reason) = self.obstructed(cx) {
-            cx.out.event(Event::UpdateRefused { info, reason });
-            return Ok(true);
-        }
-        if let Some((wait, reason)) = window::wait(cx, &info, &mut self.rng) {
-            reschedule(cx, wait, Some(&reason));
-            cx.out.event(Event::UpdateRefused { info, reason });
+        if let Some((wait, reason)) = self.obstructed().or_else(|| window::wait(cx, &info, &mut self.rng)) {
+            put_off(cx, info, wait, &reason);
             return Ok(true);
         }
         if !info.by_hand
@@ -108,7 +101,7 @@ impl Updates {
         {
             // Never `received`; the server leaves the device alone for a day then (spec §9.4).
             status(cx, &Status::Ignored { reason: &reason });
-            cx.out.event(Event::UpdateRefused { info, reason });
+            cx.out.event(Event::UpdateRefused { info, reason, retry_in: None });
             return Ok(true);
         }
         status(cx, &Status::Received);
@@ -134,9 +127,9 @@ impl Updates {
             }
         };
         if matches!(decision, Decision::Apply | Decision::TakeOver)
-            && let Some(reason) = self.obstructed(cx)
+            && let Some((wait, reason)) = self.obstructed()
         {
-            cx.out.event(Event::UpdateRefused { info: offer.info, reason });
+            put_off(cx, offer.info, wait, &reason);
             return Ok(());
         }
         match decision {

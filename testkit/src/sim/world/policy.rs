@@ -38,7 +38,9 @@ impl World {
         let wall = device.wall.at(self.now);
         match event {
             Event::UpdateOffered { offer, info } => judge(device.policy, wall, info, Some(*offer)),
-            Event::UpdateRefused { info, reason } if reason.starts_with("outside the maintenance window") => {
+            Event::UpdateRefused { info, reason, .. }
+                if reason.starts_with("outside the maintenance window") =>
+            {
                 judge(device.policy, wall, info, None)
             }
             _ => Ok(()),
