@@ -200,7 +200,7 @@ impl<T: Target> Applier<T> {
             match self.reader.next(&mut input) {
                 Ok(ArchiveEvent::NeedInput) => return Ok(()),
                 Ok(ArchiveEvent::Entry(info)) => {
-                    if !running.entry(&mut self.work, &info)? {
+                    if !running.entry(&mut self.work, &info, self.options.delta_memory)? {
                         self.reader.skip_entry();
                     }
                 }
@@ -310,7 +310,12 @@ fn check_resources(manifest: &Manifest, task: &Task) -> Result<(), Error> {
 
 impl Running {
     /// Begins an entry; says whether its data are wanted.
-    fn entry<T: Target>(&mut self, work: &mut Work<T>, info: &EntryInfo) -> Result<bool, Error> {
+    fn entry<T: Target>(
+        &mut self,
+        work: &mut Work<T>,
+        info: &EntryInfo,
+        delta_memory: usize,
+    ) -> Result<bool, Error> {
         // Folders and resources of other tasks pass by.
         let Some(name) = resource_name(&info.name) else { return Ok(false) };
         let events = self.task.on_resource.iter().enumerate();
@@ -325,7 +330,7 @@ impl Running {
             && resource.length.len() <= 1
             && entry != expected
         {
-            delta = Delta::new(event, self.manifest.block_cache_size_mb)?;
+            delta = Delta::new(event, self.manifest.block_cache_size_mb, expected, delta_memory)?;
             if delta.is_none() {
                 return Err(Error::UnexpectedSize { resource: name, entry, expected });
             }

@@ -40,6 +40,18 @@ pub const DELTA_WINDOW: usize = 64 * 1024 * 1024;
 /// that is longer than its result has no use; encoders stay below but for a few bytes in each window.
 pub const DELTA_OVERHEAD: usize = 1024 * 1024;
 
+/// Bytes of memory that applying a delta may take by default: the window with its sections, and pieces of the source.
+/// Windows of xdelta3's default size (8 MiB) fit; the file that makes a larger one is not trusted, only what
+/// comes out of it. The command allows what fwup allows.
+pub const DELTA_MEMORY: usize = 20 * 1024 * 1024;
+
+/// The share of that memory, as a divisor, that the source may take: the rest is for the window.
+pub const DELTA_SOURCE_SHARE: usize = 4;
+
+/// Bytes of data that a delta's window may have left beyond the bytes that it still has to make: data that nothing can
+/// use are refused as soon as they would take more memory than the window.
+pub const DELTA_SURPLUS: usize = 64 * 1024;
+
 /// Configuration files included within each other, as in the reference's parser. What includes itself ends
 /// here.
 pub const INCLUDE_DEPTH: usize = 10;

@@ -4,6 +4,7 @@ use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use crate::limits::DELTA_MEMORY;
 use crate::progress::ProgressReport;
 use crate::trust::PublicKey;
 
@@ -38,6 +39,9 @@ pub struct ApplyOptions {
     /// Hash large resources in a thread of their own; off by default. Everything else is the same. (To write in
     /// a thread too, give a [`WriteBehind`](crate::disk::WriteBehind) as destination.)
     pub threads: bool,
+    /// Bytes of memory that applying a delta may take; [`DELTA_MEMORY`](crate::limits::DELTA_MEMORY) by default. A delta whose
+    /// windows need more is refused before they are decoded. No window may make more than is left of its resource.
+    pub delta_memory: usize,
     /// Where `reboot_param` writes; the usual places when not set.
     pub reboot_param_path: Option<PathBuf>,
     /// The archive's name for error texts; `None` for a stream.
@@ -58,6 +62,7 @@ impl Default for ApplyOptions {
             enable_trim: false,
             unsafe_allowed: false,
             threads: false,
+            delta_memory: DELTA_MEMORY,
             reboot_param_path: None,
             archive_name: None,
         }

@@ -9,6 +9,7 @@ use crate::archive::{
 use crate::delta::{DecodeError, Decoder, DeltaError, DeltaFault, Step, Unknown};
 use crate::error::Error;
 use crate::internal::Internal;
+use crate::limits::DELTA_MEMORY;
 use crate::manifest::{FileResource, Manifest};
 use crate::names::resource_name;
 use crate::options::Variables;
@@ -43,6 +44,7 @@ pub struct Verifier {
     reader: ArchiveReader,
     state: State,
     threads: bool,
+    delta_memory: usize,
     on_broken_delta: Option<Hearer>,
 }
 
@@ -59,6 +61,7 @@ struct Running {
     current: Option<Current>,
     ended: bool,
     threads: bool,
+    delta_memory: usize,
 }
 
 /// The entry being read.
@@ -103,7 +106,16 @@ impl Verifier {
     pub fn new(keys: Vec<PublicKey>, variables: Variables, archive_name: Option<&str>) -> Self {
         let start = ArchiveStart::new(keys, archive_name, Purpose::Apply);
         let state = State::Starting(start);
-        Self { variables, reader: ArchiveReader::new(), state, threads: false, on_broken_delta: None }
+        let (reader, delta_memory) = (ArchiveReader::new(), DELTA_MEMORY);
+        Self { variables, reader, state, threads: false, delta_memory, on_broken_delta: None }
+    }
+
+    /// Sets the bytes of memory that a window of a delta may take. Default [`DELTA_MEMORY`]: a delta that needs more
+    /// is broken.
+    #[must_use]
+    pub const fn delta_memory(mut self, bytes: usize) -> Self {
+        self.delta_memory = bytes;
+        self
     }
 
     /// Hashes large resources in a thread of their own, or not, as at first. The verdict is the same.
@@ -166,6 +178,7 @@ impl Verifier {
                         current: None,
                         ended: false,
                         threads: self.threads,
+                        delta_memory: self.delta_memory,
                     }));
                 }
             }
@@ -207,7 +220,8 @@ impl Running {
         // An entry whose header tells no size is taken for the resource itself.
         if let Some(size) = info.uncompressed_size {
             if resource.length.len() <= 1 {
-                delta = (size != resource.full_length()).then(|| DeltaCheck::new(size));
+                let (length, memory) = (resource.full_length(), self.delta_memory);
+                delta = (size != length).then(|| DeltaCheck::new(size, length, memory));
             } else if size != resource.data_length() {
                 return Err(Error::HeaderLength(name));
             }
@@ -260,8 +274,9 @@ impl Current {
 }
 
 impl DeltaCheck {
-    fn new(entry_size: u64) -> Self {
-        Self { decoder: Decoder::without_source(), made: 0, fault: None, entry_size }
+    fn new(entry_size: u64, length: u64, memory: usize) -> Self {
+        let decoder = Decoder::without_source().result(length).memory(memory);
+        Self { decoder, made: 0, fault: None, entry_size }
     }
 
     fn data(&mut self, data: &[u8]) {

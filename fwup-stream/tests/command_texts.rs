@@ -147,14 +147,14 @@ fn archives_whose_deltas_are_broken_are_not_valid() {
     let valid = "Valid archive without a signature\n";
     let (exit, out, err) = check("fwup-stream", &DELTA, fine);
     assert_eq!((exit, out.as_str(), err.as_str()), (Some(0), valid, ""));
-    let mut broken = vec![(DELTA.to_vec(), &fine[..21], "makes 22 bytes instead of 21")];
+    let mut broken = vec![(DELTA.to_vec(), &fine[..21], "makes 22 bytes, but only 21")];
     // Cut anywhere but where a window ends, and so with nothing in it at all.
     for end in (0..DELTA.len()).filter(|end| *end != fine.len()) {
         broken.push((DELTA[..end].to_vec(), &fine[..], ""));
     }
     for (at, byte, why) in [
         (5, 0x40, "window"),
-        (9, 23, "wrong window length"),
+        (9, 23, "makes 23 bytes, but only 22"),
         (9, 21, "overflows"),
         (11, 6, ""),
         (11, 8, ""),

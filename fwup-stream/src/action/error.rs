@@ -207,6 +207,12 @@ pub enum ActionError {
         /// How it ended, as `wait` tells.
         status: i32,
     },
+    /// The system has no memory left for something whose size the firmware decides.
+    #[error("this system has no {bytes} bytes of memory left for the work")]
+    NoMemory {
+        /// Bytes asked for.
+        bytes: usize,
+    },
     /// Something that cannot happen has happened.
     #[error(transparent)]
     Internal(#[from] Internal),

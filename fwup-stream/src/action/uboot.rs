@@ -47,6 +47,9 @@ pub enum UbootError {
     /// The variables do not fit in.
     #[error("Not enough room in U-boot environment")]
     NoRoom,
+    /// The system has no memory left for an environment of this size.
+    #[error("this system has no {0} bytes of memory left for the U-boot environment")]
+    NoMemory(usize),
     /// The environment is unreasonably large, or has no size.
     #[error("uboot-environment {name} has {count} blocks, but 1 to {UBOOT_BLOCKS_MAX} are supported")]
     Size {
@@ -209,8 +212,16 @@ impl Place {
         }
     }
 
+    /// Returns memory for one copy, empty yet.
+    fn room(&self) -> Result<Vec<u8>, UbootError> {
+        let mut data = Vec::new();
+        data.try_reserve_exact(self.size).map_err(|_| UbootError::NoMemory(self.size))?;
+        Ok(data)
+    }
+
     fn read_copy(&self, disk: &mut (impl DiskIo + ?Sized), block: u64) -> Result<Copy, UbootError> {
-        let mut data = vec![0; self.size];
+        let mut data = self.room()?;
+        data.resize(self.size, 0);
         disk.read(bytes(block), &mut data)?;
         let (header, body) = data.split_at(self.header());
         // A single copy has none, and needs none.
@@ -239,7 +250,7 @@ impl Place {
             Some(second) if !found.second => second,
             _ => self.block,
         };
-        self.write_copy(disk, block, found.flag.wrapping_add(1), found.content.with(name, value))
+        self.write_copy(disk, block, found.flag.wrapping_add(1), found.content.with(name, value)?)
     }
 
     /// Writes empty copies.
@@ -255,7 +266,7 @@ impl Place {
         flag: u8,
         variables: impl Iterator<Item = Result<Variable<'a>, Internal>>,
     ) -> Result<(), UbootError> {
-        let mut data = Vec::with_capacity(self.size);
+        let mut data = self.room()?;
         data.extend([0; CHECKSUM]);
         if self.second.is_some() {
             data.push(flag);

@@ -29,7 +29,7 @@ impl AddressCache {
     }
 
     /// Reads an address written in `mode`; `here` is where the copy goes.
-    pub(super) fn take(&mut self, section: &mut Section, mode: u8, here: u64) -> Result<u64, DeltaFault> {
+    pub(super) fn take(&mut self, section: &mut Section<'_>, mode: u8, here: u64) -> Result<u64, DeltaFault> {
         let mode = usize::from(mode);
         let cut = DeltaFault::Addresses;
         let address = if mode >= FIRST_SAME {
@@ -63,34 +63,42 @@ impl AddressCache {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::delta::section::Place;
 
-    fn section(bytes: &[u8]) -> Section {
-        let mut section = Section::default();
-        section.begin(bytes.len());
-        section.fill(&mut &bytes[..]);
-        section
+    /// Takes an address off the front of bytes.
+    fn take(
+        cache: &mut AddressCache,
+        place: &mut Place,
+        bytes: &[u8],
+        mode: u8,
+        here: u64,
+    ) -> Result<u64, DeltaFault> {
+        place.end = bytes.len();
+        cache.take(&mut Section::new(bytes, place), mode, here)
     }
 
     #[test]
     fn every_mode_is_read() {
         let mut cache = AddressCache::new();
-        let mut section = section(&[100, 10, 5, 1, 105, 100, 3]);
-        assert_eq!(cache.take(&mut section, 0, 1000), Ok(100), "self");
-        assert_eq!(cache.take(&mut section, 1, 1000), Ok(990), "here");
-        assert_eq!(cache.take(&mut section, 2, 1000), Ok(105), "near 0 holds 100");
-        assert_eq!(cache.take(&mut section, 3, 1000), Ok(991), "near 1 holds 990");
-        assert_eq!(cache.take(&mut section, 6, 1000), Ok(105), "same");
-        assert_eq!(cache.take(&mut section, 6, 1000), Ok(100), "same");
+        let (bytes, mut place) = ([100, 10, 5, 1, 105, 100, 3], Place::default());
+        let mut read = |mode| take(&mut cache, &mut place, &bytes, mode, 1000);
+        assert_eq!(read(0), Ok(100), "self");
+        assert_eq!(read(1), Ok(990), "here");
+        assert_eq!(read(2), Ok(105), "near 0 holds 100");
+        assert_eq!(read(3), Ok(991), "near 1 holds 990");
+        assert_eq!(read(6), Ok(105), "same");
+        assert_eq!(read(6), Ok(100), "same");
         // The near addresses go round: 105, 100, then 105 and 991 of before.
-        assert_eq!(cache.take(&mut section, 2, 1000), Ok(108), "near 0 now holds 105");
+        assert_eq!(read(2), Ok(108), "near 0 now holds 105");
     }
 
     #[test]
     fn the_same_cache_is_told_apart_by_768() {
         let mut cache = AddressCache::new();
-        let mut section = section(&[0x86, 0x05, 5]);
-        assert_eq!(cache.take(&mut section, 0, 1000), Ok(768 + 5));
-        assert_eq!(cache.take(&mut section, 6, 1000), Ok(768 + 5));
+        let (bytes, mut place) = ([0x86, 0x05, 5], Place::default());
+        let mut read = |mode| take(&mut cache, &mut place, &bytes, mode, 1000);
+        assert_eq!(read(0), Ok(768 + 5));
+        assert_eq!(read(6), Ok(768 + 5));
         cache.clear();
         assert_eq!(cache.same[5], 0);
     }
@@ -99,12 +107,12 @@ mod tests {
     fn addresses_that_are_not_there_are_refused() {
         let mut cache = AddressCache::new();
         let refused = |address, here| Err(DeltaFault::Address { address, here });
-        assert_eq!(cache.take(&mut section(&[9]), 0, 9), refused(9, 9));
-        assert_eq!(cache.take(&mut section(&[10]), 1, 9), refused(10, 9));
-        assert_eq!(cache.take(&mut section(&[0]), 1, 9), refused(9, 9));
-        assert_eq!(cache.take(&mut section(&[8]), 0, 9), Ok(8));
-        assert_eq!(cache.take(&mut section(&[2]), 2, 9), refused(10, 9));
-        assert_eq!(cache.take(&mut section(&[]), 0, 9), Err(DeltaFault::Addresses));
-        assert_eq!(cache.take(&mut section(&[]), 8, 9), Err(DeltaFault::Addresses));
+        assert_eq!(take(&mut cache, &mut Place::default(), &[9], 0, 9), refused(9, 9));
+        assert_eq!(take(&mut cache, &mut Place::default(), &[10], 1, 9), refused(10, 9));
+        assert_eq!(take(&mut cache, &mut Place::default(), &[0], 1, 9), refused(9, 9));
+        assert_eq!(take(&mut cache, &mut Place::default(), &[8], 0, 9), Ok(8));
+        assert_eq!(take(&mut cache, &mut Place::default(), &[2], 2, 9), refused(10, 9));
+        assert_eq!(take(&mut cache, &mut Place::default(), &[], 0, 9), Err(DeltaFault::Addresses));
+        assert_eq!(take(&mut cache, &mut Place::default(), &[], 8, 9), Err(DeltaFault::Addresses));
     }
 }

@@ -6,7 +6,7 @@ use super::source::Source;
 use crate::action::{ActionError, Context, DataRun, blocks, bytes, cipher};
 use crate::disk::cipher::BlockCipher;
 use crate::disk::{BLOCK_BYTES, DiskError, SEGMENT, SEGMENT_BYTES, within};
-use crate::limits::{CACHE_MEGABYTES_DEFAULT, CACHE_MEGABYTES_MAX};
+use crate::limits::{CACHE_MEGABYTES_DEFAULT, CACHE_MEGABYTES_MAX, DELTA_SOURCE_SHARE};
 use crate::manifest::OnResource;
 
 /// `delta-source-raw-count` when it is not given.
@@ -22,10 +22,17 @@ pub(crate) struct Delta {
 
 impl Delta {
     /// Begins with the source that the section names; `None` when it names none.
-    pub(crate) fn new(event: &OnResource, cache_megabytes: u64) -> Result<Option<Self>, ActionError> {
+    /// The delta makes `length` bytes at most, in `memory` bytes.
+    pub(crate) fn new(
+        event: &OnResource,
+        cache_megabytes: u64,
+        length: u64,
+        memory: usize,
+    ) -> Result<Option<Self>, ActionError> {
         let place = Place::new(event)?;
-        Ok(place
-            .map(|place| Self { decoder: Decoder::new(), source: DiskSource::new(place, cache_megabytes) }))
+        let of_source = memory / DELTA_SOURCE_SHARE;
+        let decoder = Decoder::new().result(length).memory(memory - of_source);
+        Ok(place.map(|place| Self { decoder, source: DiskSource::new(place, cache_megabytes, of_source) }))
     }
 
     /// Takes bytes of the delta and hands what they make to the function.
@@ -128,12 +135,12 @@ struct Piece {
 
 impl DiskSource {
     /// Keeps as much of the source as the manifest lets the write cache have (`block-cache-size-mb`), which
-    /// hardly needs it when the result is written from front to back.
-    fn new(place: Place, megabytes: u64) -> Self {
+    /// hardly needs it when the result is written from front to back, and no more than `memory` bytes.
+    fn new(place: Place, megabytes: u64, memory: usize) -> Self {
         let megabytes = if megabytes == 0 { CACHE_MEGABYTES_DEFAULT } else { megabytes };
         let pieces = megabytes.min(CACHE_MEGABYTES_MAX) * MEGABYTE / SEGMENT_BYTES;
         // At most the limit, which every `usize` holds.
-        let capacity = usize::try_from(pieces).unwrap_or(usize::MAX);
+        let capacity = usize::try_from(pieces).unwrap_or(usize::MAX).min(memory / SEGMENT).max(1);
         Self { place, pieces: Vec::new(), capacity, last: 0, clock: 0 }
     }
 
@@ -156,12 +163,13 @@ impl DiskSource {
 
     /// Reads a piece, in the place of the one not used for longest when there are enough.
     fn read(&mut self, context: &mut Context<'_>, number: u64) -> Result<usize, ActionError> {
-        let mut piece = if self.pieces.len() < self.capacity {
-            Piece { number, bytes: Vec::new(), last_use: 0 }
+        let mut bytes = Vec::new();
+        let new = self.pieces.len() < self.capacity && bytes.try_reserve_exact(SEGMENT).is_ok();
+        let mut piece = if new {
+            Piece { number, bytes, last_use: 0 }
         } else {
             let oldest = self.pieces.iter().enumerate().min_by_key(|(_, piece)| piece.last_use);
-            let none = || DiskError::internal(0, "the source of a delta may keep nothing in memory");
-            self.pieces.swap_remove(oldest.map(|(at, _)| at).ok_or_else(none)?)
+            self.pieces.swap_remove(oldest.map(|(at, _)| at).ok_or(ActionError::NoMemory { bytes: SEGMENT })?)
         };
         piece.number = number;
         piece.bytes.resize(SEGMENT, 0);

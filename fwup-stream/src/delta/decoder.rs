@@ -12,8 +12,9 @@ use super::window_header::WindowHeader;
 /// Decodes a delta that comes in pieces of any size.
 ///
 /// Memory: one target window ([`DELTA_WINDOW`](crate::limits::DELTA_WINDOW) at most) and the sections of its
-/// delta, which are at most [`DELTA_OVERHEAD`](crate::limits::DELTA_OVERHEAD) longer. It grows with what has
-/// come and was made, not with what a delta announces.
+/// delta, which are at most [`DELTA_OVERHEAD`](crate::limits::DELTA_OVERHEAD) longer; the window takes the place of data that were used. It
+/// grows with what has come and was made, not with what a delta announces. [`Decoder::result`] and
+/// [`Decoder::memory`] bound it further.
 pub struct Decoder {
     state: State,
     /// The beginning of a header.
@@ -23,6 +24,10 @@ pub struct Decoder {
     windows: u64,
     /// Bytes taken.
     at: u64,
+    /// Bytes that windows may still make.
+    left: u64,
+    /// Bytes of memory that a window may take.
+    memory: usize,
 }
 
 #[derive(Debug)]
@@ -63,7 +68,23 @@ impl Default for Decoder {
 impl Decoder {
     /// Begins a delta.
     pub fn new() -> Self {
-        Self { state: State::Header, part: Vec::new(), window: Window::new(), windows: 0, at: 0 }
+        let (state, part, window) = (State::Header, Vec::new(), Window::new());
+        Self { state, part, window, windows: 0, at: 0, left: u64::MAX, memory: usize::MAX }
+    }
+
+    /// Bounds the new content: no window may make more than is left of so many bytes. Default: no bound.
+    #[must_use]
+    pub const fn result(mut self, bytes: u64) -> Self {
+        self.left = bytes;
+        self
+    }
+
+    /// Bounds the memory of each window with its sections, in bytes. Default: no bound but
+    /// [`DELTA_WINDOW`](crate::limits::DELTA_WINDOW).
+    #[must_use]
+    pub const fn memory(mut self, bytes: usize) -> Self {
+        self.memory = bytes;
+        self
     }
 
     /// Begins a delta that is only looked through, with an [`Unknown`](super::source::Unknown) source: checksums of
@@ -87,11 +108,11 @@ impl Decoder {
         source: &mut S,
     ) -> Result<Step<'_>, DecodeError<S::Error>> {
         match self.advance(input, source) {
-            Ok(Some(piece)) if self.window.target().get(piece.clone()).is_none() => {
+            Ok(Some(piece)) if self.window.made(piece.clone()).is_none() => {
                 Err(self.fail(DeltaFault::internal("a piece of the target was not made").into()))
             }
             // That it is there was made sure just now.
-            Ok(Some(piece)) => Ok(Step::Output(self.window.target().get(piece).unwrap_or_default())),
+            Ok(Some(piece)) => Ok(Step::Output(self.window.made(piece).unwrap_or_default())),
             Ok(None) => Ok(Step::NeedInput),
             Err(stop) => Err(self.fail(stop)),
         }
@@ -140,12 +161,14 @@ impl Decoder {
                     let Some(header) = self.collect(input, WindowHeader::read)? else {
                         return Ok(None);
                     };
+                    header.check(self.left, self.memory)?;
+                    self.left = self.left.saturating_sub(header.target as u64);
                     self.window.begin(header);
                     self.state = State::Sections;
                 }
                 State::Sections => {
                     let before = input.len();
-                    let complete = self.window.fill(input);
+                    let complete = self.window.fill(input)?;
                     self.at += (before - input.len()) as u64;
                     if !complete {
                         return Ok(None);

@@ -108,6 +108,27 @@ pub enum DeltaFault {
     /// The target window is too large.
     #[error("hard window size exceeded: the window makes {0} bytes, at most {DELTA_WINDOW} are allowed")]
     WindowSize(u64),
+    /// The window makes more than the resource holds.
+    #[error("the window makes {target} bytes, but only {left} bytes of the resource are left to make")]
+    ResultSize {
+        /// Bytes the window makes.
+        target: u64,
+        /// Bytes that all windows from this one on may make.
+        left: u64,
+    },
+    /// The window takes more memory than is allowed.
+    #[error(
+        "the window takes {needed} bytes of memory, but {allowed} are allowed; make the delta with smaller windows (xdelta3 -W 8388608)"
+    )]
+    Memory {
+        /// Bytes of the window and its sections.
+        needed: u64,
+        /// Bytes allowed.
+        allowed: usize,
+    },
+    /// The system has no memory for the window.
+    #[error("this system has no {0} bytes of memory left for the window")]
+    NoMemory(usize),
     /// The sections are far longer than what they make.
     #[error(
         "the window takes {sections} bytes to make {target}, at most {DELTA_OVERHEAD} more than it makes are allowed"
@@ -129,6 +150,14 @@ pub enum DeltaFault {
     /// Instructions ask for more data than there are.
     #[error("data underflow: the instructions want more data than the window has")]
     Data,
+    /// There are more data than bytes that are still to be made.
+    #[error("extra bytes: {data} bytes of data are left to make {room} bytes of the window")]
+    Surplus {
+        /// Bytes of data left.
+        data: usize,
+        /// Bytes of the window left to make.
+        room: usize,
+    },
     /// An instruction breaks off.
     #[error("instruction underflow: the last instruction of the window is cut")]
     Instructions,

@@ -30,6 +30,7 @@
 
 mod addresses;
 mod apply;
+mod buffer;
 mod codes;
 mod decoder;
 mod error;

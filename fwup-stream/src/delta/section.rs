@@ -1,90 +1,51 @@
-//! A section of a window: bytes that come in and are then used up from the front.
+//! A section of a window: bytes that are used up from the front.
 
 use super::error::DeltaFault;
 use super::varint;
 
-/// Bytes announced, come and used.
-#[derive(Debug, Default)]
-pub(super) struct Section {
-    bytes: Vec<u8>,
-    length: usize,
-    at: usize,
+/// Where the bytes of a section are that were not used yet.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Place {
+    pub(super) at: usize,
+    pub(super) end: usize,
 }
 
-impl Section {
-    /// Begins anew; `length` bytes shall come.
-    pub(super) fn begin(&mut self, length: usize) {
-        self.bytes.clear();
-        self.length = length;
-        self.at = 0;
+/// A section being read.
+#[derive(Debug)]
+pub(super) struct Section<'a> {
+    /// The memory it is in.
+    bytes: &'a [u8],
+    place: &'a mut Place,
+}
+
+impl<'a> Section<'a> {
+    pub(super) const fn new(bytes: &'a [u8], place: &'a mut Place) -> Self {
+        Self { bytes, place }
     }
 
-    /// Takes from the input what is missing; says whether all is there.
-    pub(super) fn fill(&mut self, input: &mut &[u8]) -> bool {
-        let missing = self.length - self.bytes.len();
-        let (now, rest) = input.split_at(missing.min(input.len()));
-        make_room(&mut self.bytes, now.len(), self.length);
-        self.bytes.extend_from_slice(now);
-        *input = rest;
-        self.bytes.len() == self.length
+    fn rest(&self) -> &'a [u8] {
+        self.bytes.get(self.place.at..self.place.end).unwrap_or_default()
     }
 
-    /// Bytes not used yet.
-    pub(super) fn left(&self) -> usize {
-        self.bytes.len() - self.at
-    }
-
-    /// Bytes of memory taken.
-    #[cfg(test)]
-    pub(super) fn room(&self) -> usize {
-        self.bytes.capacity()
-    }
-
+    /// The next byte.
     pub(super) fn byte(&mut self) -> Option<u8> {
-        let byte = self.bytes.get(self.at).copied()?;
-        self.at += 1;
+        let byte = self.rest().first().copied()?;
+        self.place.at += 1;
         Some(byte)
-    }
-
-    /// The next `count` bytes, if there are as many.
-    pub(super) fn take(&mut self, count: usize) -> Option<&[u8]> {
-        let bytes = self.bytes.get(self.at..)?.get(..count)?;
-        self.at += count;
-        Some(bytes)
     }
 
     /// The next number; `None` when it is cut.
     pub(super) fn number(&mut self) -> Result<Option<u64>, DeltaFault> {
-        let mut rest = self.bytes.get(self.at..).unwrap_or_default();
+        let mut rest = self.rest();
         let number = varint::take(&mut rest)?;
-        self.at = self.bytes.len() - rest.len();
+        self.place.at = self.place.end - rest.len();
         Ok(number)
     }
 }
 
-/// Makes room for `more` bytes in a vector that will hold `most`: doubles as it fills, so that memory follows
-/// what has come, and never reserves more than is needed in the end.
-pub(super) fn make_room(bytes: &mut Vec<u8>, more: usize, most: usize) {
-    let needed = bytes.len() + more;
-    if needed > bytes.capacity() {
-        let room = (bytes.capacity() * 2).min(most).max(needed);
-        bytes.reserve_exact(room - bytes.len());
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn memory_follows_what_has_come() {
-        let mut bytes = Vec::new();
-        make_room(&mut bytes, 10, 1 << 26);
-        assert_eq!(bytes.capacity(), 10);
-        bytes.resize(10, 0);
-        make_room(&mut bytes, 1, 1 << 26);
-        assert_eq!(bytes.capacity(), 20);
-        make_room(&mut bytes, 20, 35);
-        assert_eq!(bytes.capacity(), 35);
+impl Place {
+    /// Bytes not used yet.
+    pub(super) const fn left(self) -> usize {
+        self.end - self.at
     }
 }

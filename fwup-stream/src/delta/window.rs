@@ -5,9 +5,9 @@ use std::ops::Range;
 use simd_adler32::Adler32;
 
 use super::addresses::AddressCache;
+use super::buffer::Buffer;
 use super::codes::{Code, Kind, codes};
 use super::error::{DecodeError, DeltaError, DeltaFault};
-use super::section::{Section, make_room};
 use super::source::Source;
 use super::window_header::WindowHeader;
 use crate::limits::DATA_PIECE;
@@ -30,14 +30,11 @@ enum What {
 /// The window at work. Its memory is used again for the next one.
 pub(super) struct Window {
     header: WindowHeader,
-    data: Section,
-    instructions: Section,
-    addresses: Section,
+    buffer: Buffer,
     cache: AddressCache,
     /// The second half of the instruction code at work.
     second: Option<Code>,
     current: Option<Instruction>,
-    target: Vec<u8>,
     /// Bytes of the target that were handed out, and those that can be.
     given: usize,
     ready: usize,
@@ -56,13 +53,10 @@ impl Window {
     pub(super) fn new() -> Self {
         Self {
             header: WindowHeader::default(),
-            data: Section::default(),
-            instructions: Section::default(),
-            addresses: Section::default(),
+            buffer: Buffer::default(),
             cache: AddressCache::new(),
             second: None,
             current: None,
-            target: Vec::new(),
             given: 0,
             ready: 0,
             sum: Adler32::new(),
@@ -83,22 +77,18 @@ impl Window {
         let (_, source) = header.source;
         let checksum = header.checksum.filter(|_| !self.sourceless || source == 0);
         let header = WindowHeader { checksum, ..header };
-        let [data, instructions, addresses] = header.sections;
-        self.data.begin(data);
-        self.instructions.begin(instructions);
-        self.addresses.begin(addresses);
+        self.buffer.begin(header.target, header.sections);
         self.cache.clear();
         self.second = None;
         self.current = None;
-        self.target.clear();
         (self.given, self.ready, self.summed) = (0, 0, 0);
         self.sum = Adler32::new();
         self.header = header;
     }
 
     /// Takes the sections in; says whether they are complete.
-    pub(super) fn fill(&mut self, input: &mut &[u8]) -> bool {
-        self.data.fill(input) && self.instructions.fill(input) && self.addresses.fill(input)
+    pub(super) fn fill(&mut self, input: &mut &[u8]) -> Result<bool, DeltaFault> {
+        self.buffer.fill(input)
     }
 
     /// Whether everything was made and handed out.
@@ -106,9 +96,9 @@ impl Window {
         self.given == self.header.target
     }
 
-    /// The bytes made, of which a range was handed out.
-    pub(super) fn target(&self) -> &[u8] {
-        &self.target
+    /// Returns a range of the bytes made.
+    pub(super) fn made(&self, range: Range<usize>) -> Option<&[u8]> {
+        self.buffer.get(range)
     }
 
     /// Makes the next piece and says where it is.
@@ -126,41 +116,41 @@ impl Window {
 
     /// Carries instructions out until something can be handed out, and says up to where.
     fn make<S: Source>(&mut self, source: &mut S) -> Result<usize, Stop<S::Error>> {
-        while self.target.len() < self.header.target {
+        while self.buffer.made() < self.header.target {
             let instruction = self
                 .next()?
-                .ok_or(DeltaFault::TargetLength { made: self.target.len(), expected: self.header.target })?;
+                .ok_or(DeltaFault::TargetLength { made: self.buffer.made(), expected: self.header.target })?;
             // The checksum is brought up to date while what it is over is still in the processor's cache.
             let limit = self.header.target.min(self.summed + DATA_PIECE);
             self.carry_out(instruction, limit, source)?;
-            if self.target.len() == limit {
+            if self.buffer.made() == limit {
                 self.add_to_sum();
             }
             if self.source_moves {
                 self.source_moves = false;
-                let waiting = self.target.len() - self.given;
-                return Ok(self.target.len() - waiting % DATA_PIECE);
+                let waiting = self.buffer.made() - self.given;
+                return Ok(self.buffer.made() - waiting % DATA_PIECE);
             }
         }
         self.check_end()?;
-        Ok(self.target.len())
+        Ok(self.buffer.made())
     }
 
     fn add_to_sum(&mut self) {
         if self.header.checksum.is_some() {
-            let new = self.target.get(self.summed..);
+            let new = self.buffer.get(self.summed..self.buffer.made());
             debug_assert!(new.is_some(), "more was summed up than was made");
             // Without them, the checksum is wrong and the window refused.
             self.sum.write(new.unwrap_or_default());
         }
-        self.summed = self.target.len();
+        self.summed = self.buffer.made();
     }
 
     /// Nothing may be left over, and the checksum must be right.
     fn check_end(&mut self) -> Result<(), DeltaFault> {
         // What makes nothing may still follow.
         while self.next()?.is_some() {}
-        let (data, addresses) = (self.data.left(), self.addresses.left());
+        let (data, addresses) = self.buffer.left();
         if data > 0 || addresses > 0 {
             return Err(DeltaFault::LeftOver { data, addresses });
         }
@@ -178,24 +168,24 @@ impl Window {
         let code = if let Some(code) = self.second.take() {
             code
         } else {
-            let Some(byte) = self.instructions.byte() else { return Ok(None) };
+            let Some(byte) = self.buffer.instructions().byte() else { return Ok(None) };
             let [first, second] = codes(byte);
             self.second = (second.kind != Kind::NoOp).then_some(second);
             first
         };
         let size = match code.size {
-            0 => self.instructions.number()?.ok_or(DeltaFault::Instructions)?,
+            0 => self.buffer.instructions().number()?.ok_or(DeltaFault::Instructions)?,
             size => u64::from(size),
         };
-        let room = self.header.target - self.target.len();
+        let room = self.buffer.room();
         let left = usize::try_from(size).ok().filter(|size| *size <= room);
         let left = left.ok_or(DeltaFault::TargetOverflow { size, room })?;
         let what = match code.kind {
             Kind::Add | Kind::NoOp => What::Add,
-            Kind::Run => What::Run(self.data.byte().ok_or(DeltaFault::Data)?),
+            Kind::Run => What::Run(self.buffer.data().byte().ok_or(DeltaFault::Data)?),
             Kind::Copy => {
-                let here = self.header.source.1 + self.target.len() as u64;
-                What::Copy(self.cache.take(&mut self.addresses, code.mode, here)?)
+                let here = self.header.source.1 + self.buffer.made() as u64;
+                What::Copy(self.cache.take(&mut self.buffer.addresses(), code.mode, here)?)
             }
         };
         Ok(Some(Instruction { what, left }))
@@ -209,16 +199,15 @@ impl Window {
         limit: usize,
         source: &mut S,
     ) -> Result<(), Stop<S::Error>> {
-        while instruction.left > 0 && self.target.len() < limit && !self.source_moves {
-            let wanted = instruction.left.min(limit - self.target.len());
-            make_room(&mut self.target, wanted, self.header.target);
+        while instruction.left > 0 && self.buffer.made() < limit && !self.source_moves {
+            let wanted = instruction.left.min(limit - self.buffer.made());
             let made = match &mut instruction.what {
                 What::Add => {
-                    self.target.extend_from_slice(self.data.take(wanted).ok_or(DeltaFault::Data)?);
+                    self.buffer.add(wanted)?;
                     wanted
                 }
                 What::Run(byte) => {
-                    self.target.resize(self.target.len() + wanted, *byte);
+                    self.buffer.run(*byte, wanted)?;
                     wanted
                 }
                 What::Copy(address) => {
@@ -251,7 +240,7 @@ impl Window {
         let place = self.header.source.0 + address;
         let (part, inside) = (place / DATA_PIECE as u64, place % DATA_PIECE as u64);
         if self.part != Some(part) {
-            if self.target.len() - self.given >= DATA_PIECE {
+            if self.buffer.made() - self.given >= DATA_PIECE {
                 self.source_moves = true;
                 return Ok(0);
             }
@@ -266,23 +255,17 @@ impl Window {
         }
         let bytes =
             bytes.get(..count).ok_or_else(|| DeltaFault::internal("the source was read behind its end"))?;
-        self.target.extend_from_slice(bytes);
+        self.buffer.copy(bytes)?;
         Ok(count)
     }
 
-    /// Copies bytes of the target. A copy that runs into what it makes repeats it: each round there is twice
-    /// as much to copy.
+    /// Copies bytes of the target.
     fn copy_target(&mut self, start: u64, wanted: usize) -> Result<usize, DeltaFault> {
-        let here = self.target.len() as u64;
-        let start = usize::try_from(start).ok().filter(|start| *start < self.target.len());
+        let here = self.buffer.made() as u64;
+        let start = usize::try_from(start).ok().filter(|start| *start < self.buffer.made());
         // An address is checked when it is read, so there is something to copy.
         let start = start.ok_or(DeltaFault::Address { address: here, here })?;
-        let mut left = wanted;
-        while left > 0 {
-            let count = left.min(self.target.len() - start);
-            self.target.extend_from_within(start..start + count);
-            left -= count;
-        }
+        self.buffer.copy_made(start, wanted)?;
         Ok(wanted)
     }
 }
@@ -322,15 +305,15 @@ mod tests {
             WindowHeader { target: DELTA_WINDOW, sections: [DELTA_WINDOW, 5, 1], ..Default::default() };
         let mut window = Window::new();
         window.begin(header);
-        assert!(!window.fill(&mut &[7; 100][..]));
-        assert_eq!((window.data.room(), window.target.capacity()), (100, 0));
+        assert!(!window.fill(&mut &[7; 100][..]).unwrap());
+        assert_eq!(window.buffer.capacity(), 100);
 
         // A run makes all of it: memory follows, and ends where the window does.
         let header = WindowHeader { target: DELTA_WINDOW, sections: [1, 5, 0], ..Default::default() };
         window.begin(header);
-        assert!(window.fill(&mut &[b'x', 0, 0xa0, 0x80, 0x80, 0][..]));
+        assert!(window.fill(&mut &[b'x', 0, 0xa0, 0x80, 0x80, 0][..]).unwrap());
         let mut source: &[u8] = &[];
         window.produce(&mut source).unwrap();
-        assert_eq!(window.target.capacity(), DELTA_WINDOW);
+        assert_eq!(window.buffer.capacity(), DELTA_WINDOW + 6);
     }
 }

@@ -1,5 +1,6 @@
 //! The header of a window (RFC 3284 §4.2 and §4.3).
 
+use super::buffer;
 use super::error::DeltaFault;
 use super::header::byte;
 use super::varint;
@@ -76,5 +77,19 @@ impl WindowHeader {
             return Err(DeltaFault::EncodingLength { announced, parts });
         }
         Ok(Some(Self { source, target, sections, checksum }))
+    }
+
+    /// Checks the window against what is left to make, and the memory it may take.
+    pub(super) fn check(&self, left: u64, memory: usize) -> Result<(), DeltaFault> {
+        let target = self.target as u64;
+        if target > left {
+            return Err(DeltaFault::ResultSize { target, left });
+        }
+        let needed = buffer::memory(self.target, self.sections);
+        if needed > memory {
+            Err(DeltaFault::Memory { needed: needed as u64, allowed: memory })
+        } else {
+            Ok(())
+        }
     }
 }

@@ -11,6 +11,9 @@ use super::input::{Cuts, Passed, Source};
 const DELTA_MAX: usize = 64 * 1024;
 /// Bytes of new content looked at: a few bytes of delta can make 64 MiB.
 const OUTPUT_MAX: u64 = 2 << 20;
+/// Bytes of a resource, and of the memory for a window, that some are decoded under.
+const BOUND: u64 = 5000;
+const MEMORY: usize = 8000;
 /// Bytes of old content.
 const OLD_MAX: usize = 100_000;
 
@@ -25,9 +28,17 @@ pub fn delta(data: &[u8]) {
     let length = usize::from(source.short()).min(OLD_MAX);
     let old: Vec<u8> = (0_u32..).map(old_byte).take(length).collect();
     let delta = source.rest(DELTA_MAX);
-    let whole = decode(delta, Cuts::whole(), &mut Pieces { old: &old, piece: usize::MAX });
-    let cut = decode(delta, cuts, &mut Pieces { old: &old, piece });
+    let whole = decode(Decoder::new(), delta, Cuts::whole(), &mut Pieces { old: &old, piece: usize::MAX });
+    let cut = decode(Decoder::new(), delta, cuts, &mut Pieces { old: &old, piece });
     assert_eq!(whole, cut, "cuts show");
+    // Under a manifest whose resource is short, in little memory.
+    let bounded = Decoder::new().result(BOUND).memory(MEMORY);
+    let bounded = decode(bounded, delta, Cuts::whole(), &mut Pieces { old: &old, piece: usize::MAX });
+    let made = bounded.as_ref().map(|(_, (made, _))| *made);
+    assert!(made.is_some_and(|made| made <= BOUND), "{made:?} bytes were made, more than the resource has");
+    if matches!(bounded, Some((Ok(()), _))) {
+        assert_eq!(bounded, whole, "bounds show");
+    }
 }
 
 /// What the old content has at a place: nothing that repeats soon.
@@ -36,8 +47,12 @@ fn old_byte(at: u32) -> u8 {
 }
 
 /// What was made, and how it ended; `None` when there was too much of it.
-fn decode(delta: &[u8], mut cuts: Cuts, old: &mut Pieces<'_>) -> Option<(Result<(), String>, (u64, u32))> {
-    let mut decoder = Decoder::new();
+fn decode(
+    mut decoder: Decoder,
+    delta: &[u8],
+    mut cuts: Cuts,
+    old: &mut Pieces<'_>,
+) -> Option<(Result<(), String>, (u64, u32))> {
     let mut passed = Passed::default();
     let mut input = delta;
     let mut made = 0;

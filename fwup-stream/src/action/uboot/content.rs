@@ -5,6 +5,7 @@
 
 use std::cmp::Ordering;
 
+use super::{UbootError, Variable};
 use crate::internal::Internal;
 
 /// The bytes of a copy that makes sense.
@@ -38,16 +39,18 @@ impl Content {
         &'a self,
         name: &'a [u8],
         value: Option<&'a [u8]>,
-    ) -> impl Iterator<Item = Result<(&'a [u8], &'a [u8]), Internal>> {
+    ) -> Result<impl Iterator<Item = Result<Variable<'a>, Internal>>, UbootError> {
         // An environment is below 32 MiB; what had no place in 32 bits would be found by its empty name.
-        let mut starts = Vec::with_capacity(self.pairs);
+        let mut starts = Vec::new();
+        let full = |_| UbootError::NoMemory(self.pairs.saturating_mul(size_of::<u32>()));
+        starts.try_reserve_exact(self.pairs).map_err(full)?;
         starts
             .extend(pairs(self.body()).flatten().map(|(start, _)| u32::try_from(start).unwrap_or(u32::MAX)));
         let at = |start: u32| self.pair(start).unwrap_or(Pair { name: &[], value: &[] });
         starts.sort_unstable_by(|one, other| at(*one).name.cmp(at(*other).name).then(one.cmp(other)));
         let mut old = starts.into_iter().map(at).peekable();
         let mut new = value.map(|value| Pair { name, value });
-        std::iter::from_fn(move || {
+        let variables = std::iter::from_fn(move || {
             loop {
                 let Some(next) = old.peek() else { return new.take() };
                 let order = next.name.cmp(name);
@@ -64,7 +67,8 @@ impl Content {
         .map(|pair| match pair.name {
             [] => Err(Internal::new("a variable was lost from an environment")),
             name => Ok((name, pair.value)),
-        })
+        });
+        Ok(variables)
     }
 
     fn body(&self) -> &[u8] {
@@ -150,6 +154,7 @@ mod tests {
             };
             let mine: Vec<_> = content
                 .with(name.as_bytes(), value.as_deref().map(str::as_bytes))
+                .unwrap()
                 .map(|pair| pair.map(|(name, value)| (name.to_vec(), value.to_vec())).unwrap())
                 .collect();
             prop_assert_eq!(mine, map.into_iter().collect::<Vec<_>>());

@@ -83,6 +83,8 @@ fn apply(target: FileTarget, task: &str, options: &Options, output: &mut Output)
         apply.enable_trim = options.enable_trim && target.is_device();
         apply.unsafe_allowed = options.unsafe_allowed;
         apply.reboot_param_path = options.reboot_param_path.clone().map(Into::into);
+        // What fwup decodes is decoded: windows of 64 MiB, where the resource is that large.
+        apply.delta_memory = usize::MAX;
         apply.archive_name = input.name().map(str::to_owned);
         apply
     };

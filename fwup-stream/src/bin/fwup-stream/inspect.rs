@@ -37,8 +37,9 @@ pub(crate) fn verify(options: &Options, output: &mut Output) -> Result<(), Failu
         return Err(Failure::new("Specify an input firmware file"));
     }
     let mut input = Input::open(options)?;
-    let mut verifier =
-        Verifier::new(options.public_keys.clone(), environment(), input.name()).threads(several_cores());
+    let mut verifier = Verifier::new(options.public_keys.clone(), environment(), input.name())
+        .threads(several_cores())
+        .delta_memory(usize::MAX);
     if options.as_fwup {
         verifier =
             verifier.tell_broken_deltas(|error| eprintln!("{error}; fwup takes such an archive for valid"));
