@@ -7,6 +7,8 @@ mod bench;
 
 #[path = "../../testkit/tests/suite/connect.rs"]
 mod connect;
+#[path = "../../testkit/tests/suite/delta.rs"]
+mod delta;
 #[path = "../../testkit/tests/suite/store.rs"]
 mod store;
 #[path = "../../testkit/tests/suite/update.rs"]

@@ -65,7 +65,8 @@ pub struct Link {
     ask_validated: Option<Instant>,
     /// What the last join of the device channel announced.
     announced: Option<String>,
-    /// The device connects again to announce that it wants no deltas, at that time or when everything is sent.
+    /// The device connects again to announce that it wants no deltas, at that time or when the server has seen
+    /// everything.
     announce_at: Option<Instant>,
     /// A reboot waiting until everything is sent, at most until then.
     reboot: Option<(String, Instant)>,

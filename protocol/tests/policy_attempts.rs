@@ -176,13 +176,23 @@ fn after_a_delta_that_failed_the_device_connects_again_once_to_say_so() {
 }
 
 #[test]
-fn a_report_that_is_sent_does_not_hold_the_new_connection_up() {
+fn the_server_is_asked_for_a_sign_that_it_saw_the_report_which_is_never_sent_twice() {
     let mut device = Device::joined(config());
     let (offer, _) = device.start(json!({}));
-    device.input(Input::DeltaFailed { offer, reason: "checksum mismatch" });
-    device.pass(std::time::Duration::ZERO);
-    assert_eq!(ends(&device.out).len(), 1);
+    let out = device.input(Input::DeltaFailed { offer, reason: "checksum mismatch" });
     assert_eq!(device.statuses().pop().unwrap()["status"], "failed");
+    assert_eq!(ends(&device.out), [] as [&str; 0]);
+    let out = [out, device.pass(std::time::Duration::ZERO)].concat();
+    let beat =
+        sent(&out).into_iter().rfind(|message| message[3] == "heartbeat").expect("a heartbeat at once");
+    let out =
+        device.server(&json!([null, beat[1], "phoenix", "phx_reply", {"status": "ok", "response": {}}]));
+    assert_eq!(ends(&out).len(), 1, "no further wait");
+    // On the next connection a full image may be offered at once, which the report must not end.
+    device.out.clear();
+    assert_eq!(announced(&mut device), "1.0.0");
+    device.pass(std::time::Duration::ZERO);
+    assert_eq!(device.statuses(), [] as [serde_json::Value; 0]);
 }
 
 #[test]

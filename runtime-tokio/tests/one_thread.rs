@@ -11,6 +11,8 @@ mod archive;
 mod connect;
 #[path = "../../testkit/tests/suite/console.rs"]
 mod console;
+#[path = "../../testkit/tests/suite/delta.rs"]
+mod delta;
 #[path = "../../testkit/tests/suite/health.rs"]
 mod health;
 #[path = "../../testkit/tests/suite/policy.rs"]

@@ -11,7 +11,7 @@ use base64::{Engine as _, engine::general_purpose::STANDARD};
 use ed25519_dalek::{Signature, VerifyingKey};
 use nerves_hub_link_testkit::disk::DiskLayout;
 use nerves_hub_link_testkit::firmware::{
-    ArchiveError, BuildError, Content, DEFAULT_TIME, FirmwareBuilder, SigningKey, Tamper, Task, call,
+    ArchiveError, BuildError, Content, DEFAULT_TIME, FirmwareBuilder, SigningKey, Tamper, Task, call, delta,
     describe, sign_archive, tamper, uuid,
 };
 use nerves_hub_link_testkit::limits::META_CONF_MAX;
@@ -336,4 +336,50 @@ fn check_with_fwup(bytes: &[u8], public_key: &str, good: bool) {
             Command::new("fwup").args(["-V", "--public-key", public_key, "-i"]).arg(path).output().unwrap();
         assert_eq!(output.status.success(), good, "{}", String::from_utf8_lossy(&output.stderr));
     });
+}
+
+#[test]
+fn a_delta_is_signed_as_its_target_and_xdelta3_decodes_it() {
+    let key = SigningKey::from_seed(3);
+    let image = |version: &str, change: fn(&mut Vec<u8>)| {
+        let mut content: Vec<u8> = (0..70_000_u32).flat_map(u32::to_le_bytes).collect();
+        change(&mut content);
+        let archive =
+            FirmwareBuilder::new("lift", version).resource("rootfs.img", content.clone()).build(&key);
+        (archive.unwrap(), content)
+    };
+    let changes: [fn(&mut Vec<u8>); 6] = [
+        |_| {},
+        |content| content[5000] ^= 1,
+        |content| content[..9000].fill(9),
+        |content| content.truncate(100_001),
+        |content| content.resize(350_001, 7),
+        |content| *content = vec![3; 1],
+    ];
+    let missing = Command::new("xdelta3").arg("-V").output().is_err();
+    if missing {
+        drop(std::io::Write::write_fmt(&mut std::io::stderr(), format_args!("SKIPPED: no xdelta3\n")));
+    }
+    let (old, old_content) = image("1.0.0", |_| {});
+    for (index, change) in changes.into_iter().enumerate() {
+        let (new, new_content) = image("1.1.0", change);
+        let small = delta(&old, &new, "rootfs.img").unwrap();
+        assert_eq!((&small.meta, &small.public_key), (&new.meta, &new.public_key));
+        let bytes = small.bytes().unwrap();
+        assert_eq!(describe(Cursor::new(&bytes)).unwrap(), new.meta, "the manifest is the target's");
+        let entries = entries(&bytes);
+        let patch = &entries.iter().find(|entry| entry.name == "data/rootfs.img").unwrap().content;
+        assert!(patch.starts_with(&[0xd6, 0xc3, 0xc4, 0]));
+        if missing {
+            continue;
+        }
+        let dir = tempfile::tempdir().unwrap();
+        let path = |name: &str| dir.path().join(name);
+        std::fs::write(path("old"), &old_content).unwrap();
+        std::fs::write(path("patch"), patch).unwrap();
+        let output =
+            Command::new("xdelta3").arg("-dcs").arg(path("old")).arg(path("patch")).output().unwrap();
+        assert!(output.status.success(), "{index}: {output:?}");
+        assert!(output.stdout == new_content, "{index}");
+    }
 }

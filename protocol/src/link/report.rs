@@ -8,7 +8,6 @@ use crate::hub::{device, names, payload};
 use crate::limits::{MAX_CONNECTION_TYPES, MAX_NAME_CHARS, REBOOT_GRACE, VALIDATION_INTERVAL};
 use crate::phoenix::Class;
 use crate::text::cut;
-use crate::time::Instant;
 
 impl Link {
     /// The running firmware proved good.
@@ -48,14 +47,16 @@ impl Link {
         }
     }
 
-    /// Connects again once the failure of the delta is reported.
+    /// Connects again once the server has seen the report of the delta's failure. Sent again on the next connection, the
+    /// report would be taken for one of the full image that the server offers there.
     pub(super) fn announce_again(&mut self) {
         if !self.connection.is_up() {
             // The next connection announces it anyway.
             self.announce_at = None;
         }
-        let ready = |at: Instant| self.wire.is_drained() || self.now >= at;
-        if self.announce_at.take_if(|at| ready(*at)).is_some() {
+        let now = self.now;
+        let wire = &mut self.wire;
+        if self.announce_at.take_if(|at| now >= *at || wire.is_seen(now)).is_some() {
             let (mut cx, connection, _) = self.parts();
             connection.give_up(
                 &mut cx,

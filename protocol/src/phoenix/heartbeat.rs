@@ -31,6 +31,14 @@ impl Heartbeat {
         self.next = (!self.interval.is_zero()).then(|| now + self.interval);
     }
 
+    /// Beats at once, unless an answer is awaited already.
+    pub(super) fn hasten(&mut self, now: Instant) {
+        if matches!(self.state, State::Quiet) {
+            self.state = State::Due;
+            self.next = (!self.interval.is_zero()).then(|| now + self.interval);
+        }
+    }
+
     pub(super) fn closed(&mut self) {
         self.next = None;
         self.state = State::Quiet;

@@ -223,6 +223,16 @@ impl Phoenix {
         self.outbox.is_drained(TopicId::FIRST)
     }
 
+    /// Returns whether the server has seen everything that it must see of the first topic. Asks it, if all was sent.
+    pub(crate) fn is_seen(&mut self, now: Instant) -> bool {
+        let seen = self.outbox.is_seen(TopicId::FIRST);
+        if self.open && !seen && self.is_drained() {
+            // An answer to what is sent last confirms all before it.
+            self.heartbeat.hasten(now);
+        }
+        seen
+    }
+
     /// Returns whether the first topic is joined.
     pub(crate) fn is_joined(&self) -> bool {
         self.has_joined(TopicId::FIRST)

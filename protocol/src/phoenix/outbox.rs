@@ -128,6 +128,11 @@ impl Outbox {
         self.held(topic) == 0 && self.flying == 0
     }
 
+    /// Returns whether the server has seen all pushes of a topic that it must see.
+    pub(super) fn is_seen(&self, topic: TopicId) -> bool {
+        self.is_drained(topic) && self.unconfirmed.iter().all(|(_, push)| push.topic != topic)
+    }
+
     /// Takes the next push for a topic that is joined: those of the first topic before all others, and
     /// otherwise the oldest.
     pub(super) fn next(&mut self, joined: impl Fn(TopicId) -> bool) -> Option<Push> {

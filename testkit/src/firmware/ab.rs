@@ -39,8 +39,9 @@ pub(super) fn print_environment(out: &mut Printer, layout: &DiskLayout) {
     out.close();
 }
 
-/// The tasks `complete`, `upgrade.a`, `upgrade.b` and those that say why there is no upgrade.
-pub(super) fn tasks(layout: &DiskLayout, meta: &FirmwareMeta) -> Vec<Task> {
+/// The tasks `complete`, `upgrade.a`, `upgrade.b` and those that say why there is no upgrade. With `deltas` the upgrades
+/// take deltas from the running slot.
+pub(super) fn tasks(layout: &DiskLayout, meta: &FirmwareMeta, deltas: bool) -> Vec<Task> {
     let mut unvalidated = Task::new("upgrade.unvalidated");
     unvalidated.requirements = vec![require("nerves_fw_validated", "0")];
     unvalidated.on_init =
@@ -56,8 +57,8 @@ pub(super) fn tasks(layout: &DiskLayout, meta: &FirmwareMeta) -> Vec<Task> {
     ])];
     vec![
         complete(layout, meta),
-        upgrade(layout, meta, Slot::A),
-        upgrade(layout, meta, Slot::B),
+        upgrade(layout, meta, Slot::A, deltas),
+        upgrade(layout, meta, Slot::B, deltas),
         unvalidated,
         unexpected,
     ]
@@ -82,7 +83,7 @@ fn complete(layout: &DiskLayout, meta: &FirmwareMeta) -> Task {
     task
 }
 
-fn upgrade(layout: &DiskLayout, meta: &FirmwareMeta, target: Slot) -> Task {
+fn upgrade(layout: &DiskLayout, meta: &FirmwareMeta, target: Slot, deltas: bool) -> Task {
     let running = target.other().letter();
     let letter = target.letter();
     let mut task = Task::new(&format!("upgrade.{letter}"));
@@ -100,6 +101,7 @@ fn upgrade(layout: &DiskLayout, meta: &FirmwareMeta, target: Slot) -> Task {
     let (start, count) = (layout.slot(target).to_string(), layout.slot_blocks.to_string());
     task.on_init.push(call(&["trim", &start, &count]));
     task.on_resource = vec![write(layout, target)];
+    task.delta_source = deltas.then(|| (layout.slot(target.other()), layout.slot_blocks));
     task.on_finish = describe(target, meta);
     // Each of these rewrites one copy of a redundant environment in turn. Should power go while the last
     // is written, the state before it counts: not validated but booted, which makes the boot loader

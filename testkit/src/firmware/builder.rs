@@ -52,6 +52,7 @@ pub struct FirmwareBuilder {
     resources: Vec<(String, Content)>,
     layout: Option<DiskLayout>,
     tasks: Vec<Task>,
+    deltas: bool,
     mtime: u32,
     level: u32,
 }
@@ -66,7 +67,8 @@ impl FirmwareBuilder {
             architecture: "generic".to_owned(),
             ..FirmwareMeta::default()
         };
-        Self { meta, resources: Vec::new(), layout: None, tasks: Vec::new(), mtime: DEFAULT_TIME, level: 9 }
+        let (resources, tasks) = (Vec::new(), Vec::new());
+        Self { meta, resources, layout: None, tasks, deltas: false, mtime: DEFAULT_TIME, level: 9 }
     }
 
     /// Sets the platform.
@@ -122,6 +124,13 @@ impl FirmwareBuilder {
     #[must_use]
     pub fn task(mut self, task: Task) -> Self {
         self.tasks.push(task);
+        self
+    }
+
+    /// Lets the layout's upgrades take deltas ([`delta`](super::delta)) from the running slot.
+    #[must_use]
+    pub fn deltas(mut self) -> Self {
+        self.deltas = true;
         self
     }
 
@@ -213,7 +222,7 @@ impl FirmwareBuilder {
                 return Err(BuildError::SlotTooSmall { length: content.len(), room });
             }
             ab::print_mbr(&mut out, layout);
-            tasks = ab::tasks(layout, &self.meta);
+            tasks = ab::tasks(layout, &self.meta, self.deltas);
         }
         tasks.extend(self.tasks.iter().cloned());
         for task in &tasks {

@@ -25,6 +25,8 @@ pub struct Task {
     pub on_error: Vec<Call>,
     /// Done with each named resource.
     pub on_resource: Vec<(String, Vec<Call>)>,
+    /// First block and number of blocks of where deltas of its resources find what they change.
+    pub delta_source: Option<(u64, u64)>,
 }
 
 impl Task {
@@ -78,6 +80,10 @@ impl Printer {
         }
         for (resource, calls) in &task.on_resource {
             self.open("on-resource", resource);
+            if let Some((offset, count)) = task.delta_source {
+                self.plain("delta-source-raw-offset", offset);
+                self.plain("delta-source-raw-count", count);
+            }
             self.list("funlist", calls);
             self.close();
         }

@@ -7,12 +7,14 @@
 //! | `content` | bytes at hand or made from a seed while reading |
 //! | `keys` | signing keys |
 //! | `archive`, `tamper` | reads by the directory; signs anew; spoils |
+//! | `delta` | makes deltas, as a server does |
 //! | `zip` | writes the container |
 
 mod ab;
 mod archive;
 mod builder;
 mod content;
+mod delta;
 mod keys;
 mod meta_conf;
 mod tamper;
@@ -21,6 +23,7 @@ pub(crate) mod zip;
 pub use archive::{ArchiveError, describe};
 pub use builder::{BuildError, DEFAULT_TIME, Data, FirmwareArchive, FirmwareBuilder, uuid};
 pub use content::Content;
+pub use delta::delta;
 pub use keys::SigningKey;
 pub use meta_conf::{Call, Task, call};
 pub use tamper::{Tamper, sign_archive, tamper};

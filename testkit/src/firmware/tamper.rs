@@ -85,11 +85,11 @@ fn meta_conf(bytes: &[u8]) -> Result<Vec<u8>, ArchiveError> {
     content(bytes, META_CONF, META_CONF_MAX as u64 + 1)
 }
 
-fn content(bytes: &[u8], entry: &str, limit: u64) -> Result<Vec<u8>, ArchiveError> {
+pub(super) fn content(bytes: &[u8], entry: &str, limit: u64) -> Result<Vec<u8>, ArchiveError> {
     Archive::read(std::io::Cursor::new(bytes))?.content(entry, limit)
 }
 
-fn replace(bytes: &[u8], entry: &str, content: Vec<u8>) -> Result<Vec<u8>, ArchiveError> {
+pub(super) fn replace(bytes: &[u8], entry: &str, content: Vec<u8>) -> Result<Vec<u8>, ArchiveError> {
     let mut content = Some(content);
     rewrite(bytes, None, |name| match content.take_if(|_| name == entry) {
         Some(content) => Rewrite::With(content),

@@ -34,6 +34,7 @@ impl Hub {
             validated: facts.validated,
             auto_revert_detected: facts.auto_revert_detected,
             currently_downloading: facts.currently_downloading.clone(),
+            fwup_version: facts.fwup_version.clone(),
         });
         let keys = self.public_keys.clone();
         for event in ["fwup_public_keys", "archive_public_keys"] {
@@ -187,6 +188,7 @@ fn facts(payload: &Value) -> Option<JoinFacts> {
         validated: flag("firmware_validated")?,
         auto_revert_detected: flag("firmware_auto_revert_detected")?.unwrap_or(false),
         currently_downloading: optional("currently_downloading_uuid"),
+        fwup_version: optional("fwup_version"),
     })
 }
 

@@ -79,6 +79,8 @@ pub enum HubEvent {
         auto_revert_detected: bool,
         /// `currently_downloading_uuid`, when it is a text that is not empty.
         currently_downloading: Option<String>,
+        /// `fwup_version`, when it is a text that is not empty.
+        fwup_version: Option<String>,
     },
     /// A join was refused.
     JoinRefused {

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use serde_json::{Value, json};
 
 use super::config::{Archive, HubConfig, KeyPair};
+use super::deltas::Deltas;
 use super::event::{ConnId, DeviceId, EventLog, HubEvent, HubOutput};
 use super::extension_rules::Bucket;
 use super::frame::{Encoded, Frame, Serializer};
@@ -22,6 +23,7 @@ pub struct Hub {
     pub(super) device_keys: Vec<(KeyPair, String)>,
     pub(super) public_keys: Vec<String>,
     pub(super) fleet: Fleet,
+    pub(super) deltas: Deltas,
     pub(super) archive: Option<Archive>,
     pub(super) conns: BTreeMap<ConnId, Connection>,
     /// All that is due on connections, the next first.
@@ -59,6 +61,7 @@ impl Hub {
             device_keys: Vec::new(),
             public_keys: Vec::new(),
             fleet: Fleet::default(),
+            deltas: Deltas::default(),
             archive: None,
             conns: BTreeMap::new(),
             asks: BTreeSet::new(),

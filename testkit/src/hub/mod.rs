@@ -6,6 +6,7 @@
 //! | `upgrade`, `auth`, `term` | who may connect; NH1 shared-secret signatures |
 //! | `device`, `extensions`, `console` | what is said on those channels |
 //! | `extension_rules` | which versions, how many messages and what in them (additions A3 to A8) |
+//! | `deltas` | deltas between firmware, and who gets them |
 //! | `update`, `managed` | deployments, offers, attempts, penalties; updates that devices ask for (additions A2) |
 //! | `operator` | what people do: keys, shells, scripts, archives, modes, extensions on and off |
 //! | `event`, `config`, `frame` | orders and events, settings, envelopes |
@@ -13,6 +14,7 @@
 mod auth;
 mod config;
 mod console;
+mod deltas;
 mod device;
 mod event;
 mod extension_rules;
@@ -27,6 +29,7 @@ mod upgrade;
 
 pub use auth::sign;
 pub use config::{AlreadyUpdating, Archive, HubConfig, KeyPair, Refusal, Release, UpdateFields};
+pub use deltas::Delta;
 pub use event::{ConnId, DeviceId, HubEvent, HubOutput};
 pub use frame::Serializer;
 pub use machine::Hub;

@@ -20,6 +20,7 @@ pub(super) struct JoinFacts {
     pub validated: Option<bool>,
     pub auto_revert_detected: bool,
     pub currently_downloading: Option<String>,
+    pub fwup_version: Option<String>,
 }
 
 /// What the hub knows of a device.
@@ -28,6 +29,8 @@ pub(super) struct Device {
     identifier: String,
     meta: Option<FirmwareMeta>,
     pub validated: Option<bool>,
+    /// What it announced last, with all that describes its firmware.
+    pub fwup_version: Option<String>,
     in_flight: Option<InFlight>,
     /// Times of the attempts since the firmware last changed.
     pub attempts: Vec<u64>,
@@ -77,6 +80,11 @@ impl Device {
     /// Whether an update was offered and not heard the end of.
     pub fn is_updating(&self) -> bool {
         self.in_flight.is_some()
+    }
+
+    /// The UUID of the firmware it runs.
+    pub fn runs(&self) -> Option<&str> {
+        self.meta.as_ref().map(|meta| meta.uuid.as_str())
     }
 
     /// Whether it is in the penalty box.
@@ -241,6 +249,7 @@ impl Hub {
     pub(super) fn record_join(&mut self, now_ms: u64, conn: ConnId, facts: JoinFacts) {
         let Some(device) = self.device_of(conn) else { return };
         device.validated = facts.validated;
+        let fwup_version = facts.fwup_version;
         let identifier = device.identifier.clone();
         // All five must be there; else nothing is recorded and the stored description stays.
         let complete = [
@@ -271,6 +280,8 @@ impl Hub {
         } else if let Some(update) = &mut device.in_flight {
             update.touched_ms = now_ms;
         }
+        // Forgotten with what else describes the firmware, if that is not complete.
+        device.fwup_version = fwup_version.filter(|_| complete);
         if complete {
             device.meta = Some(facts.meta);
         }
@@ -391,6 +402,9 @@ impl Hub {
     }
 
     fn send_update(&mut self, now_ms: u64, conn: ConnId, release: &Release, deployment: Option<u64>) {
+        // What a person pushes is the whole firmware.
+        let for_device = deployment.map(|_| self.for_device(conn, release));
+        let release = for_device.as_ref().unwrap_or(release);
         let fields = self.config.update_fields;
         let payload = UpdatePayload {
             update_available: true,

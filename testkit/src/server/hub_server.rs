@@ -13,7 +13,10 @@ use super::mischief::{Garbage, Mischief, Times};
 use super::options::HubOptions;
 use super::shared::{Shared, State};
 use super::tls::Tls;
-use crate::hub::{Archive, Hub, HubEvent, KeyPair, Release};
+use crate::hub::{Archive, Delta, Hub, HubEvent, KeyPair, Release};
+
+/// The first fwup that applies deltas of raw images.
+const DELTAS_SINCE: (u64, u64, u64) = (1, 6, 0);
 
 /// A NervesHub on a loopback port: device sockets and firmware downloads, over TLS unless told
 /// otherwise. Every thread ends when it is dropped.
@@ -210,8 +213,22 @@ impl HubServer {
         path
     }
 
+    /// Serves a delta that makes this firmware of the one with the UUID `source`. Devices that run that one and announce
+    /// a fwup that knows deltas get it in place of the whole.
+    pub fn add_delta(&self, source: &str, delta: Firmware) {
+        let path = format!("/firmware/1/{source}/{}.delta.fw", delta.meta.uuid);
+        self.shared.with(|state, _| {
+            let release = self.serve_at(state, path, delta);
+            state.hub.add_delta(Delta { source: source.to_owned(), fwup_version: DELTAS_SINCE, release });
+        });
+    }
+
     fn serve(&self, state: &mut State, firmware: Firmware) -> Release {
         let path = format!("/firmware/1/{}.fw", firmware.meta.uuid);
+        self.serve_at(state, path, firmware)
+    }
+
+    fn serve_at(&self, state: &mut State, path: String, firmware: Firmware) -> Release {
         for key in &firmware.public_keys {
             state.hub.add_public_key(key);
         }
