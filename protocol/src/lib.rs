@@ -130,6 +130,7 @@ mod ids;
 mod input;
 pub mod limits;
 mod link;
+mod number;
 mod output;
 mod outputs;
 mod phoenix;

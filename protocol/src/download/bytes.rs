@@ -2,8 +2,9 @@
 
 use core::ops::Range;
 
-use super::{Download, Keep, Stage, Verdict, as_u64, too_big};
+use super::{Download, Keep, Stage, Verdict, too_big};
 use crate::config::DownloadConfig;
+use crate::number::{as_u64, at_most};
 use crate::time::Instant;
 
 impl Download {
@@ -47,14 +48,13 @@ impl Download {
             *budget = budget.map(|left| left.saturating_sub(waited));
         }
         *since = now;
-        let skipped = usize::try_from(*skip).unwrap_or(usize::MAX).min(chunk.len());
+        let skipped = at_most(*skip, chunk.len());
         *skip = skip.saturating_sub(as_u64(skipped));
         let mut end = chunk.len();
         // A server that ignores ranges, or said that it sends more, goes on past what was asked for; any other has no
         // business to.
         if let (true, Some(until)) = (*loose, self.until) {
-            let wanted = usize::try_from(until.saturating_sub(self.received)).unwrap_or(usize::MAX);
-            end = end.min(skipped.saturating_add(wanted));
+            end = skipped + at_most(until.saturating_sub(self.received), end - skipped);
         }
         let received = self.received.saturating_add(as_u64(end.saturating_sub(skipped)));
         if self.until.or(self.total).is_some_and(|last| received > last) {

@@ -547,7 +547,3 @@ impl Download {
 fn too_big(limit: u64) -> String {
     format!("the file is bigger than the {limit} bytes allowed")
 }
-
-fn as_u64(len: usize) -> u64 {
-    u64::try_from(len).unwrap_or(u64::MAX)
-}

@@ -6,6 +6,7 @@ use alloc::vec::Vec;
 
 use super::digest::{Sha, to_hex};
 use crate::limits::{MAX_PARTS, MAX_STORE_KEY, WHOLE_FILE_ATTEMPTS};
+use crate::number::{as_u64, as_usize};
 use crate::text::count;
 use crate::update_strategy::PartsConfig;
 
@@ -35,8 +36,7 @@ impl Attempts {
     pub(crate) const WHOLE: Self = Self { per_part: WHOLE_FILE_ATTEMPTS, at_once: 1 };
 
     pub(crate) fn of_parts(config: &PartsConfig) -> Self {
-        let at_once = usize::try_from(config.max_concurrent_parts).unwrap_or(1);
-        Self { per_part: config.max_part_attempts, at_once }
+        Self { per_part: config.max_part_attempts, at_once: as_usize(config.max_concurrent_parts) }
     }
 }
 
@@ -56,7 +56,7 @@ impl Plan {
         let size = size.ok_or("the server did not say how big the file is")?;
         let part_size = u64::from(part_size);
         let parts = size.div_ceil(part_size);
-        let given = u64::try_from(checksums.len()).unwrap_or(u64::MAX);
+        let given = as_u64(checksums.len());
         if given == 0 {
             return Err(String::from("the server sent no usable checksums of parts"));
         }
@@ -74,6 +74,8 @@ impl Plan {
 
     /// How many parts there are.
     pub(super) fn count(&self) -> u32 {
+        const { assert!(MAX_PARTS <= 0xffff, "parts are counted in 32 bits") };
+        // Bounded when the plan was made.
         u32::try_from(self.checksums.len()).unwrap_or(u32::MAX).max(1)
     }
 
@@ -98,7 +100,7 @@ impl Plan {
         if self.checksums.is_empty() {
             return self.whole;
         }
-        self.checksums.get(usize::try_from(part).ok()?).copied()
+        self.checksums.get(as_usize(part)).copied()
     }
 
     /// Whether the parts were checked against the server's word, so that what is kept can be trusted later.
@@ -114,7 +116,7 @@ impl Plan {
     /// The name of the folder to keep the file in: nothing of a peer's that could lead elsewhere.
     pub(super) fn key(&self, uuid: &str) -> String {
         let tail = match (self.whole.as_ref().or(self.checksums.first()), self.size) {
-            (Some(sum), _) => to_hex(sum.get(..8).unwrap_or_default()),
+            (Some(sum), _) => to_hex(sum).chars().take(16).collect(),
             (None, Some(size)) => format!("{size}"),
             (None, None) => String::from("any"),
         };

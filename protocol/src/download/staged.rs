@@ -14,12 +14,14 @@ use alloc::vec::Vec;
 use sha2::{Digest as _, Sha256};
 
 use super::plan::{Attempts, Plan};
-use super::{Download, Keep, as_u64};
+use super::{Download, Keep};
 use crate::config::DownloadConfig;
+use crate::fault::Fault;
 use crate::http::url::Url;
 use crate::ids::{FetchId, StoreId};
 use crate::input::HeaderRef;
 use crate::limits::{MAX_TEXT_CHARS, STORE_STALL};
+use crate::number::{as_u64, as_usize};
 use crate::output::{OpenStore, Output, StoreKind};
 use crate::outputs::{Ids, Outputs};
 use crate::text::cut;
@@ -132,7 +134,7 @@ impl Staged {
             url,
             attempts,
             stage: Stage::Opening,
-            verified: vec![false; usize::try_from(parts).unwrap_or_default()],
+            verified: vec![false; as_usize(parts)],
             missing: parts,
             leftovers: BTreeMap::new(),
             failures: BTreeMap::new(),
@@ -179,7 +181,11 @@ impl Staged {
     }
 
     fn sum(&self, at: impl Fn(&Run) -> u64) -> u64 {
-        let run = |run| at(run).saturating_sub(self.plan.start(run.first));
+        let run = |run| {
+            let (at, start) = (at(run), self.plan.start(run.first));
+            debug_assert!(at >= start, "a run is before its first byte: {at}, {start}");
+            at.saturating_sub(start)
+        };
         self.runs.iter().map(run).fold(self.settled, u64::saturating_add)
     }
 
@@ -232,6 +238,7 @@ impl Staged {
 
     /// A part is on the disk for good.
     pub(crate) fn committed(&mut self, desk: &mut Desk<'_>) {
+        // A store that reports more than was asked of it changes nothing.
         self.committing = self.committing.saturating_sub(1);
         self.moved = desk.now;
         self.go_on(desk);
@@ -245,7 +252,10 @@ impl Staged {
         status: u16,
         headers: &[HeaderRef<'_>],
     ) {
-        let Some(run) = self.run_of(fetch).and_then(|at| self.runs.get_mut(at)) else { return };
+        let Some(run) = self.run_of(fetch).and_then(|at| self.runs.get_mut(at)) else {
+            // A store that is read has no head; only a confused adapter reports one.
+            return;
+        };
         let verdict = run.transfer.head(desk.now, desk.config, desk.ids, status, headers);
         self.follow(desk, fetch, verdict);
         self.go_on(desk);
@@ -260,9 +270,12 @@ impl Staged {
             self.moved = desk.now;
             return Keep::default();
         }
-        let Some(at) = self.run_of(fetch) else { return Keep::default() };
         let Self { plan, runs, .. } = self;
-        let Some(run) = runs.get_mut(at) else { return Keep::default() };
+        let mut found = runs.iter_mut().enumerate();
+        let Some((at, run)) = found.find(|(_, run)| run.transfer.is_current(fetch)) else {
+            self.fault(desk, "bytes came to a request of no run");
+            return Keep::default();
+        };
         let goes_on = matches!(run.transfer.stage, super::Stage::Receiving { loose: true, .. });
         let new = match run.transfer.admit(desk.now, desk.config, chunk) {
             Ok(new) => new,
@@ -271,11 +284,18 @@ impl Staged {
                 return Keep::default();
             }
         };
-        let (good, bad) = run.judge(plan, chunk.get(new.clone()).unwrap_or_default());
+        let bytes = chunk.get(new.clone()).ok_or_else(|| Fault::new("more of a chunk is new than there is"));
+        let (good, bad) = match bytes.and_then(|bytes| run.judge(plan, bytes)) {
+            Ok(judged) => judged,
+            Err(fault) => {
+                self.fail(desk, Loss::Download(fault.into()));
+                return Keep::default();
+            }
+        };
         let keep = run.transfer.accept(desk.now, new.start..new.start + good);
         let (first, last) = (run.commit, run.part);
         for part in first..last {
-            self.have(part);
+            self.have(desk, part);
         }
         if let Some(part) = bad {
             self.wrong(desk, at, part);
@@ -296,6 +316,7 @@ impl Staged {
         let Some(run) = self.runs.iter_mut().find(|run| run.transfer.newest == Some(fetch)) else {
             return false;
         };
+        // What a transfer wants now it also wants at the tick that follows.
         let _ = run.transfer.stored(desk.now, len);
         self.go_on(desk);
         true
@@ -308,6 +329,8 @@ impl Staged {
         } else if let Some(run) = self.run_of(fetch).and_then(|at| self.runs.get_mut(at)) {
             let verdict = run.transfer.ended(desk.now, desk.config);
             self.follow(desk, fetch, verdict);
+        } else {
+            self.fault(desk, "a response to a request of no run ended");
         }
         self.go_on(desk);
     }
@@ -319,6 +342,8 @@ impl Staged {
         } else if let Some(run) = self.run_of(fetch).and_then(|at| self.runs.get_mut(at)) {
             let verdict = run.transfer.broke(desk.now, desk.config, reason);
             self.follow(desk, fetch, verdict);
+        } else {
+            self.fault(desk, "a request of no run failed");
         }
         self.go_on(desk);
     }

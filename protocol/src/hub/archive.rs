@@ -357,7 +357,7 @@ impl Archives {
                 let mixed = staged.is_mixed();
                 let State::Downloading { mut offer, .. } = core::mem::replace(&mut self.state, State::Idle)
                 else {
-                    return;
+                    return Fault::new("an archive is complete that is not being downloaded").report(cx.out);
                 };
                 let public_keys = offer.keys.clone();
                 offer.mixed = mixed;

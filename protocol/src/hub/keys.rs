@@ -8,6 +8,7 @@ use base64::engine::general_purpose::STANDARD;
 
 use crate::config::Config;
 use crate::limits::MAX_PUBLIC_KEYS;
+use crate::number::as_u64;
 
 /// The keys trusted now.
 pub(crate) struct Keys {
@@ -45,7 +46,7 @@ impl Keys {
         if any {
             self.list = usable;
         }
-        (any, u64::try_from(unusable).unwrap_or(u64::MAX))
+        (any, as_u64(unusable))
     }
 }
 

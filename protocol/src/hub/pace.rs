@@ -3,6 +3,7 @@
 use core::time::Duration;
 
 use crate::limits::RATE_BURST;
+use crate::number::as_u64;
 use crate::schedule::{RateLimit, RateWindow};
 use crate::time::{Instant, UnixTime};
 
@@ -23,8 +24,7 @@ impl Pace {
         bytes: usize,
     ) -> Option<Instant> {
         let rate = rate(limit, wall)?;
-        let bytes = u64::try_from(bytes).unwrap_or(u64::MAX);
-        let micros = bytes.saturating_mul(1_000_000).checked_div(rate)?;
+        let micros = as_u64(bytes).saturating_mul(1_000_000).checked_div(rate)?;
         self.through = self.through.max(now) + Duration::from_micros(micros);
         let ahead = self.through.saturating_since(now).checked_sub(RATE_BURST)?;
         (!ahead.is_zero()).then(|| now + ahead)

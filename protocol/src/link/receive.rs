@@ -175,7 +175,7 @@ impl Link {
         if usable {
             return Some(count);
         }
-        let held = crate::text::count(u64::try_from(count).unwrap_or(u64::MAX), "key");
+        let held = crate::text::count(crate::number::as_u64(count), "key");
         self.malformed(&format!("no usable public key among those the server sent; {held} kept"));
         None
     }

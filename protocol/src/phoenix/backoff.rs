@@ -3,6 +3,7 @@
 use core::time::Duration;
 
 use crate::config::Backoff;
+use crate::number::as_usize;
 use crate::rng::Rng;
 
 /// Returns the delay after `failures` attempts that failed before this one: `min` doubled that many times,
@@ -15,12 +16,12 @@ pub(crate) fn delay(backoff: &Backoff, failures: u32, rng: &mut Rng) -> Duration
 
 /// Returns the delay of a list after `failures` attempts that failed before this one; the last repeats.
 pub(crate) fn listed(delays: &[Duration], failures: u32) -> Option<Duration> {
-    let at = usize::try_from(failures).unwrap_or(usize::MAX);
-    delays.get(at).or_else(|| delays.last()).copied()
+    delays.get(as_usize(failures)).or_else(|| delays.last()).copied()
 }
 
 /// Returns a delay lengthened by up to `jitter` of itself.
 pub(crate) fn lengthen(base: Duration, jitter: f64, rng: &mut Rng) -> Duration {
+    // The configuration bounds delays.
     let millis = u64::try_from(base.as_millis()).unwrap_or(u64::MAX);
     #[expect(
         clippy::cast_precision_loss,

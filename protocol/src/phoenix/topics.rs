@@ -36,9 +36,9 @@ impl Topics {
         u8::try_from(place).ok().map(TopicId)
     }
 
-    /// Returns the name of a topic; empty for one that never was.
+    /// Returns the name of a topic.
     pub(super) fn name(&self, topic: TopicId) -> &'static str {
-        self.channels.get(usize::from(topic.0)).map_or("", |channel| channel.topic)
+        self.get(topic).map_or("", |channel| channel.topic)
     }
 
     pub(super) fn opened(&mut self, now: Instant) {
@@ -82,14 +82,12 @@ impl Topics {
     }
 
     pub(super) fn replied(&mut self, now: Instant, topic: TopicId, reference: u64, ok: bool) -> Fate {
-        self.channels
-            .get_mut(usize::from(topic.0))
-            .map_or(Fate::NotAJoin, |channel| channel.replied(now, reference, ok))
+        self.get_mut(topic).map_or(Fate::NotAJoin, |channel| channel.replied(now, reference, ok))
     }
 
     /// The server's side of a topic is gone. Returns how long until it is joined again.
     pub(super) fn lost(&mut self, now: Instant, topic: TopicId) -> Duration {
-        self.channels.get_mut(usize::from(topic.0)).map_or(Duration::ZERO, |channel| channel.lost(now))
+        self.get_mut(topic).map_or(Duration::ZERO, |channel| channel.lost(now))
     }
 
     /// Returns a join to leave, once.
@@ -114,11 +112,19 @@ impl Topics {
     }
 
     fn get(&self, topic: TopicId) -> Option<&Channel> {
-        self.channels.get(usize::from(topic.0))
+        let channel = self.channels.get(usize::from(topic.0));
+        debug_assert!(channel.is_some(), "{topic:?} is none of this connection");
+        channel
+    }
+
+    fn get_mut(&mut self, topic: TopicId) -> Option<&mut Channel> {
+        let channel = self.channels.get_mut(usize::from(topic.0));
+        debug_assert!(channel.is_some(), "{topic:?} is none of this connection");
+        channel
     }
 
     fn with(&mut self, topic: TopicId, work: impl FnOnce(&mut Channel)) {
-        if let Some(channel) = self.channels.get_mut(usize::from(topic.0)) {
+        if let Some(channel) = self.get_mut(topic) {
             work(channel);
         }
     }

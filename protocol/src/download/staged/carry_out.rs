@@ -8,6 +8,7 @@ use sha2::{Digest as _, Sha256};
 use super::super::{Failure, Verdict};
 use super::run::Run;
 use super::{Desk, Loss, Outcome, Stage, Staged, drop_fetch};
+use crate::fault::Fault;
 use crate::ids::FetchId;
 use crate::limits::{FRESH_STARTS, MAX_COMMITS, STORE_STALL};
 use crate::output::Output;
@@ -29,7 +30,9 @@ impl Staged {
             return self.fail(desk, Loss::Bytes(reason));
         }
         let start = self.plan.start(part);
-        let Some(run) = self.runs.get_mut(at) else { return };
+        let Some(run) = self.runs.get_mut(at) else {
+            return self.fault(desk, "a part of no run is wrong");
+        };
         run.hash = Sha256::new();
         drop_fetch(desk, run.transfer.rewind(desk.now, start));
         let reason = format!("{what} does not match the announced checksum");
@@ -45,7 +48,7 @@ impl Staged {
                 self.start_over(desk, fetch, reason);
             }
             Verdict::Started { offset, total } => {
-                self.share(fetch);
+                self.share(desk, fetch);
                 self.absorb(desk, fetch);
                 self.news.push_back(Outcome::Started { offset, total });
             }
@@ -72,12 +75,11 @@ impl Staged {
     /// The file is another one than before: begins again, as with bytes that are wrong. Only a file that is one part, of a
     /// size nobody announced, comes here; the checksums of others judge each part.
     fn start_over(&mut self, desk: &mut Desk<'_>, fetch: FetchId, reason: String) {
-        let newest = |run: &Run| run.transfer.newest == Some(fetch);
-        let Some(at) = self.runs.iter().position(newest) else {
-            debug_assert!(false, "a request of no run");
-            return self.fail(desk, Loss::Download(String::from("internal error: a request of no run")));
+        let newest = |run: &&mut Run| run.transfer.newest == Some(fetch);
+        let Some(run) = self.runs.iter_mut().find(newest) else {
+            return self.fault(desk, "a request of no run has brought another file");
         };
-        let part = self.runs.get(at).map_or(0, |run| run.first);
+        let part = run.first;
         let failures = self.failures.entry(part).or_insert(0);
         *failures = failures.saturating_add(1);
         if *failures > FRESH_STARTS {
@@ -85,13 +87,11 @@ impl Staged {
         }
         desk.out.push(Output::DropPart { store: self.store, part });
         let start = self.plan.start(part);
-        if let Some(run) = self.runs.get_mut(at) {
-            run.hash = Sha256::new();
-            run.part = part;
-            let abort = run.transfer.start_over(desk.now, start);
-            self.plan.size = run.transfer.announced;
-            drop_fetch(desk, abort);
-        }
+        run.hash = Sha256::new();
+        run.part = part;
+        let abort = run.transfer.start_over(desk.now, start);
+        self.plan.size = run.transfer.announced;
+        drop_fetch(desk, abort);
         self.mixed = false;
         self.news.push_back(Outcome::Interrupted { reason, delay: core::time::Duration::ZERO });
     }
@@ -99,7 +99,9 @@ impl Staged {
     /// If a request brings the whole file, runs that follow without a gap and have nothing yet go along with it.
     fn absorb(&mut self, desk: &mut Desk<'_>, fetch: FetchId) {
         let newest = |run: &Run| run.transfer.newest == Some(fetch);
-        let Some(at) = self.runs.iter().position(newest) else { return };
+        let Some(at) = self.runs.iter().position(newest) else {
+            return self.fault(desk, "a request of no run has got further");
+        };
         while let Some(run) = self.runs.get(at)
             && run.transfer.takes_all()
             && let Some(next) = self.runs.get(at + 1)
@@ -109,18 +111,21 @@ impl Staged {
             && next.transfer.received == self.plan.start(next.first)
             && !next.transfer.is_storing()
         {
-            let Some(mut next) = self.runs.remove(at + 1) else { return };
+            let next = self.runs.remove(at + 1);
+            let (Some(mut next), Some(run)) = (next, self.runs.get_mut(at)) else {
+                return self.fault(desk, "a run went along with none");
+            };
             drop_fetch(desk, next.transfer.take_fetch());
-            if let Some(run) = self.runs.get_mut(at) {
-                run.end = next.end;
-                run.transfer.extend(desk.config, next.transfer.until);
-            }
+            run.end = next.end;
+            run.transfer.extend(desk.config, next.transfer.until);
         }
     }
 
     /// What one request learns about the file binds the others.
-    fn share(&mut self, fetch: FetchId) {
-        let Some(run) = self.run_of(fetch).and_then(|at| self.runs.get(at)) else { return };
+    fn share(&mut self, desk: &mut Desk<'_>, fetch: FetchId) {
+        let Some(run) = self.run_of(fetch).and_then(|at| self.runs.get(at)) else {
+            return self.fault(desk, "a request of no run was answered");
+        };
         let (total, etag) = (run.transfer.total, run.transfer.etag.clone());
         self.plan.size = self.plan.size.or(total);
         self.mixed |= run.transfer.is_mixed();
@@ -134,9 +139,10 @@ impl Staged {
 
     /// A file whose size nobody announced may have come to its end.
     fn learn(&mut self, desk: &mut Desk<'_>, fetch: FetchId) {
-        let newest = |run: &Run| run.transfer.newest == Some(fetch);
-        let Some(at) = self.runs.iter().position(newest) else { return };
-        let Some(run) = self.runs.get_mut(at) else { return };
+        let mut runs = self.runs.iter_mut().enumerate();
+        let Some((at, run)) = runs.find(|(_, run)| run.transfer.newest == Some(fetch)) else {
+            return self.fault(desk, "a request of no run goes on");
+        };
         if run.part >= run.end || !run.transfer.is_received() {
             return;
         }
@@ -144,7 +150,7 @@ impl Staged {
         let part = run.part;
         if run.matches(&self.plan) {
             run.part = run.part.saturating_add(1);
-            self.have(part);
+            self.have(desk, part);
         } else {
             self.wrong(desk, at, part);
         }
@@ -157,6 +163,7 @@ impl Staged {
         }
         self.sweep(desk);
         for at in 0..self.runs.len().min(self.attempts.at_once) {
+            // What one run brings may end others, or all.
             let Some(run) = self.runs.get_mut(at) else { break };
             if !run.seeded {
                 if self.read.is_none() {
@@ -213,6 +220,11 @@ impl Staged {
     pub(super) fn stalled(&mut self, desk: &mut Desk<'_>) {
         let minutes = STORE_STALL.as_secs() / 60;
         self.fail(desk, Loss::Bytes(format!("the disk for downloads stood still for {minutes} minutes")));
+    }
+
+    /// Ends the download for what its own logic rules out.
+    pub(super) fn fault(&mut self, desk: &mut Desk<'_>, what: &'static str) {
+        self.fail(desk, Loss::Download(Fault::new(what).into()));
     }
 
     pub(super) fn fail(&mut self, desk: &mut Desk<'_>, failure: Loss) {

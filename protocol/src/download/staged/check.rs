@@ -6,14 +6,18 @@ use super::run::Run;
 use super::{Desk, Read, Stage, Staged};
 use crate::download::digest::Sha;
 use crate::download::{Download, runs};
+use crate::number::as_usize;
 use crate::output::{Output, ReadStore, Sink};
 
 impl Staged {
     /// A part is verified.
-    pub(super) fn have(&mut self, part: u32) {
-        if let Some(verified) = usize::try_from(part).ok().and_then(|at| self.verified.get_mut(at))
-            && !core::mem::replace(verified, true)
-        {
+    pub(super) fn have(&mut self, desk: &mut Desk<'_>, part: u32) {
+        let Some(verified) = self.verified.get_mut(as_usize(part)) else {
+            return self.fault(desk, "a part is verified that the file does not have");
+        };
+        // Known already, if more came after it in the same run.
+        if !core::mem::replace(verified, true) {
+            debug_assert!(self.missing > 0, "more parts are verified than there are");
             self.missing = self.missing.saturating_sub(1);
         }
     }
@@ -34,7 +38,7 @@ impl Staged {
             }
             self.leftovers.remove(&part);
             self.mixed = true;
-            self.have(part);
+            self.have(desk, part);
             self.settled = self.settled.saturating_add(length);
         }
         self.stage = Stage::Fetching;
@@ -73,25 +77,30 @@ impl Staged {
 
     /// A part was read back, or what there is of it.
     pub(super) fn read_back(&mut self, desk: &mut Desk<'_>, whole: bool) {
-        let Some(Read { part, left, hash, .. }) = self.read.take() else { return };
+        let Some(Read { part, left, hash, .. }) = self.read.take() else {
+            return self.fault(desk, "what nobody reads was read");
+        };
         self.moved = desk.now;
         let whole = whole && left == 0;
         let Stage::Checking { next } = self.stage else {
             let start = self.plan.start(part);
-            if let Some(run) = self.runs.iter_mut().find(|run| run.part == part && !run.seeded) {
-                run.seeded = true;
-                if whole {
-                    run.hash = hash;
-                } else {
-                    (run.transfer.received, run.transfer.stored) = (start, start);
-                }
+            let Some(run) = self.runs.iter_mut().find(|run| run.part == part && !run.seeded) else {
+                return self.fault(desk, "a part was read that no run waits for");
+            };
+            run.seeded = true;
+            if whole {
+                run.hash = hash;
+            } else {
+                (run.transfer.received, run.transfer.stored) = (start, start);
             }
             return;
         };
-        let length = self.leftovers.remove(&part).unwrap_or(0);
+        let Some(length) = self.leftovers.remove(&part) else {
+            return self.fault(desk, "a part was checked of which nothing was there");
+        };
         let found: Sha = hash.finalize().into();
         if whole && self.plan.checksum(part) == Some(found) {
-            self.have(part);
+            self.have(desk, part);
             self.settled = self.settled.saturating_add(length);
         } else {
             desk.out.push(Output::DropPart { store: self.store, part });

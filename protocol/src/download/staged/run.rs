@@ -2,9 +2,11 @@
 
 use sha2::{Digest as _, Sha256};
 
+use crate::download::Download;
 use crate::download::digest::Sha;
 use crate::download::plan::Plan;
-use crate::download::{Download, as_u64};
+use crate::fault::Fault;
+use crate::number::{as_u64, at_most};
 
 /// Contiguous parts that are received one after the other.
 pub(super) struct Run {
@@ -24,15 +26,15 @@ pub(super) struct Run {
 impl Run {
     /// Hashes new bytes. Returns how many of them belong to parts that are right so far, and the part that turned
     /// out wrong.
-    pub(super) fn judge(&mut self, plan: &Plan, bytes: &[u8]) -> (usize, Option<u32>) {
+    pub(super) fn judge(&mut self, plan: &Plan, bytes: &[u8]) -> Result<(usize, Option<u32>), Fault> {
         let from = self.transfer.received;
         let (mut at, mut rest) = (from, bytes);
         while !rest.is_empty() {
+            // Of a file of unknown size, all belongs to its only part.
             let room = plan.end(self.part).map_or(u64::MAX, |end| end.saturating_sub(at));
-            let room = usize::try_from(room).unwrap_or(usize::MAX).min(rest.len());
-            let (now, later) = rest.split_at(room);
+            let (now, later) = rest.split_at(at_most(room, rest.len()));
             if now.is_empty() {
-                break;
+                return Err(Fault::new("bytes came that belong to no part"));
             }
             if plan.checksum(self.part).is_some() {
                 self.hash.update(now);
@@ -40,14 +42,15 @@ impl Run {
             (at, rest) = (at.saturating_add(as_u64(now.len())), later);
             if plan.end(self.part) == Some(at) {
                 if !self.matches(plan) {
+                    // None if the part began with earlier bytes.
                     let good = plan.start(self.part).saturating_sub(from);
-                    return (usize::try_from(good).unwrap_or(0), Some(self.part));
+                    return Ok((at_most(good, bytes.len()), Some(self.part)));
                 }
                 self.part = self.part.saturating_add(1);
                 self.hash = Sha256::new();
             }
         }
-        (bytes.len(), None)
+        Ok((bytes.len(), None))
     }
 
     /// Whether the part that was received is the one announced, as far as one was.

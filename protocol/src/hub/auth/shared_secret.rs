@@ -13,6 +13,7 @@ use sha2::{Sha256, Sha384, Sha512};
 use super::etf;
 use crate::config::{KeyDigest, SharedSecret};
 use crate::fault::Fault;
+use crate::number::as_usize;
 use crate::secret::Secret;
 use crate::time::UnixTime;
 
@@ -43,8 +44,7 @@ pub(crate) fn headers(secret: &SharedSecret, at: UnixTime) -> Result<Vec<(String
 }
 
 fn derive(secret: &SharedSecret, salt: &str) -> Vec<u8> {
-    // The configuration bounds the length.
-    let mut key = vec![0; usize::try_from(secret.key_length).unwrap_or(0)];
+    let mut key = vec![0; as_usize(secret.key_length)];
     let (password, salt) = (secret.secret.expose().as_bytes(), salt.as_bytes());
     match secret.digest {
         KeyDigest::Sha256 => pbkdf2::pbkdf2_hmac::<Sha256>(password, salt, secret.iterations, &mut key),

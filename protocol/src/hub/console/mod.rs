@@ -14,6 +14,7 @@ use super::shell::{Message, Outlet, Terminal};
 use super::{CONSOLE, Context, names};
 use crate::command::CommandError;
 use crate::event::Event;
+use crate::fault::Fault;
 use crate::ids::{FileId, ShellId};
 use crate::limits::{MAX_TEXT_CHARS, SHELL_RESTART_MIN};
 use crate::phoenix::{Payload, Phoenix, Tag};
@@ -224,8 +225,10 @@ impl Console {
     }
 
     /// Somebody uses the shell, or it does something.
-    fn used(&mut self, cx: &Context<'_>) {
-        let timeout = cx.config.console.as_ref().map_or(Duration::ZERO, |console| console.timeout);
+    fn used(&mut self, cx: &mut Context<'_>) {
+        let Some(timeout) = cx.config.console.as_ref().map(|console| console.timeout) else {
+            return Fault::new("a console that is off was used").report(cx.out);
+        };
         let running = self.terminal.is_running() && !timeout.is_zero();
         self.idle = running.then(|| cx.now + timeout);
     }

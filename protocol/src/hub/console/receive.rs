@@ -10,11 +10,13 @@ use super::Heard;
 use crate::chunk::Chunk;
 use crate::command::CommandError;
 use crate::event::Event;
+use crate::fault::Fault;
 use crate::file::FileEvent;
 use crate::ids::FileId;
 use crate::limits::{
     FILE_IDLE, MAX_ENDED_FILES, MAX_FILE_CHUNK_BYTES, MAX_FILE_NAME_BYTES, MAX_FILE_UNSTORED, MAX_FILES,
 };
+use crate::number::as_u64;
 use crate::time::Instant;
 use crate::timer::{Earliest, Timer};
 use base64::Engine as _;
@@ -80,8 +82,8 @@ impl Receiving {
         name: &str,
         data: Option<&str>,
     ) -> Result<Heard, Refused> {
-        let Some(at) = self.find(name) else { return Ok(Heard::Stale) };
-        let Some(file) = self.open.get_mut(at) else { return Ok(Heard::Stale) };
+        let mut open = self.open.iter_mut().enumerate();
+        let Some((at, file)) = open.find(|(_, file)| file.name == name) else { return Ok(Heard::Stale) };
         file.idle = cx.now + FILE_IDLE;
         // What `chunk` counts differs between senders: pieces belong in the order in which they come.
         match file.take(cx, data) {
@@ -112,6 +114,7 @@ impl Receiving {
     /// Bytes of a file were stored.
     pub(super) fn stored(&mut self, id: FileId, bytes: usize) -> Result<(), CommandError> {
         if let Some(file) = self.open.iter_mut().find(|file| file.id == id) {
+            // An application that counts too much gets more, up to its own limits.
             file.unstored = file.unstored.saturating_sub(bytes);
         } else if !self.ended.iter().any(|(ended, _)| *ended == id) {
             return Err(CommandError::UnknownFile(id));
@@ -172,9 +175,11 @@ impl File {
     /// Takes a piece, or says why the file ends here.
     fn take(&mut self, cx: &mut Context<'_>, data: Option<&str>) -> Result<(), String> {
         let data = decode(data.ok_or("a piece of it holds no text")?)?;
-        self.size = self.size.saturating_add(u64::try_from(data.len()).unwrap_or(u64::MAX));
+        self.size = self.size.saturating_add(as_u64(data.len()));
         self.unstored = self.unstored.saturating_add(data.len());
-        let max = cx.config.console.as_ref().map_or(0, |console| console.max_file_size);
+        let console =
+            cx.config.console.as_ref().ok_or_else(|| Fault::new("a file came to a console that is off"))?;
+        let max = console.max_file_size;
         if self.size > max {
             return Err(format!("it is larger than the {max} bytes allowed on this device"));
         }

@@ -11,9 +11,11 @@ use super::super::{CONSOLE, Context, names};
 use super::{FILE, receive};
 use crate::command::CommandError;
 use crate::event::Event;
+use crate::fault::Fault;
 use crate::file::UploadEvent;
 use crate::ids::UploadId;
 use crate::limits::{FILE_IDLE, MAX_UPLOAD_BUFFER, MAX_UPLOAD_BYTES, UPLOAD_CHUNK_BYTES};
+use crate::number::{as_u64, at_most};
 use crate::phoenix::Class;
 use crate::time::Instant;
 use crate::timer::{Earliest, Timer};
@@ -74,12 +76,21 @@ impl Uploading {
     }
 
     /// The application read some of the file.
-    pub(crate) fn data(&mut self, cx: &Context<'_>, id: UploadId, bytes: &[u8]) -> Result<(), CommandError> {
+    pub(crate) fn data(
+        &mut self,
+        cx: &mut Context<'_>,
+        id: UploadId,
+        bytes: &[u8],
+    ) -> Result<(), CommandError> {
         let file = self.file.as_mut().filter(|file| file.id == id).ok_or(CommandError::UnknownUpload(id))?;
         let asked = file.asked.checked_sub(bytes.len());
         file.asked = asked.ok_or(CommandError::NoRoom { room: file.asked })?;
-        // No more was asked for than is left.
-        file.left = file.left.saturating_sub(u64::try_from(bytes.len()).unwrap_or(u64::MAX));
+        let Some(left) = file.left.checked_sub(as_u64(bytes.len())) else {
+            Fault::new("more of a file was asked for than is left of it").report(cx.out);
+            self.abort(cx, "internal error");
+            return Ok(());
+        };
+        file.left = left;
         file.buffer.extend_from_slice(bytes);
         file.idle = cx.now + FILE_IDLE;
         Ok(())
@@ -158,9 +169,10 @@ impl File {
     /// Asks for more, in pieces worth an event.
     fn ask(&mut self, cx: &mut Context<'_>) {
         let room = MAX_UPLOAD_BUFFER.saturating_sub(self.buffer.len().saturating_add(self.asked));
-        let left = usize::try_from(self.left).unwrap_or(usize::MAX).saturating_sub(self.asked);
-        let more = room.min(left);
-        if more > 0 && (more == left || more >= MAX_UPLOAD_BUFFER / 2) {
+        debug_assert!(as_u64(self.asked) <= self.left, "more of a file was asked for than is left of it");
+        let left = self.left.saturating_sub(as_u64(self.asked));
+        let more = at_most(left, room);
+        if more > 0 && (as_u64(more) == left || more >= MAX_UPLOAD_BUFFER / 2) {
             self.asked = self.asked.saturating_add(more);
             cx.out.event(Event::Upload(UploadEvent::Ready { upload: self.id, bytes: more }));
         }

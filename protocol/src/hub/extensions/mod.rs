@@ -38,7 +38,7 @@ use crate::config::Config;
 use crate::event::Event;
 use crate::extension::{ExtensionEvent, ExtensionStatus};
 use crate::ids::SocketId;
-use crate::limits::UNINVITED_WAIT;
+use crate::limits::{MAX_THIRD_PARTY_EXTENSIONS, UNINVITED_WAIT};
 use crate::phoenix::{Class, Payload, Phoenix, Tag};
 use crate::time::Instant;
 use crate::timer::{Earliest, Timer};
@@ -310,7 +310,7 @@ impl Extensions {
 
     fn detach_named(&mut self, cx: &mut Context<'_>, names: &Names) {
         for at in 0..self.entries.len() {
-            let Some(entry) = self.entries.get(at) else { continue };
+            let Some(entry) = self.entry(at) else { return };
             let attached = entry.attached.is_some();
             let meant = match names {
                 Names::All => attached,
@@ -326,10 +326,14 @@ impl Extensions {
 
     /// Starts an extension, or goes on with it, and says so.
     fn attach(&mut self, cx: &mut Context<'_>, at: usize) {
-        let Some(entry) = self.entries.get(at).filter(|_| cx.wire.has_joined(EXTENSIONS)) else { return };
+        if !cx.wire.has_joined(EXTENSIONS) {
+            return;
+        }
+        let Some(entry) = self.entry(at) else { return };
         // By hand, and not negotiated: the oldest version, which every server knows.
-        let Some(version) = entry.offered.or_else(|| entry.lowest(cx.config)) else { return };
-        let Some(version_name) = entry.version(cx.config, version) else {
+        let version = entry.offered.or_else(|| entry.lowest(cx.config));
+        let named = version.and_then(|version| Some((version, entry.version(cx.config, version)?)));
+        let Some((version, version_name)) = named else {
             Fault::new("a version of an extension was agreed on that does not exist").report(cx.out);
             return self.announce_error(cx, at, "internal error");
         };
@@ -342,7 +346,7 @@ impl Extensions {
             self.stop(cx, at, "another version of it was agreed on");
         }
         self.announce(cx, at, names::ATTACHED);
-        let Some(entry) = self.entries.get_mut(at) else { return };
+        let Some(entry) = self.entry_mut(at) else { return };
         (entry.attached, entry.announced) = (Some(version), true);
         if running != Some(version) {
             entry.part.started(cx, version);
@@ -354,7 +358,7 @@ impl Extensions {
 
     /// Stops an extension without a word to the server. Returns whether it was attached.
     fn stop(&mut self, cx: &mut Context<'_>, at: usize, reason: &str) -> bool {
-        let Some(entry) = self.entries.get_mut(at) else { return false };
+        let Some(entry) = self.entry_mut(at) else { return false };
         let attached = entry.attached.take().is_some();
         if attached {
             entry.part.stopped();
@@ -367,7 +371,7 @@ impl Extensions {
 
     /// Tells the server what became of an extension.
     fn announce(&self, cx: &mut Context<'_>, at: usize, what: &str) {
-        if let Some(entry) = self.entries.get(at)
+        if let Some(entry) = self.entry(at)
             && cx.wire.has_joined(EXTENSIONS)
         {
             let event = Cow::Owned(format!("{}:{what}", entry.name(cx.config)));
@@ -377,7 +381,7 @@ impl Extensions {
 
     /// Tells the server that an extension could not be started.
     fn announce_error(&self, cx: &mut Context<'_>, at: usize, why: &str) {
-        if let Some(entry) = self.entries.get(at) {
+        if let Some(entry) = self.entry(at) {
             let name = entry.name(cx.config);
             let event = Cow::Owned(format!("{name}:{}", names::ERROR));
             problem(cx, name, format!("it could not be started: {why}"));
@@ -396,11 +400,24 @@ impl Extensions {
     }
 
     fn port(&self, wire: &Phoenix, at: usize) -> Port {
-        self.entries.get(at).map_or(Port::new(NOBODY, false), |entry| entry.port(wire, at))
+        self.entry(at).map_or(Port::new(NOBODY, false), |entry| entry.port(wire, at))
     }
 
     fn is_offered(&self, at: usize) -> bool {
-        self.entries.get(at).is_some_and(|entry| entry.offered.is_some())
+        self.entry(at).is_some_and(|entry| entry.offered.is_some())
+    }
+
+    /// Returns an extension by a place that was found in the table, which never changes.
+    fn entry(&self, at: usize) -> Option<&Entry> {
+        let entry = self.entries.get(at);
+        debug_assert!(entry.is_some(), "no extension is at place {at}");
+        entry
+    }
+
+    fn entry_mut(&mut self, at: usize) -> Option<&mut Entry> {
+        let entry = self.entries.get_mut(at);
+        debug_assert!(entry.is_some(), "no extension is at place {at}");
+        entry
     }
 
     fn find(&self, config: &Config, name: &str) -> Option<usize> {
@@ -420,5 +437,7 @@ fn problem(cx: &mut Context<'_>, name: &str, problem: impl Into<String>) {
 
 /// The tag of an extension's pushes: its place.
 fn tag(at: usize) -> Tag {
+    const { assert!(names::BUILT_IN_EXTENSIONS.len() + MAX_THIRD_PARTY_EXTENSIONS < 0xff, "each has a tag") };
+    // The configuration bounds the table.
     Tag::try_from(at).unwrap_or(NOBODY)
 }

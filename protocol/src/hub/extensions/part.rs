@@ -20,6 +20,7 @@ use super::{tag, third_party};
 use crate::alarm::RaisedAlarm;
 use crate::config::Config;
 use crate::extension::ThirdPartyExtension;
+use crate::fault::Fault;
 use crate::phoenix::{Payload, Phoenix};
 use crate::time::Instant;
 use crate::timer::Earliest;
@@ -226,7 +227,8 @@ impl Part {
             // Servers never say anything to these.
             Self::Logging(_) | Self::ErrorReports(_) => Ok(false),
             Self::ThirdParty(place) => {
-                let Some(extension) = third_party(cx.config, *place) else { return Ok(false) };
+                let extension = third_party(cx.config, *place)
+                    .ok_or_else(|| Fault::new("a message came to an extension that is not configured"))?;
                 third_party::received(cx, &extension.name, event, payload)?;
                 Ok(true)
             }
@@ -268,5 +270,7 @@ impl Part {
 }
 
 fn third_party(config: &Config, place: usize) -> Option<&ThirdPartyExtension> {
-    config.extensions.third_party.get(place)
+    let found = config.extensions.third_party.get(place);
+    debug_assert!(found.is_some(), "an extension of the application's has left the configuration");
+    found
 }

@@ -267,9 +267,10 @@ impl Updates {
         // archive. What it wrote is verified, and the next boot runs it.
         self.stop(cx, false);
         self.report(cx, Stage::Updating, 100, true);
-        if let State::Running(running) = core::mem::replace(&mut self.state, State::Idle) {
-            self.state = State::Written { uuid: running.uuid };
-        }
+        let State::Running(running) = core::mem::replace(&mut self.state, State::Idle) else {
+            return Fault::new("an update that does not run was completed").report(cx.out);
+        };
+        self.state = State::Written { uuid: running.uuid };
         status(cx, &Status::Completed);
         cx.out.event(Event::UpdateCompleted { offer: id });
     }
@@ -295,7 +296,10 @@ impl Updates {
     /// Begins an update again, as what was received may be bytes of two files. Returns false if that was done often
     /// enough. `applying` says whether there is an applier to stop.
     fn start_over(&mut self, cx: &mut Context<'_>, reason: &str, applying: bool) -> bool {
-        let State::Running(running) = &mut self.state else { return false };
+        let State::Running(running) = &mut self.state else {
+            Fault::new("an update that does not run was started over").report(cx.out);
+            return false;
+        };
         let Some(again) = running.again.as_mut().filter(|again| again.left > 0) else { return false };
         again.left -= 1;
         let (offer, id, strategy) = (again.offer.clone(), running.id, again.strategy);
@@ -462,7 +466,9 @@ impl Updates {
     fn cancel(&mut self, cx: &mut Context<'_>, abort: Option<FetchId>, reason: &str) {
         drop_fetch(cx, abort);
         self.stop(cx, false);
-        let State::Running(running) = core::mem::replace(&mut self.state, State::Idle) else { return };
+        let State::Running(running) = core::mem::replace(&mut self.state, State::Idle) else {
+            return Fault::new("an update that does not run was cancelled").report(cx.out);
+        };
         if matches!(&running.phase, Phase::Downloading(download) if download.received() == 0) {
             self.attempts.excuse(cx, &running.uuid);
         }
@@ -473,7 +479,9 @@ impl Updates {
     }
 
     fn report(&mut self, cx: &mut Context<'_>, stage: Stage, percent: u8, last: bool) {
-        let State::Running(running) = &mut self.state else { return };
+        let State::Running(running) = &mut self.state else {
+            return Fault::new("an update that does not run got further").report(cx.out);
+        };
         if !running.progress.passes(cx.now, stage, percent, last) {
             return;
         }

@@ -16,6 +16,7 @@ use crate::hub::report::{drop_fetch, status};
 use crate::hub::{Context, names};
 use crate::ids::{FetchId, OfferId, StoreId};
 use crate::limits::APPLY_STALL;
+use crate::number::{as_u64, at_most};
 use crate::output::{Output, ReadStore, StartApply, StoreKind};
 use crate::status::UpdateState;
 use crate::time::Instant;
@@ -251,13 +252,15 @@ impl Updates {
 
     /// Bytes of the store pass by on their way to the applier.
     pub(super) fn feed(&mut self, cx: &mut Context<'_>, bytes: &[u8]) -> Keep {
-        // The update may have been given up while the store was being read.
-        let Some(feed) = self.feeding() else { return Keep::default() };
+        let Some(feed) = self.feeding() else {
+            Fault::new("a store was read for an applier that is not waiting").report(cx.out);
+            return Keep::default();
+        };
         let offset = feed.fed;
-        let left = usize::try_from(feed.size.saturating_sub(offset)).unwrap_or(usize::MAX);
-        // All of them when more than these are left.
-        let bytes = bytes.get(..left).unwrap_or(bytes);
-        feed.fed = offset.saturating_add(u64::try_from(bytes.len()).unwrap_or(u64::MAX));
+        debug_assert!(offset <= feed.size, "the applier got more than there is");
+        // A store may hold more than the file.
+        let (bytes, _) = bytes.split_at(at_most(feed.size.saturating_sub(offset), bytes.len()));
+        feed.fed = offset.saturating_add(as_u64(bytes.len()));
         feed.moved = cx.now;
         let last = feed.fed == feed.size;
         let wrong = feed.checksum.as_mut().and_then(|checksum| {
@@ -275,8 +278,11 @@ impl Updates {
 
     /// The applier took bytes of the store.
     pub(super) fn fed(&mut self, cx: &mut Context<'_>, len: usize) {
-        let Some(feed) = self.feeding() else { return };
-        let taken = feed.taken.saturating_add(u64::try_from(len).unwrap_or(u64::MAX));
+        let Some(feed) = self.feeding() else {
+            return Fault::new("an applier took bytes of a store that is not being read").report(cx.out);
+        };
+        let taken = feed.taken.saturating_add(as_u64(len));
+        // An application that counts too much must not end the file early.
         feed.taken = taken.min(feed.fed);
         feed.moved = cx.now;
         if feed.taken == feed.size
@@ -308,7 +314,9 @@ impl Updates {
     /// Drops the requests and readings of the running update, and its store. If the applier refused what nothing but
     /// itself vouched for, the store must not serve it again.
     pub(super) fn stop(&mut self, cx: &mut Context<'_>, refused: bool) {
-        let State::Running(running) = &mut self.state else { return };
+        let State::Running(running) = &mut self.state else {
+            return Fault::new("an update that does not run was stopped").report(cx.out);
+        };
         match &mut running.phase {
             Phase::Downloading(download) => drop_fetch(cx, download.take_fetch()),
             Phase::Staging(staging) => staging.staged.stop(cx.out),

@@ -2,6 +2,7 @@
 //! other side does.
 
 use crate::fault::Fault;
+use crate::number::as_usize;
 use alloc::vec::Vec;
 
 use serde_json::{Number, Value};
@@ -17,7 +18,7 @@ pub(super) fn value(out: &mut Vec<u8>, value: &Value) -> Result<(), Fault> {
         Value::Array(items) => {
             let count = count(items.len());
             array(out, count);
-            for item in items.iter().take(index(count)) {
+            for item in items.iter().take(as_usize(count)) {
                 self::value(out, item)?;
             }
         }
@@ -28,7 +29,7 @@ pub(super) fn value(out: &mut Vec<u8>, value: &Value) -> Result<(), Fault> {
                 (_, Ok(medium)) => wide(out, 0xde, &medium.to_be_bytes()),
                 _ => wide(out, 0xdf, &count.to_be_bytes()),
             }
-            for (key, field) in fields.iter().take(index(count)) {
+            for (key, field) in fields.iter().take(as_usize(count)) {
                 text(out, key);
                 self::value(out, field)?;
             }
@@ -60,7 +61,7 @@ pub(super) fn text(out: &mut Vec<u8>, text: &str) {
         (_, Ok(medium)) => wide(out, 0xda, &medium.to_be_bytes()),
         _ => wide(out, 0xdb, &count.to_be_bytes()),
     }
-    out.extend(text.bytes().take(index(count)));
+    out.extend(text.bytes().take(as_usize(count)));
 }
 
 fn number(out: &mut Vec<u8>, number: &Number) -> Result<(), Fault> {
@@ -99,8 +100,4 @@ fn wide(out: &mut Vec<u8>, kind: u8, rest: &[u8]) {
 /// beyond would be left out rather than break the message.
 fn count(length: usize) -> u32 {
     u32::try_from(length).unwrap_or(u32::MAX)
-}
-
-fn index(count: u32) -> usize {
-    usize::try_from(count).unwrap_or(usize::MAX)
 }
