@@ -34,6 +34,7 @@ pub fn verify(file: &mut StoredFile, public_keys: &[String]) -> Result<(), Archi
     if public_keys.is_empty() {
         return Err(ArchiveError::NoKeys);
     }
+    // One bad key must not make the others useless.
     let keys: Vec<PublicKey> = public_keys.iter().filter_map(|key| PublicKey::from_text(key).ok()).collect();
     if keys.is_empty() {
         return Err(ArchiveError::BadKeys { count: public_keys.len() });
@@ -47,7 +48,11 @@ pub fn verify(file: &mut StoredFile, public_keys: &[String]) -> Result<(), Archi
             break;
         }
         at = at.saturating_add(count as u64);
-        verifier.push(buffer.get(..count).unwrap_or_default()).map_err(|error| refused(&error))?;
+        let read = buffer.get(..count).ok_or_else(|| {
+            debug_assert!(false, "{count} bytes were read into {READ_PIECE_MAX}");
+            ArchiveError::Refused("internal error: more was read than there was room for".to_owned())
+        })?;
+        verifier.push(read).map_err(|error| refused(&error))?;
     }
     match verifier.finish().map_err(|error| refused(&error))?.signature {
         SignatureState::Good => Ok(()),

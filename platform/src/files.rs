@@ -5,13 +5,13 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read as _, Write as _};
-use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Component, Path, PathBuf};
 
 use rustix::fs::{AtFlags, CWD, Mode, OFlags, openat, renameat, unlinkat};
 use std::os::fd::OwnedFd;
 
 use crate::limits::FILE_NAME_MAX;
+use crate::small_file::open_nonblocking;
 
 /// How the names of unfinished files begin. No file can be sent under such a name.
 const UNFINISHED: &str = ".nerves-hub-link-receiving-";
@@ -154,8 +154,7 @@ impl Outgoing {
     pub fn open(path: impl Into<PathBuf>) -> Result<Self, FileError> {
         let path = path.into();
         // Not waiting for the other end, should it be a pipe.
-        let flags = i32::try_from(OFlags::NONBLOCK.bits()).unwrap_or_default();
-        let file = OpenOptions::new().read(true).custom_flags(flags).open(&path);
+        let file = open_nonblocking(&path, OpenOptions::new().read(true));
         let file = file.map_err(system("open", &path))?;
         let facts = file.metadata().map_err(system("read", &path))?;
         if !facts.is_file() {

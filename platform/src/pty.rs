@@ -57,11 +57,14 @@ pub enum Read {
 /// How a shell ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Ended {
-    /// With this exit code.
+    /// With this exit code; -1 if it is not known, because another part of the program waited for the process.
     Exited(i32),
     /// By this signal.
     Signalled(i32),
 }
+
+/// The end of a process whose status somebody else took.
+const UNKNOWN_END: Ended = Ended::Exited(-1);
 
 /// Why a shell could not be started.
 #[derive(Debug, thiserror::Error)]
@@ -181,6 +184,7 @@ impl Shell {
         loop {
             return match rustix::io::write(&self.terminal, typed) {
                 Err(Errno::INTR) => continue,
+                // Full, or hung up, which reading tells.
                 Err(_) => 0,
                 Ok(bytes) => bytes,
             };
@@ -216,9 +220,13 @@ impl Shell {
                     tries -= 1;
                 }
                 kill(process);
-                self.ended = process.wait().ok().map(ended);
+                self.ended = Some(process.wait().map_or(UNKNOWN_END, ended));
             } else {
-                self.ended = process.try_wait().ok().flatten().map(ended);
+                self.ended = match process.try_wait() {
+                    Ok(status) => status.map(ended),
+                    // It ended, and another part of the program waited for it.
+                    Err(_) => Some(UNKNOWN_END),
+                };
             }
         }
         self.ended
@@ -291,10 +299,10 @@ fn signal_group(process: &Child, signal: Signal) {
 
 /// Waits for the end of a process, but not for long.
 fn wait(watch: Option<&OwnedFd>) {
-    let timeout = Timespec::try_from(SHELL_GRACE).ok();
-    match watch {
-        Some(watch) => drop(poll(&mut [PollFd::new(watch, PollFlags::IN)], timeout.as_ref())),
-        None => thread::sleep(SHELL_GRACE),
+    match (watch, Timespec::try_from(SHELL_GRACE)) {
+        // Whatever it returns, the process is ended next.
+        (Some(watch), Ok(timeout)) => drop(poll(&mut [PollFd::new(watch, PollFlags::IN)], Some(&timeout))),
+        _ => thread::sleep(SHELL_GRACE),
     }
 }
 
@@ -320,7 +328,8 @@ fn end(mut process: Child) {
 fn ended(status: std::process::ExitStatus) -> Ended {
     match status.signal() {
         Some(signal) => Ended::Signalled(signal),
-        None => Ended::Exited(status.code().unwrap_or_default()),
+        // What was not signalled has a code.
+        None => status.code().map_or(UNKNOWN_END, Ended::Exited),
     }
 }
 

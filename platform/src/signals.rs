@@ -16,6 +16,7 @@ const OF_TERMINALS: [i32; 7] = [SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGTSTP, SIGTT
 /// interrupts ignored: in a shell on a device whose start-up script does that, Ctrl-C would do nothing. What is caught is
 /// not inherited.
 pub(crate) fn catch_ignored() {
+    // Without /proc nothing is known, and nothing changes.
     let Ok(status) = fs::read_to_string("/proc/self/status") else { return };
     let ignored = ignored(&status);
     for signal in OF_TERMINALS.into_iter().filter(|signal| ignored & 1 << (signal - 1) != 0) {

@@ -85,7 +85,7 @@ pub(crate) fn open_disk(path: &Path) -> Result<File> {
     Ok(file)
 }
 
-fn open_nonblocking(path: &Path, options: &mut OpenOptions) -> Result<File> {
+pub(crate) fn open_nonblocking(path: &Path, options: &mut OpenOptions) -> Result<File> {
     // Without the flag, opening a pipe waits for a writer. It has no effect on regular files.
     let flags = i32::try_from(OFlags::NONBLOCK.bits()).map_err(|_| ErrorKind::Unsupported)?;
     options.custom_flags(flags).open(path)

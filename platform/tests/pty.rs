@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use nerves_hub_link_platform::limits::{ENDING_SHELLS_MAX, SHELL_GRACE};
 use nerves_hub_link_platform::pty::{Ended, Read, Shell, ShellCommand, ShellError};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::process::{Pid, test_kill_process};
+use rustix::process::{Pid, WaitOptions, test_kill_process, waitpid};
 
 /// Longest wait for anything. Reached only when something is broken.
 const LIMIT: Duration = Duration::from_secs(60);
@@ -150,6 +150,19 @@ fn letters_of_several_bytes_are_erased_whole() {
     session.until("up-2");
     session.type_in("aü\u{7f}b\n");
     session.until("\r\nab\r\n");
+}
+
+/// A program may have a thread that waits for all processes it started. It takes the status, not the end.
+#[test]
+fn a_shell_that_somebody_else_waited_for_has_ended() {
+    let mut session = Session::start(&sh().argument("-c").argument("echo pid=$$.; exit 3"));
+    session.until(".\r\n");
+    let number = session.seen.split_once("pid=").unwrap().1;
+    let pid = Pid::from_raw(number.split_once('.').unwrap().0.parse().unwrap()).unwrap();
+    waitpid(Some(pid), WaitOptions::empty()).unwrap();
+    let until = Instant::now() + LIMIT;
+    while session.turn(until) {}
+    assert_eq!(session.shell.ended(), Some(Ended::Exited(-1)));
 }
 
 /// Starts a shell that ignores being hung up; returns it with its number.

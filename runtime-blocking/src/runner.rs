@@ -68,6 +68,7 @@ const PAUSE: Duration = Duration::from_millis(10);
 
 /// Sleeps until a connection, another thread or a deadline wants something.
 fn wait(engine: &mut Engine<Threads>, bell: &Bell) -> std::io::Result<()> {
+    // More than the system can count is as good as for ever.
     let timeout = engine.time_left().and_then(|left| Timespec::try_from(left).ok());
     let wanted = engine.interests();
     let mut interests = vec![PollFd::new(bell, PollFlags::IN)];

@@ -137,6 +137,7 @@ impl<N: Network> Connector<N> {
 
     /// Returns the end of an attempt, if one ended.
     pub(crate) fn ended(&self) -> Option<Dialled<N::Tcp>> {
+        // It never closes: this end keeps a sender.
         self.dialled.try_recv().ok()
     }
 }
@@ -172,8 +173,8 @@ impl Candidates {
 
     /// Returns the next address and how long to wait for it, of the time that is left for all.
     pub fn next(&mut self, left: Duration) -> Option<(SocketAddr, Duration)> {
-        // With no address left the share is not used.
-        let share = left / u32::try_from(self.rest.len()).unwrap_or(1).max(1);
+        // At most ADDRESSES_MAX of them.
+        let share = left.checked_div(u32::try_from(self.rest.len()).ok()?)?;
         self.rest.pop().map(|target| (target, share.max(ADDRESS_TIMEOUT_MIN)))
     }
 
@@ -204,6 +205,7 @@ fn alternate(found: impl Iterator<Item = SocketAddr>) -> Vec<SocketAddr> {
 }
 
 fn interface_of(local: SocketAddr) -> Option<String> {
+    // Where the system does not list them, the server is not told.
     let interfaces = if_addrs::get_if_addrs().ok()?;
     interfaces.into_iter().find(|interface| interface.ip() == local.ip()).map(|interface| interface.name)
 }

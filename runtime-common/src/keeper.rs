@@ -267,6 +267,7 @@ fn keep(desk: &Desk, folder: &SharedStore, order: &OpenStore) -> Result<(), Stor
             Job::Write(fetch, offset, piece) => {
                 file.write(offset, &piece)?;
                 let mut state = desk.lock();
+                debug_assert!(state.held >= piece.len(), "{} bytes written of {}", piece.len(), state.held);
                 state.held = state.held.saturating_sub(piece.len());
                 drop(state);
                 desk.tell(News::Stored(fetch, piece.len()));

@@ -143,6 +143,7 @@ impl Session {
     fn flush(&mut self) {
         if !self.typed.is_empty() && !self.silent {
             let taken = self.shell.write(&self.typed);
+            debug_assert!(taken <= self.typed.len(), "{taken} bytes were typed of {}", self.typed.len());
             self.typed.drain(..taken.min(self.typed.len()));
         }
     }
@@ -162,8 +163,10 @@ impl Session {
         let buffer = buffer.get_mut(..room).filter(|buffer| !buffer.is_empty())?;
         match self.shell.read(buffer) {
             Read::Bytes(bytes) => {
+                let read = buffer.get(..bytes);
+                debug_assert!(read.is_some(), "{bytes} bytes were read of a shell into {room}");
                 self.room = self.room.saturating_sub(bytes);
-                return buffer.get(..bytes).map(<[u8]>::to_vec);
+                return read.map(<[u8]>::to_vec);
             }
             // What the shell left behind may keep the terminal open for ever.
             Read::Nothing => self.silent = self.ended.is_some(),

@@ -137,9 +137,21 @@ pub enum TransportError {
         /// Body bytes announced, where the server said.
         expected: Option<u64>,
     },
+    /// A mistake in this library ended the connection.
+    #[error("internal error: {what}; please report it")]
+    Internal {
+        /// What was inconsistent.
+        what: String,
+    },
 }
 
 impl TransportError {
+    /// Returns the error for a state that this library's own logic rules out. Panics where debug assertions are on.
+    pub(crate) fn internal(what: &str) -> Self {
+        debug_assert!(false, "internal error: {what}");
+        Self::Internal { what: what.to_owned() }
+    }
+
     /// Tells whether the same attempt may work later with nothing changed on our side.
     pub fn is_retryable(&self) -> bool {
         match self {
@@ -160,6 +172,7 @@ impl TransportError {
             | Self::WebSocket { .. }
             | Self::Ended { .. }
             | Self::Proxy { .. }
+            | Self::Internal { .. }
             | Self::ShortBody { .. } => true,
         }
     }

@@ -156,11 +156,12 @@ impl Exchange {
                         Ok(step) => step,
                     };
                     self.pipe.consume(step.consumed);
-                    debug_assert!(
-                        step.produced <= self.piece.len(),
-                        "more of a body than there was room for"
-                    );
+                    if step.produced > self.piece.len() {
+                        let error = TransportError::internal("more of a body came than there was room for");
+                        return Some(self.fail(error));
+                    }
                     if step.produced > 0 {
+                        // Measured above.
                         return Some(ExchangeEvent::Body(
                             self.piece.get(..step.produced).unwrap_or_default(),
                         ));

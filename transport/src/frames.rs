@@ -10,6 +10,7 @@ use sha2::{Digest as _, Sha256};
 use tungstenite::protocol::frame::FrameHeader;
 use tungstenite::protocol::frame::coding::{CloseCode, Control, Data, OpCode};
 
+use crate::TransportError;
 use crate::limits::{CLOSE_REASON_MAX, CONTROL_MAX, FRAME_MAX, MESSAGE_MAX, PLAINTEXT_TARGET};
 
 /// The longest header: two bytes, eight of length, four of mask (RFC 6455 §5.2).
@@ -33,6 +34,8 @@ pub(crate) struct Breach {
 const PROTOCOL: u16 = 1002;
 const INVALID: u16 = 1007;
 const TOO_BIG: u16 = 1009;
+/// Not a breach of the peer's, but a mistake of this library.
+pub(crate) const INTERNAL: u16 = 1011;
 
 /// Turns received bytes into messages.
 #[derive(Default)]
@@ -56,7 +59,8 @@ impl Decoder {
                 None => return Ok((0, None)),
             },
         };
-        let body = input.get(head..).unwrap_or_default();
+        let body = input.get(head..).ok_or_else(|| internal("a header ends behind what was received"))?;
+        // The rest of the payload may still be on its way.
         let part = body.get(..left).unwrap_or(body);
         let control = matches!(header.opcode, OpCode::Control(_));
         // Memory grows with what arrived, never with what was announced.
@@ -103,7 +107,8 @@ impl Decoder {
             OpCode::Data(kind @ (Data::Text | Data::Binary)) => self.kind = Some(kind),
             _ => {}
         }
-        let room = FRAME_MAX.min(MESSAGE_MAX - self.message.len().min(MESSAGE_MAX));
+        debug_assert!(self.message.len() <= MESSAGE_MAX, "more of a message was kept than is allowed");
+        let room = FRAME_MAX.min(MESSAGE_MAX.saturating_sub(self.message.len()));
         let length = match usize::try_from(length) {
             Ok(length) if length <= room || matches!(header.opcode, OpCode::Control(_)) => length,
             _ => {
@@ -111,8 +116,7 @@ impl Decoder {
                 return Err(Breach { code: TOO_BIG, why });
             }
         };
-        // Positions inside 14 bytes.
-        let head = usize::try_from(cursor.position()).unwrap_or_default();
+        let head = usize::try_from(cursor.position()).map_err(|_| internal("a header ends nowhere"))?;
         Ok(Some((header, length, head)))
     }
 
@@ -122,7 +126,8 @@ impl Decoder {
             Some(Data::Text) => String::from_utf8(bytes)
                 .map(Incoming::Text)
                 .map_err(|_| Breach { code: INVALID, why: "a text message that is not UTF-8".to_owned() }),
-            _ => Ok(Incoming::Binary(bytes)),
+            Some(Data::Binary) => Ok(Incoming::Binary(bytes)),
+            Some(Data::Continue | Data::Reserved(_)) | None => Err(internal("a message of no kind ended")),
         }
     }
 
@@ -157,6 +162,11 @@ fn breach(why: &str) -> Breach {
     Breach { code: PROTOCOL, why: why.to_owned() }
 }
 
+fn internal(what: &str) -> Breach {
+    debug_assert!(false, "internal error: {what}");
+    Breach { code: INTERNAL, why: what.to_owned() }
+}
+
 /// Turns messages into masked frames.
 pub(crate) struct Encoder {
     masks: Masks,
@@ -168,16 +178,23 @@ impl Encoder {
     }
 
     /// Writes one unfragmented frame, piece by piece.
-    pub(crate) fn frame(&mut self, opcode: OpCode, payload: &[u8], mut write: impl FnMut(&[u8])) {
+    pub(crate) fn frame(
+        &mut self,
+        opcode: OpCode,
+        payload: &[u8],
+        mut write: impl FnMut(&[u8]),
+    ) -> Result<(), TransportError> {
         let mask = self.masks.next();
         let header = FrameHeader { is_final: true, opcode, mask: Some(mask), ..FrameHeader::default() };
         let mut piece = Vec::with_capacity(HEADER_MAX + payload.len().min(PLAINTEXT_TARGET));
-        // Writing into a vector cannot fail.
-        let _ = header.format(payload.len() as u64, &mut piece);
+        if header.format(payload.len() as u64, &mut piece).is_err() {
+            return Err(TransportError::internal("the header of a frame could not be written to memory"));
+        }
         // Pieces are a multiple of four long, so that each starts with the mask's first byte.
         let mut chunks = payload.chunks(PLAINTEXT_TARGET - PLAINTEXT_TARGET % 4);
         loop {
             let chunk = chunks.next();
+            // The first piece is the header, the last one may be empty.
             piece.extend(
                 chunk.unwrap_or_default().iter().zip(mask.iter().cycle()).map(|(byte, mask)| byte ^ mask),
             );
@@ -186,18 +203,23 @@ impl Encoder {
             }
             piece.clear();
             if chunk.is_none() {
-                break;
+                return Ok(());
             }
         }
     }
 
-    pub(crate) fn close(&mut self, code: Option<u16>, reason: &str, write: impl FnMut(&[u8])) {
+    pub(crate) fn close(
+        &mut self,
+        code: Option<u16>,
+        reason: &str,
+        write: impl FnMut(&[u8]),
+    ) -> Result<(), TransportError> {
         let mut payload = Vec::new();
         if let Some(code) = code {
             payload.extend(code.to_be_bytes());
             payload.extend(cut(reason).as_bytes());
         }
-        self.frame(OpCode::Control(Control::Close), &payload, write);
+        self.frame(OpCode::Control(Control::Close), &payload, write)
     }
 }
 
@@ -212,6 +234,7 @@ fn cut(reason: &str) -> &str {
     while !reason.is_char_boundary(end) {
         end -= 1;
     }
+    // Found to be a boundary.
     reason.get(..end).unwrap_or_default()
 }
 
@@ -226,6 +249,7 @@ impl Masks {
     fn next(&mut self) -> [u8; 4] {
         self.count = self.count.wrapping_add(1);
         let digest = Sha256::new().chain_update(self.seed).chain_update(self.count.to_be_bytes()).finalize();
-        digest.first_chunk().copied().unwrap_or_default()
+        let [a, b, c, d, ..]: [u8; 32] = digest.into();
+        [a, b, c, d]
     }
 }

@@ -33,12 +33,15 @@ pub(crate) enum HeadError {
     TooLarge,
     TooManyLines,
     Wrong(String),
+    /// A mistake of this library.
+    Internal(&'static str),
 }
 
 impl HeadError {
     pub(crate) fn of(self, host: &str) -> TransportError {
         let host = host.to_owned();
         match self {
+            Self::Internal(what) => TransportError::Internal { what: what.to_owned() },
             Self::TooLarge => TransportError::HeadTooLarge { host, limit: HEAD_MAX },
             Self::TooManyLines => TransportError::TooManyHeaders { host, limit: HEADERS_MAX },
             Self::Wrong(why) => TransportError::Http { host, why },
@@ -58,10 +61,15 @@ impl HeadReader {
         if !window.iter().zip(START).all(|(got, wanted)| got == wanted) {
             return Err(wrong("the answer does not start with HTTP/1."));
         }
-        let Some((head, _)) = self.find_end(window).and_then(|end| window.split_at_checked(end)) else {
+        let Some(end) = self.find_end(window) else {
             return if input.len() >= HEAD_MAX { Err(HeadError::TooLarge) } else { Ok((0, None)) };
         };
+        let (head, _) = window.split_at_checked(end).ok_or_else(|| {
+            debug_assert!(false, "a head ends behind what was received");
+            HeadError::Internal("a head ends behind what was received")
+        })?;
         self.searched = 0;
+        // A head without a line break is all status line.
         let (status, fields) =
             head.split_at(head.iter().position(|byte| *byte == b'\n').map_or(head.len(), |at| at + 1));
         let headers = fields_of(fields)?;

@@ -126,10 +126,12 @@ impl Pipe {
             match session.connection.process_new_packets() {
                 Ok(state) => {
                     let mut decrypted = vec![0; state.plaintext_bytes_to_read()];
-                    // Exactly this much is there; the call cannot fail or fall short.
-                    if session.connection.reader().read_exact(&mut decrypted).is_ok() {
-                        self.plain.push(&decrypted);
+                    if session.connection.reader().read_exact(&mut decrypted).is_err() {
+                        let what = "the TLS layer holds fewer bytes than it said";
+                        self.failed = Some(TransportError::internal(what));
+                        break;
                     }
+                    self.plain.push(&decrypted);
                     if state.peer_has_closed() {
                         self.peer = PeerEnd::Clean;
                     } else if read == 0 && self.eof {
@@ -186,8 +188,9 @@ impl Pipe {
             }
             // One record at a time, so that rustls' own buffer (64 KiB) never fills.
             let piece = bytes.get(..PLAINTEXT_TARGET).unwrap_or(bytes);
-            match session.connection.writer().write(piece) {
-                Ok(written) if written > 0 => bytes = bytes.get(written..).unwrap_or_default(),
+            let written = session.connection.writer().write(piece).unwrap_or(0);
+            match bytes.get(written..) {
+                Some(rest) if written > 0 => bytes = rest,
                 _ => {
                     let why = "the TLS layer takes no more bytes".to_owned();
                     self.failed = Some(TlsError::Broken { host: self.host.clone(), why }.into());
@@ -229,8 +232,9 @@ impl Pipe {
     fn flush_tls(&mut self) {
         let Some(session) = &mut self.tls else { return };
         while session.connection.wants_write() {
-            // Writing into a vector cannot fail; no progress would be a fault in rustls.
+            // Writing into a vector cannot fail.
             if !matches!(session.connection.write_tls(&mut self.out.buffer), Ok(written) if written > 0) {
+                self.failed = Some(TransportError::internal("the TLS layer wants to write and does not"));
                 break;
             }
         }
@@ -269,6 +273,7 @@ impl Queue {
     }
 
     fn consume(&mut self, count: usize) {
+        // A calling loop that counts too much has sent all there is.
         self.start = self.start.saturating_add(count).min(self.buffer.len());
         if self.is_empty() {
             self.start = 0;

@@ -74,7 +74,9 @@ fn encode(request: Request<()>) -> Result<(Call<RecvResponse>, Vec<u8>), Transpo
     let mut bytes = vec![0; REQUEST_MAX];
     let mut used = 0;
     while !call.can_proceed() {
-        let written = call.write(bytes.get_mut(used..).unwrap_or_default()).map_err(refuse)?;
+        let room = bytes.get_mut(used..);
+        let room = room.ok_or_else(|| TransportError::internal("more of a request was written than fits"))?;
+        let written = call.write(room).map_err(refuse)?;
         if written == 0 {
             return Err(TransportError::RequestTooLarge { limit: REQUEST_MAX });
         }

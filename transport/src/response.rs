@@ -54,8 +54,11 @@ impl ResponseReader {
 
     /// Moves body bytes from `input` to `output`.
     pub(crate) fn body(&mut self, input: &[u8], output: &mut [u8]) -> Result<BodyStep, TransportError> {
-        let State::Body(call) = &mut self.state else {
-            return Ok(BodyStep { consumed: 0, produced: 0 });
+        let call = match &mut self.state {
+            State::Body(call) => call,
+            // There is none.
+            State::Done => return Ok(BodyStep { consumed: 0, produced: 0 }),
+            State::Head(_) => return Err(TransportError::internal("a body was read before its head")),
         };
         let (consumed, produced) = match call.read(input, output) {
             Ok(counts) => counts,
@@ -112,15 +115,17 @@ impl ResponseReader {
             );
         }
         let State::Head(mut call) = std::mem::replace(&mut self.state, State::Done) else {
-            debug_assert!(false, "a second final head of one response");
-            return Err(self.not_http("a second answer to one request"));
+            return Err(TransportError::internal("a response had a second final head"));
         };
         match call.try_response(&head.clean, false) {
             Ok((_, Some(_))) => {}
             Ok((_, None)) => return Err(self.not_http("the response head is incomplete")),
             Err(error) => return Err(self.not_http(&error.to_string())),
         }
-        if let Some(RecvResponseResult::RecvBody(call)) = call.proceed() {
+        let body = call.proceed();
+        let body = body.ok_or_else(|| TransportError::internal("a whole head has no response"))?;
+        // Of other responses no body is read.
+        if let RecvResponseResult::RecvBody(call) = body {
             if let BodyMode::LengthDelimited(length) = call.body_mode() {
                 self.expected = Some(length);
             }

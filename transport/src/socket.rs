@@ -5,7 +5,7 @@ use std::fmt;
 use tungstenite::protocol::frame::coding::{Control, Data, OpCode};
 
 use crate::exchange::{describe, header_names};
-use crate::frames::{Breach, Decoder, Encoder, Incoming, sendable};
+use crate::frames::{Breach, Decoder, Encoder, INTERNAL, Incoming, sendable};
 use crate::head::Head;
 use crate::limits::{CONTROL_MAX, MESSAGE_MAX, PONG_BACKLOG_MAX, REFUSED_BODY_MAX, TRANSMIT_MAX};
 use crate::pipe::{PeerEnd, Pipe};
@@ -222,8 +222,9 @@ impl Socket {
         match self.phase {
             Phase::Open => {
                 self.pong = None;
-                self.encoder.close(Some(sendable(code)), reason, |bytes| self.pipe.write(bytes));
-                self.phase = Phase::Closing;
+                let sent = self.encoder.close(Some(sendable(code)), reason, |bytes| self.pipe.write(bytes));
+                // Without it the server sees only the end of TCP.
+                self.phase = if sent.is_ok() { Phase::Closing } else { Phase::Abandoned };
             }
             Phase::Upgrade { .. } | Phase::Refused { .. } => self.phase = Phase::Abandoned,
             Phase::Closing | Phase::Abandoned | Phase::Done => {}
@@ -243,18 +244,21 @@ impl Socket {
                     self.phase = Phase::Open;
                     return Ok((consumed, Some(SocketEvent::Up)));
                 }
-                if let Phase::Upgrade { response, .. } = std::mem::replace(&mut self.phase, Phase::Done) {
-                    self.phase = Phase::Refused { response, head, body: Vec::new(), overdue: false };
-                }
+                let Phase::Upgrade { response, .. } = std::mem::replace(&mut self.phase, Phase::Done) else {
+                    return Err(TransportError::internal("what is no upgrade was refused"));
+                };
+                self.phase = Phase::Refused { response, head, body: Vec::new(), overdue: false };
                 // The refusal's body may be empty: the next step must look even if no input is left.
                 self.pipe.consume(consumed);
                 self.advance()
             }
             Phase::Refused { response, body, overdue, .. } => {
                 let mut piece = [0; REFUSED_BODY_MAX];
-                let room = piece.get_mut(..REFUSED_BODY_MAX - body.len()).unwrap_or_default();
+                let too_much = || TransportError::internal("more of a refusal came than there was room for");
+                let left = REFUSED_BODY_MAX.checked_sub(body.len());
+                let room = left.and_then(|left| piece.get_mut(..left)).ok_or_else(too_much)?;
                 let step = response.body(self.pipe.plain(), room)?;
-                body.extend(room.get(..step.produced).unwrap_or_default());
+                body.extend(room.get(..step.produced).ok_or_else(too_much)?);
                 if response.complete() || body.len() >= REFUSED_BODY_MAX || *overdue {
                     return Ok((step.consumed, self.refused()));
                 }
@@ -287,7 +291,8 @@ impl Socket {
             Incoming::Pong => Some(SocketEvent::Alive),
             Incoming::Close { code, reason } => {
                 if open {
-                    self.encoder.close(code, "", |bytes| self.pipe.write(bytes));
+                    // The connection ends either way.
+                    let _ = self.encoder.close(code, "", |bytes| self.pipe.write(bytes));
                 }
                 Some(self.finish(SocketEvent::Closed { code, reason }))
             }
@@ -300,7 +305,8 @@ impl Socket {
             && let Some(payload) = self.pong.take()
         {
             let pong = OpCode::Control(Control::Pong);
-            self.encoder.frame(pong, &payload, |bytes| self.pipe.write(bytes));
+            // The server closes the connection if pongs fail to come.
+            let _ = self.encoder.frame(pong, &payload, |bytes| self.pipe.write(bytes));
         }
     }
 
@@ -316,8 +322,7 @@ impl Socket {
         if queued + payload.len() + payload.len() / 32 + RESERVE > TRANSMIT_MAX {
             return Err(TransportError::TransmitFull { queued, limit: TRANSMIT_MAX });
         }
-        self.encoder.frame(opcode, payload, |bytes| self.pipe.write(bytes));
-        Ok(())
+        self.encoder.frame(opcode, payload, |bytes| self.pipe.write(bytes))
     }
 
     /// Nothing more can be decoded from what is there: why?
@@ -361,7 +366,11 @@ impl Socket {
     /// Tells the peer what it did, in a close frame.
     fn breach(&mut self, breach: Breach) -> TransportError {
         if matches!(self.phase, Phase::Open) {
-            self.encoder.close(Some(breach.code), &breach.why, |bytes| self.pipe.write(bytes));
+            // The connection ends either way.
+            let _ = self.encoder.close(Some(breach.code), &breach.why, |bytes| self.pipe.write(bytes));
+        }
+        if breach.code == INTERNAL {
+            return TransportError::Internal { what: breach.why };
         }
         TransportError::WebSocket { host: self.address.host.clone(), why: breach.why, code: breach.code }
     }

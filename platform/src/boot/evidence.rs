@@ -214,10 +214,12 @@ fn partition(node: &Path, disk_number: &str, disk: &Path) -> Option<Partition> {
     if fs::read_to_string(parent.join("dev")).ok()?.trim() != disk_number {
         return None;
     }
+    // Only a hint: the name of a partition may be unknown.
     let uevent = read_limited(&node.join("uevent"), PROC_FILE_MAX).ok().flatten().unwrap_or_default();
     let uevent = String::from_utf8_lossy(&uevent).into_owned();
     let name = uevent.lines().find_map(|line| line.strip_prefix("PARTNAME=")).map(str::to_owned);
     // The table counts in the disk's blocks, the kernel in 512 bytes.
+    // Without a size of its own, a disk has the blocks of almost all others.
     let block = number_in(&parent.join("queue/logical_block_size")).unwrap_or(512);
     let now = start_in_table(disk, number).map(|start| start.saturating_mul(block / 512));
     Some(Partition { number, start, name, moved: now.is_some_and(|now| now != start) })

@@ -94,6 +94,7 @@ impl System {
     /// Returns whether the mark in the environment would show nothing that other evidence does not show, too: in this
     /// boot, and in the next one if the boot loader falls back.
     pub(super) fn knows_without_mark(&self, pairs: &Pairs, started: &Note) -> bool {
+        // Nothing can be kept of a boot that is not known.
         let Ok(boot) = self.read_boot_id() else { return false };
         let kept =
             |place: &note::Place| place.read(&boot).is_some_and(|note| note.trusted && note.same(started));
@@ -127,6 +128,7 @@ impl System {
 
     /// Returns a name for the medium: another card in the same reader has another.
     fn disk_name(&self) -> String {
+        // A disk that is missing is named as it was given.
         let path = fs::canonicalize(&self.disk).unwrap_or_else(|_| self.disk.clone());
         let Ok(found) = fs::metadata(&path) else { return path.display().to_string() };
         if found.file_type().is_block_device() {

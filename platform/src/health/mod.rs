@@ -81,6 +81,7 @@ impl HealthSampler {
         if let Some(percent) = self.cpu_usage() {
             put("cpu_usage_percent", percent);
         }
+        // A container may hide any of these files; what is not there is not reported.
         let load = self.read("proc/loadavg").unwrap_or_default();
         for (name, number) in
             ["load_1min", "load_5min", "load_15min"].iter().zip(load.split_ascii_whitespace())
@@ -158,6 +159,7 @@ impl Cpu {
         let ticks: Vec<u64> =
             ticks.split_ascii_whitespace().take(8).map_while(|tick| tick.parse().ok()).collect();
         let total = ticks.iter().fold(0_u64, |sum, tick| sum.saturating_add(*tick));
+        // Kernels before 2.6 don't count the wait for disks.
         let idle = ticks.get(3)?.saturating_add(ticks.get(4).copied().unwrap_or_default());
         Some(Self { busy: total.saturating_sub(idle), total })
     }

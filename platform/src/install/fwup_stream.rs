@@ -65,10 +65,12 @@ impl Installer for FwupStreamInstaller {
         let target = DiskTarget::open(&self.disk)?;
         let observer = move |event| match event {
             ApplyEvent::Progress(report) => {
+                // Always a number of two or three digits then.
                 progress(InstallEvent::Progress(u8::try_from(report.value.clamp(0, 100)).unwrap_or(0)));
             }
             ApplyEvent::Info(text) => progress(InstallEvent::Info(text)),
             ApplyEvent::Warning(text) => progress(InstallEvent::Warning(text)),
+            // Other kinds of events are for other programs.
             _ => {}
         };
         let applier = Applier::with_observer(options, target, observer).map_err(|error| failed(&error))?;

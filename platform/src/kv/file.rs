@@ -90,6 +90,7 @@ impl KeyValueStore for FileStore {
 
     fn update(&mut self, changes: &[Change<'_>]) -> Result<(), KvError> {
         for (key, value) in changes {
+            // Of what is deleted only the name is checked.
             self.check(key, value.unwrap_or_default())?;
         }
         let target = self.target();

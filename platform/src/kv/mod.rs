@@ -87,6 +87,7 @@ impl KeyValueStore for MemoryStore {
 
     fn update(&mut self, changes: &[Change<'_>]) -> Result<(), KvError> {
         for (key, value) in changes {
+            // Of what is deleted only the name is checked.
             check_pair(key, value.unwrap_or_default())?;
         }
         for (key, value) in changes {

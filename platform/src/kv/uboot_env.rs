@@ -96,7 +96,7 @@ impl Environment {
         for entry in body.split(|byte| *byte == 0).take_while(|entry| !entry.is_empty()) {
             let mut halves = entry.splitn(2, |byte| *byte == b'=');
             let name = halves.next().unwrap_or_default();
-            // An entry such as `=x` has no name anyone could ask for.
+            // A split always has a first half. An entry such as `=x` has no name anyone could ask for.
             if !name.is_empty() {
                 pairs.insert(name.to_vec(), halves.next().unwrap_or_default().to_vec());
             }
@@ -137,6 +137,7 @@ impl Environment {
     /// Applies changes. On an error nothing was changed.
     pub fn apply(&mut self, changes: &[Change<'_>]) -> Result<(), EnvError> {
         for (name, value) in changes {
+            // Of what is deleted only the name is checked.
             check_pair(name, value.unwrap_or_default())?;
         }
         for (name, value) in changes {

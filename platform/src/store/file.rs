@@ -33,6 +33,7 @@ struct Part {
 
 impl StoredFile {
     pub(super) fn new(dir: PathBuf, lock: File, request: &StoreRequest, lengths: Vec<(u32, u64)>) -> Self {
+        debug_assert!(request.part_size > 0, "a download in parts of no bytes");
         let part_size = request.part_size.max(1);
         Self { dir, _lock: lock, part_size, lengths, open: Vec::new(), reading: None }
     }

@@ -137,6 +137,7 @@ impl DownloadStore {
         self.delete_others(&request.name)?;
         let dir = self.dir.join(&request.name);
         let lengths = match holds(&dir, request) {
+            // What can't be surveyed is set aside below.
             Contents::Wanted => file::survey(&dir, request).ok(),
             Contents::Other => {
                 // What can't be deleted is set aside below.
@@ -215,6 +216,7 @@ impl DownloadStore {
     fn check_space(&self, lengths: &[(u32, u64)], request: &StoreRequest) -> Result<(), StoreError> {
         let Some(size) = request.size else { return Ok(()) };
         let there = lengths.iter().map(|(_, length)| length).sum();
+        // Foreign files may have made more of it than there is.
         let (needed, available) = (size.saturating_sub(there), self.available()?);
         if needed > available {
             return Err(StoreError::NoSpace { path: self.dir.clone(), needed, available });
