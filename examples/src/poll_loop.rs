@@ -14,6 +14,7 @@ use nerves_hub_link_protocol::{
     Client, Command, Config, FetchId, HeaderRef, Input, Instant, Link, Now, OfferId, Output, SocketId,
     UnixTime, client,
 };
+use nerves_hub_link_runtime::firmware_meta;
 use nerves_hub_link_transport::{
     Address, Exchange, ExchangeEvent, ExchangeRequest, Socket, SocketEvent, SocketRequest, Tls,
 };
@@ -174,10 +175,18 @@ impl Device<'_> {
                         let _ = tell.send(percent);
                     }
                 })
-                .firmware(firmware.0, firmware.1, firmware.2);
+                .firmware(firmware.0, firmware.1, firmware.2)
+                .hold(true);
                 match self.installer.begin(request) {
                     Ok(install) => self.install = Some((start.offer, install, told)),
                     Err(error) => self.apply_failed(start.offer, &error),
+                }
+            }
+            Output::ContinueApply { offer } => {
+                if let Some((_, install, _)) = self.install.as_mut().filter(|(ours, ..)| *ours == offer)
+                    && let Err(error) = install.proceed()
+                {
+                    self.apply_failed(offer, &error);
                 }
             }
             Output::FinishApply { offer } => {
@@ -392,6 +401,12 @@ impl Device<'_> {
             return self.apply_failed(offer, &error);
         }
         let percent = told.try_iter().last();
+        if let Some(firmware) = install.held() {
+            // Nothing is written before the machine compared that with the offer.
+            let firmware = firmware_meta(&firmware);
+            self.link.handle(self.now(), Input::FirmwareSigned { offer, firmware: &firmware });
+            self.carry_out_orders();
+        }
         let now = self.now();
         self.link.stored(now, fetch, piece.len());
         if let Some(percent) = percent {

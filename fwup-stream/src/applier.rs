@@ -11,7 +11,7 @@ use crate::delta::Delta;
 use crate::disk::{CacheOptions, Target};
 use crate::error::Error;
 use crate::internal::Internal;
-use crate::manifest::{Manifest, Task};
+use crate::manifest::{Manifest, Metadata, Task};
 use crate::names::resource_name;
 use crate::options::{ApplyEvent, ApplyOptions};
 use crate::progress::Progress;
@@ -79,10 +79,18 @@ pub struct Applier<T> {
 enum State {
     /// Reading the manifest.
     Starting(ArchiveStart),
+    /// The manifest is trusted, and nothing goes on before somebody says so.
+    Held(Box<Held>),
     /// The task is running.
     Running(Box<Running>),
     /// Something failed, and on-error has run.
     Failed,
+}
+
+struct Held {
+    archive: OpenedArchive,
+    /// What came of the archive after the manifest.
+    rest: Vec<u8>,
 }
 
 struct Running {
@@ -153,9 +161,33 @@ impl<T: Target> Applier<T> {
     /// Says whether more bytes of the archive can change anything. When not, it is time to finish.
     pub fn wants_more(&self) -> bool {
         match &self.state {
-            State::Starting(_) => true,
+            State::Starting(_) | State::Held(_) => true,
             State::Running(running) => !running.ended,
             State::Failed => false,
+        }
+    }
+
+    /// Returns the metadata of the archive while it waits for [`Self::proceed`]: with [`ApplyOptions::hold`], from the
+    /// moment the signature holds. Nothing has been written then.
+    pub fn held(&self) -> Option<&Metadata> {
+        match &self.state {
+            State::Held(held) => Some(&held.archive.metadata),
+            State::Starting(_) | State::Running(_) | State::Failed => None,
+        }
+    }
+
+    /// Goes on with an archive that was [`held`](Self::held); does nothing for another.
+    pub fn proceed(&mut self) -> Result<(), Error> {
+        match std::mem::replace(&mut self.state, State::Failed) {
+            State::Held(held) => {
+                let Held { archive, rest } = *held;
+                let outcome = self.begin(archive).and_then(|()| self.read(&rest));
+                outcome.map_err(|error| self.fail(error))
+            }
+            other => {
+                self.state = other;
+                Ok(())
+            }
         }
     }
 
@@ -181,6 +213,7 @@ impl<T: Target> Applier<T> {
     pub fn abort(mut self) -> Error {
         let error = match &mut self.state {
             State::Starting(start) => start.finish(&mut self.reader).into(),
+            State::Held(_) => Error::BrokeOff,
             State::Running(_) => self.reader.finish().map_or_else(Error::from, |()| Error::BrokeOff),
             State::Failed => Error::Ended,
         };
@@ -192,9 +225,21 @@ impl<T: Target> Applier<T> {
         if let State::Starting(start) = &mut self.state {
             match start.step(&mut self.reader, &mut input, &*self.options.variables)? {
                 StartProgress::NeedInput => return Ok(()),
+                StartProgress::Opened(archive) if self.options.hold => {
+                    self.state = State::Held(Box::new(Held { archive: *archive, rest: input.to_vec() }));
+                    return Ok(());
+                }
                 StartProgress::Opened(archive) => self.begin(*archive)?,
             }
         }
+        if matches!(self.state, State::Held(_)) {
+            return Err(Error::Held);
+        }
+        self.read(input)
+    }
+
+    /// Takes bytes that follow the manifest.
+    fn read(&mut self, mut input: &[u8]) -> Result<(), Error> {
         let State::Running(running) = &mut self.state else { return Err(Error::Ended) };
         while !running.ended {
             match self.reader.next(&mut input) {
@@ -265,6 +310,9 @@ impl<T: Target> Applier<T> {
     fn complete(&mut self) -> Result<(), Error> {
         if let State::Starting(start) = &mut self.state {
             return Err(start.finish(&mut self.reader).into());
+        }
+        if matches!(self.state, State::Held(_)) {
+            return Err(Error::Held);
         }
         let State::Running(running) = &mut self.state else { return Err(Error::Ended) };
         if !running.ended {

@@ -116,6 +116,10 @@ pub enum Error {
     /// The work ended in an error before; nothing more is done.
     #[error("the update has failed before; start again with a new one")]
     Ended,
+    /// The work goes on only after [`Applier::proceed`](crate::Applier::proceed), as
+    /// [`ApplyOptions::hold`](crate::ApplyOptions::hold) wants it.
+    #[error("the firmware is waiting for permission to be written, so it takes no more bytes")]
+    Held,
     /// Something that cannot happen has happened.
     #[error(transparent)]
     Internal(#[from] Internal),

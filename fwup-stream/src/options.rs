@@ -36,6 +36,9 @@ pub struct ApplyOptions {
     pub enable_trim: bool,
     /// Allow firmware to run commands and write files of this system; off by default.
     pub unsafe_allowed: bool,
+    /// Stop once the signature holds, before anything is written: [`Applier::held`](crate::Applier::held) then returns the
+    /// metadata, and [`Applier::proceed`](crate::Applier::proceed) goes on. Off by default.
+    pub hold: bool,
     /// Hash large resources in a thread of their own; off by default. Everything else is the same. (To write in
     /// a thread too, give a [`WriteBehind`](crate::disk::WriteBehind) as destination.)
     pub threads: bool,
@@ -61,6 +64,7 @@ impl Default for ApplyOptions {
             minimize_writes: false,
             enable_trim: false,
             unsafe_allowed: false,
+            hold: false,
             threads: false,
             delta_memory: DELTA_MEMORY,
             reboot_param_path: None,

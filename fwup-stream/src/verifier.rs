@@ -10,7 +10,7 @@ use crate::delta::{DecodeError, Decoder, DeltaError, DeltaFault, Step, Unknown};
 use crate::error::Error;
 use crate::internal::Internal;
 use crate::limits::DELTA_MEMORY;
-use crate::manifest::{FileResource, Manifest};
+use crate::manifest::{FileResource, Manifest, Metadata};
 use crate::names::resource_name;
 use crate::options::Variables;
 use crate::trust::{PublicKey, StreamingDigest, is_digest};
@@ -56,6 +56,7 @@ enum State {
 
 struct Running {
     manifest: Manifest,
+    metadata: Metadata,
     signature: SignatureState,
     seen: Vec<bool>,
     current: Option<Current>,
@@ -147,6 +148,14 @@ impl Verifier {
         outcome
     }
 
+    /// Returns the metadata of the archive, once its signature holds.
+    pub fn metadata(&self) -> Option<&Metadata> {
+        match &self.state {
+            State::Running(running) => Some(&running.metadata),
+            State::Starting(_) | State::Failed => None,
+        }
+    }
+
     /// Ends the archive and says what it is.
     pub fn finish(mut self) -> Result<Verdict, Error> {
         match &mut self.state {
@@ -173,6 +182,7 @@ impl Verifier {
                     let seen = vec![false; archive.manifest.resources.len()];
                     self.state = State::Running(Box::new(Running {
                         manifest: archive.manifest,
+                        metadata: archive.metadata,
                         signature: archive.signature,
                         seen,
                         current: None,

@@ -2,6 +2,8 @@
 
 pub use nerves_hub_link_serial::is_placeholder as is_placeholder_serial;
 
+use fwup_stream::manifest::Metadata;
+
 use crate::boot::{BootCheck, BootState, MARK, Marked};
 use crate::kv::uboot_env::EnvError;
 use crate::kv::{KeyValueStore, KvError, Pairs};
@@ -96,6 +98,25 @@ impl FirmwareInfo {
             description: optional("description"),
             vcs_identifier: optional("vcs_identifier"),
             misc: optional("misc"),
+        }
+    }
+}
+
+impl FirmwareInfo {
+    /// Takes the metadata of an archive.
+    pub(crate) fn of_archive(metadata: &Metadata) -> Self {
+        let optional = |name| metadata.value(name).filter(|value| !value.is_empty()).map(str::to_owned);
+        let text = |name| optional(name).unwrap_or_default();
+        Self {
+            uuid: metadata.uuid().to_owned(),
+            product: text("meta-product"),
+            version: text("meta-version"),
+            platform: text("meta-platform"),
+            architecture: text("meta-architecture"),
+            author: optional("meta-author"),
+            description: optional("meta-description"),
+            vcs_identifier: optional("meta-vcs-identifier"),
+            misc: optional("meta-misc"),
         }
     }
 }

@@ -16,6 +16,7 @@ use crate::limits::{
     MAX_IDENTIFIER_BYTES, MAX_INTERFACE_NAMES, MAX_KEY_ITERATIONS, MAX_KEY_LENGTH, MAX_NAME_CHARS,
     MAX_PUBLIC_KEYS, MAX_RECONNECT_DELAYS,
 };
+use crate::mismatch::AllowMismatch;
 use crate::schedule::{Maintenance, RateLimit};
 use crate::secret::Secret;
 use crate::text::cut;
@@ -53,6 +54,8 @@ pub struct Config {
     pub attempts: AttemptPolicy,
     /// The attempts that [`Output::SaveAttempts`](crate::Output::SaveAttempts) told last, maybe before a restart.
     pub past_attempts: Vec<Attempt>,
+    /// Which differences between a file's signed metadata and the offer or the device are allowed. Default none.
+    pub allow_mismatch: AllowMismatch,
     /// What applies updates. Default `fwup`.
     pub update_tool: UpdateTool,
     /// The event by which progress is reported. Default by the tool.
@@ -241,6 +244,7 @@ impl Config {
             rate: RateLimit::default(),
             attempts: AttemptPolicy::default(),
             past_attempts: Vec::new(),
+            allow_mismatch: AllowMismatch::default(),
             update_tool: UpdateTool::default(),
             progress_event: ProgressEvent::default(),
             interface_names: BTreeMap::new(),

@@ -133,6 +133,13 @@ pub enum Event {
         /// Bytes of the file that are safe so far: 0 for a fresh download.
         received: u64,
     },
+    /// A trusted key signed the firmware, and it is what was offered, for this device: from here on it is written.
+    FirmwareSigned {
+        /// The offer.
+        offer: OfferId,
+        /// The signed metadata.
+        firmware: Box<FirmwareMeta>,
+    },
     /// A download attempt failed and will be tried again.
     DownloadInterrupted {
         /// The offer.

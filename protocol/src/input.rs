@@ -1,5 +1,6 @@
 //! What happened: the facts an adapter tells the machine.
 
+use crate::event::FirmwareMeta;
 use crate::ids::{FetchId, OfferId, ProbeId, SocketId, StoreId};
 
 /// A header of an HTTP response: name in any case, value as text.
@@ -129,6 +130,17 @@ pub enum Input<'a> {
         store: StoreId,
         /// Why, for a person.
         reason: &'a str,
+    },
+    /// A trusted key signed the firmware's manifest. The applier has written nothing yet: it waits for
+    /// [`Output::ContinueApply`](crate::Output::ContinueApply), or for
+    /// [`Output::CancelApply`](crate::Output::CancelApply). Every applier that can read the metadata reports them, once;
+    /// without this input nothing is compared.
+    FirmwareSigned {
+        /// [`StartApply::offer`](crate::StartApply::offer) of the applier.
+        offer: OfferId,
+        /// The signed metadata, with the UUID computed from the manifest; of a delta, those of its result. What the
+        /// manifest leaves out is empty.
+        firmware: &'a FirmwareMeta,
     },
     /// The applier got this far.
     ApplyProgress {

@@ -73,6 +73,8 @@
 //!             }
 //!             // The applier checks signatures and writes; here it is a vector.
 //!             Output::StartApply(start) => assert!(!start.public_keys.is_empty()),
+//!             // A real one waits for this, with what it read of the signed metadata, before it writes.
+//!             Output::ContinueApply { .. } => {}
 //!             Output::FinishApply { offer } => link.handle(now, Input::ApplyDone { offer }),
 //!             // The application decides about offers and hears the news.
 //!             Output::Event(event) => {
@@ -130,6 +132,7 @@ mod ids;
 mod input;
 pub mod limits;
 mod link;
+mod mismatch;
 mod number;
 mod output;
 mod outputs;
@@ -170,6 +173,7 @@ pub use http::url::UrlError;
 pub use ids::{ArchiveId, FetchId, FileId, OfferId, ProbeId, ScriptId, ShellId, SocketId, StoreId, UploadId};
 pub use input::{HeaderRef, Input};
 pub use link::Link;
+pub use mismatch::{AllowMismatch, MetaField, Mismatch};
 pub use output::{
     Dial, Fetch, OpenStore, Output, Probe, ReadStore, Sink, StartApply, StoreKind, VerifyArchive,
 };

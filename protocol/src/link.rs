@@ -178,6 +178,10 @@ impl Link {
             }
             // Those about an archive in use went elsewhere.
             Input::ArchiveVerified { .. } | Input::ArchiveRefused { .. } => false,
+            Input::FirmwareSigned { offer, firmware } => {
+                let (mut cx, _, updates) = self.parts();
+                updates.signed(&mut cx, offer, firmware)
+            }
             Input::ApplyProgress { offer, percent } => {
                 let (mut cx, _, updates) = self.parts();
                 updates.applying(&mut cx, offer, percent)

@@ -88,8 +88,15 @@ pub enum Output {
         /// The fetch to drop.
         fetch: FetchId,
     },
-    /// Open the applier for an update. Bytes kept by [`Link::body`](crate::Link::body) go to it.
+    /// Open the applier for an update. Bytes kept by [`Link::body`](crate::Link::body) go to it. When a trusted key proves
+    /// to have signed it, report [`Input::FirmwareSigned`](crate::Input::FirmwareSigned) before the first write.
     StartApply(StartApply),
+    /// The firmware that [`Input::FirmwareSigned`](crate::Input::FirmwareSigned) told of may be written: let the applier
+    /// go on.
+    ContinueApply {
+        /// [`StartApply::offer`] of the applier.
+        offer: OfferId,
+    },
     /// All bytes of the update were stored: let the applier finish, then report
     /// [`Input::ApplyDone`](crate::Input::ApplyDone) or [`Input::ApplyFailed`](crate::Input::ApplyFailed).
     FinishApply {

@@ -5,10 +5,13 @@ use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
-use nerves_hub_link_platform::install::{InstallError, InstallEvent, InstallRequest, Installer};
-use nerves_hub_link_protocol::{FetchId, OfferId, StartApply};
+use nerves_hub_link_platform::install::{
+    InstallError, InstallEvent, InstallRequest, Installer, SignedFirmware,
+};
+use nerves_hub_link_protocol::{FetchId, FirmwareMeta, OfferId, StartApply};
 
 use crate::crew::Crew;
+use crate::identity::firmware_meta;
 use crate::limits::{HANDOVER_MAX, REMARK_CHARS_MAX, REMARKS_MAX};
 
 /// An installer that one applier after the other holds for as long as it may write.
@@ -30,6 +33,8 @@ pub(crate) struct News {
     pub(crate) percent: Option<u8>,
     /// Remarks of the archive, for the log.
     pub(crate) remarks: VecDeque<String>,
+    /// The signed metadata, when the thread waits for [`Applier::proceed`]. Told once.
+    pub(crate) signed: Option<FirmwareMeta>,
     /// How it ended. Told once.
     pub(crate) end: Option<Result<(), Failure>>,
     /// Why nothing can be installed, if that is so after a failure.
@@ -84,6 +89,8 @@ struct State {
     /// Bytes in `pieces` and in the piece being written.
     held: usize,
     finish: bool,
+    /// Whether the firmware may be written.
+    allowed: bool,
     cancelled: bool,
     news: News,
 }
@@ -123,6 +130,12 @@ impl Applier {
         let mut state = self.handover.lock();
         state.held += piece.len();
         state.pieces.push_back((fetch, piece));
+        self.handover.changed.notify_one();
+    }
+
+    /// Lets the firmware be written of which [`News::signed`] told.
+    pub(crate) fn proceed(&self) {
+        self.handover.lock().allowed = true;
         self.handover.changed.notify_one();
     }
 
@@ -178,6 +191,16 @@ impl Handover {
         }
     }
 
+    /// Tells what the signed metadata say, and waits until that may be written. Returns false if it may not.
+    fn may_write(&self, firmware: &SignedFirmware) -> bool {
+        self.report(|news| news.signed = Some(firmware_meta(firmware)));
+        let mut state = self.lock();
+        while !state.allowed && !state.cancelled {
+            state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
+        }
+        !state.cancelled
+    }
+
     fn written(&self, fetch: FetchId, len: usize) {
         let mut state = self.lock();
         debug_assert!(state.held >= len, "{len} bytes written of {}", state.held);
@@ -206,12 +229,19 @@ fn apply(handover: &Arc<Handover>, installer: &SharedInstaller, start: StartAppl
     let told = Arc::clone(handover);
     let StartApply { public_keys, uuid, version, size, .. } = start;
     let request = InstallRequest::new(public_keys, move |event| told.report(|news| news.note(event)))
-        .firmware(uuid, version, size);
+        .firmware(uuid, version, size)
+        .hold(true);
     let mut install = installer.begin(request)?;
     loop {
         match handover.next() {
             Work::Piece(fetch, piece) => {
                 install.write(&piece)?;
+                if let Some(firmware) = install.held() {
+                    if !handover.may_write(&firmware) {
+                        return Ok(());
+                    }
+                    install.proceed()?;
+                }
                 handover.written(fetch, piece.len());
             }
             Work::Finish => return Ok(install.finish().map(drop)?),

@@ -232,7 +232,7 @@ impl BootCheck {
 
     /// Wraps an installer: [`note_install`](Self::note_install) runs before each update.
     pub fn guard<I: Installer, S: KeyValueStore>(&self, installer: I, store: S) -> GuardedInstaller<I, S> {
-        GuardedInstaller { check: self.clone(), installer, store }
+        GuardedInstaller::new(self.clone(), installer, store)
     }
 
     /// Decides about marking good what the environment names: returns the state, and the change that notes it there.

@@ -11,6 +11,7 @@ use rustix::fs::{FallocateFlags, fallocate};
 
 use crate::install::{
     DiskPolicy, DiskRefused, Install, InstallError, InstallEvent, InstallReport, InstallRequest, Installer,
+    SignedFirmware,
 };
 
 /// Applies archives to one disk as they stream in.
@@ -46,13 +47,14 @@ impl FwupStreamInstaller {
 
 impl Installer for FwupStreamInstaller {
     fn begin(&mut self, request: InstallRequest) -> Result<Box<dyn Install>, InstallError> {
-        let InstallRequest { public_keys, mut progress, .. } = request;
+        let InstallRequest { public_keys, hold, mut progress, .. } = request;
         if public_keys.is_empty() {
             return Err(InstallError::NoKeys);
         }
         let mut options = self.options.clone();
         options.require_signature = true;
         options.public_keys = Vec::new();
+        options.hold = hold;
         for key in &public_keys {
             match PublicKey::from_text(key) {
                 Ok(key) => options.public_keys.push(key),
@@ -77,6 +79,10 @@ impl Installer for FwupStreamInstaller {
         Ok(Box::new(Applying { applier }))
     }
 
+    fn holds(&self) -> bool {
+        true
+    }
+
     fn check(&self) -> Result<(), InstallError> {
         Ok(self.disk.check()?)
     }
@@ -89,6 +95,14 @@ struct Applying {
 impl Install for Applying {
     fn write(&mut self, chunk: &[u8]) -> Result<(), InstallError> {
         self.applier.push(chunk).map_err(|error| failed(&error))
+    }
+
+    fn held(&self) -> Option<SignedFirmware> {
+        self.applier.held().map(SignedFirmware::of_archive)
+    }
+
+    fn proceed(&mut self) -> Result<(), InstallError> {
+        self.applier.proceed().map_err(|error| failed(&error))
     }
 
     fn finish(self: Box<Self>) -> Result<InstallReport, InstallError> {

@@ -6,6 +6,8 @@
 mod disk;
 mod fwup_stream;
 
+use crate::identity::FirmwareInfo;
+
 pub use disk::{DiskPolicy, DiskRefused};
 pub use fwup_stream::FwupStreamInstaller;
 
@@ -13,6 +15,12 @@ pub use fwup_stream::FwupStreamInstaller;
 pub trait Installer: Send {
     /// Gets ready for one update. Nothing may be written before the firmware proved to be trusted.
     fn begin(&mut self, request: InstallRequest) -> Result<Box<dyn Install>, InstallError>;
+
+    /// Returns whether every install stops at the signed metadata if the request wants it
+    /// ([`InstallRequest::hold`]), so that what runs before the first write may wait until then. The default is no.
+    fn holds(&self) -> bool {
+        false
+    }
 
     /// Looks whether an update could be installed now, without changing anything. Asked at the start, from time to time, and
     /// after an update that failed; while the answer is no, updates are put off. The default sees nothing in the way.
@@ -30,6 +38,10 @@ impl<T: Installer + ?Sized> Installer for Box<T> {
         (**self).begin(request)
     }
 
+    fn holds(&self) -> bool {
+        (**self).holds()
+    }
+
     fn check(&self) -> Result<(), InstallError> {
         (**self).check()
     }
@@ -41,9 +53,28 @@ pub trait Install: Send {
     /// Takes the next bytes of the archive, in any cut.
     fn write(&mut self, chunk: &[u8]) -> Result<(), InstallError>;
 
+    /// Returns the signed metadata while the install waits for [`proceed`](Self::proceed): if the request wants it
+    /// ([`InstallRequest::hold`]), from the moment the signature holds. Nothing has been written then, and bytes are
+    /// refused. The default never waits, which is for firmware without metadata of its own.
+    fn held(&self) -> Option<SignedFirmware> {
+        None
+    }
+
+    /// Goes on with firmware that was [`held`](Self::held). The default has nothing to do.
+    ///
+    /// # Errors
+    ///
+    /// As [`write`](Self::write), for the bytes that came with the metadata.
+    fn proceed(&mut self) -> Result<(), InstallError> {
+        Ok(())
+    }
+
     /// Ends the update after the last byte: everything is on the disk, and the new firmware boots next.
     fn finish(self: Box<Self>) -> Result<InstallReport, InstallError>;
 }
+
+/// What the metadata under a trusted signature say. Missing texts are empty.
+pub type SignedFirmware = FirmwareInfo;
 
 /// What an installer needs to know about one update.
 #[non_exhaustive]
@@ -56,6 +87,8 @@ pub struct InstallRequest {
     pub version: String,
     /// Bytes of the archive that will be written, if the server said; of a delta, the delta's own size.
     pub size: Option<u64>,
+    /// Whether to wait for [`Install::proceed`] once the signature holds, before the first write.
+    pub hold: bool,
     /// Told of progress and remarks, from the thread that drives the install.
     pub progress: Box<dyn FnMut(InstallEvent) + Send>,
 }
@@ -64,7 +97,15 @@ impl InstallRequest {
     /// Builds a request for firmware of which nothing is known.
     pub fn new(public_keys: Vec<String>, progress: impl FnMut(InstallEvent) + Send + 'static) -> Self {
         let (uuid, version) = (String::new(), String::new());
-        Self { public_keys, uuid, version, size: None, progress: Box::new(progress) }
+        Self { public_keys, uuid, version, size: None, hold: false, progress: Box::new(progress) }
+    }
+
+    /// Says whether to stop at the signed metadata, before the first write, so that they can be judged: see
+    /// [`Install::held`].
+    #[must_use]
+    pub const fn hold(mut self, hold: bool) -> Self {
+        self.hold = hold;
+        self
     }
 
     /// Says what is to be installed.

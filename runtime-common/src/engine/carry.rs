@@ -119,6 +119,9 @@ impl<N: Network> Engine<N> {
         for remark in news.remarks {
             (self.notice)(&remark);
         }
+        if let Some(firmware) = news.signed {
+            self.link.handle(now, Input::FirmwareSigned { offer, firmware: &firmware });
+        }
         if let Some(percent) = news.percent {
             self.link.handle(now, Input::ApplyProgress { offer, percent });
         }
@@ -209,6 +212,12 @@ impl<N: Network> Engine<N> {
                 self.keepers.iter().for_each(|keeper| keeper.abort(fetch));
             }
             Output::StartApply(start) => self.start_apply(start),
+            Output::ContinueApply { offer } => {
+                // It may have ended by itself.
+                if let Some(applier) = self.applier.as_ref().filter(|it| it.offer == offer) {
+                    applier.proceed();
+                }
+            }
             Output::FinishApply { offer } => {
                 let applier = self.applier.as_ref().filter(|it| it.offer == offer);
                 debug_assert!(applier.is_some(), "{offer:?} has no applier");

@@ -223,6 +223,9 @@ impl World {
                 self.applying = Some(start.offer);
                 (self.kept, self.stored, self.finishing) = (0, 0, false);
             }
+            Output::ContinueApply { offer } => {
+                assert!(self.applying == Some(*offer), "no applier to go on");
+            }
             Output::FinishApply { offer } => {
                 assert!(self.applying == Some(*offer) && !self.finishing, "no applier to finish");
                 assert_eq!(self.stored, self.kept, "finished before everything was stored");

@@ -370,6 +370,7 @@ impl World {
             Output::StartApply(_) => {
                 assert!(self.applied.replace(Vec::new()).is_none(), "two appliers at a time");
             }
+            Output::ContinueApply { .. } => panic!("no applier waits"),
             Output::FinishApply { offer } => {
                 let applied = self.applied.take();
                 assert!(applied.is_some(), "no applier to finish");

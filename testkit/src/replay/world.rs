@@ -56,6 +56,8 @@ impl Drive<'_> {
                 self.handle(Input::ArchiveVerified { store, path: "/archive.fw" });
             }
             Output::StartApply(start) => self.apply_started(start.offer),
+            // The recorded appliers said nothing of what was signed.
+            Output::ContinueApply { .. } => {}
             Output::FinishApply { offer } => self.apply_complete(offer),
             Output::CancelApply { .. } => self.actor.offer = None,
             // The recorded network is there; whoever looks for it leaves no trace.

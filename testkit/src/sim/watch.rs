@@ -224,6 +224,12 @@ impl Watch {
                 if self.archive_store == Some(order.store) { Ok(()) } else { Err(Broken::StoreOutOfTurn) }
             }
             Output::StartApply(start) => self.start(start),
+            Output::ContinueApply { offer } => {
+                if self.applying != Some(*offer) || self.finishing {
+                    return Err(Broken::NoApplier { what: "go on", offer: *offer });
+                }
+                Ok(())
+            }
             Output::FinishApply { offer } => {
                 if self.applying != Some(*offer) || self.finishing {
                     return Err(Broken::NoApplier { what: "finish", offer: *offer });

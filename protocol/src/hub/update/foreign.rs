@@ -25,7 +25,7 @@ impl Updates {
         cx.out.event(Event::UpdateHandedOver { offer: id, info, url, public_keys: keys });
         let phase = Phase::HandedOver { since: cx.now };
         let progress = Progress::new(cx.now);
-        let (started, mixed, held, again) = (false, false, None, None);
+        let (started, mixed, signed, held, again) = (false, false, None, None, None);
         self.state = State::Running(Box::new(Running {
             id,
             applier: id,
@@ -33,6 +33,7 @@ impl Updates {
             phase,
             progress,
             started,
+            signed,
             held,
             again,
             mixed,

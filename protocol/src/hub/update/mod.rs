@@ -3,6 +3,7 @@
 mod foreign;
 mod obstacle;
 mod offer;
+mod signed;
 mod staging;
 
 use alloc::boxed::Box;
@@ -12,7 +13,7 @@ use core::time::Duration;
 
 use crate::config::Config;
 use crate::download::{Download, Failure, Keep, Staged, Verdict};
-use crate::event::{Event, Stage};
+use crate::event::{Event, FirmwareMeta, Stage};
 use crate::fault::Fault;
 use crate::hub::attempts::Attempts;
 use crate::hub::payload::Status;
@@ -65,6 +66,8 @@ struct Running {
     phase: Phase,
     progress: Progress,
     started: bool,
+    /// What the signed metadata say is being installed, once they were read and allowed.
+    signed: Option<Box<FirmwareMeta>>,
     /// The store that holds the file, with a strategy that has one.
     held: Option<Held>,
     /// What it takes to start over.
@@ -321,7 +324,7 @@ impl Updates {
             if let (Phase::Downloading(new), Phase::Downloading(old)) = (&mut running.phase, &before) {
                 new.ages_from(old);
             }
-            (running.held, running.mixed) = (held, false);
+            (running.held, running.mixed, running.signed) = (held, false, None);
             running.progress.rejoined();
         }
         true

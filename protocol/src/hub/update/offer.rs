@@ -153,9 +153,9 @@ impl Updates {
             Some(Box::new(Again { offer: offer.clone(), strategy: cx.config.strategy, left: FRESH_STARTS }));
         let (phase, held) = begin(cx, offer, id, cx.config.strategy);
         let progress = Progress::new(cx.now);
-        let (started, mixed) = (false, false);
+        let (started, signed, mixed) = (false, None, false);
         let applier = id;
-        let running = Running { id, applier, uuid, phase, progress, started, held, again, mixed };
+        let running = Running { id, applier, uuid, phase, progress, started, signed, held, again, mixed };
         self.state = State::Running(Box::new(running));
     }
 

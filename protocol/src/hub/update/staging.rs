@@ -327,7 +327,7 @@ impl Updates {
         self.close(cx, clear);
     }
 
-    fn close(&mut self, cx: &mut Context<'_>, clear: bool) {
+    pub(super) fn close(&mut self, cx: &mut Context<'_>, clear: bool) {
         if let State::Running(running) = &mut self.state
             && let Some(Held { store, .. }) = running.held.take()
         {

@@ -354,6 +354,8 @@ impl World {
                     life.applier = Some(Applier::new(start.offer, start.public_keys, slot, mutation));
                 }
             }
+            // These appliers wait for nothing.
+            Output::ContinueApply { .. } => {}
             Output::FinishApply { offer } => self.finish_apply(device, offer)?,
             Output::CancelApply { offer } => {
                 if let Some(life) = device.link.as_mut() {

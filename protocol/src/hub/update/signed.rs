@@ -1,0 +1,42 @@
+//! What is being installed, as its signed metadata say.
+
+use alloc::boxed::Box;
+use alloc::format;
+
+use super::{Phase, Updates};
+use crate::event::{Event, FirmwareMeta};
+use crate::fault::Fault;
+use crate::hub::{Context, names};
+use crate::ids::OfferId;
+use crate::mismatch;
+use crate::output::Output;
+
+impl Updates {
+    /// The applier read the metadata under a trusted signature, and waits. Returns whether anybody waited for them.
+    pub(crate) fn signed(&mut self, cx: &mut Context<'_>, id: OfferId, firmware: &FirmwareMeta) -> bool {
+        let Some(running) = self.applier_of(id).filter(|running| running.signed.is_none()) else {
+            return false;
+        };
+        let Some(again) = &running.again else {
+            Fault::new("an applier was opened for an update that the application carries out").report(cx.out);
+            return true;
+        };
+        let firmware = mismatch::bounded(firmware);
+        if let Err(mismatch) = mismatch::check(cx.config, &firmware, &again.offer.info.firmware) {
+            let reason = format!("{} : {mismatch}", names::UPDATE_FAILED);
+            let mixed = running.mixed
+                || matches!(&running.phase, Phase::Downloading(download) if download.is_mixed());
+            if !(mixed && self.start_over(cx, &reason, true)) {
+                // Whatever the server's checksums say, the file must not be served again.
+                self.close(cx, true);
+                self.cancel(cx, None, &reason);
+            }
+            return true;
+        }
+        let (offer, applier) = (running.id, running.applier);
+        running.signed = Some(Box::new(firmware.clone()));
+        cx.out.event(Event::FirmwareSigned { offer, firmware: Box::new(firmware) });
+        cx.out.push(Output::ContinueApply { offer: applier });
+        true
+    }
+}
