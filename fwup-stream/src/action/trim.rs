@@ -23,6 +23,7 @@ pub(super) fn run(context: &mut Context<'_>, call: &Call<'_>) -> Result<(), Acti
 }
 
 fn range(call: &Call<'_>) -> (u64, u64) {
+    // The plan has counted the arguments.
     let mut numbers = call.args.iter().map(|text| blocks(text));
     (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0))
 }

@@ -17,6 +17,7 @@ use super::context::Context;
 use super::data::Sink;
 use super::error::ActionError;
 use super::feed::Feed;
+use crate::lengths::smaller;
 use crate::manifest::Call;
 
 const NAME: &str = "ubi_volume_write";
@@ -44,6 +45,7 @@ impl Default for System {
 }
 
 pub(super) fn begin(_: &mut Context<'_>, call: &Call<'_>) -> Result<Box<dyn Sink>, ActionError> {
+    // The plan has counted the arguments.
     let path = call.args.first().map_or("", String::as_str);
     Ok(Box::new(UbiSink::new(path, System::default())?))
 }
@@ -177,9 +179,9 @@ fn is_forbidden(error: &io::Error) -> bool {
 fn fill_up_to(volume: &mut File, end: &mut u64, length: u64) -> io::Result<()> {
     let zeros = [0; ZEROS];
     while *end < length {
-        let here = usize::try_from(length - *end).unwrap_or(ZEROS).min(ZEROS);
-        volume.write_all(zeros.get(..here).unwrap_or_default())?;
-        *end += here as u64;
+        let (now, _) = zeros.split_at(smaller(length - *end, ZEROS));
+        volume.write_all(now)?;
+        *end += now.len() as u64;
     }
     Ok(())
 }

@@ -158,7 +158,7 @@ impl Totals<'_> {
 fn deflate_block(level: u32, data: &[u8], before: Option<&[u8]>, last: bool) -> io::Result<Vec<u8>> {
     let mut machine = Compress::new(Compression::new(level.max(FASTEST)), false);
     if let Some(before) = before {
-        let window = before.get(before.len().saturating_sub(WINDOW)..).unwrap_or(before);
+        let (_, window) = before.split_at(before.len().saturating_sub(WINDOW));
         machine.set_dictionary(window).map_err(io::Error::other)?;
     }
     let flush = if last { FlushCompress::Finish } else { FlushCompress::Sync };

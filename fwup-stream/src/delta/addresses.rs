@@ -34,14 +34,17 @@ impl AddressCache {
         let cut = DeltaFault::Addresses;
         let address = if mode >= FIRST_SAME {
             let byte = section.byte().ok_or(cut)?;
-            // Modes are checked, so that all of these are there; an address that is none is refused when it is used.
-            self.same.get((mode - FIRST_SAME) * 256 + usize::from(byte)).copied().unwrap_or_default()
+            let known = self.same.get((mode - FIRST_SAME) * 256 + usize::from(byte));
+            *known.ok_or_else(|| DeltaFault::internal("a copy has an address of no mode"))?
         } else {
             let number = section.number()?.ok_or(cut)?;
             match mode {
                 0 => Some(number),
                 1 => here.checked_sub(number),
-                _ => self.near.get(mode - 2).copied().unwrap_or_default().checked_add(number),
+                _ => {
+                    let near = self.near.get(mode - 2);
+                    near.ok_or_else(|| DeltaFault::internal("a copy is near no address"))?.checked_add(number)
+                }
             }
             .ok_or(DeltaFault::Address { address: number, here })?
         };

@@ -162,7 +162,10 @@ impl Decoder {
                         return Ok(None);
                     };
                     header.check(self.left, self.memory)?;
-                    self.left = self.left.saturating_sub(header.target as u64);
+                    let left = self.left.checked_sub(header.target as u64);
+                    self.left = left.ok_or_else(|| {
+                        DeltaFault::internal("a window is larger than what is left of its file")
+                    })?;
                     self.window.begin(header);
                     self.state = State::Sections;
                 }

@@ -50,12 +50,13 @@ impl MemoryTarget {
 
     /// The whole image.
     pub fn image(&self) -> Vec<u8> {
+        // What is in memory has a length of memory's.
         self.bytes(0, usize::try_from(self.length).unwrap_or(usize::MAX))
     }
 
     fn put(&mut self, mut offset: u64, mut data: &[u8]) {
         while !data.is_empty() {
-            let inside = usize::try_from(offset % PAGE_BYTES).unwrap_or_default();
+            let inside = in_page(offset);
             let (now, rest) = data.split_at(data.len().min(PAGE - inside));
             let page =
                 self.pages.entry(offset / PAGE_BYTES).or_insert_with(|| vec![0; PAGE].into_boxed_slice());
@@ -72,7 +73,7 @@ impl MemoryTarget {
 
     fn get(&self, mut offset: u64, mut out: &mut [u8]) {
         while !out.is_empty() {
-            let inside = usize::try_from(offset % PAGE_BYTES).unwrap_or_default();
+            let inside = in_page(offset);
             let here = out.len().min(PAGE - inside);
             let (now, rest) = std::mem::take(&mut out).split_at_mut(here);
             match self.pages.get(&(offset / PAGE_BYTES)).and_then(|page| page.get(inside..inside + here)) {
@@ -83,6 +84,12 @@ impl MemoryTarget {
             out = rest;
         }
     }
+}
+
+/// The place of a byte in its page.
+fn in_page(offset: u64) -> usize {
+    // Less than a page, which every `usize` holds.
+    usize::try_from(offset % PAGE_BYTES).unwrap_or_default()
 }
 
 impl Default for MemoryTarget {

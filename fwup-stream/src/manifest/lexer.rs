@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 
 use super::variables::Variables;
+use crate::internal::Internal;
 
 /// What is wrong with text of another encoding.
 pub(super) const NOT_UTF8: &str = "text is not UTF-8";
@@ -45,8 +46,8 @@ pub(super) struct Lexer<'t, 'v> {
 impl<'t, 'v> Lexer<'t, 'v> {
     /// Makes a lexer at the start of `text`, which ends at its first NUL.
     pub(super) fn new(text: &'t [u8], variables: Variables<'v>) -> Self {
-        // Every text has a first part.
-        let rest = text.split(|byte| *byte == 0).next().unwrap_or_default();
+        let end = text.iter().position(|byte| *byte == 0).unwrap_or(text.len());
+        let (rest, _) = text.split_at(end);
         Self { rest, line: 1, variables }
     }
 
@@ -96,8 +97,7 @@ impl<'t, 'v> Lexer<'t, 'v> {
     }
 
     fn block_comment(&mut self) -> Token {
-        let body = self.rest.get(2..).unwrap_or_default();
-        let Some(length) = body.windows(2).position(|end| end == b"*/") else {
+        let Some(length) = self.rest.windows(2).skip(2).position(|end| end == b"*/") else {
             self.skip(self.rest.len());
             return Token::End;
         };
@@ -166,8 +166,8 @@ impl<'t, 'v> Lexer<'t, 'v> {
 
     /// Reads an escape sequence of a double-quoted string.
     fn escape(&mut self, text: &mut Vec<u8>) -> Result<(), String> {
-        let after = self.rest.get(1..).unwrap_or_default();
-        let Some(byte) = after.first() else {
+        let [_, byte, after @ ..] = self.rest else {
+            // The text ends in a backslash.
             self.skip(1);
             return Ok(());
         };
@@ -181,13 +181,13 @@ impl<'t, 'v> Lexer<'t, 'v> {
             b'v' => 11,
             b'e' => 27,
             b'0'..=b'9' => return self.octal(text),
-            b'x' if after.get(1).is_some_and(u8::is_ascii_hexdigit) => {
-                let digits = after.iter().skip(1).take(2).take_while(|byte| byte.is_ascii_hexdigit()).count();
-                let value = after.iter().skip(1).take(digits).fold(0, |value: u8, digit| {
-                    value << 4 | u8::try_from(char::from(*digit).to_digit(16).unwrap_or(0)).unwrap_or(0)
-                });
+            b'x' if after.first().is_some_and(u8::is_ascii_hexdigit) => {
+                let digits = after.iter().take(2).map_while(|byte| char::from(*byte).to_digit(16));
+                // Two digits are one byte.
+                let [.., value] =
+                    digits.clone().fold(0, |value: u32, digit| value << 4 | digit).to_be_bytes();
                 text.push(value);
-                self.skip(2 + digits);
+                self.skip(2 + digits.count());
                 return Ok(());
             }
             b'\n' => {
@@ -221,20 +221,25 @@ impl<'t, 'v> Lexer<'t, 'v> {
         let Some(end) = self.rest.iter().position(|byte| *byte == b'}') else {
             return Ok(None);
         };
-        let body = self.take(end + 1).get(2..end).unwrap_or_default();
+        let body = self.rest.get(2..end);
+        let body = body.ok_or_else(|| Internal::new("a variable ends before it begins").to_string())?;
+        self.skip(end + 1);
         let body = std::str::from_utf8(body).map_err(|_| NOT_UTF8.to_owned())?;
         self.variables.expand(body).map(Some)
     }
 
     /// Takes bytes off the text and counts their lines.
     fn skip(&mut self, length: usize) {
+        debug_assert!(length <= self.rest.len(), "more of a text was taken than there is");
         let (taken, rest) = self.rest.split_at(length.min(self.rest.len()));
+        // The part behind the last line end is no line yet.
         self.line += taken.split(|byte| *byte == b'\n').count().saturating_sub(1);
         self.rest = rest;
     }
 
     fn take(&mut self, length: usize) -> &'t [u8] {
-        let taken = self.rest.get(..length).unwrap_or(self.rest);
+        debug_assert!(length <= self.rest.len(), "more of a text was taken than there is");
+        let (taken, _) = self.rest.split_at(length.min(self.rest.len()));
         self.skip(length);
         taken
     }

@@ -143,13 +143,19 @@ impl Metadata {
 
     /// Returns the UUID, lower case with hyphens (`FWUP_META_UUID`).
     pub fn uuid(&self) -> &str {
-        // Set when this was made, as is the nickname.
-        self.value(UUID).unwrap_or_default()
+        self.own(UUID)
     }
 
     /// Returns the nickname (`FWUP_META_NICKNAME`).
     pub fn nickname(&self) -> &str {
-        self.value(NICKNAME).unwrap_or_default()
+        self.own(NICKNAME)
+    }
+
+    /// Returns a value that was set when this was made.
+    fn own(&self, name: &str) -> &str {
+        let value = self.value(name);
+        debug_assert!(value.is_some(), "{name} was not set");
+        value.unwrap_or_default()
     }
 
     /// Returns the lines `fwup -m` prints, each with its line end.

@@ -106,7 +106,7 @@ impl Volume {
         let at = new.at();
         let attributes = if is_folder { entry[AT_ATTRIBUTES] } else { entry[AT_ATTRIBUTES] | ARCHIVE };
         self.window.put(at + AT_ATTRIBUTES, &[attributes]);
-        self.window.put(at + 13, entry.get(13..).unwrap_or(&[]));
+        self.window.put(at + 13, entry.split_at(13).1);
         if is_folder && old.folder != new.folder {
             let own = self.geometry.sector_of(self.entry_cluster(at)).ok_or(Fault::Corrupt)?;
             self.load(disk, own)?;

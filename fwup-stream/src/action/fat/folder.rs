@@ -255,10 +255,14 @@ impl Volume {
 
     /// The bytes of the entry at `at` in memory.
     pub(super) fn entry(&self, at: usize) -> &[u8] {
-        self.window.bytes().get(at..).and_then(|rest| rest.get(..ENTRY as usize)).unwrap_or_default()
+        let entry = self.window.bytes().get(at..).and_then(|rest| rest.get(..ENTRY as usize));
+        debug_assert!(entry.is_some(), "an entry outside of its sector");
+        entry.unwrap_or_default()
     }
 
     pub(super) fn short_name(&self, at: usize) -> [u8; 11] {
-        self.window.bytes().get(at..).and_then(<[u8]>::first_chunk).copied().unwrap_or([0; 11])
+        let name = self.window.bytes().get(at..).and_then(<[u8]>::first_chunk);
+        debug_assert!(name.is_some(), "an entry outside of its sector");
+        name.copied().unwrap_or([0; 11])
     }
 }

@@ -194,6 +194,7 @@ impl Folder {
 
     /// Where to begin to look for room for so many entries.
     pub(super) fn room_from(&self, count: u32) -> u32 {
+        // Of rooms of that size nothing is known: from the start of the folder.
         self.room_of(count).and_then(|at| self.room.get(at)).copied().unwrap_or(0)
     }
 
@@ -264,9 +265,10 @@ impl LongName {
         if self.next != Some(0) || self.sum != checksum(short) {
             return None;
         }
-        let characters = self.characters.get(..self.length).unwrap_or_default();
+        debug_assert!(self.length <= self.characters.len(), "a long name has too many parts");
+        let characters = self.characters.get(..self.length)?;
         let end = characters.iter().position(|character| *character == 0).unwrap_or(characters.len());
-        Some(hash_long(characters.get(..end).unwrap_or_default()))
+        Some(hash_long(characters.split_at(end).0))
     }
 }
 

@@ -161,7 +161,9 @@ fn write_zeros(disk: &mut dyn DiskIo, block: u64, first: u32, count: u32) -> Res
     while sector < end {
         // Up to the next multiple, which keeps clear of the line at 2049.
         let step = (ZERO_SECTORS - sector.wrapping_sub(1) % ZERO_SECTORS).min(end - sector);
-        let zeros = ZEROS.get(..step as usize * SECTOR).unwrap_or(&ZEROS);
+        let zeros = ZEROS.get(..step as usize * SECTOR);
+        let zeros = zeros
+            .ok_or_else(|| DiskError::internal(block, "more sectors are to be zeroed than at a time"))?;
         write_sectors(disk, block, sector, zeros)?;
         sector += step;
     }

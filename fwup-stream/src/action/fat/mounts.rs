@@ -241,7 +241,8 @@ impl Mounts {
     /// Finishes the open file where a failure is not the business of the operation at hand: every piece was
     /// brought to the destination when it was written, so nothing is left that could fail.
     pub(super) fn finish_open(&mut self, disk: &mut dyn DiskIo) {
-        let _ = self.try_finish_open(disk);
+        let finished = self.try_finish_open(disk);
+        debug_assert!(finished.is_ok(), "an open file was not brought to the destination: {finished:?}");
     }
 
     fn try_finish_open(&mut self, disk: &mut dyn DiskIo) -> Result<(), FatError> {

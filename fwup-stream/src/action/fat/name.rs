@@ -74,6 +74,7 @@ impl Name {
     /// Entries that the name takes: the short one and the long ones before it.
     pub(super) fn entries(&self) -> u32 {
         let long = if self.needs_long { self.long.len().div_ceil(13) } else { 0 };
+        // Twenty at most, of a path that was cut.
         u32::try_from(long).unwrap_or(u32::MAX).saturating_add(1)
     }
 

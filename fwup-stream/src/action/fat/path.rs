@@ -157,6 +157,11 @@ impl Volume {
     fn put_long_entry(&mut self, at: usize, long: &[u16], part: u32, sum: u8) {
         let skipped = (part as usize).saturating_sub(1) * 13;
         let rest = long.get(skipped..).unwrap_or(&[]);
+        debug_assert!(
+            skipped < long.len() || long.is_empty(),
+            "part {part} of a name of {} letters",
+            long.len()
+        );
         // A path is cut to 252 bytes, which are twenty parts.
         debug_assert!(part <= 20, "part {part} of a long name");
         let number = u8::try_from(part).unwrap_or(0);

@@ -118,6 +118,7 @@ impl Volume {
         }
         self.last = cluster;
         if self.free <= self.geometry.entries - 2 {
+            // The count on a medium may be wrong.
             self.free = self.free.saturating_sub(1);
         }
         self.info_changed = true;

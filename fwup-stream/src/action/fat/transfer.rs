@@ -47,7 +47,7 @@ impl Mounts {
                 while file.position() < target {
                     let zeros = [0; 512];
                     let count = (target - file.position()).min(512) as usize;
-                    let zeros = zeros.get(..count).unwrap_or(&zeros);
+                    let (zeros, _) = zeros.split_at(count);
                     let written = volume.write(disk, file, zeros).map_err(writing)?;
                     if written != count {
                         return Err(full(written));
@@ -200,6 +200,7 @@ fn search(
     let mut buffer = [0; PIECE];
     let mut kept = 0;
     loop {
+        debug_assert!(kept < PIECE, "no room to look for a pattern");
         let room = buffer.get_mut(kept..).unwrap_or_default();
         let read = volume.read(disk, file, room)?;
         if read == 0 {

@@ -46,6 +46,9 @@ impl Content {
         starts.try_reserve_exact(self.pairs).map_err(full)?;
         starts
             .extend(pairs(self.body()).flatten().map(|(start, _)| u32::try_from(start).unwrap_or(u32::MAX)));
+        if starts.len() != self.pairs {
+            return Err(Internal::new("an environment has other variables than were counted").into());
+        }
         let at = |start: u32| self.pair(start).unwrap_or(Pair { name: &[], value: &[] });
         starts.sort_unstable_by(|one, other| at(*one).name.cmp(at(*other).name).then(one.cmp(other)));
         let mut old = starts.into_iter().map(at).peekable();

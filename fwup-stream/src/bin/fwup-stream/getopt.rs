@@ -45,9 +45,8 @@ impl<'a, T: Copy> Getopt<'a, T> {
         }
         let word = self.rest.pop_front()?;
         let bytes = word.as_bytes();
-        if self.operands_only || bytes == b"-" || !bytes.starts_with(b"-") {
-            return Some(Ok(Item::Operand(word)));
-        }
+        let cluster = bytes.strip_prefix(b"-").filter(|rest| !self.operands_only && !rest.is_empty());
+        let Some(cluster) = cluster.map(<[u8]>::to_vec) else { return Some(Ok(Item::Operand(word))) };
         if bytes == b"--" {
             self.operands_only = true;
             return self.next();
@@ -55,7 +54,7 @@ impl<'a, T: Copy> Getopt<'a, T> {
         if let Some(long) = bytes.strip_prefix(b"--") {
             return Some(self.long(long));
         }
-        self.cluster = bytes.get(1..).unwrap_or_default().to_vec();
+        self.cluster = cluster;
         Some(self.short())
     }
 
@@ -78,14 +77,8 @@ impl<'a, T: Copy> Getopt<'a, T> {
     }
 
     fn long(&mut self, word: &[u8]) -> Result<Item<T>, String> {
-        let equals = word.iter().position(|byte| *byte == b'=');
-        let (name, attached) = match equals {
-            Some(at) => {
-                let (name, rest) = word.split_at(at);
-                (name, Some(OsStr::from_bytes(rest.get(1..).unwrap_or_default()).to_owned()))
-            }
-            None => (word, None),
-        };
+        let (name, rest) = word.split_at(word.iter().position(|byte| *byte == b'=').unwrap_or(word.len()));
+        let attached = rest.strip_prefix(b"=").map(|value| OsStr::from_bytes(value).to_owned());
         let shown = String::from_utf8_lossy(name);
         let (spec, long) = self.find_long(name)?;
         let value = match (spec.argument, attached) {

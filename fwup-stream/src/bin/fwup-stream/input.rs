@@ -77,7 +77,8 @@ impl Input {
                     return Err(Failure::new(format!("reading the archive from {name} failed: {reason}")));
                 }
             };
-            let mut piece = buffer.get(..count).unwrap_or_default();
+            debug_assert!(count <= buffer.len(), "{count} bytes were read into {PIECE}");
+            let (mut piece, _) = buffer.split_at(count.min(PIECE));
             let Some(frames) = &mut self.frames else {
                 if !take(piece)? {
                     return Ok(End::Complete);
