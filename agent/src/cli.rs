@@ -150,6 +150,9 @@ pub struct RunArgs {
     /// Seconds between heartbeats.
     #[arg(long, hide = true, value_name = "SECONDS", default_value = "30", value_parser = seconds)]
     pub heartbeat_interval: Duration,
+    /// Seconds until a join that the server does not answer is given up.
+    #[arg(long, hide = true, value_name = "SECONDS", default_value = "10", value_parser = seconds)]
+    pub join_timeout: Duration,
     /// Seconds between looks whether another program marked the firmware good.
     #[arg(long, hide = true, value_name = "SECONDS", default_value = "60", value_parser = seconds)]
     pub validation_interval: Duration,

@@ -145,6 +145,7 @@ pub fn config(args: &RunArgs, identity: &Identity, recorder: &Arc<Recorder>) -> 
     config.extensions = extensions::config(&args.extensions);
     config.download.retry_delay = args.retry_delay;
     config.heartbeat = args.heartbeat_interval;
+    config.join_timeout = args.join_timeout;
     if let Some(dir) = &args.archive_dir {
         let (known, say) = (Known::new(dir), Arc::clone(recorder));
         let list = move || known.list_or_say(|text| say.note("archives", text));

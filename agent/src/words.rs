@@ -34,6 +34,8 @@ pub struct Words {
     refused: bool,
     /// That the firmware is not marked good was said.
     unproven: bool,
+    /// The last line said that the device connects. A redirect makes it connect again at once.
+    connecting: bool,
 }
 
 impl Line {
@@ -59,8 +61,11 @@ impl Words {
     /// device's health, and for what was said already.
     pub fn describe(&mut self, event: &Event) -> Option<Line> {
         let refused = std::mem::replace(&mut self.refused, matches!(event, Event::Refused { .. }));
+        let begins = matches!(event, Event::Connecting { .. });
+        let connecting = std::mem::replace(&mut self.connecting, begins);
         match event {
             Event::Disconnected { .. } if refused => None,
+            Event::Connecting { .. } if connecting => None,
             Event::ValidationWanted if std::mem::replace(&mut self.unproven, true) => None,
             Event::Archive(event) => Some(archive(event)),
             Event::Extension(event) => {
@@ -106,7 +111,8 @@ fn connection(event: &Event) -> Option<Line> {
             ),
         ),
         Event::Disconnected { reason, retry_in: None, .. } => {
-            Line::warning("disconnected", format!("disconnected: {reason}"))
+            let text = reason.strip_prefix("disconnected ").unwrap_or(reason);
+            Line::warning("disconnected", format!("disconnected: {text}"))
         }
         Event::Disconnected { reason, retry_in: Some(retry_in), .. } => Line::warning(
             "disconnected",
@@ -158,14 +164,15 @@ fn update(event: &Event) -> Option<Line> {
         Event::UpdateRefused { info, reason, retry_in: Some(retry_in) } => Line::warning(
             "update-refused",
             format!(
-                "put off firmware {}: {reason}; the server is asked to offer it again {}",
+                "put off firmware {}: {}; the server is asked to offer it again {}",
                 info.firmware.version,
+                open(reason),
                 within(*retry_in)
             ),
         ),
         Event::UpdateRefused { info, reason, retry_in: None } => Line::warning(
             "update-refused",
-            format!("refused firmware {}: {reason}. {PENALTY}", info.firmware.version),
+            format!("refused firmware {}: {}. {PENALTY}", info.firmware.version, open(reason)),
         ),
         Event::InstallObstacle { reason: Some(reason) } => {
             let text = format!("updates are put off, as they can't be installed: {reason}");
@@ -200,13 +207,14 @@ fn update(event: &Event) -> Option<Line> {
         Event::UpdateFailed { reason, retry_in: Some(retry_in), .. } => Line::warning(
             "failed",
             format!(
-                "update failed, the running firmware is untouched: {reason}; the server is asked to offer it again {}",
+                "update failed, the running firmware is untouched: {}; the server is asked to offer it again {}",
+                open(reason),
                 within(*retry_in)
             ),
         ),
         Event::UpdateFailed { reason, retry_in: None, .. } => Line::warning(
             "failed",
-            format!("update failed, the running firmware is untouched: {reason}. {PENALTY}"),
+            format!("update failed, the running firmware is untouched: {}. {PENALTY}", open(reason)),
         ),
         Event::UpdateModeChanged { mode, .. } => Line::info(
             "update-mode",
@@ -345,6 +353,11 @@ fn download(what: &str, offset: u64, received: u64, total: Option<u64>) -> Strin
         (0, 0) => format!("{what}{size} started"),
         (offset, 0) => format!("{what}{size} started a further part at {}", bytes(offset)),
     }
+}
+
+/// Takes the full stop off a text that goes on: fwup's messages have one.
+fn open(text: &str) -> &str {
+    text.trim_end_matches(['.', ' '])
 }
 
 /// Formats when something happens from now.

@@ -95,6 +95,20 @@ fn what_the_server_leaves_out_is_told() {
 }
 
 #[test]
+fn what_the_server_does_not_know_is_told_at_once() {
+    let mut device = Device::joined(weather());
+    let event = json!({"extensions": {"weather": ["0.2.0"]}});
+    let out = device.broadcast("extensions:get", event);
+    let unknown = ExtensionEvent::NotAccepted { name: "tides".into(), known: false };
+    assert_eq!(extension_events(&out), [unknown]);
+    // One whose versions are all others is as good as unknown.
+    let out =
+        device.broadcast("extensions:get", json!({"extensions": {"weather": ["9.9.9"], "tides": ["1.0.0"]}}));
+    let unknown = ExtensionEvent::NotAccepted { name: "weather".into(), known: false };
+    assert_eq!(extension_events(&out), [unknown]);
+}
+
+#[test]
 fn an_extension_nobody_offered_is_answered_as_unknown() {
     let mut device = Device::joined(weather());
     device.invite(json!({"extensions": {"weather": ["0.2.0"]}}));

@@ -38,7 +38,10 @@ pub(crate) fn defect(reason: &CertificateError) -> String {
         CertificateError::UnhandledCriticalExtension => {
             "it has a critical extension that this TLS library does not support"
         }
-        CertificateError::BadSignature => "its signature is wrong",
+        CertificateError::BadSignature => {
+            "its signature is not that of the authority it names, which may have been made anew under the same name: give \
+             the present certificate of that authority as trust root"
+        }
         CertificateError::UnsupportedSignatureAlgorithmContext { .. }
         | CertificateError::UnsupportedSignatureAlgorithmForPublicKeyContext { .. } => {
             "it, or the certificate of an authority above it, has a key or signature that this TLS library does not \
@@ -105,10 +108,18 @@ fn bare(name: &str) -> &str {
     inner.map_or(name, |inner| inner.trim_matches('"'))
 }
 
+/// Returns an address in its usual form: the library writes `0::1`.
+fn address(name: &str) -> String {
+    name.parse().map_or_else(|_| name.to_owned(), |address: core::net::IpAddr| address.to_string())
+}
+
 /// Names from a certificate, at most five: the peer wrote them.
 fn names(presented: &[String]) -> String {
-    let mut shown: Vec<String> =
-        presented.iter().take(5).map(|name| bare(name).escape_default().take(100).collect()).collect();
+    let mut shown: Vec<String> = presented
+        .iter()
+        .take(5)
+        .map(|name| address(bare(name)).escape_default().take(100).collect())
+        .collect();
     if presented.len() > shown.len() {
         shown.push(format!("{} more", presented.len() - shown.len()));
     }
@@ -128,6 +139,13 @@ pub(crate) fn meaning(alert: AlertDescription, shown: bool, hub: bool) -> &'stat
         AlertDescription::HandshakeFailure => {
             "the device's certificate was refused (device not registered or deleted, signer unknown, or certificate \
              expired), or no cipher is shared; check the device in NervesHub"
+        }
+        AlertDescription::DecryptError if shown && hub => {
+            "the server found a signature wrong: the device's certificate comes from another authority of the same name, or \
+             its key belongs to another certificate; check both, and the signer in NervesHub"
+        }
+        AlertDescription::DecryptError if shown => {
+            "this file server, which is not the hub, refused the device's certificate; ask who runs it"
         }
         AlertDescription::CertificateRequired => {
             "the server wants a client certificate and this device gave none"
@@ -191,7 +209,7 @@ fn date(time: UnixTime) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::{bare, date, meaning, spaced};
+    use super::{address, bare, date, meaning, spaced};
     use core::time::Duration;
     use rustls::AlertDescription;
     use rustls_pki_types::UnixTime;
@@ -202,6 +220,10 @@ mod tests {
         assert_eq!(spaced("UnknownCA"), "unknown ca");
         assert_eq!((bare("DnsName(\"x.test\")"), bare("IpAddress(127.0.0.1)")), ("x.test", "127.0.0.1"));
         assert_eq!(bare("x.test"), "x.test");
+        assert_eq!(
+            (address("0::1"), address("127.0.0.1"), address("x.test")),
+            ("::1".into(), "127.0.0.1".into(), "x.test".into())
+        );
     }
 
     /// A certificate is blamed only if the server saw it.
@@ -211,6 +233,8 @@ mod tests {
         let file = meaning(AlertDescription::HandshakeFailure, true, false);
         assert!(file.contains("file server") && !file.contains("NervesHub"), "{file}");
         assert!(said(true).contains("device not registered") && !said(true).contains("none"));
+        let signature = |shown| meaning(AlertDescription::DecryptError, shown, true);
+        assert!(signature(true).contains("another authority") && !signature(false).contains("certificate"));
         assert!(said(false).contains("this device showed none") && !said(false).contains("registered"));
     }
 

@@ -334,6 +334,17 @@ fn what_comes_again_and_again_is_said_once_or_never() {
 }
 
 #[test]
+fn a_redirect_and_a_request_are_said_once() {
+    let gone = |reason: &str| Event::Disconnected { reason: reason.into(), retry_at: None, retry_in: None };
+    let events =
+        [Event::Connecting { attempt: 0 }, Event::Connecting { attempt: 0 }, gone("disconnected on request")];
+    let lines: Vec<String> = said(&events).into_iter().map(|(.., text)| text).collect();
+    assert_eq!(lines, ["connecting", "disconnected: on request"]);
+    let text = text(Event::UpdateFailed { offer: OFFER, reason: "FWUP error : no..".into(), retry_in: None });
+    assert!(text.contains("FWUP error : no. The server"), "{text}");
+}
+
+#[test]
 fn an_alarm_that_ends_is_no_warning() {
     let levels = |event| said(&[event])[0].1;
     let description = String::from("x");

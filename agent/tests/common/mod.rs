@@ -4,7 +4,8 @@
 use std::io::{BufRead, BufReader};
 use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
-use std::time::Duration;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
+use std::time::{Duration, Instant};
 
 use nerves_hub_link_testkit::disk::{AbDisk, DiskLayout};
 use nerves_hub_link_testkit::firmware::{FirmwareBuilder, SigningKey};
@@ -105,14 +106,7 @@ pub struct Device(pub Child);
 impl Device {
     /// Waits until it prints these words. Returns what it printed so far; nobody hears the rest.
     pub fn says(&mut self, words: &str) -> String {
-        let mut text = String::new();
-        for line in BufReader::new(self.0.stdout.take().unwrap()).lines().map_while(Result::ok) {
-            text += &(line + "\n");
-            if text.contains(words) {
-                return text;
-            }
-        }
-        panic!("it ended without {words:?}: {text}");
+        self.listen().until(words, 1)
     }
 
     /// Waits until it prints these words, ends it with SIGTERM, and returns all it printed.
@@ -122,23 +116,61 @@ impl Device {
 
     /// Waits until it has printed these words so many times, ends it with SIGTERM, and returns all it printed.
     pub fn ends_after_times(mut self, words: &str, times: usize) -> String {
-        let mut out = BufReader::new(self.0.stdout.take().unwrap());
-        let mut text = String::new();
-        while text.matches(words).count() < times {
-            assert!(out.read_line(&mut text).unwrap() > 0, "it ended without {words:?}: {text}");
-        }
+        let mut lines = self.listen();
+        lines.until(words, times);
         self.signal("TERM");
-        std::io::Read::read_to_string(&mut out, &mut text).unwrap();
+        let text = lines.all();
         assert!(self.0.wait().unwrap().success(), "{text}");
         text
     }
 
     /// Waits for the device to end, and returns what it printed.
     pub fn said(mut self) -> String {
-        let lines = BufReader::new(self.0.stdout.take().unwrap()).lines();
-        let text = lines.map_while(Result::ok).collect::<Vec<_>>().join("\n");
+        let text = self.listen().all();
         assert!(self.0.wait().unwrap().success(), "{text}");
         text
+    }
+
+    fn listen(&mut self) -> Lines {
+        let out = self.0.stdout.take().unwrap();
+        let (sender, lines) = channel();
+        std::thread::spawn(move || {
+            // Nobody listens any more once the test goes on.
+            BufReader::new(out).lines().map_while(Result::ok).all(|line| sender.send(line).is_ok())
+        });
+        Lines { lines, text: String::new() }
+    }
+}
+
+/// The lines that a device prints, each waited for with patience, but not for ever.
+struct Lines {
+    lines: Receiver<String>,
+    text: String,
+}
+
+impl Lines {
+    /// Waits for words that were printed so many times. Returns what was printed so far.
+    fn until(&mut self, words: &str, times: usize) -> String {
+        let end = Instant::now() + PATIENCE;
+        while self.text.matches(words).count() < times {
+            match self.lines.recv_timeout(end.saturating_duration_since(Instant::now())) {
+                Ok(line) => self.text += &(line + "\n"),
+                Err(error) => panic!("no {words:?} ({error}): {}", self.text),
+            }
+        }
+        self.text.clone()
+    }
+
+    /// Waits until no more is printed. Returns everything.
+    fn all(mut self) -> String {
+        let end = Instant::now() + PATIENCE;
+        loop {
+            match self.lines.recv_timeout(end.saturating_duration_since(Instant::now())) {
+                Ok(line) => self.text += &(line + "\n"),
+                Err(RecvTimeoutError::Disconnected) => return self.text,
+                Err(RecvTimeoutError::Timeout) => panic!("it goes on and on: {}", self.text),
+            }
+        }
     }
 }
 

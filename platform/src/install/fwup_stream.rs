@@ -9,6 +9,7 @@ use fwup_stream::trust::PublicKey;
 use fwup_stream::{Applier, ApplyEvent, ApplyOptions};
 use rustix::fs::{FallocateFlags, fallocate};
 
+use crate::install::cause::Cause;
 use crate::install::{
     DiskPolicy, DiskRefused, Install, InstallError, InstallEvent, InstallReport, InstallRequest, Installer,
     SignedFirmware,
@@ -65,6 +66,7 @@ impl Installer for FwupStreamInstaller {
             return Err(InstallError::BadKeys { count: public_keys.len() });
         }
         let target = DiskTarget::open(&self.disk)?;
+        let cause = target.cause.clone();
         let observer = move |event| match event {
             ApplyEvent::Progress(report) => {
                 // Always a number of two or three digits then.
@@ -76,7 +78,7 @@ impl Installer for FwupStreamInstaller {
             _ => {}
         };
         let applier = Applier::with_observer(options, target, observer).map_err(|error| failed(&error))?;
-        Ok(Box::new(Applying { applier }))
+        Ok(Box::new(Applying { applier, cause }))
     }
 
     fn holds(&self) -> bool {
@@ -90,11 +92,12 @@ impl Installer for FwupStreamInstaller {
 
 struct Applying {
     applier: Applier<DiskTarget>,
+    cause: Cause,
 }
 
 impl Install for Applying {
     fn write(&mut self, chunk: &[u8]) -> Result<(), InstallError> {
-        self.applier.push(chunk).map_err(|error| failed(&error))
+        self.applier.push(chunk).map_err(|error| self.cause.explain(failed(&error)))
     }
 
     fn held(&self) -> Option<SignedFirmware> {
@@ -106,7 +109,7 @@ impl Install for Applying {
     }
 
     fn finish(self: Box<Self>) -> Result<InstallReport, InstallError> {
-        let report = self.applier.finish().map_err(|error| failed(&error))?;
+        let report = self.applier.finish().map_err(|error| self.cause.explain(failed(&error)))?;
         Ok(InstallReport { task: Some(report.task) })
     }
 }
@@ -129,6 +132,7 @@ struct DiskTarget {
     extent: Extent,
     device: bool,
     granularity: usize,
+    cause: Cause,
 }
 
 impl DiskTarget {
@@ -143,7 +147,7 @@ impl DiskTarget {
         };
         let extent = if device || policy.is_fixed_size() { Extent::Hard(size) } else { Extent::Soft(size) };
         let granularity = sector_size(&file);
-        Ok(Self { file, extent, device, granularity })
+        Ok(Self { file, extent, device, granularity, cause: Cause::default() })
     }
 }
 
@@ -152,17 +156,17 @@ impl Target for DiskTarget {
         loop {
             match self.file.read_at(buffer, offset) {
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
-                outcome => return outcome,
+                outcome => return self.cause.note(outcome),
             }
         }
     }
 
     fn write_at(&mut self, offset: u64, data: &[u8]) -> io::Result<()> {
-        self.file.write_all_at(data, offset)
+        self.cause.note(self.file.write_all_at(data, offset))
     }
 
     fn sync(&mut self) -> io::Result<()> {
-        self.file.sync_data()
+        self.cause.note(self.file.sync_data())
     }
 
     fn trim(&mut self, offset: u64, length: u64) -> io::Result<()> {

@@ -3,6 +3,7 @@
 //! An [`Installer`] is asked for an [`Install`] per update; bytes are pushed as they come from the
 //! network. The adapter drives them on a thread of their own, so each call may take its time.
 
+mod cause;
 mod disk;
 mod fwup_stream;
 

@@ -295,7 +295,7 @@ impl Connection {
         let kicked = self.kicked(cx, code);
         let reason = match self.state {
             State::Dialing { .. } if reason.is_empty() => String::from("the server could not be reached"),
-            State::Dialing { .. } => cut(reason, MAX_TEXT_CHARS),
+            State::Dialing { .. } => self.on_the_way(cut(reason, MAX_TEXT_CHARS)),
             _ => explain::closed(code, reason),
         };
         self.wait(cx, reason, kicked);
@@ -304,8 +304,22 @@ impl Connection {
 
     /// Closes the connection for a reason of ours and tries again later.
     pub(crate) fn give_up(&mut self, cx: &mut Context<'_>, reason: &str) {
+        let explained = self.on_the_way(String::from(reason));
         if self.drop_socket(cx, reason) {
-            self.wait(cx, String::from(reason), None);
+            self.wait(cx, explained, None);
+        }
+    }
+
+    /// Names the redirect, if there was one: the address that failed is none that anybody configured.
+    fn on_the_way(&self, reason: String) -> String {
+        match &self.state {
+            State::Dialing { redirects: 1.., url, .. } => {
+                let place = url.authority();
+                format!(
+                    "the server redirected the device to {place}, which failed: {reason}; check the host and its path"
+                )
+            }
+            _ => reason,
         }
     }
 

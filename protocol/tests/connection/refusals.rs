@@ -278,3 +278,34 @@ fn redirects_never_end_in_a_dead_end() {
     device.pass(Duration::from_secs(1));
     assert_eq!(device.dial().url, "wss://hub.example/device-socket/websocket?vsn=2.0.0");
 }
+
+#[test]
+fn an_attempt_that_fails_behind_a_redirect_names_it() {
+    let reason = |device: &Device| {
+        let reasons = device.events().into_iter().filter_map(|event| match event {
+            Event::Disconnected { reason, .. } => Some(reason),
+            _ => None,
+        });
+        reasons.last().unwrap()
+    };
+    let expected = |why: &str| {
+        format!(
+            "the server redirected the device to docs.example, which failed: {why}; check the host and its path"
+        )
+    };
+    let mut device = Device::new(config());
+    device.command(Command::Connect);
+    assert!(redirect(&mut device, "https://docs.example/").is_some());
+    let socket = device.socket();
+    device.input(Input::SocketDown { socket, code: None, reason: "no such name" });
+    assert_eq!(reason(&device), expected("no such name"));
+    // The next attempt begins with the configured address.
+    device.pass(Duration::from_secs(1));
+    let socket = device.socket();
+    device.input(Input::SocketDown { socket, code: None, reason: "refused" });
+    assert_eq!(reason(&device), "refused");
+    device.pass(Duration::from_secs(2));
+    assert!(redirect(&mut device, "https://docs.example/").is_some());
+    device.pass(Duration::from_secs(60));
+    assert_eq!(reason(&device), expected("the attempt to connect was never answered"));
+}

@@ -40,6 +40,8 @@ pub struct HubConfig {
     pub failure_rate_seconds: u64,
     /// Minutes a device stays blocked.
     pub penalty_timeout_minutes: u64,
+    /// What joins of the device channel get.
+    pub joins: Joins,
     /// Answers heartbeats. Switched off, the device must notice that the connection is dead.
     pub heartbeat_replies: bool,
     /// Milliseconds without any frame before a socket is closed with 1002.
@@ -68,6 +70,7 @@ impl Default for HubConfig {
             failure_rate_amount: 5,
             failure_rate_seconds: 180,
             penalty_timeout_minutes: 1440,
+            joins: Joins::default(),
             heartbeat_replies: true,
             idle_ms: crate::limits::IDLE_MS,
             devices_max: crate::limits::DEVICES,
@@ -81,6 +84,18 @@ impl HubConfig {
     pub fn recorded() -> Self {
         Self { advertise_extensions: false, analytics: false, managed_updates: false, ..Self::default() }
     }
+}
+
+/// What joins of the device channel get.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub enum Joins {
+    /// What they deserve.
+    #[default]
+    Judged,
+    /// The answer `error` with this reason.
+    Refused(String),
+    /// No answer.
+    Unanswered,
 }
 
 /// What a request for an update gets while one is in flight.

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use serde_json::{Value, json};
 
-use super::config::{Archive, HubConfig, KeyPair};
+use super::config::{Archive, HubConfig, Joins, KeyPair};
 use super::deltas::Deltas;
 use super::event::{ConnId, DeviceId, EventLog, HubEvent, HubOutput};
 use super::extension_rules::Bucket;
@@ -394,9 +394,15 @@ impl Hub {
         if let Some(old) = connection.topics.remove(&topic) {
             self.send(conn, &old, &old, shown, "phx_close", &json!({}));
         }
-        let accepted = match topic.as_str() {
-            "device" => self.device_join(now_ms, conn, identifier, &frame),
-            "extensions" => self.extensions_join(conn, identifier, &frame),
+        let mut reason = "join crashed".to_owned();
+        let accepted = match (topic.as_str(), &self.config.joins) {
+            ("device", Joins::Unanswered) => return,
+            ("device", Joins::Refused(why)) => {
+                reason.clone_from(why);
+                false
+            }
+            ("device", Joins::Judged) => self.device_join(now_ms, conn, identifier, &frame),
+            ("extensions", _) => self.extensions_join(conn, identifier, &frame),
             _ => {
                 self.reply(conn, &frame, "ok", &json!({}));
                 true
@@ -407,8 +413,8 @@ impl Hub {
                 connection.topics.insert(topic, frame.join_ref);
             }
         } else {
-            self.reply(conn, &frame, "error", &json!({"reason": "join crashed"}));
-            let (identifier, reason) = (identifier.to_owned(), "join crashed".to_owned());
+            self.reply(conn, &frame, "error", &json!({"reason": reason}));
+            let identifier = identifier.to_owned();
             self.log.push(HubEvent::JoinRefused { identifier, topic, reason });
         }
     }

@@ -28,7 +28,7 @@ mod update;
 mod upgrade;
 
 pub use auth::sign;
-pub use config::{AlreadyUpdating, Archive, HubConfig, KeyPair, Refusal, Release, UpdateFields};
+pub use config::{AlreadyUpdating, Archive, HubConfig, Joins, KeyPair, Refusal, Release, UpdateFields};
 pub use deltas::Delta;
 pub use event::{ConnId, DeviceId, HubEvent, HubOutput};
 pub use frame::Serializer;

@@ -31,7 +31,7 @@ pub struct HubServer {
 impl HubServer {
     /// Starts a hub.
     pub fn start(options: HubOptions) -> io::Result<Self> {
-        let tls = options.tls.then(Tls::generate).transpose()?;
+        let tls = options.tls.then(|| Tls::generate(options.expired)).transpose()?;
         let shared = Arc::new(Shared::new(Hub::new(options.hub, options.product.clone())));
         let listener = Listener::start(options.port, tls.clone(), Arc::clone(&shared))?;
         let address = listener.address;

@@ -7,6 +7,8 @@ use crate::hub::{HubConfig, KeyPair};
 pub struct HubOptions {
     /// Serve TLS with a certificate of a CA made at start; plain TCP otherwise.
     pub tls: bool,
+    /// Show a certificate whose time is over.
+    pub expired: bool,
     /// The port on 127.0.0.1; 0 takes a free one.
     pub port: u16,
     /// The product's shared secret.
@@ -19,6 +21,7 @@ impl Default for HubOptions {
     fn default() -> Self {
         Self {
             tls: true,
+            expired: false,
             port: 0,
             product: KeyPair::new(
                 "nhp_dGVzdGtpdCBwcm9kdWN0IGtleSwgbm90IGEgc2VjcmV",

@@ -47,8 +47,8 @@ impl Authority {
 }
 
 impl Tls {
-    /// Makes a CA and a certificate for `localhost` and the loopback addresses.
-    pub fn generate() -> io::Result<Self> {
+    /// Makes a CA and a certificate for `localhost` and the loopback addresses, one whose time is over if so wanted.
+    pub fn generate(expired: bool) -> io::Result<Self> {
         let mut authority = CertificateParams::default();
         authority.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         authority.distinguished_name.push(DnType::CommonName, "NervesHub testkit CA");
@@ -56,7 +56,10 @@ impl Tls {
         let key = KeyPair::generate().map_err(io::Error::other)?;
         let issuer = CertifiedIssuer::self_signed(authority, key).map_err(io::Error::other)?;
         let names = ["localhost", "127.0.0.1", "::1"].map(str::to_owned);
-        let leaf = CertificateParams::new(names).map_err(io::Error::other)?;
+        let mut leaf = CertificateParams::new(names).map_err(io::Error::other)?;
+        if expired {
+            leaf.not_after = rcgen::date_time_ymd(2001, 1, 1);
+        }
         let key = KeyPair::generate().map_err(io::Error::other)?;
         let certificate = leaf.signed_by(&key, &issuer).map_err(io::Error::other)?;
         let private = PrivateKeyDer::try_from(key.serialize_der()).map_err(io::Error::other)?;

@@ -267,6 +267,10 @@ impl Extensions {
         self.listed = matches!(invitation, Invitation::These(_));
         for entry in &mut self.entries {
             let chosen = invitation.choose(entry, cx.config);
+            if chosen.is_none() && self.listed {
+                let name = String::from(entry.name(cx.config));
+                tell(cx, ExtensionEvent::NotAccepted { name, known: false });
+            }
             let now = entry.part.can_start(self.times);
             (entry.offered, entry.withheld) = if now { (chosen, None) } else { (None, chosen) };
         }
