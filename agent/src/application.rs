@@ -6,7 +6,9 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use nerves_hub_link_blocking::Handle;
-use nerves_hub_link_protocol::{ArchiveDecision, ArchiveInfo, Client, Command, Event, UpdateMode};
+use nerves_hub_link_protocol::{
+    ArchiveDecision, ArchiveEvent, ArchiveInfo, Client, Command, Event, UpdateMode,
+};
 
 use crate::archives::Known;
 use crate::extensions::{self, Outlet};
@@ -24,8 +26,8 @@ pub struct Application {
     pub managed: Sender<bool>,
     /// Told whenever the server accepted the device, while its firmware isn't validated.
     pub joined: Option<SyncSender<()>>,
-    /// Told of archives that were handed over, if any are wanted.
-    pub archives: Option<SyncSender<String>>,
+    /// Told of archives that were handed over or dropped, if any are wanted.
+    pub archives: Option<SyncSender<ArchiveNews>>,
     /// Set when the disk that was missing at the start is there, so that the device can start anew and read who it is. The
     /// device is in the outlet.
     pub found: Option<(Arc<AtomicBool>, Outlet)>,
@@ -56,7 +58,7 @@ impl Client for Application {
                 .recorder
                 .note("internal-error", "internal error: an archive came although none are wanted");
         };
-        let why = match archives.try_send(archive.uuid.clone()) {
+        let why = match archives.try_send(ArchiveNews::Ready(archive.uuid.clone())) {
             Ok(()) => return,
             Err(TrySendError::Full(_)) => "the disk is slow, or hanging",
             Err(TrySendError::Disconnected(_)) => "the thread that remembers archives has ended",
@@ -74,6 +76,11 @@ impl Client for Application {
 
     fn event(&mut self, event: &Event) {
         self.recorder.event(event);
+        if let (Event::Archive(ArchiveEvent::Dropped { uuid, .. }), Some(archives)) = (event, &self.archives)
+        {
+            // If the disk hangs, the archive stays known until it is pushed out by others.
+            let _ = archives.try_send(ArchiveNews::Dropped(uuid.clone()));
+        }
         if let Event::UpdateModeChanged { mode, .. } = event {
             // The other end is gone only when the program ends.
             let _ = self.managed.send(*mode == Some(UpdateMode::DeviceManaged));
@@ -112,11 +119,26 @@ pub fn ask_for_updates(modes: &Receiver<bool>, handle: &Handle) {
     }
 }
 
+/// What is to be remembered of an archive, by its UUID.
+#[derive(Debug)]
+pub enum ArchiveNews {
+    /// It was handed over.
+    Ready(String),
+    /// It was deleted.
+    Dropped(String),
+}
+
 /// Remembers archives that were handed over.
-pub fn remember_archives(archives: &Receiver<String>, known: &Known, recorder: &Recorder) {
-    for uuid in archives {
-        if let Err(error) = known.add(&uuid) {
-            recorder.note("archive-unknown", format!("this archive will be downloaded again: {error}"));
+pub fn remember_archives(archives: &Receiver<ArchiveNews>, known: &Known, recorder: &Recorder) {
+    for news in archives {
+        let (outcome, cost) = match news {
+            ArchiveNews::Ready(uuid) => (known.add(&uuid), "this archive will be downloaded again"),
+            ArchiveNews::Dropped(uuid) => {
+                (known.remove(&uuid), "the archive that was deleted is not downloaded again")
+            }
+        };
+        if let Err(error) = outcome {
+            recorder.note("archive-unknown", format!("{cost}: {error}"));
         }
     }
 }

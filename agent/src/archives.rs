@@ -56,12 +56,21 @@ impl Known {
 
     /// Adds one, so that it is known after a power loss too.
     pub fn add(&self, uuid: &str) -> Result<(), String> {
-        let complain = |error: std::io::Error| format!("can't write {}: {error}", self.path.display());
         if uuid.is_empty() || uuid.chars().any(char::is_control) {
             return Ok(());
         }
+        self.change(|lines| lines.push(uuid.to_owned()))
+    }
+
+    /// Removes one that is no longer there.
+    pub fn remove(&self, uuid: &str) -> Result<(), String> {
+        self.change(|lines| lines.retain(|line| line != uuid))
+    }
+
+    fn change(&self, change: impl FnOnce(&mut Vec<String>)) -> Result<(), String> {
+        let complain = |error: std::io::Error| format!("can't write {}: {error}", self.path.display());
         let mut lines = self.list().map_err(|why| format!("{}: {why}", self.path.display()))?;
-        lines.push(uuid.to_owned());
+        change(&mut lines);
         let new = self.path.with_extension("new");
         let mut file = create_anew(&new, 0o644).map_err(complain)?;
         file.write_all((lines.join("\n") + "\n").as_bytes()).map_err(complain)?;
@@ -85,6 +94,9 @@ mod tests {
         known.add("two\nlines").unwrap();
         let list = known.list().unwrap();
         assert_eq!((list.len(), list[0].as_str()), (MAX_KNOWN_ARCHIVES, "1"));
+        known.remove("1").unwrap();
+        known.remove("nobody's").unwrap();
+        assert_eq!(known.list().unwrap().first().map(String::as_str), Some("2"));
         fs::write(dir.path().join(FILE), "x".repeat(usize::try_from(FILE_MAX).unwrap() + 1)).unwrap();
         assert!(matches!(known.list(), Err(Unusable::Damaged(_))));
         let said = std::cell::RefCell::new(String::new());

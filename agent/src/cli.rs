@@ -4,6 +4,8 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{ArgGroup, Args, Parser, Subcommand};
+use nerves_hub_link_platform::limits::{ARCHIVE_BYTES_MAX, ARCHIVES_MAX};
+use nerves_hub_link_protocol::DownloadConfig;
 use nerves_hub_link_protocol::limits::MAX_CONCURRENT_PARTS;
 
 use crate::extensions::Extension;
@@ -140,6 +142,22 @@ pub struct RunArgs {
     /// Download the archives that come with a deployment to this folder, each once. Without it they are ignored.
     #[arg(long, value_name = "DIR")]
     pub archive_dir: Option<PathBuf>,
+    /// Archives kept in --archive-dir. When there are more, the oldest are deleted, but never the newest.
+    #[arg(long, value_name = "COUNT", default_value_t = ARCHIVES_MAX, requires = "archive_dir")]
+    pub archives_max: usize,
+    /// Bytes of all archives kept in --archive-dir.
+    #[arg(long, value_name = "BYTES", default_value_t = ARCHIVE_BYTES_MAX, requires = "archive_dir")]
+    pub archives_max_bytes: u64,
+    /// Bytes that downloads leave free on the partition of --cache-dir and --archive-dir. Default: 5 % of the partition, at
+    /// least 16 MiB (a quarter of partitions smaller than 64 MiB) and at most 512 MiB.
+    #[arg(long, value_name = "BYTES")]
+    pub keep_free: Option<u64>,
+    /// Largest firmware that is downloaded, in bytes, whether the server announces its size or not.
+    #[arg(long, value_name = "BYTES", default_value_t = DownloadConfig::default().max_size)]
+    pub max_firmware_size: u64,
+    /// Largest archive that is downloaded, in bytes, whether the server announces its size or not.
+    #[arg(long, value_name = "BYTES", default_value_t = DownloadConfig::default().max_archive_size)]
+    pub max_archive_size: u64,
     /// Seconds to wait before a broken download is tried again.
     #[arg(long, value_name = "SECONDS", default_value = "15", value_parser = seconds)]
     pub retry_delay: Duration,

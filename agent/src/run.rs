@@ -15,11 +15,11 @@ use nerves_hub_link_platform::identity::Identity;
 use nerves_hub_link_platform::install::{DiskPolicy, FwupStreamInstaller, Installer};
 use nerves_hub_link_platform::kv::{FileStore, KeyValueStore as _, UbootStore};
 use nerves_hub_link_platform::pty::ShellCommand;
-use nerves_hub_link_platform::store::DownloadStore;
+use nerves_hub_link_platform::store::{DownloadStore, Reserve};
 use nerves_hub_link_protocol::limits::MAX_KNOWN_ARCHIVES;
 use nerves_hub_link_transport::{Tls, TlsOptions};
 
-use crate::application::{Application, ask_for_updates, remember_archives};
+use crate::application::{Application, ArchiveNews, ask_for_updates, remember_archives};
 use crate::archives::Known;
 use crate::bookkeeping;
 use crate::booted;
@@ -180,7 +180,7 @@ fn device(
         Options::new(tls, boot.guard(installer(args, disk, recorder), store.clone()), application)
             .download_tls(download_tls)
             .install_checks(args.check_interval)
-            .firmware_store(DownloadStore::new(&args.cache_dir))
+            .firmware_store(folder(&args.cache_dir, args))
             .health(Some(HealthSampler::new(watched)))
             .on_notice(move |text| notices.note("notice", text));
     let chosen = proxy::choose(args.proxy.as_deref(), |name| std::env::var_os(name))?;
@@ -189,7 +189,8 @@ fn device(
     }
     options = options.proxy_rules(chosen.rules);
     if let Some(dir) = &args.archive_dir {
-        options = options.archive_store(DownloadStore::new(dir));
+        let kept = (args.archives_max, args.archives_max_bytes);
+        options = options.archive_store(folder(dir, args).keep_at_most(kept.0, kept.1));
     }
     if args.console || args.local_shell {
         recorder.note("console", format!("operators may work in {} here", args.shell.display()));
@@ -278,8 +279,13 @@ fn environment(
     Ok(identity)
 }
 
+/// Returns a folder of downloads.
+fn folder(dir: &Path, args: &RunArgs) -> DownloadStore {
+    DownloadStore::new(dir).reserve(args.keep_free.map_or(Reserve::Share, Reserve::Bytes))
+}
+
 /// Starts the thread that remembers which archives were handed over, and returns where to say so.
-fn archives(dir: &Path, recorder: &Arc<Recorder>) -> Result<SyncSender<String>, String> {
+fn archives(dir: &Path, recorder: &Arc<Recorder>) -> Result<SyncSender<ArchiveNews>, String> {
     let (archives, ready) = sync_channel(MAX_KNOWN_ARCHIVES);
     let (known, recorder) = (Known::new(dir), Arc::clone(recorder));
     start("archives", move || remember_archives(&ready, &known, &recorder))?;

@@ -144,6 +144,8 @@ pub fn config(args: &RunArgs, identity: &Identity, recorder: &Arc<Recorder>) -> 
     config.fwup_version = fwup_stream::manifest::FWUP_VERSION.into();
     config.extensions = extensions::config(&args.extensions);
     config.download.retry_delay = args.retry_delay;
+    config.download.max_size = args.max_firmware_size;
+    config.download.max_archive_size = args.max_archive_size;
     config.heartbeat = args.heartbeat_interval;
     config.join_timeout = args.join_timeout;
     if let Some(dir) = &args.archive_dir {

@@ -275,6 +275,10 @@ fn archive(event: &ArchiveEvent) -> Line {
             "archive-failed",
             format!("the archive failed: {reason}; it is offered again after the next join"),
         ),
+        ArchiveEvent::Dropped { uuid, path } => Line::info(
+            "archive-dropped",
+            format!("the oldest archive, {uuid}, was deleted to make room: {path}"),
+        ),
         ArchiveEvent::Replaced { .. } => Line::info("archive-replaced", "another archive replaces this one"),
         _ => Line::info("archive", "news about an archive that this program doesn't know"),
     }

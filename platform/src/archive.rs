@@ -1,11 +1,13 @@
 //! Checking archives: files like firmware, for the application's own use.
 
 use fwup_stream::Verifier;
-use fwup_stream::archive::SignatureState;
+use fwup_stream::archive::{ArchiveReader, ArchiveStart, Purpose, SignatureState, StartProgress};
 use fwup_stream::trust::PublicKey;
 
-use crate::limits::READ_PIECE_MAX;
+use crate::limits::{ARCHIVE_START_MAX, READ_PIECE_MAX};
 use crate::store::{StoreError, StoredFile};
+
+const UNTRUSTED: &str = "it is not signed by a trusted key";
 
 /// Why an archive is not to be trusted, or could not be checked.
 #[derive(Debug, thiserror::Error)]
@@ -28,9 +30,79 @@ pub enum ArchiveError {
     Store(#[from] StoreError),
 }
 
-/// Checks that a download is an archive that is signed by one of the keys (base64), and that everything in it is as its
-/// manifest says.
-pub fn verify(file: &mut StoredFile, public_keys: &[String]) -> Result<(), ArchiveError> {
+/// Checks the signature of a `.fw` archive as its first bytes come: nothing behind them needs to be stored before it is known
+/// that the archive can be trusted.
+pub struct SignatureCheck {
+    keys: Vec<PublicKey>,
+    reader: ArchiveReader,
+    /// Nothing once the signature is known to be good.
+    start: Option<ArchiveStart>,
+    /// Bytes that came.
+    at: u64,
+}
+
+impl std::fmt::Debug for SignatureCheck {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("SignatureCheck").field("at", &self.at).finish_non_exhaustive()
+    }
+}
+
+impl SignatureCheck {
+    /// Begins to check an archive that one of the keys (base64) must have signed.
+    ///
+    /// # Errors
+    ///
+    /// There are no usable keys.
+    pub fn new(public_keys: &[String]) -> Result<Self, ArchiveError> {
+        let keys = usable(public_keys)?;
+        let mut check = Self { keys, reader: ArchiveReader::new(), start: None, at: 0 };
+        check.restart();
+        Ok(check)
+    }
+
+    /// Returns whether the signature is there and good.
+    pub const fn is_good(&self) -> bool {
+        self.start.is_none()
+    }
+
+    /// Returns the offset of the next byte to check, as long as the signature isn't known to be good.
+    pub const fn position(&self) -> u64 {
+        self.at
+    }
+
+    /// Begins again, as the archive is received again from its first byte on.
+    pub fn restart(&mut self) {
+        self.reader = ArchiveReader::new();
+        self.start = Some(ArchiveStart::new(self.keys.clone(), None, Purpose::Apply));
+        self.at = 0;
+    }
+
+    /// Takes the next bytes. Those behind a good signature are not looked at.
+    ///
+    /// # Errors
+    ///
+    /// The archive is not signed by one of the keys, or is no archive.
+    pub fn push(&mut self, bytes: &[u8]) -> Result<(), ArchiveError> {
+        let Some(start) = &mut self.start else { return Ok(()) };
+        let mut input = bytes;
+        let step = start.step(&mut self.reader, &mut input, &|_| None);
+        self.at = self.at.saturating_add(bytes.len() as u64);
+        match step.map_err(|error| ArchiveError::Refused(error.to_string()))? {
+            StartProgress::NeedInput if self.at > ARCHIVE_START_MAX => Err(ArchiveError::Refused(format!(
+                "its signature and its manifest are not within the first {ARCHIVE_START_MAX} bytes"
+            ))),
+            StartProgress::NeedInput => Ok(()),
+            StartProgress::Opened(archive) if archive.signature == SignatureState::Good => {
+                self.start = None;
+                Ok(())
+            }
+            StartProgress::Opened(_) => Err(ArchiveError::Refused(UNTRUSTED.to_owned())),
+        }
+    }
+}
+
+/// Returns the keys that are keys.
+fn usable(public_keys: &[String]) -> Result<Vec<PublicKey>, ArchiveError> {
     if public_keys.is_empty() {
         return Err(ArchiveError::NoKeys);
     }
@@ -39,7 +111,13 @@ pub fn verify(file: &mut StoredFile, public_keys: &[String]) -> Result<(), Archi
     if keys.is_empty() {
         return Err(ArchiveError::BadKeys { count: public_keys.len() });
     }
-    let mut verifier = Verifier::new(keys, Verifier::no_variables(), None);
+    Ok(keys)
+}
+
+/// Checks that a download is an archive that is signed by one of the keys (base64), and that everything in it is as its
+/// manifest says.
+pub fn verify(file: &mut StoredFile, public_keys: &[String]) -> Result<(), ArchiveError> {
+    let mut verifier = Verifier::new(usable(public_keys)?, Verifier::no_variables(), None);
     let mut buffer = vec![0; READ_PIECE_MAX];
     let mut at = 0;
     loop {
@@ -56,7 +134,7 @@ pub fn verify(file: &mut StoredFile, public_keys: &[String]) -> Result<(), Archi
     }
     match verifier.finish().map_err(|error| refused(&error))?.signature {
         SignatureState::Good => Ok(()),
-        _ => Err(ArchiveError::Refused("it is not signed by a trusted key".to_owned())),
+        _ => Err(ArchiveError::Refused(UNTRUSTED.to_owned())),
     }
 }
 

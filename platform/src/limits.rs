@@ -59,6 +59,34 @@ pub const STORE_NAME_MAX: usize = 128;
 /// Longest manifest of a download read, in bytes. Ours have two lines.
 pub const MANIFEST_MAX: u64 = 4096;
 
+/// Bytes of a partition that downloads leave free at least: enough for a log, a state file and whoever has to look.
+pub const RESERVE_MIN: u64 = 16 * 1024 * 1024;
+
+/// The share of a small partition, as a divisor, that is enough instead.
+pub const RESERVE_SMALL: u64 = 4;
+
+/// Bytes of a partition that downloads leave free at most, however large it is.
+pub const RESERVE_MAX: u64 = 512 * 1024 * 1024;
+
+/// Percent of a partition that downloads leave free, between those two.
+pub const RESERVE_PERCENT: u64 = 5;
+
+/// Bytes of a download after which the free space is asked for again. Small beside the reserve, as others write meanwhile.
+pub const SPACE_CHECK_EVERY: u64 = 1024 * 1024;
+
+/// Archives kept in a folder by default; the oldest go. A deployment has one.
+pub const ARCHIVES_MAX: usize = 8;
+
+/// Bytes of all archives kept in a folder by default.
+pub const ARCHIVE_BYTES_MAX: u64 = 1024 * 1024 * 1024;
+
+/// Bytes of an archive within which its signature and its manifest must be complete. A manifest has 50 kB at most, so that
+/// even one that is badly packed ends long before.
+pub const ARCHIVE_START_MAX: u64 = 256 * 1024;
+
+/// Files of a folder of archives looked at when the oldest are dropped. We make no more than a few.
+pub const ARCHIVES_LISTED_MAX: usize = 10_000;
+
 /// Parts of a download held open for writing. As many are received at a time at most; one more is opened anew.
 pub const OPEN_PARTS_MAX: usize = 8;
 

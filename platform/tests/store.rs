@@ -5,8 +5,11 @@ use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 
-use nerves_hub_link_platform::limits::{MANIFEST_MAX, OPEN_PARTS_MAX, STORE_NAME_MAX};
-use nerves_hub_link_platform::store::{DownloadStore, StoreError, StoreRequest, StoredFile};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use nerves_hub_link_platform::limits::{MANIFEST_MAX, OPEN_PARTS_MAX, SPACE_CHECK_EVERY, STORE_NAME_MAX};
+use nerves_hub_link_platform::store::{DownloadStore, Reserve, Space, StoreError, StoreRequest, StoredFile};
 use tempfile::TempDir;
 
 struct Bench {
@@ -290,7 +293,7 @@ fn a_folder_in_place_of_a_finished_file_is_set_aside() {
     let mut file = bench.open(&StoreRequest::new("uuid_1", "m"));
     file.write(0, b"abc").unwrap();
     fs::create_dir_all(bench.path("uuid_1.fw/photos")).unwrap();
-    let kept = file.keep_as("fw").unwrap();
+    let kept = file.keep_as("fw").unwrap().path;
     assert_eq!(fs::read(kept).unwrap(), b"abc");
     assert!(bench.path("uuid_1.fw.damaged/photos").exists());
 }
@@ -355,7 +358,7 @@ fn a_full_or_read_only_disk_is_named_and_works_once_there_is_space() {
     file.write(0, &[7; 4096]).unwrap();
     file.commit(0).unwrap();
     let error = file.write(4096, &vec![7; 65536]).unwrap_err();
-    assert!(matches!(&error, StoreError::Io { what: "write", .. }), "{error}");
+    assert!(error.is_full(), "{error}");
     drop(file);
     mounted.remount("ro");
     assert!(store.check().unwrap_err().to_string().contains("Read-only"));
@@ -377,6 +380,125 @@ fn a_disk_that_is_too_full_is_said_before_anything_is_fetched() {
     let StoreError::NoSpace { needed, .. } = bench.store.open(&huge).unwrap_err() else { panic!() };
     assert_eq!(needed, u64::MAX - 3);
     bench.open(&StoreRequest::new("uuid_1", "m").size(1000));
+}
+
+/// A folder on a partition of 1000 bytes, of which what is in the folder is taken, and `taken` beside it.
+fn small(dir: &Path, taken: &Arc<AtomicU64>) -> DownloadStore {
+    let taken = Arc::clone(taken);
+    let size = |path: &Path| -> u64 {
+        let mut sum = 0;
+        for entry in fs::read_dir(path).unwrap().flatten() {
+            let inside = entry.path().join("part-00000");
+            sum += fs::metadata(inside).map_or(0, |found| found.len());
+        }
+        sum
+    };
+    DownloadStore::new(dir).reserve(Reserve::Bytes(100)).ask_for_space(move |path| {
+        let left = 1000_u64.saturating_sub(size(path) + taken.load(Ordering::SeqCst));
+        Ok(Space { total: 1000, available: left })
+    })
+}
+
+#[test]
+fn a_reserve_stays_free_at_it_and_one_past() {
+    let dir = TempDir::new().unwrap();
+    let taken = Arc::default();
+    let mut store = small(dir.path(), &taken);
+    store.check().unwrap();
+    store.open(&StoreRequest::new("uuid_1", "m").size(900)).unwrap().write(0, &[7; 900]).unwrap();
+    // Nothing is missing, so nothing is needed.
+    store.open(&StoreRequest::new("uuid_1", "m").size(900)).unwrap();
+    let error = store.open(&StoreRequest::new("uuid_1", "m").size(901)).unwrap_err();
+    assert!(matches!(error, StoreError::NoSpace { needed: 1, available: 100, reserve: 100, .. }), "{error}");
+    assert!(error.is_full() && error.to_string().contains("of which 100 stay free"), "{error}");
+    assert_eq!(names(dir.path()), [] as [&str; 0], "what can't be completed takes no space");
+    // Of unknown size: asked for while it is written.
+    let mut file = store.open(&StoreRequest::new("uuid_1", "m")).unwrap();
+    let error = file.write(0, &[7; 901]).unwrap_err();
+    assert!(
+        matches!(error, StoreError::NoSpace { needed: 901, available: 1000, reserve: 100, .. }),
+        "{error}"
+    );
+    file.write(0, &[7; 900]).unwrap();
+    file.clear().unwrap();
+    // Somebody else fills it.
+    taken.store(900, Ordering::SeqCst);
+    assert!(store.check().unwrap_err().is_full());
+    assert!(store.open(&StoreRequest::new("uuid_1", "m")).unwrap_err().is_full());
+    assert_eq!(names(dir.path()), [] as [&str; 0]);
+    taken.store(899, Ordering::SeqCst);
+    store.check().unwrap();
+}
+
+#[test]
+fn space_is_asked_for_again_as_others_write_too() {
+    let dir = TempDir::new().unwrap();
+    let left = Arc::new(AtomicU64::new(u64::MAX));
+    let shared = Arc::clone(&left);
+    let mut store = DownloadStore::new(dir.path())
+        .ask_for_space(move |_| Ok(Space { total: 0, available: shared.load(Ordering::SeqCst) }));
+    let piece = vec![7; 64 * 1024];
+    let mut file = store.open(&StoreRequest::new("uuid_1", "m")).unwrap();
+    file.write(0, &piece).unwrap();
+    left.store(0, Ordering::SeqCst);
+    let mut at = piece.len() as u64;
+    let error = loop {
+        assert!(at <= SPACE_CHECK_EVERY + 2 * piece.len() as u64, "the space is asked for every MiB");
+        match file.write(at, &piece) {
+            Ok(()) => at += piece.len() as u64,
+            Err(error) => break error,
+        }
+    };
+    assert!(error.is_full(), "{error}");
+}
+
+#[test]
+fn what_fills_the_partition_is_deleted_by_a_check() {
+    let dir = TempDir::new().unwrap();
+    let taken = Arc::default();
+    small(dir.path(), &taken).open(&StoreRequest::new("uuid_1", "m")).unwrap().write(0, &[7; 900]).unwrap();
+    fs::write(dir.path().join("photo"), "whose?").unwrap();
+    taken.store(50, Ordering::SeqCst);
+    let mut store = small(dir.path(), &taken);
+    // Not what is being received, by another program for example.
+    let complete = StoreRequest::new("uuid_1", "m").size(900);
+    let held = small(dir.path(), &Arc::default()).open(&complete).unwrap();
+    assert!(store.check().unwrap_err().is_full());
+    assert_eq!(names(dir.path()), ["photo", "uuid_1"]);
+    drop(held);
+    store.check().unwrap();
+    assert_eq!(names(dir.path()), ["photo"]);
+    store.open(&StoreRequest::new("uuid_1", "m")).unwrap();
+}
+
+#[test]
+fn the_oldest_of_what_is_kept_goes_and_never_the_newest() {
+    let dir = TempDir::new().unwrap();
+    let mut store = DownloadStore::new(dir.path()).keep_at_most(3, 100);
+    let strangers = ["own.fw", "my archive_1.fw", "uuid_1.txt"];
+    for name in strangers {
+        fs::write(dir.path().join(name), vec![0; 1000]).unwrap();
+    }
+    fs::create_dir(dir.path().join("folder_1.fw")).unwrap();
+    let mut keep = |name: &str, size: usize, age: u64| {
+        let mut file = store.open(&StoreRequest::new(name, "m")).unwrap();
+        file.write(0, &vec![7; size]).unwrap();
+        let part = fs::File::options().write(true).open(file.path(0)).unwrap();
+        part.set_modified(std::time::SystemTime::UNIX_EPOCH + std::time::Duration::from_secs(age)).unwrap();
+        let kept = file.keep_as("fw").unwrap();
+        assert_eq!(kept.path, dir.path().join(format!("{name}.fw")));
+        let name = |path: &PathBuf| path.file_name().unwrap().to_str().unwrap().to_owned();
+        kept.dropped.iter().map(name).collect::<Vec<_>>()
+    };
+    assert_eq!(keep("a_1", 30, 5), [] as [&str; 0]);
+    assert_eq!(keep("b_1", 30, 4), [] as [&str; 0]);
+    assert_eq!(keep("c_1", 40, 6), [] as [&str; 0], "three files of 100 bytes: at the limit");
+    assert_eq!(keep("d_1", 1, 1), ["b_1.fw"], "one file more, and a byte; the newest looks oldest and stays");
+    assert_eq!(keep("a_1", 60, 7), ["d_1.fw"], "the same archive again, larger: 101 bytes");
+    assert_eq!(keep("e_1", 500, 2), ["c_1.fw", "a_1.fw"], "larger than all may be together");
+    for name in strangers.iter().chain(&["folder_1.fw", "e_1.fw"]) {
+        assert!(dir.path().join(name).exists(), "{name}");
+    }
 }
 
 #[test]
@@ -401,7 +523,7 @@ fn a_download_is_cleared_or_kept_under_its_own_name() {
         let mut file = bench.open(&whole);
         assert_eq!(file.lengths(), []);
         file.write(0, round).unwrap();
-        let path = file.keep_as("fw").unwrap();
+        let path = file.keep_as("fw").unwrap().path;
         assert_eq!(path, bench.path("uuid_1.fw"));
         assert_eq!(fs::read(&path).unwrap(), round);
         assert_eq!(names(bench.store.dir()), ["uuid_1.fw"]);

@@ -67,7 +67,8 @@ pub enum ArchiveEvent {
     },
     /// The archive is there, and signed by a trusted key. From here on the file is the application's, which deletes it
     /// when it isn't needed any more, and remembers the UUID for
-    /// [`Config::known_archives`](crate::Config::known_archives).
+    /// [`Config::known_archives`](crate::Config::known_archives). Adapters may delete the oldest of such files
+    /// ([`ArchiveEvent::Dropped`]); what must stay is to be moved elsewhere.
     Ready {
         /// The archive.
         archive: ArchiveId,
@@ -83,6 +84,14 @@ pub enum ArchiveEvent {
         archive: ArchiveId,
         /// Why, for a person.
         reason: String,
+    },
+    /// An older archive was deleted to make room for the one that becomes ready next. It is offered to the application again
+    /// if the server offers it.
+    Dropped {
+        /// Its UUID, as far as it is known.
+        uuid: String,
+        /// Where it was.
+        path: String,
     },
     /// Another archive took the place of this one.
     Replaced {

@@ -220,8 +220,10 @@ pub struct DownloadConfig {
     pub connect_timeout: Duration,
     /// How many redirects in a row to follow. Default 5.
     pub max_redirects: u8,
-    /// Largest file accepted. Default 4 GiB.
+    /// Largest firmware accepted, in bytes, whether the server announces its size or not. Default 4 GiB.
     pub max_size: u64,
+    /// Largest archive accepted, in bytes, whether the server announces its size or not. Default 1 GiB.
+    pub max_archive_size: u64,
     /// Follow redirects and accept URLs to plain `http`. Default true: the signature protects firmware.
     pub allow_http: bool,
 }
@@ -430,6 +432,7 @@ impl Default for DownloadConfig {
             connect_timeout: Duration::from_secs(30),
             max_redirects: 5,
             max_size: 4 * 1024 * 1024 * 1024,
+            max_archive_size: 1024 * 1024 * 1024,
             allow_http: true,
         }
     }

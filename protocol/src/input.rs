@@ -110,6 +110,14 @@ pub enum Input<'a> {
         /// What failed, on what and why, for a person.
         reason: &'a str,
     },
+    /// What comes into a store is not to be trusted: it is no archive, or none that one of
+    /// [`OpenStore::public_keys`](crate::OpenStore::public_keys) signed. It was deleted.
+    StoreRefused {
+        /// The store, which is closed.
+        store: StoreId,
+        /// Why, for a person.
+        reason: &'a str,
+    },
     /// A part is on the disk for good.
     PartCommitted {
         /// The store.
@@ -141,6 +149,11 @@ pub enum Input<'a> {
         /// The signed metadata, with the UUID computed from the manifest; of a delta, those of its result. What the
         /// manifest leaves out is empty.
         firmware: &'a FirmwareMeta,
+    },
+    /// An archive that was handed over earlier was deleted, as there were more than the folder may hold.
+    ArchiveDropped {
+        /// Where it was: its name begins with [`OpenStore::key`](crate::OpenStore::key).
+        path: &'a str,
     },
     /// The applier got this far.
     ApplyProgress {

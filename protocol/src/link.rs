@@ -172,6 +172,10 @@ impl Link {
                 let (mut cx, _, updates) = self.parts();
                 updates.store_failed(&mut cx, store, reason)
             }
+            Input::StoreRefused { store, reason } => {
+                let (mut cx, _, updates) = self.parts();
+                updates.store_refused(&mut cx, store, reason)
+            }
             Input::PartCommitted { store, part: _ } => {
                 let (mut cx, _, updates) = self.parts();
                 updates.part_committed(&mut cx, store)
@@ -181,6 +185,10 @@ impl Link {
             Input::FirmwareSigned { offer, firmware } => {
                 let (mut cx, _, updates) = self.parts();
                 updates.signed(&mut cx, offer, firmware)
+            }
+            Input::ArchiveDropped { path } => {
+                self.archives_with(|archives, cx| archives.dropped(cx, path));
+                true
             }
             Input::ApplyProgress { offer, percent } => {
                 let (mut cx, _, updates) = self.parts();

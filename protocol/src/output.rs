@@ -51,6 +51,7 @@ pub enum Output {
     Fetch(Fetch),
     /// Open the folder in which a download is kept; answer with
     /// [`Input::StoreOpened`](crate::Input::StoreOpened) or [`Input::StoreFailed`](crate::Input::StoreFailed).
+    /// What is kept there and can't be trusted is deleted first.
     /// Orders about a store and bytes for it are carried out in the order in which they came.
     OpenStore(OpenStore),
     /// Read from a store, and show the bytes to [`Link::body`](crate::Link::body) like those of a fetch. End
@@ -196,6 +197,10 @@ pub struct OpenStore {
     pub part_size: u64,
     /// How many parts there are; others are to be deleted.
     pub parts: u32,
+    /// The keys (base64) one of which must have signed the file, a `.fw` archive. Its first bytes are to be checked as they
+    /// come, before they are written: what is not to be trusted is reported by
+    /// [`Input::StoreRefused`](crate::Input::StoreRefused). If there are none, nothing is checked.
+    pub public_keys: Vec<String>,
 }
 
 /// What a store holds.

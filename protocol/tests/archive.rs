@@ -232,18 +232,25 @@ fn what_cannot_be_fetched_is_refused_in_words() {
     let mut device = Device::joined({
         let mut config = quiet();
         config.download.allow_http = false;
-        config.download.max_size = 1000;
+        config.download.max_size = 10;
+        config.download.max_archive_size = 1000;
         config
     });
     for (field, value, word) in [
         ("url", json!("http://files.example/a"), "only https"),
         ("url", json!("ftp://files.example/a"), "must begin with"),
         ("size", json!(1001), "1001 bytes"),
+        ("size", json!(0), "0 bytes"),
+        ("size", json!(-1), "-1 bytes"),
+        ("size", json!(1e300), "1e300 bytes"),
     ] {
         let mut payload = described("one");
         payload[field] = value;
         assert!(failure(&device.broadcast("archive", payload)).contains(word), "{word}");
     }
+    let mut payload = described("at the limit");
+    payload["size"] = json!(1000);
+    offer(&mut device, payload);
     for payload in [json!({}), json!({"url": null}), json!({"url": 7}), json!([]), json!({"url": ""})] {
         let out = device.broadcast("archive", payload);
         assert!(

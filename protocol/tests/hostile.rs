@@ -187,18 +187,17 @@ fn huge_numbers_are_refused_or_belong_to_nobody() {
     let status = device.statuses().pop().unwrap();
     assert_eq!(status["status"], "failed");
     assert!(status["reason"].as_str().unwrap().contains("18446744073709551615 bytes"), "{status}");
-    // One that is no number of bytes counts as unknown.
-    for number in ["18446744073709551616", "-1", "1.5", "1e300"] {
+    // So is one that is no number of bytes.
+    for number in ["18446744073709551616", "-1", "1.5", "1e300", "0", "-9223372036854775809", "-0.0"] {
         let text = json!([null, null, "device", "update", update()]).to_string();
         let text = text.replace(&format!("\"size\":{}", update()["size"]), &format!("\"size\":{number}"));
         let out = device.input(Input::SocketText { socket, text: &text });
-        let info = events(&out).into_iter().find_map(|event| match event {
-            Event::UpdateOffered { offer, info } => Some((offer, info)),
+        let refused = events(&out).into_iter().find_map(|event| match event {
+            Event::UpdateRefused { reason, .. } => Some(reason),
             _ => None,
         });
-        let (offer, info) = info.unwrap_or_else(|| panic!("{number} is no offer: {out:?}"));
-        assert_eq!(info.size, None, "{number}");
-        device.command(Command::Decide { offer, decision: Decision::Ignore { reason: String::new() } });
+        let reason = refused.unwrap_or_else(|| panic!("{number} is offered: {out:?}"));
+        assert!(reason.contains("the server announced a file of"), "{number}: {reason}");
     }
 }
 

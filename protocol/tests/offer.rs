@@ -102,7 +102,7 @@ fn odd_fields_count_as_unknown() {
     let mut device = Device::joined(config());
     device.broadcast(
         "update",
-        json!({"firmware_url": URL, "firmware_meta": {"uuid": "u", "version": 3}, "size": -1, "checksum": "xyz", "deployment_id": "7"}),
+        json!({"firmware_url": URL, "firmware_meta": {"uuid": "u", "version": 3}, "size": "-1", "checksum": "xyz", "deployment_id": "7"}),
     );
     let Some(Event::UpdateOffered { info, .. }) = device.events().pop() else { panic!() };
     assert_eq!(info.firmware, FirmwareMeta { uuid: "u".into(), ..FirmwareMeta::default() });

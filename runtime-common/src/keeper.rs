@@ -11,6 +11,7 @@ use nerves_hub_link_protocol::{FetchId, OfferId, OpenStore, ReadStore, StoreId, 
 use crate::applier::panic_text;
 use crate::crew::Crew;
 use crate::limits::{HANDOVER_MAX, READ_AHEAD_MAX, STORE_PIECE_MAX};
+use crate::trust::Trust;
 
 /// What the names of archives end with.
 const ARCHIVE_EXTENSION: &str = "fw";
@@ -39,10 +40,14 @@ pub(crate) enum News {
     Stored(FetchId, usize),
     /// A part is on the disk for good.
     Committed(u32),
+    /// An older archive had to go.
+    Dropped(String),
     /// The archive is good, and is there. It is over.
     Verified(String),
     /// The archive is not to be trusted, and was deleted. It is over.
     Refused(String),
+    /// What comes is not to be trusted, and was deleted. It is over.
+    Untrusted(String),
     /// It is over.
     Failed(String),
 }
@@ -260,11 +265,55 @@ fn keep(desk: &Desk, folder: &SharedStore, order: &OpenStore) -> Result<(), Stor
     }
     let mut request = StoreRequest::new(&order.key, &order.manifest).parts(order.part_size, order.parts);
     request.size = order.size;
+    let mut trust = match Trust::new(order) {
+        Ok(trust) => trust,
+        Err(error) => {
+            desk.tell(News::Untrusted(error.to_string()));
+            return Ok(());
+        }
+    };
     let mut file = folder.open(&request)?;
+    if trust.resume(&mut file).is_err() {
+        // Of another file, or damaged: the download starts over.
+        file.clear()?;
+        file = folder.open(&request)?;
+        trust.restart();
+    }
     desk.tell(News::Opened(file.lengths().to_vec()));
+    match work(desk, &mut file, &mut trust) {
+        Ok(End::Kept) => Ok(()),
+        Ok(End::Cleared) => file.clear(),
+        Ok(End::Verify(keys)) => verify(desk, file, &keys),
+        Ok(End::Untrusted(reason)) => {
+            file.clear()?;
+            desk.tell(News::Untrusted(reason));
+            Ok(())
+        }
+        Err(error) if error.is_full() => {
+            // A full partition harms others; that there was no space is what is reported.
+            let _ = file.clear();
+            Err(error)
+        }
+        Err(error) => Err(error),
+    }
+}
+
+/// How the work on a store ends.
+enum End {
+    Kept,
+    Cleared,
+    Verify(Vec<String>),
+    Untrusted(String),
+}
+
+/// Does what is asked for until the store is to be closed.
+fn work(desk: &Desk, file: &mut StoredFile, trust: &mut Trust) -> Result<End, StoreError> {
     loop {
         match desk.next() {
             Job::Write(fetch, offset, piece) => {
+                if let Err(error) = trust.write(offset, &piece) {
+                    return Ok(End::Untrusted(error.to_string()));
+                }
                 file.write(offset, &piece)?;
                 let mut state = desk.lock();
                 debug_assert!(state.held >= piece.len(), "{} bytes written of {}", piece.len(), state.held);
@@ -278,12 +327,12 @@ fn keep(desk: &Desk, folder: &SharedStore, order: &OpenStore) -> Result<(), Stor
             }
             Job::Drop(part) => file.drop_part(part)?,
             Job::Read(read) => {
-                let end = read_back(desk, &mut file, &read);
+                let end = read_back(desk, file, &read);
                 desk.hand(Reading::End(read.fetch, end));
             }
-            Job::Verify(keys) => return verify(desk, file, &keys),
-            Job::Close { clear: true } => return file.clear(),
-            Job::Close { clear: false } => return Ok(()),
+            Job::Verify(keys) => return Ok(End::Verify(keys)),
+            Job::Close { clear: true } => return Ok(End::Cleared),
+            Job::Close { clear: false } => return Ok(End::Kept),
         }
     }
 }
@@ -299,8 +348,11 @@ fn verify(desk: &Desk, mut file: StoredFile, keys: &[String]) -> Result<(), Stor
     }
     match verdict {
         Ok(()) => {
-            let path = file.keep_as(ARCHIVE_EXTENSION)?;
-            desk.tell(News::Verified(path.display().to_string()));
+            let kept = file.keep_as(ARCHIVE_EXTENSION)?;
+            for path in kept.dropped {
+                desk.tell(News::Dropped(path.display().to_string()));
+            }
+            desk.tell(News::Verified(kept.path.display().to_string()));
         }
         Err(error) => {
             file.clear()?;
@@ -358,6 +410,7 @@ mod tests {
                 size: None,
                 part_size: u64::MAX,
                 parts: 1,
+                public_keys: Vec::new(),
             };
             Keeper::start(order, Arc::clone(&self.folder), &self.crew).unwrap()
         }

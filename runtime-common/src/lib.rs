@@ -46,6 +46,7 @@ mod signal;
 mod tcp;
 #[cfg(test)]
 mod testing;
+mod trust;
 mod wire;
 
 pub use control::{Control, Exit, HandleError, SendFileError, Status};

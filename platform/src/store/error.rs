@@ -1,5 +1,6 @@
 //! What can go wrong with downloads on disk.
 
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 /// Why a download can't be kept, or read back. Each says what failed, on what, and why.
@@ -29,7 +30,10 @@ pub enum StoreError {
         source: std::io::Error,
     },
     /// The disk is too full.
-    #[error("{path} has {available} bytes left, but the download needs {needed} more; free some space")]
+    #[error(
+        "{path} has {available} bytes left, of which {reserve} stay free, but the download needs {needed} more; free \
+         some space"
+    )]
     NoSpace {
         /// The folder.
         path: PathBuf,
@@ -37,6 +41,8 @@ pub enum StoreError {
         needed: u64,
         /// Bytes left for programs without privileges.
         available: u64,
+        /// Bytes of these that downloads leave free.
+        reserve: u64,
     },
     /// Bytes would leave a hole, or aren't there.
     #[error("{path} has {length} bytes, but {wanted} were expected; it was changed while in use")]
@@ -66,6 +72,21 @@ pub enum StoreError {
         /// Why it failed.
         source: std::io::Error,
     },
+}
+
+impl StoreError {
+    /// Returns whether the disk is full, or a quota or the limit on the size of files is reached: what was kept is of no use
+    /// and takes space.
+    pub fn is_full(&self) -> bool {
+        match self {
+            Self::NoSpace { .. } => true,
+            Self::Io { source, .. } => matches!(
+                source.kind(),
+                ErrorKind::StorageFull | ErrorKind::QuotaExceeded | ErrorKind::FileTooLarge
+            ),
+            _ => false,
+        }
+    }
 }
 
 pub(super) fn io_error<'a>(

@@ -5,9 +5,10 @@ use std::io::ErrorKind;
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
+use super::bounds::{Bounds, Kept};
 use super::error::io_error;
 use super::{MANIFEST, StoreError, StoreRequest, sync_dir};
-use crate::limits::OPEN_PARTS_MAX;
+use crate::limits::{OPEN_PARTS_MAX, SPACE_CHECK_EVERY};
 use crate::small_file::{folder_of, set_aside};
 
 /// A download that is open. Dropping it keeps what is there.
@@ -22,6 +23,10 @@ pub struct StoredFile {
     open: Vec<Part>,
     /// The part read last.
     reading: Option<(u32, File)>,
+    /// The bounds of the folder.
+    bounds: Bounds,
+    /// Bytes that may be written before the free space is asked for again.
+    unasked: u64,
 }
 
 #[derive(Debug)]
@@ -32,10 +37,16 @@ struct Part {
 }
 
 impl StoredFile {
-    pub(super) fn new(dir: PathBuf, lock: File, request: &StoreRequest, lengths: Vec<(u32, u64)>) -> Self {
+    pub(super) fn new(
+        dir: PathBuf,
+        lock: File,
+        request: &StoreRequest,
+        lengths: Vec<(u32, u64)>,
+        bounds: Bounds,
+    ) -> Self {
         debug_assert!(request.part_size > 0, "a download in parts of no bytes");
         let part_size = request.part_size.max(1);
-        Self { dir, _lock: lock, part_size, lengths, open: Vec::new(), reading: None }
+        Self { dir, _lock: lock, part_size, lengths, open: Vec::new(), reading: None, bounds, unasked: 0 }
     }
 
     /// Returns the parts that were there when it was opened: number and length in bytes.
@@ -44,7 +55,12 @@ impl StoredFile {
     }
 
     /// Writes bytes at an offset of the whole file. They go on where their part ends, or begin it anew.
+    ///
+    /// # Errors
+    ///
+    /// What the system said, or that the partition would get fuller than its reserve allows ([`StoreError::is_full`]).
     pub fn write(&mut self, offset: u64, mut bytes: &[u8]) -> Result<(), StoreError> {
+        self.check_space(bytes.len() as u64)?;
         let mut at = offset;
         while !bytes.is_empty() {
             let (number, inside) = self.place(at)?;
@@ -114,9 +130,21 @@ impl StoredFile {
         fs::remove_dir_all(&self.dir).map_err(io_error("delete", &self.dir))
     }
 
-    /// Gives the file of a download in one part a name of its own, beside the folder, and deletes the folder.
-    /// Returns where the file is. It is overwritten when the same is downloaded again, and deleted by nobody.
-    pub fn keep_as(self, extension: &str) -> Result<PathBuf, StoreError> {
+    /// Asks for the free space now and then, as others write as well.
+    fn check_space(&mut self, more: u64) -> Result<(), StoreError> {
+        if let Some(left) = self.unasked.checked_sub(more) {
+            self.unasked = left;
+            return Ok(());
+        }
+        self.bounds.check(folder_of(&self.dir), more)?;
+        self.unasked = SPACE_CHECK_EVERY;
+        Ok(())
+    }
+
+    /// Gives the file of a download in one part a name of its own, beside the folder, and deletes the folder. It is
+    /// overwritten when the same is downloaded again. The oldest of such files are deleted when there are more than the
+    /// folder may hold ([`DownloadStore::keep_at_most`](super::DownloadStore::keep_at_most)).
+    pub fn keep_as(self, extension: &str) -> Result<Kept, StoreError> {
         let (from, to) = (self.path(0), self.dir.with_extension(extension));
         if fs::symlink_metadata(&to).is_ok_and(|found| found.is_dir()) {
             // A file can't replace a folder.
@@ -124,8 +152,9 @@ impl StoredFile {
         }
         fs::rename(&from, &to).map_err(io_error("move", &from))?;
         sync_dir(folder_of(&self.dir))?;
+        let dropped = self.bounds.prune(&to, extension);
         self.clear()?;
-        Ok(to)
+        Ok(Kept { path: to, dropped })
     }
 
     /// Returns where a part is.

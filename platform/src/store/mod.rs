@@ -28,8 +28,10 @@
 //! # Ok::<(), nerves_hub_link_platform::store::StoreError>(())
 //! ```
 
+mod bounds;
 mod error;
 mod file;
+mod space;
 
 use std::ffi::OsStr;
 use std::fs::{self, DirBuilder, File};
@@ -42,10 +44,14 @@ use rustix::fs::{Access, access};
 use crate::limits::{MANIFEST_MAX, STORE_NAME_MAX};
 use crate::lock;
 use crate::small_file::{create_anew, read_limited, set_aside};
+use bounds::Bounds;
 use error::io_error;
+use space::Probe;
 
+pub use bounds::Kept;
 pub use error::StoreError;
 pub use file::StoredFile;
+pub use space::{Reserve, Space};
 
 /// The file that makes a folder one of ours, and its first line.
 const MANIFEST: &str = "manifest";
@@ -55,6 +61,7 @@ const MAGIC: &str = "nerves-hub-link download 1";
 #[derive(Debug)]
 pub struct DownloadStore {
     dir: PathBuf,
+    bounds: Bounds,
 }
 
 /// A download to open.
@@ -99,7 +106,34 @@ impl DownloadStore {
     /// Uses a folder, which is created when a download is opened. Anything in it that no download left there is
     /// left alone.
     pub fn new(dir: impl Into<PathBuf>) -> Self {
-        Self { dir: dir.into() }
+        Self { dir: dir.into(), bounds: Bounds::default() }
+    }
+
+    /// Sets the space that downloads leave free on the partition. It is looked at before a download and while it is written.
+    #[must_use]
+    pub const fn reserve(mut self, reserve: Reserve) -> Self {
+        self.bounds.reserve = reserve;
+        self
+    }
+
+    /// Sets how many files, and bytes of them, [`StoredFile::keep_as`] leaves in the folder: the oldest are deleted, but never
+    /// the one that was just kept. Default [`ARCHIVES_MAX`](crate::limits::ARCHIVES_MAX) and
+    /// [`ARCHIVE_BYTES_MAX`](crate::limits::ARCHIVE_BYTES_MAX).
+    #[must_use]
+    pub const fn keep_at_most(mut self, files: usize, bytes: u64) -> Self {
+        (self.bounds.files, self.bounds.bytes) = (files, bytes);
+        self
+    }
+
+    /// Asks for the space of a folder in another way than by `statvfs(3)`: for file systems that report it wrongly, and for
+    /// tests.
+    #[must_use]
+    pub fn ask_for_space(
+        mut self,
+        ask: impl Fn(&Path) -> std::io::Result<Space> + Send + Sync + 'static,
+    ) -> Self {
+        self.bounds.probe = Probe::new(ask);
+        self
     }
 
     /// Returns the folder.
@@ -107,7 +141,8 @@ impl DownloadStore {
         &self.dir
     }
 
-    /// Checks that downloads can be kept here, and creates the folder if need be.
+    /// Checks that downloads can be kept here, and creates the folder if need be. If the partition is fuller than its reserve
+    /// allows, what is left of earlier downloads is deleted first.
     ///
     /// # Errors
     ///
@@ -116,10 +151,14 @@ impl DownloadStore {
         self.make()?;
         let access = access(&self.dir, Access::READ_OK | Access::WRITE_OK | Access::EXEC_OK);
         access.map_err(|errno| io_error("write to", &self.dir)(errno.into()))?;
-        if self.available()? == 0 {
-            return Err(StoreError::NoSpace { path: self.dir.clone(), needed: 1, available: 0 });
+        if self.bounds.check(&self.dir, 1).is_err_and(|error| error.is_full()) {
+            let lock = File::open(&self.dir).map_err(io_error("open", &self.dir))?;
+            if lock::wait_exclusive(&lock).map_err(io_error("lock", &self.dir))? {
+                // No name is empty.
+                self.delete_others("")?;
+            }
         }
-        Ok(())
+        self.bounds.check(&self.dir, 1)
     }
 
     /// Opens a download with what is there of it. All other downloads in the folder are deleted first. The folder
@@ -146,6 +185,13 @@ impl DownloadStore {
             }
             Contents::Nothing | Contents::Foreign => None,
         };
+        if let Err(error) = self.check_space(lengths.as_deref().unwrap_or_default(), request) {
+            if lengths.is_some() {
+                // What can't be completed only takes space.
+                fs::remove_dir_all(&dir).map_err(io_error("delete", &dir))?;
+            }
+            return Err(error);
+        }
         let lengths = if let Some(lengths) = lengths {
             lengths
         } else {
@@ -153,8 +199,7 @@ impl DownloadStore {
             self.create(&dir, request)?;
             Vec::new()
         };
-        self.check_space(&lengths, request)?;
-        Ok(StoredFile::new(dir, lock, request, lengths))
+        Ok(StoredFile::new(dir, lock, request, lengths, self.bounds.clone()))
     }
 
     fn make(&self) -> Result<(), StoreError> {
@@ -214,21 +259,10 @@ impl DownloadStore {
     }
 
     fn check_space(&self, lengths: &[(u32, u64)], request: &StoreRequest) -> Result<(), StoreError> {
-        let Some(size) = request.size else { return Ok(()) };
-        let there = lengths.iter().map(|(_, length)| length).sum();
-        // Foreign files may have made more of it than there is.
-        let (needed, available) = (size.saturating_sub(there), self.available()?);
-        if needed > available {
-            return Err(StoreError::NoSpace { path: self.dir.clone(), needed, available });
-        }
-        Ok(())
-    }
-
-    /// Returns the bytes left for programs without privileges.
-    fn available(&self) -> Result<u64, StoreError> {
-        let space = rustix::fs::statvfs(&self.dir).map_err(std::io::Error::from);
-        let space = space.map_err(io_error("ask for the free space of", &self.dir))?;
-        Ok(space.f_bavail.saturating_mul(space.f_frsize))
+        let there = lengths.iter().map(|(_, length)| *length).fold(0, u64::saturating_add);
+        // Foreign files may have made more of it than there is. Of a file whose size nobody knows there is at least another byte.
+        let needed = request.size.map_or(1, |size| size.saturating_sub(there));
+        if needed == 0 { Ok(()) } else { self.bounds.check(&self.dir, needed) }
     }
 }
 

@@ -2,7 +2,7 @@
 
 use core::ops::Range;
 
-use super::{Download, Keep, Stage, Verdict, too_big};
+use super::{Download, Keep, Stage, Verdict};
 use crate::config::DownloadConfig;
 use crate::number::{as_u64, at_most};
 use crate::time::Instant;
@@ -61,7 +61,7 @@ impl Download {
             return Err(self.wrong(self.excess()));
         }
         if received > config.max_size {
-            return Err(self.fail(too_big(config.max_size)));
+            return Err(self.too_big(config.max_size));
         }
         Ok(skipped..end)
     }

@@ -7,6 +7,8 @@ use core::time::Duration;
 use super::range::{ContentRange, content_range, number, strong_etag};
 use crate::http;
 use crate::input::HeaderRef;
+use crate::limits::MAX_NAME_CHARS;
+use crate::text::cut;
 
 /// What is known before the response.
 pub(super) struct Known<'a> {
@@ -100,7 +102,10 @@ fn whole(known: &Known<'_>, headers: &[HeaderRef<'_>]) -> Head {
     if let Some(failure) = encoded(headers) {
         return failure;
     }
-    let length = http::header(headers, "content-length").and_then(number);
+    let length = match length(headers) {
+        Ok(length) => length,
+        Err(reason) => return Head::Retry { reason, after: http::retry_after(headers) },
+    };
     if http::is_page(headers) && (length.is_none() || length != known.total) {
         // Nothing keeps firmware as a web page. Networks that want a login, and stores in trouble, answer like this.
         let reason =
@@ -123,7 +128,10 @@ fn part(known: &Known<'_>, headers: &[HeaderRef<'_>]) -> Head {
     if let Some(failure) = encoded(headers) {
         return failure;
     }
-    let length = http::header(headers, "content-length").and_then(number);
+    let length = match length(headers) {
+        Ok(length) => length,
+        Err(reason) => return refused(reason),
+    };
     let etag = http::header(headers, "etag").and_then(strong_etag);
     let several = http::header(headers, "content-type")
         .is_some_and(|kind| kind.get(..10).is_some_and(|kind| kind.eq_ignore_ascii_case("multipart/")));
@@ -156,6 +164,19 @@ fn part(known: &Known<'_>, headers: &[HeaderRef<'_>]) -> Head {
     let loose = known.until.zip(end).is_some_and(|(until, end)| end > until);
     let etag = etag.map(String::from);
     Head::Body(Body { skip: known.received - start, total, etag, to_end: false, loose, mixed })
+}
+
+/// How long the body is, if the server says so, or why no body that is of use is as long.
+fn length(headers: &[HeaderRef<'_>]) -> Result<Option<u64>, String> {
+    let Some(text) = http::header(headers, "content-length") else { return Ok(None) };
+    match number(text.trim()) {
+        Some(0) => Err(String::from("the server sent an empty file (Content-Length: 0)")),
+        Some(length) => Ok(Some(length)),
+        None => {
+            let text = cut(text, MAX_NAME_CHARS);
+            Err(format!("the server sent a Content-Length that is no number of bytes: {text}"))
+        }
+    }
 }
 
 /// How many bytes are wanted, if that is known.

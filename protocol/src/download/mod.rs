@@ -30,7 +30,7 @@ use head::{Body, Head};
 use retry::Retries;
 
 pub(crate) use digest::{Checksum, Sha, from_hex};
-pub(crate) use plan::{Attempts, Plan};
+pub(crate) use plan::{Attempts, Plan, is_key_of, key_of};
 pub(crate) use staged::{Desk, Loss, Outcome, Staged};
 
 /// Which part of a chunk to store, and where it belongs in the file.
@@ -70,7 +70,7 @@ pub(crate) enum Verdict {
 pub(crate) enum Failure {
     /// The fault of the network, the server or the file.
     Download(String),
-    /// The file isn't there, or isn't the one that was begun.
+    /// The file isn't there, isn't the one that was begun, or is too big.
     Absent(String),
     /// Whoever the bytes are for doesn't take them.
     Stalled,
@@ -394,7 +394,7 @@ impl Download {
             self.refused = 0;
         }
         if self.total.is_some_and(|total| total > config.max_size) {
-            return self.fail(too_big(config.max_size));
+            return self.too_big(config.max_size);
         }
         self.etag = etag.or_else(|| self.etag.take());
         let budget = self.budget(config, skip);
@@ -532,6 +532,12 @@ impl Download {
         Verdict::Fail { failure: Failure::Download(reason), abort: self.fetch.take() }
     }
 
+    /// What was received of the file is of no use.
+    fn too_big(&mut self, limit: u64) -> Verdict {
+        let failure = Failure::Absent(format!("the file is bigger than the {limit} bytes allowed"));
+        Verdict::Fail { failure, abort: self.fetch.take() }
+    }
+
     fn mismatch(&self) -> Option<String> {
         self.checksum.as_ref().and_then(Checksum::mismatch)
     }
@@ -542,8 +548,4 @@ impl Download {
         }
         format!("the server sent more than the {} bytes of the file", self.total.unwrap_or(self.received))
     }
-}
-
-fn too_big(limit: u64) -> String {
-    format!("the file is bigger than the {limit} bytes allowed")
 }

@@ -120,13 +120,9 @@ impl Plan {
             (None, Some(size)) => format!("{size}"),
             (None, None) => String::from("any"),
         };
-        let safe = |letter: char| if letter.is_ascii_alphanumeric() || letter == '-' { letter } else { '_' };
         let room = MAX_STORE_KEY.saturating_sub(tail.len() + 1);
-        let mut key: String = uuid.chars().map(safe).take(room).collect();
-        if key.is_empty() {
-            key.push_str("file");
-        }
-        format!("{key}_{tail}")
+        let key: String = folder_name(uuid).take(room).collect();
+        if key.is_empty() { format!("file_{tail}") } else { format!("{key}_{tail}") }
     }
 
     /// One line that says what the folder holds.
@@ -139,6 +135,29 @@ impl Plan {
         }
     }
 }
+
+/// Returns what the folder of a file is named by, uncut.
+fn folder_name(uuid: &str) -> impl Iterator<Item = char> {
+    let safe = |letter: char| if letter.is_ascii_alphanumeric() || letter == '-' { letter } else { '_' };
+    uuid.chars().map(safe)
+}
+
+/// Returns the part of a kept file's path that its UUID made.
+pub(crate) fn key_of(path: &str) -> Option<&str> {
+    let name = path.rsplit('/').next()?;
+    let key = name.rsplit_once('.').map_or(name, |(stem, _)| stem);
+    key.rsplit_once('_').map(|(uuid, _)| uuid)
+}
+
+/// Returns whether the UUID made this part of a path.
+pub(crate) fn is_key_of(key: &str, uuid: &str) -> bool {
+    // Longer ones are cut, and so are those that only begin alike.
+    let cut = key.len() + 1 >= MAX_STORE_KEY.saturating_sub(MAX_KEY_TAIL);
+    folder_name(uuid).take(key.len()).eq(key.chars()) && (cut || uuid.chars().count() == key.len())
+}
+
+/// Characters of the longest end of a key: of a size of 64 bits.
+const MAX_KEY_TAIL: usize = 20;
 
 #[cfg(test)]
 mod tests {
@@ -190,6 +209,22 @@ mod tests {
         assert_eq!(sum.key("ü"), "__abababababababab");
         assert_eq!(sum.key(&"x".repeat(5000)).len(), MAX_STORE_KEY);
         assert_eq!(Plan::whole(None, None).key("a"), "a_any");
+    }
+
+    #[test]
+    fn the_uuid_is_found_again_in_the_path_of_what_was_kept() {
+        let long = "ü".repeat(MAX_STORE_KEY + 9);
+        for uuid in ["8a8b-1", "a_b", "../x", &long] {
+            for plan in
+                [Plan::whole(None, None), Plan::whole(Some(u64::MAX), None), Plan::whole(Some(7), Some(SUM))]
+            {
+                let path = format!("/data/my_archives.d/{}.fw", plan.key(uuid));
+                let key = key_of(&path).unwrap();
+                assert!(is_key_of(key, uuid), "{path}");
+                assert!(!is_key_of(key, "8a8b-12") && !is_key_of(key, "8a8b") && !is_key_of(key, ""));
+            }
+        }
+        assert_eq!((key_of("photo.jpg"), key_of("")), (None, None));
     }
 
     #[test]

@@ -117,6 +117,7 @@ impl Staged {
         url: Url,
         plan: Plan,
         attempts: Attempts,
+        public_keys: Vec<String>,
     ) -> Self {
         let store = desk.ids.store();
         let parts = plan.count();
@@ -128,6 +129,7 @@ impl Staged {
             size: plan.size,
             part_size: plan.part_size,
             parts,
+            public_keys,
         }));
         Self {
             store,

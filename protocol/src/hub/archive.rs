@@ -12,7 +12,8 @@ use super::payload;
 use super::report::usable;
 use crate::archive::{ArchiveCommand, ArchiveDecision, ArchiveEvent, ArchiveInfo};
 use crate::command::CommandError;
-use crate::download::{Attempts, Desk, Download, Keep, Loss, Outcome, Plan, Staged};
+use crate::config::DownloadConfig;
+use crate::download::{Attempts, Desk, Download, Keep, Loss, Outcome, Plan, Staged, is_key_of, key_of};
 use crate::event::Event;
 use crate::fault::Fault;
 use crate::http::url::Url;
@@ -87,7 +88,7 @@ impl Archives {
         keys: &Keys,
         payload: Payload<'_>,
     ) -> Result<(), String> {
-        let (info, url) = payload::archive(payload)?;
+        let (info, size, url) = payload::archive(payload)?;
         if !info.uuid.is_empty() && self.known.contains(&info.uuid) {
             return Ok(());
         }
@@ -95,7 +96,7 @@ impl Archives {
             refuse(cx, info, "no public key for archives is known, so none can be trusted");
             return Ok(());
         }
-        let url = match usable(cx, info.size, url) {
+        let url = match usable(cx, &size, cx.config.download.max_archive_size, url) {
             Ok(url) => url,
             Err(reason) => {
                 refuse(cx, info, &reason);
@@ -163,8 +164,10 @@ impl Archives {
     fn download(&mut self, cx: &mut Context<'_>, offer: Box<Offer>) {
         let plan = Plan::whole(offer.info.size, None);
         let (uuid, url) = (offer.info.uuid.clone(), offer.url.clone());
-        let mut desk = desk(cx);
-        let staged = Staged::open(&mut desk, StoreKind::Archive, &uuid, url, plan, Attempts::WHOLE);
+        let (attempts, keys) = (Attempts::WHOLE, offer.keys.clone());
+        let rules = rules(cx);
+        let staged =
+            Staged::open(&mut desk(cx, &rules), StoreKind::Archive, &uuid, url, plan, attempts, keys);
         self.state = State::Downloading { offer, staged: Box::new(staged) };
     }
 
@@ -176,6 +179,7 @@ impl Archives {
             }
             Input::StoreOpened { store, .. }
             | Input::StoreFailed { store, .. }
+            | Input::StoreRefused { store, .. }
             | Input::PartCommitted { store, .. }
             | Input::ArchiveVerified { store, .. }
             | Input::ArchiveRefused { store, .. } => self.holds(*store),
@@ -216,6 +220,7 @@ impl Archives {
                 }
                 true
             }
+            Input::StoreRefused { reason, .. } => self.untrusted(cx, reason),
             Input::ArchiveVerified { path, .. } => self.verified(cx, path),
             Input::ArchiveRefused { reason, .. } => self.refused(cx, reason),
             _ => false,
@@ -304,6 +309,14 @@ impl Archives {
         tell(cx, ArchiveEvent::Replaced { archive: old.id });
     }
 
+    /// An archive that was handed over earlier was deleted: the device doesn't have it any more.
+    pub(crate) fn dropped(&mut self, cx: &mut Context<'_>, path: &str) {
+        let key = key_of(path).unwrap_or_default();
+        let at = self.known.iter().position(|uuid| is_key_of(key, uuid));
+        let uuid = at.and_then(|at| self.known.remove(at)).unwrap_or_else(|| cut(key, MAX_META_CHARS));
+        tell(cx, ArchiveEvent::Dropped { uuid, path: path.to_string() });
+    }
+
     fn remember(&mut self, uuid: &str) {
         let uuid = cut(uuid, MAX_META_CHARS);
         if !uuid.is_empty() && !self.known.contains(&uuid) {
@@ -321,7 +334,8 @@ impl Archives {
         work: impl FnOnce(&mut Staged, &mut Desk<'_>) -> T,
     ) -> Option<T> {
         let State::Downloading { staged, .. } = &mut self.state else { return None };
-        let answer = work(staged, &mut desk(cx));
+        let rules = rules(cx);
+        let answer = work(staged, &mut desk(cx, &rules));
         if let Some(fetch) = staged.newest()
             && !self.recent.contains(&fetch)
         {
@@ -401,9 +415,22 @@ impl Archives {
                 true
             }
             State::Verifying { offer, .. } => {
-                let reason =
-                    cut(&format!("it is not to be trusted, and was deleted: {reason}"), MAX_REASON_CHARS);
-                tell(cx, ArchiveEvent::Failed { archive: offer.id, reason });
+                distrust(cx, offer.id, reason);
+                true
+            }
+            other => {
+                self.state = other;
+                false
+            }
+        }
+    }
+
+    /// Its first bytes say that the archive is not to be trusted. The store is gone.
+    fn untrusted(&mut self, cx: &mut Context<'_>, reason: &str) -> bool {
+        match core::mem::replace(&mut self.state, State::Idle) {
+            State::Downloading { offer, mut staged } => {
+                staged.stop(cx.out);
+                distrust(cx, offer.id, reason);
                 true
             }
             other => {
@@ -432,8 +459,19 @@ impl Archives {
     }
 }
 
-const fn desk<'a>(cx: &'a mut Context<'_>) -> Desk<'a> {
-    Desk { now: cx.now, config: &cx.config.download, out: cx.out, ids: cx.ids }
+/// The rules of downloads, with the limit for archives.
+fn rules(cx: &Context<'_>) -> DownloadConfig {
+    let download = &cx.config.download;
+    DownloadConfig { max_size: download.max_archive_size, ..download.clone() }
+}
+
+const fn desk<'a>(cx: &'a mut Context<'_>, rules: &'a DownloadConfig) -> Desk<'a> {
+    Desk { now: cx.now, config: rules, out: cx.out, ids: cx.ids }
+}
+
+fn distrust(cx: &mut Context<'_>, archive: ArchiveId, reason: &str) {
+    let reason = cut(&format!("it is not to be trusted, and was deleted: {reason}"), MAX_REASON_CHARS);
+    tell(cx, ArchiveEvent::Failed { archive, reason });
 }
 
 fn tell(cx: &mut Context<'_>, event: ArchiveEvent) {

@@ -14,6 +14,8 @@ pub(super) enum Scalar<'a> {
     Bool(bool),
     Unsigned(u64),
     Signed(i64),
+    /// A fraction, or a number too large for the others.
+    Real(f64),
     Text(Cow<'a, str>),
     /// Missing, null, or anything else.
     #[default]
@@ -131,8 +133,8 @@ impl<'de> Visitor<'de> for ScalarVisitor {
         Ok(Scalar::Signed(value))
     }
 
-    fn visit_f64<E: Error>(self, _: f64) -> Result<Scalar<'de>, E> {
-        Ok(Scalar::Other)
+    fn visit_f64<E: Error>(self, value: f64) -> Result<Scalar<'de>, E> {
+        Ok(Scalar::Real(value))
     }
 
     fn visit_borrowed_str<E: Error>(self, value: &'de str) -> Result<Scalar<'de>, E> {

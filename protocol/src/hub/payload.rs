@@ -22,12 +22,45 @@ use crate::update_tool::ProgressEvent;
 /// Where a file is, or why its address can't be used.
 pub(crate) type Address = Result<Url, UrlError>;
 
+/// The size of a file as the server announced it, if it did, or why no file has such a size.
+pub(crate) type Size = Result<Option<u64>, SizeError>;
+
+/// A size that no file has.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) enum SizeError {
+    Zero,
+    Negative(i64),
+    /// Too large for 64 bits, or a fraction.
+    Number(f64),
+}
+
+impl core::fmt::Display for SizeError {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.write_str("the server announced a file of ")?;
+        match self {
+            Self::Zero => f.write_str("0 bytes; there is nothing to download"),
+            Self::Negative(size) => write!(f, "{size} bytes; no file has such a size"),
+            Self::Number(size) => write!(f, "{size:e} bytes; no file has such a size"),
+        }
+    }
+}
+
+/// See [`Size`]; nothing at first.
+struct Announced(Size);
+
+impl Default for Announced {
+    fn default() -> Self {
+        Self(Ok(None))
+    }
+}
+
 /// What an `update` says.
 #[derive(Default)]
 struct UpdateFields {
     update_available: Option<bool>,
     described: bool,
     info: UpdateInfo,
+    size: Announced,
     /// Nothing without an address, or with an empty one.
     url: Option<Address>,
 }
@@ -41,7 +74,7 @@ impl<'de> Record<'de> for UpdateFields {
                 self.described = value.record(&mut self.info.firmware)?;
             }
             "firmware_url" => self.url = address(&value.scalar()?),
-            "size" => self.info.size = value.scalar()?.size(),
+            "size" => self.size = Announced(value.scalar()?.size()),
             "checksum" => self.info.checksum = value.scalar()?.as_text().and_then(sha256),
             "partials_checksums" => self.info.part_checksums = part_checksums(value)?,
             "deployment_id" => {
@@ -81,9 +114,15 @@ impl Scalar<'_> {
         self.as_text().map(|text| cut(text, MAX_META_CHARS))
     }
 
-    /// Returns a number of bytes, of which none is as good as no number.
-    fn size(&self) -> Option<u64> {
-        self.unsigned().filter(|size| *size > 0)
+    /// Returns a number of bytes, if it is a number.
+    const fn size(&self) -> Size {
+        match self {
+            Self::Unsigned(0) => Err(SizeError::Zero),
+            Self::Unsigned(size) => Ok(Some(*size)),
+            Self::Signed(size) => Err(SizeError::Negative(*size)),
+            Self::Real(size) => Err(SizeError::Number(*size)),
+            Self::Bool(_) | Self::Text(_) | Self::Other => Ok(None),
+        }
     }
 }
 
@@ -105,7 +144,7 @@ fn part_checksums<'de, A: MapAccess<'de>>(value: Value<'_, A>) -> Result<Vec<Sha
 
 /// Reads an `update` (spec §6.1): what is offered, and where it is; nothing if the server thought better of it. Fields that
 /// are missing or of another type count as unknown, but without address or description there is no update.
-pub(crate) fn update(payload: Payload<'_>) -> Result<Option<(UpdateInfo, Address)>, String> {
+pub(crate) fn update(payload: Payload<'_>) -> Result<Option<(UpdateInfo, Size, Address)>, String> {
     let Object(fields) = payload.read::<Object<UpdateFields>>()?;
     // A payload that is no object has no fields, and is refused below.
     let fields = fields.unwrap_or_default();
@@ -113,7 +152,10 @@ pub(crate) fn update(payload: Payload<'_>) -> Result<Option<(UpdateInfo, Address
         return Ok(None);
     }
     match *fields {
-        UpdateFields { described: true, info, url: Some(url), .. } => Ok(Some((info, url))),
+        UpdateFields { described: true, mut info, size: Announced(size), url: Some(url), .. } => {
+            info.size = size.clone().ok().flatten();
+            Ok(Some((info, size, url)))
+        }
         UpdateFields { described: false, .. } => Err(String::from("an update without firmware_meta")),
         UpdateFields { url: None, .. } => Err(String::from("an update without firmware_url")),
     }
@@ -149,17 +191,19 @@ impl<'de> Record<'de> for AvailableFields {
 
 /// Reads an `archive`. Fields that are missing or of another type count as unknown, but without address there is no
 /// archive.
-pub(crate) fn archive(payload: Payload<'_>) -> Result<(ArchiveInfo, Address), String> {
+pub(crate) fn archive(payload: Payload<'_>) -> Result<(ArchiveInfo, Size, Address), String> {
     let Object(fields) = payload.read::<Object<ArchiveFields>>()?;
     // A payload that is no object has no fields, and is refused below.
-    let ArchiveFields { info, url } = *fields.unwrap_or_default();
+    let ArchiveFields { mut info, size: Announced(size), url } = *fields.unwrap_or_default();
     let url = url.ok_or_else(|| String::from("an archive without url"))?;
-    Ok((info, url))
+    info.size = size.clone().ok().flatten();
+    Ok((info, size, url))
 }
 
 #[derive(Default)]
 struct ArchiveFields {
     info: ArchiveInfo,
+    size: Announced,
     url: Option<Address>,
 }
 
@@ -173,7 +217,7 @@ impl<'de> Record<'de> for ArchiveFields {
             "platform" => self.info.platform = value.scalar()?.meta(),
             "architecture" => self.info.architecture = value.scalar()?.meta(),
             "uploaded_at" => self.info.uploaded_at = value.scalar()?.meta(),
-            "size" => self.info.size = value.scalar()?.size(),
+            "size" => self.size = Announced(value.scalar()?.size()),
             "url" => self.url = address(&value.scalar()?),
             _ => value.ignore()?,
         }

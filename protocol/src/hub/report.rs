@@ -4,7 +4,7 @@ use alloc::format;
 use alloc::string::{String, ToString};
 use core::time::Duration;
 
-use super::payload::{self, Status};
+use super::payload::{self, Size, Status};
 use super::{Context, names};
 use crate::event::{Event, Stage, UpdateInfo};
 use crate::http::url::{Url, UrlError};
@@ -14,16 +14,22 @@ use crate::output::Output;
 use crate::phoenix::Class;
 use crate::text::cut;
 
-/// Returns the address if the file may be fetched at all, or else why not.
-pub(super) fn usable(cx: &Context<'_>, size: Option<u64>, url: Result<Url, UrlError>) -> Result<Url, String> {
+/// Returns the address if the file may be fetched at all, or else why not. `limit` is the largest size allowed.
+pub(super) fn usable(
+    cx: &Context<'_>,
+    size: &Size,
+    limit: u64,
+    url: Result<Url, UrlError>,
+) -> Result<Url, String> {
     let download = &cx.config.download;
+    let size = size.clone().map_err(|error| error.to_string())?;
     let url = url.map_err(|error| error.to_string())?;
     if !url.is_tls() && !download.allow_http {
         return Err(String::from("the address is http, and only https is allowed here"));
     }
     match size {
-        Some(size) if size > download.max_size => {
-            Err(format!("the file has {size} bytes, more than the {} allowed", download.max_size))
+        Some(size) if size > limit => {
+            Err(format!("the file has {size} bytes, more than the {limit} allowed"))
         }
         _ => Ok(url),
     }

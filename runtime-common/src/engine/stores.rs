@@ -80,6 +80,13 @@ impl<N: Network> Engine<N> {
                         self.link.handle(now, Input::ArchiveVerified { store, path: &path });
                         self.close_store(store, false);
                     }
+                    News::Dropped(path) => {
+                        self.link.handle(now, Input::ArchiveDropped { path: &path });
+                    }
+                    News::Untrusted(reason) => {
+                        self.link.handle(now, Input::StoreRefused { store, reason: &reason });
+                        self.close_store(store, false);
+                    }
                     News::Refused(reason) => {
                         self.link.handle(now, Input::ArchiveRefused { store, reason: &reason });
                         self.close_store(store, false);

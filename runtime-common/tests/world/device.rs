@@ -13,7 +13,7 @@ use nerves_hub_link_protocol::{
 use nerves_hub_link_testkit::sim::Rng;
 
 use super::net::{Net, SECOND};
-use super::{KEY, PRODUCT, SECRET, signer};
+use super::{PRODUCT, SECRET, signer};
 
 /// The disk, as far as this device has one.
 #[derive(Debug, Default)]
@@ -62,7 +62,7 @@ impl Writing {
 
 impl Installer for Hands {
     fn begin(&mut self, request: InstallRequest) -> Result<Box<dyn Install>, InstallError> {
-        assert_eq!(request.public_keys, [KEY]);
+        assert_eq!(request.public_keys, [signer().public_key()]);
         let mut disk = self.0.lock().unwrap();
         if disk.fails(30) {
             return Err(InstallError::Failed("the disk is not there".to_owned()));
@@ -203,7 +203,7 @@ pub fn config(seed: u64, tls: bool, meta: &nerves_hub_link_testkit::meta::Firmwa
         config.socket_url = Some("ws://hub.test/device-socket/websocket".to_owned());
         config.download.allow_http = true;
     }
-    config.public_keys = vec![KEY.to_owned()];
+    config.public_keys = vec![signer().public_key()];
     config.archive_public_keys = vec![signer().public_key()];
     config.firmware_validated = Some(false);
     config.heartbeat = Duration::from_secs(30);

@@ -224,8 +224,10 @@ impl World {
     fn release(&mut self) {
         self.released += 1;
         let (id, now) = (self.released, self.net.lock().now);
-        let mut content = Rng::of(self.seed, 104, id);
-        let bytes: Vec<u8> = (0..self.bytes).map(|_| content.bits().to_le_bytes()[0]).collect();
+        let content = Content::random(Rng::of(self.seed, 104, id).bits(), self.bytes as u64);
+        let builder = FirmwareBuilder::new("world", &meta(id).version).resource("data", content);
+        // Stores check the signature; the installer compares all of it.
+        let bytes = builder.build(&signer()).unwrap().bytes().unwrap().to_vec();
         self.disk.lock().unwrap().known.insert(bytes.clone(), meta(id).uuid);
         self.server.release(now, meta(id), bytes);
         let length = self.rng.within(1, 100_000);

@@ -36,6 +36,8 @@ use obstacle::Obstacle;
 use offer::{Hold, Offer, begin};
 use staging::{Feed, Held, Staging};
 
+const MIXTURE: &str = "this may be a mixture of two files";
+
 /// The one update at a time.
 pub(crate) struct Updates {
     state: State,
@@ -283,7 +285,7 @@ impl Updates {
         let Some(running) = self.applier_of(id) else { return false };
         let mixed =
             running.mixed || matches!(&running.phase, Phase::Downloading(download) if download.is_mixed());
-        mixed && self.start_over(cx, reason, false) || self.apply_failed(cx, id, reason)
+        mixed && self.start_over(cx, reason, MIXTURE, false) || self.apply_failed(cx, id, reason)
     }
 
     /// The applier gave up.
@@ -296,9 +298,9 @@ impl Updates {
         true
     }
 
-    /// Begins an update again, as what was received may be bytes of two files. Returns false if that was done often
-    /// enough. `applying` says whether there is an applier to stop.
-    fn start_over(&mut self, cx: &mut Context<'_>, reason: &str, applying: bool) -> bool {
+    /// Begins an update again, as what was received may be other bytes than those of the file: `guess` says which. Returns
+    /// false if that was done often enough. `applying` says whether there is an applier to stop.
+    fn start_over(&mut self, cx: &mut Context<'_>, reason: &str, guess: &str, applying: bool) -> bool {
         let State::Running(running) = &mut self.state else {
             Fault::new("an update that does not run was started over").report(cx.out);
             return false;
@@ -313,10 +315,7 @@ impl Updates {
         if applying {
             cx.out.push(Output::CancelApply { offer: before });
         }
-        let reason = cut(
-            &format!("{reason}; this may be a mixture of two files, so it is downloaded from the start"),
-            MAX_REASON_CHARS,
-        );
+        let reason = cut(&format!("{reason}; {guess}, so it is downloaded from the start"), MAX_REASON_CHARS);
         cx.out.event(Event::DownloadInterrupted { offer: id, reason, received: 0, retry_in: Duration::ZERO });
         let (phase, held) = begin(cx, offer, applier, strategy);
         if let State::Running(running) = &mut self.state {
@@ -440,7 +439,7 @@ impl Updates {
             }
             Verdict::Changed { reason, abort } => {
                 drop_fetch(cx, abort);
-                if !self.start_over(cx, &reason, true) {
+                if !self.start_over(cx, &reason, MIXTURE, true) {
                     self.cancel(cx, None, &format!("{} : {reason}", names::DOWNLOAD_FAILED));
                 }
             }

@@ -58,7 +58,7 @@ impl Updates {
         if self.is_busy() {
             return Ok(true);
         }
-        let Some((mut info, url)) = payload::update(payload)? else { return Ok(false) };
+        let Some((mut info, size, url)) = payload::update(payload)? else { return Ok(false) };
         info.requested = requested;
         if let State::Deciding { offer, .. } = &mut self.state {
             if offer.info.firmware.uuid == info.firmware.uuid {
@@ -77,7 +77,7 @@ impl Updates {
             refuse(cx, info, names::NO_KEYS);
             return Ok(true);
         }
-        let url = match usable(cx, info.size, url) {
+        let url = match usable(cx, &size, cx.config.download.max_size, url) {
             Ok(url) => url,
             Err(reason) => {
                 refuse(cx, info, &format!("{} : {reason}", names::DOWNLOAD_FAILED));

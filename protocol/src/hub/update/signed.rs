@@ -3,7 +3,7 @@
 use alloc::boxed::Box;
 use alloc::format;
 
-use super::{Phase, Updates};
+use super::{MIXTURE, Phase, Updates};
 use crate::event::{Event, FirmwareMeta};
 use crate::fault::Fault;
 use crate::hub::{Context, names};
@@ -26,7 +26,7 @@ impl Updates {
             let reason = format!("{} : {mismatch}", names::UPDATE_FAILED);
             let mixed = running.mixed
                 || matches!(&running.phase, Phase::Downloading(download) if download.is_mixed());
-            if !(mixed && self.start_over(cx, &reason, true)) {
+            if !(mixed && self.start_over(cx, &reason, MIXTURE, true)) {
                 // Whatever the server's checksums say, the file must not be served again.
                 self.close(cx, true);
                 self.cancel(cx, None, &reason);

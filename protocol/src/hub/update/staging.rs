@@ -23,6 +23,8 @@ use crate::time::Instant;
 use crate::timer::{Earliest, Timer};
 use crate::update_strategy::PartsConfig;
 
+const OTHER_BYTES: &str = "these may not be the bytes that the server announced";
+
 /// A file on its way into a store.
 pub(super) struct Staging {
     staged: Box<Staged>,
@@ -69,8 +71,10 @@ pub(super) fn stage(
         }
     }
     let verified = plan.is_verified();
-    let mut desk = desk(cx);
-    let staged = Staged::open(&mut desk, StoreKind::Firmware, &info.firmware.uuid, url, plan, attempts);
+    // Other tools take files of their own.
+    let trusted = if cx.config.update_tool.speaks_fwup() { keys.clone() } else { Vec::new() };
+    let (mut desk, uuid) = (desk(cx), &info.firmware.uuid);
+    let staged = Staged::open(&mut desk, StoreKind::Firmware, uuid, url, plan, attempts, trusted);
     let held = Held { store: staged.store(), verified };
     (Phase::Staging(Staging { staged: Box::new(staged), keys, info }), Some(held))
 }
@@ -145,6 +149,28 @@ impl Updates {
         if self.stage_with(cx, None, |staged, desk| staged.store_failed(desk, reason)).is_none() {
             self.feed_ended(cx, reason);
         }
+        true
+    }
+
+    /// The first bytes of what comes into a store say that it is not to be trusted. The store is gone. Returns whether it is
+    /// in use.
+    pub(crate) fn store_refused(&mut self, cx: &mut Context<'_>, store: StoreId, reason: &str) -> bool {
+        if !self.holds(store) {
+            return false;
+        }
+        let State::Running(running) = &mut self.state else { return false };
+        running.held = None;
+        let (id, uuid) = (running.id, running.uuid.clone());
+        // The server announced what the bytes are, so what came may be the network's: as with parts that are wrong.
+        let announced = running.again.as_ref().is_some_and(|again| again.offer.info.checksum.is_some());
+        if announced && self.start_over(cx, reason, OTHER_BYTES, false) {
+            return true;
+        }
+        // As if the applier had got the bytes.
+        self.attempts.started(cx, &uuid);
+        self.stop(cx, true);
+        self.state = State::Idle;
+        self.fail(cx, id, &uuid, &format!("{} : {reason}", names::FWUP_ERROR));
         true
     }
 
