@@ -6,7 +6,7 @@ use std::time::Duration;
 use clap::{ArgGroup, Args, Parser, Subcommand};
 use nerves_hub_link_platform::limits::{ARCHIVE_BYTES_MAX, ARCHIVES_MAX};
 use nerves_hub_link_protocol::DownloadConfig;
-use nerves_hub_link_protocol::limits::MAX_CONCURRENT_PARTS;
+use nerves_hub_link_protocol::limits::{MAX_BOUND, MAX_CONCURRENT_PARTS, REBOOTS_PER_HOUR};
 
 use crate::extensions::Extension;
 
@@ -158,6 +158,12 @@ pub struct RunArgs {
     /// Largest archive that is downloaded, in bytes, whether the server announces its size or not.
     #[arg(long, value_name = "BYTES", default_value_t = DownloadConfig::default().max_archive_size)]
     pub max_archive_size: u64,
+    /// Restarts within an hour that the server can cause: those it orders are refused beyond that, those after an update
+    /// wait. 0 means no limit. Counted over restarts only with --state; without it, orders are also refused for a while
+    /// after the start.
+    #[arg(long, value_name = "COUNT", default_value_t = REBOOTS_PER_HOUR,
+        value_parser = clap::value_parser!(u32).range(..=i64::from(MAX_BOUND)))]
+    pub reboots_per_hour: u32,
     /// Seconds to wait before a broken download is tried again.
     #[arg(long, value_name = "SECONDS", default_value = "15", value_parser = seconds)]
     pub retry_delay: Duration,

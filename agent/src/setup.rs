@@ -143,6 +143,7 @@ pub fn config(args: &RunArgs, identity: &Identity, recorder: &Arc<Recorder>) -> 
     // Deltas come only to those who say that they can apply them.
     config.fwup_version = fwup_stream::manifest::FWUP_VERSION.into();
     config.extensions = extensions::config(&args.extensions);
+    config.bounds.reboots_per_hour = args.reboots_per_hour;
     config.download.retry_delay = args.retry_delay;
     config.download.max_size = args.max_firmware_size;
     config.download.max_archive_size = args.max_archive_size;

@@ -333,6 +333,20 @@ fn other(event: &Event) -> Option<Line> {
         Event::AlarmCleared { alarm } => Line::info("alarm", format!("alarm {} cleared", alarm.name())),
         Event::Identify => Line::info("identify", "an operator asks which device this is"),
         Event::RebootRequested => Line::info("reboot-requested", "an operator asks for a restart"),
+        Event::RebootRefused { reason, retry_in } => Line::warning(
+            "reboot-refused",
+            format!(
+                "an operator's restart was refused: {reason}; the next is possible in {} (--reboots-per-hour)",
+                time(*retry_in)
+            ),
+        ),
+        Event::RebootDelayed { reason, retry_in } => Line::warning(
+            "reboot-delayed",
+            format!(
+                "the restart into the new firmware waits for {}: {reason} (--reboots-per-hour)",
+                time(*retry_in)
+            ),
+        ),
         Event::ScriptRequested { timeout, .. } => {
             Line::info("script", format!("an operator's script is run for {} at most", time(*timeout)))
         }

@@ -221,7 +221,8 @@ impl Device<'_> {
             | Output::CloseStore { .. }
             | Output::CommitPart { .. }
             | Output::DropPart { .. }
-            | Output::SaveAttempts { .. } => {}
+            | Output::SaveAttempts { .. }
+            | Output::SaveHistory { .. } => {}
         }
     }
 

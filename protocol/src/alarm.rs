@@ -18,6 +18,8 @@ pub enum Alarm {
     DuplicateIdentity,
     /// The application could not make the last health report.
     HealthCheckFailed,
+    /// The server orders more reboots than the device allows. Stays until an order would be obeyed again.
+    RebootsRefused,
 }
 
 /// An alarm that is raised.
@@ -39,6 +41,7 @@ impl Alarm {
             Self::UpdateInProgress => "NervesHubLink.UpdateInProgress",
             Self::FirmwareReverted => "NervesHubLink.FirmwareReverted",
             Self::DuplicateIdentity => "NervesHubLink.DuplicateIdentity",
+            Self::RebootsRefused => "NervesHubLink.RebootsRefused",
             Self::HealthCheckFailed => "NervesHubLink.Extensions.Health.CheckFailed",
         }
     }

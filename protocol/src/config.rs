@@ -7,6 +7,7 @@ use alloc::vec::Vec;
 use core::time::Duration;
 
 use crate::attempts::{Attempt, AttemptPolicy};
+use crate::bounds::{Bounds, History};
 use crate::error::ConfigError;
 use crate::event::FirmwareMeta;
 use crate::extension::ExtensionsConfig;
@@ -56,6 +57,11 @@ pub struct Config {
     pub past_attempts: Vec<Attempt>,
     /// Which differences between a file's signed metadata and the offer or the device are allowed. Default none.
     pub allow_mismatch: AllowMismatch,
+    /// How often a server can make the device reboot.
+    pub bounds: Bounds,
+    /// What [`Output::SaveHistory`](crate::Output::SaveHistory) told last, maybe before a restart;
+    /// [`History::unknown`] where nothing can be kept.
+    pub history: History,
     /// What applies updates. Default `fwup`.
     pub update_tool: UpdateTool,
     /// The event by which progress is reported. Default by the tool.
@@ -247,6 +253,8 @@ impl Config {
             attempts: AttemptPolicy::default(),
             past_attempts: Vec::new(),
             allow_mismatch: AllowMismatch::default(),
+            bounds: Bounds::default(),
+            history: History::default(),
             update_tool: UpdateTool::default(),
             progress_event: ProgressEvent::default(),
             interface_names: BTreeMap::new(),
@@ -321,6 +329,7 @@ impl Config {
         Backoff::validate_list(&self.reconnect_after)?;
         self.maintenance.validate()?;
         self.rate.validate()?;
+        self.bounds.validate()?;
         self.extensions.validate()?;
         if let UpdateStrategy::Parts(parts) = &self.strategy {
             parts.validate()?;

@@ -3,7 +3,7 @@
 use alloc::string::String;
 
 use crate::http::url::UrlError;
-use crate::limits::{MAX_RECONNECT_DELAYS, MAX_WINDOWS, MIN_RATE};
+use crate::limits::{MAX_BOUND, MAX_RECONNECT_DELAYS, MAX_WINDOWS, MIN_RATE};
 
 /// Why a [`Config`](crate::Config) is unusable. Trying again with the same one never helps.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -51,6 +51,9 @@ pub enum ConfigError {
         "a rate needs {MIN_RATE} bytes per second and minutes from 0 to 1440; there may be {MAX_WINDOWS} windows, up to 1439 minutes from UTC"
     )]
     RateLimit,
+    /// The bounds on what a server can make the device do.
+    #[error("a bound on reboots must be at most {MAX_BOUND}; 0 means none")]
+    Bounds,
     /// A header with an impossible name or value.
     #[error("the header {0:?} can't be sent: its name or value has forbidden characters")]
     Header(String),

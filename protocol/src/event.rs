@@ -273,6 +273,21 @@ pub enum Event {
     Identify,
     /// An operator asked for a reboot; [`Output::Reboot`](crate::Output::Reboot) follows.
     RebootRequested,
+    /// The server ordered a reboot beyond [`Bounds::reboots_per_hour`](crate::Bounds::reboots_per_hour), which is refused.
+    /// [`Alarm::RebootsRefused`] tells the server.
+    RebootRefused {
+        /// Why, for a person.
+        reason: String,
+        /// When an order would be obeyed again.
+        retry_in: Duration,
+    },
+    /// The reboot after an update waits, as it is beyond [`Bounds::reboots_per_hour`](crate::Bounds::reboots_per_hour).
+    RebootDelayed {
+        /// Why, for a person.
+        reason: String,
+        /// How long.
+        retry_in: Duration,
+    },
     /// The server sent something this version doesn't know. Ignored.
     Unknown {
         /// The topic.

@@ -85,6 +85,7 @@
 //!             Output::Reboot { .. } => rebooted = true,
 //!             // Survives a restart in a real device.
 //!             Output::SaveAttempts { attempts } => assert_eq!(attempts[0].starts, 1),
+//!             Output::SaveHistory { history } => assert_eq!(history.reboots.len(), 1),
 //!             Output::HangUp { .. } | Output::Abort { .. } | Output::CancelApply { .. } => {}
 //!             // Only with `Serializer::MsgPack`.
 //!             Output::SendBinary { .. } => {}
@@ -116,6 +117,7 @@ mod attempts;
 #[cfg(feature = "bench")]
 #[doc(hidden)]
 pub mod bench;
+mod bounds;
 mod chunk;
 pub mod client;
 mod command;
@@ -153,6 +155,7 @@ mod update_tool;
 pub use alarm::{Alarm, RaisedAlarm};
 pub use archive::{ArchiveCommand, ArchiveDecision, ArchiveEvent, ArchiveInfo};
 pub use attempts::{Attempt, AttemptPolicy};
+pub use bounds::{Bounds, History};
 pub use chunk::Chunk;
 pub use client::Client;
 pub use command::{Command, CommandError, Decision, UpdateReport};

@@ -226,6 +226,20 @@ pub const MAX_RECONNECT_DELAYS: usize = 64;
 /// How long a reboot waits for the last status to reach the wire.
 pub const REBOOT_GRACE: Duration = Duration::from_secs(5);
 
+/// Reboots within [`REBOOT_WINDOW`] by default. Enough for an operator at work, and for a slow device about what it can
+/// do; a server that orders one at every join would otherwise keep the device from its job for ever.
+pub const REBOOTS_PER_HOUR: u32 = 6;
+
+/// The time within which reboots are counted.
+pub const REBOOT_WINDOW: Duration = Duration::from_secs(3600);
+
+/// Highest bound that can be set on what a server can make the device do: each entry counted is remembered.
+pub const MAX_BOUND: u32 = 100;
+
+/// How often a device without a clock keeps how old what it counts is, while there is any. So much of the time it ran is
+/// not counted when its power is cut.
+pub const HISTORY_INTERVAL: Duration = Duration::from_secs(15 * 60);
+
 /// Shortest delay of a rescheduled update. Each offer counts as an attempt; three attempts in a row
 /// lock a device out for a day (spec §9.4).
 pub const MIN_RESCHEDULE: Duration = Duration::from_secs(5 * 60);

@@ -4,6 +4,7 @@ mod archive;
 mod console;
 mod extensions;
 mod pace;
+mod reboot;
 mod receive;
 mod reconfigure;
 mod report;
@@ -27,6 +28,7 @@ use crate::hub::connection::Connection;
 use crate::hub::console::Console;
 use crate::hub::extensions::Extensions;
 use crate::hub::keys::Keys;
+use crate::hub::ledger::Ledger;
 use crate::hub::managed::Managed;
 use crate::hub::pace::Pace;
 use crate::hub::scripts::Scripts;
@@ -34,7 +36,7 @@ use crate::hub::update::Updates;
 use crate::hub::{CONSOLE, Context, DEVICE, EXTENSIONS, TOPICS, device, payload};
 use crate::ids::{FetchId, SocketId};
 use crate::input::Input;
-use crate::limits::REBOOT_GRACE;
+use crate::link::reboot::Planned;
 use crate::output::Output;
 use crate::outputs::{Ids, Outputs};
 use crate::phoenix::{Frame, Phoenix, Received, TopicId};
@@ -68,8 +70,10 @@ pub struct Link {
     /// The device connects again to announce that it wants no deltas, at that time or when the server has seen
     /// everything.
     announce_at: Option<Instant>,
-    /// A reboot waiting until everything is sent, at most until then.
-    reboot: Option<(String, Instant)>,
+    reboot: Option<Planned>,
+    /// Why the server's last order to reboot was refused.
+    reboot_refused: Option<String>,
+    ledger: Ledger,
     alarms: Alarms,
     counters: Counters,
 }
@@ -86,6 +90,7 @@ impl Link {
         // Halves swapped, so that channel and connection draw different numbers.
         let wire = Phoenix::new(&TOPICS, &config, seed.rotate_left(32));
         let mut out = Outputs::default();
+        let ledger = Ledger::new(&config.history, now.mono, now.wall, &mut out);
         let mut link = Self {
             now: now.mono,
             wall: now.wall,
@@ -107,6 +112,8 @@ impl Link {
             announced: None,
             announce_at: None,
             reboot: None,
+            reboot_refused: None,
+            ledger,
             alarms: Alarms::default(),
             counters: Counters::default(),
             config: Box::new(config),
@@ -198,7 +205,7 @@ impl Link {
                 let (mut cx, _, updates) = self.parts();
                 let done = updates.applied(&mut cx, offer);
                 if done {
-                    self.schedule_reboot("new firmware was written");
+                    self.plan_reboot("new firmware was written");
                 }
                 done
             }
@@ -272,7 +279,7 @@ impl Link {
             Command::NetworkInterface { name } => self.network_interface(&name),
             Command::ReportUpdate { offer, report } => {
                 if updates.reported(&mut cx, offer, &report)? {
-                    self.schedule_reboot("new firmware was installed");
+                    self.plan_reboot("new firmware was installed");
                 }
             }
         }
@@ -340,8 +347,11 @@ impl Link {
         if let Some(at) = self.announce_at {
             deadline.at(Timer::Reconnect, at);
         }
-        if let Some((_, at)) = &self.reboot {
-            deadline.at(Timer::Reboot, *at);
+        if let Some(at) = self.ledger.deadline(self.wall) {
+            deadline.at(Timer::History, at);
+        }
+        if let Some(planned) = &self.reboot {
+            deadline.at(Timer::Reboot, planned.deadline(self.now));
         }
         deadline.get()
     }
@@ -424,6 +434,7 @@ impl Link {
             self.incoming(unanswered);
         }
         self.archives_with(Archives::tick);
+        self.ledger.tick(now, self.wall, &mut self.out);
         self.tick_validation();
         self.managed_with(Managed::tick);
         self.scripts_with(Scripts::tick);
@@ -439,12 +450,6 @@ impl Link {
         up
     }
 
-    fn schedule_reboot(&mut self, reason: &str) {
-        if self.reboot.is_none() {
-            self.reboot = Some((String::from(reason), self.now + REBOOT_GRACE));
-        }
-    }
-
     /// Returns the parameters of a join, made anew for each.
     fn join_params(&self, topic: TopicId) -> Value {
         match topic {
@@ -457,7 +462,8 @@ impl Link {
 
     /// Tells which conditions began and ended.
     fn follow_alarms(&mut self) {
-        let Self { now, config, out, connection, updates, alarms, extensions, .. } = self;
+        self.forget_refused_reboots();
+        let Self { now, config, out, connection, updates, alarms, extensions, reboot_refused, .. } = self;
         let reverted = "the device fell back from a firmware that did not prove good";
         let twin = "another device connects with this one's identity";
         for (alarm, is) in [
@@ -466,6 +472,7 @@ impl Link {
             (Alarm::FirmwareReverted, config.firmware_auto_revert_detected.then_some(reverted)),
             (Alarm::DuplicateIdentity, connection.has_twin().then_some(twin)),
             (Alarm::HealthCheckFailed, extensions.health_failure()),
+            (Alarm::RebootsRefused, reboot_refused.as_deref()),
         ] {
             alarms.follow(out, *now, alarm, is);
         }
@@ -502,10 +509,7 @@ impl Link {
         } else {
             self.console_with(Console::offline);
         }
-        let ready = |at: Instant| self.wire.is_drained() || self.now >= at;
-        if let Some((reason, _)) = self.reboot.take_if(|(_, at)| ready(*at)) {
-            self.out.push(Output::Reboot { reason });
-        }
+        self.reboot_if_ready();
     }
 }
 

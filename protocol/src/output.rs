@@ -5,6 +5,7 @@ use alloc::vec::Vec;
 use core::time::Duration;
 
 use crate::attempts::Attempt;
+use crate::bounds::History;
 use crate::event::{Event, FirmwareMeta, UpdateInfo};
 use crate::ids::{ArchiveId, FetchId, OfferId, ProbeId, SocketId, StoreId};
 use crate::secret::Secret;
@@ -119,6 +120,13 @@ pub enum Output {
         /// [`MAX_ATTEMPTS_REMEMBERED`](crate::limits::MAX_ATTEMPTS_REMEMBERED).
         /// [`Attempt::list_to_text`] makes a line of them.
         attempts: Vec<Attempt>,
+    },
+    /// Keep this over restarts, in place of the last; hand it to the next machine as
+    /// [`Config::history`](crate::Config::history). Like the attempts, it must be on the disk before the next output is
+    /// carried out. [`History::to_text`] makes a line of it.
+    SaveHistory {
+        /// What counts towards [`Config::bounds`](crate::Config::bounds).
+        history: History,
     },
     /// Restart the device, after the application agreed and what was sent is on the wire.
     Reboot {

@@ -80,6 +80,8 @@ pub enum Timer {
     Progress,
     /// Asking whether the running firmware proved good.
     Validation,
+    /// Keeping how long ago the device was made to reboot, where no clock says so later.
+    History,
     /// Rebooting although the last messages didn't reach the wire.
     Reboot,
 }

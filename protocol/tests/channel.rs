@@ -197,7 +197,7 @@ fn a_reboot_is_announced_before_it_happens() {
     assert_eq!(device.link.deadline().unwrap().why, Timer::Reboot);
     // The socket doesn't take it: the reboot comes all the same.
     let out = device.pass(Duration::from_secs(5));
-    assert!(matches!(out[..], [Output::Reboot { .. }]), "{out:?}");
+    assert!(matches!(out[..], [Output::SaveHistory { .. }, Output::Reboot { .. }]), "{out:?}");
     assert_eq!(device.pass(Duration::from_secs(10)), []);
 }
 

@@ -41,7 +41,7 @@ fn an_update_runs_from_offer_to_reboot() {
     let socket = device.socket();
     let frames = u32::try_from(sent(&out).len()).unwrap();
     let out = device.input(Input::SocketSent { socket, frames });
-    assert!(matches!(out.as_slice(), [Output::Reboot { .. }]));
+    assert!(matches!(out.as_slice(), [Output::SaveHistory { .. }, Output::Reboot { .. }]));
 
     let pushed: Vec<_> = device.sent().iter().map(|message| message[4].clone()).collect();
     assert_eq!(

@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use nerves_hub_link_platform::health::HealthSampler;
 use nerves_hub_link_protocol::{
-    Client, Command, Config, ConfigError, FirmwareMeta, Instant, Link, Now, ProbeId,
+    Client, Command, Config, ConfigError, FirmwareMeta, History, Instant, Link, Now, ProbeId,
 };
 use nerves_hub_link_transport::Tls;
 use nerves_hub_link_transport::limits::BODY_PIECE_MAX;
@@ -148,6 +148,15 @@ impl<N: Network> Engine<N> {
         match options.memory.attempts() {
             Ok(attempts) => config.past_attempts.extend(attempts),
             Err(reason) => (options.notice)(&reason),
+        }
+        match options.memory.history() {
+            // An application may know it without a store.
+            Ok(history) if config.history == History::default() => config.history = history,
+            Ok(_) => {}
+            Err(reason) => {
+                config.history = History::unknown();
+                (options.notice)(&reason);
+            }
         }
         let download_tls = match options.download_tls {
             Some(tls) => tls,

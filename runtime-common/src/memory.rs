@@ -1,10 +1,19 @@
-//! What a device remembers over restarts, beside its firmware: how often each update was tried.
+//! What a device remembers over restarts, beside its firmware: how often each update was tried, and what it was made to
+//! do lately.
 
 use nerves_hub_link_platform::kv::KeyValueStore;
-use nerves_hub_link_protocol::Attempt;
+use nerves_hub_link_protocol::{Attempt, History};
 
 /// The key under which the attempts stand, one line of text.
 const ATTEMPTS: &str = "nerves_hub_link_attempts";
+/// The key under which the history stands, one line of text.
+const HISTORY: &str = "nerves_hub_link_history";
+
+/// What is to be remembered.
+pub(crate) enum Memo {
+    Attempts(Vec<Attempt>),
+    History(History),
+}
 
 /// A place that survives a restart, if the application gave one.
 pub(crate) struct Memory(Option<Box<dyn KeyValueStore>>);
@@ -33,13 +42,34 @@ impl Memory {
         }
     }
 
-    /// Keeps the attempts; they are on the disk when this returns.
-    pub(crate) fn keep(&mut self, attempts: &[Attempt]) -> Result<(), String> {
+    /// Returns what the device was made to do before this start. Where that can't be known, it is bounded by caution.
+    pub(crate) fn history(&self) -> Result<History, String> {
+        let Some(store) = &self.0 else { return Ok(History::unknown()) };
+        match store.get(HISTORY) {
+            Ok(text) => Ok(History::from_text(&text.unwrap_or_default())), // Nothing happened yet.
+            Err(error) => Err(format!("how often the device was rebooted is not known: {error}")),
+        }
+    }
+
+    /// Keeps something; it is on the disk when this returns.
+    pub(crate) fn keep(&mut self, memo: &Memo) -> Result<(), String> {
         let Some(store) = &mut self.0 else { return Ok(()) };
-        let text = Attempt::list_to_text(attempts);
-        let change = (ATTEMPTS, Some(text.as_str()).filter(|text| !text.is_empty()));
-        store.update(&[change]).map_err(|error| {
-            format!("how often updates were tried is remembered only until the next restart: {error}")
-        })
+        let (key, text) = match memo {
+            Memo::Attempts(attempts) => (ATTEMPTS, Attempt::list_to_text(attempts)),
+            Memo::History(history) => (HISTORY, history.to_text()),
+        };
+        let change = (key, Some(text.as_str()).filter(|text| !text.is_empty()));
+        store.update(&[change]).map_err(|error| memo.lost(&error.to_string()))
+    }
+}
+
+impl Memo {
+    /// Says what follows where it can't be kept.
+    pub(crate) fn lost(&self, reason: &str) -> String {
+        let what = match self {
+            Self::Attempts(_) => "how often updates were tried",
+            Self::History(_) => "how often the device was rebooted",
+        };
+        format!("{what} is remembered only until the next restart: {reason}")
     }
 }

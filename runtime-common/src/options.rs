@@ -111,6 +111,10 @@ impl Options {
     /// again is refused in the end ([`Config::attempts`](nerves_hub_link_protocol::Config::attempts)). Without one, the
     /// count lasts until the next restart.
     ///
+    /// Also remembers how often the device was rebooted
+    /// ([`Config::bounds`](nerves_hub_link_protocol::Config::bounds)). Without a store, a server's order to reboot is
+    /// refused soon after the start.
+    ///
     /// The store must be the same for all slots and not on the disk that updates are written to while they are written:
     /// a [`FileStore`](nerves_hub_link_platform::kv::FileStore) on the data partition, say. It is read when the device is
     /// set up and written once or twice per update; meanwhile the device does nothing else, for ten seconds at most

@@ -270,6 +270,14 @@ fn every_event_has_a_sentence() {
         (Event::Identify, "an operator asks which device this is"),
         (Event::RebootRequested, "an operator asks for a restart"),
         (
+            Event::RebootRefused { reason: reason(), retry_in: Duration::from_secs(90) },
+            "an operator's restart was refused: x broke; the next is possible in 90 s (--reboots-per-hour)",
+        ),
+        (
+            Event::RebootDelayed { reason: reason(), retry_in: Duration::from_secs(90) },
+            "the restart into the new firmware waits for 90 s: x broke (--reboots-per-hour)",
+        ),
+        (
             Event::Unknown { topic: "device".into(), event: "e".into() },
             "ignored the event \"e\" on \"device\", which this version doesn't know",
         ),

@@ -10,6 +10,7 @@ pub(crate) mod device;
 mod explain;
 pub(crate) mod extensions;
 pub(crate) mod keys;
+pub(crate) mod ledger;
 mod lenient;
 pub(crate) mod managed;
 pub(crate) mod names;

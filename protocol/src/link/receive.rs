@@ -10,7 +10,7 @@ use crate::hub::keys::Keys;
 use crate::hub::{CONSOLE, Context, DEVICE, EXTENSIONS, names, payload};
 use crate::ids::SocketId;
 use crate::limits::{MAX_NAME_CHARS, MAX_TEXT_CHARS};
-use crate::phoenix::{Class, Incoming, Malformed, Payload, Received};
+use crate::phoenix::{Incoming, Malformed, Payload, Received};
 use crate::text::cut;
 
 impl Link {
@@ -121,9 +121,7 @@ impl Link {
             names::ARCHIVE => self.archive_offered(payload)?,
             names::REBOOT => {
                 payload.ignore()?;
-                self.wire.push(names::REBOOTING, payload::empty(), Class::Session);
-                self.out.event(Event::RebootRequested);
-                self.schedule_reboot("an operator asked for it");
+                self.reboot_ordered();
             }
             names::EXTENSIONS_GET => {
                 self.extensions_with(|extensions, cx| extensions.invited(cx, payload))?;

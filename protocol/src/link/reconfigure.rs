@@ -18,6 +18,7 @@ impl Link {
         swap(&mut new.firmware_validated, &mut old.firmware_validated);
         swap(&mut new.firmware_auto_revert_detected, &mut old.firmware_auto_revert_detected);
         swap(&mut new.past_attempts, &mut old.past_attempts);
+        swap(&mut new.history, &mut old.history);
         swap(&mut new.known_archives, &mut old.known_archives);
         // The channels and what they were told to speak about were set up from these.
         swap(&mut new.serializer, &mut old.serializer);

@@ -3,7 +3,7 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
-use nerves_hub_link_protocol::{Attempt, Command, FetchId, Input, Output, Sink, StartApply};
+use nerves_hub_link_protocol::{Command, FetchId, Input, Output, Sink, StartApply};
 
 use super::Engine;
 use crate::applier::{Applier, Failure, FailureKind, panic_text};
@@ -12,7 +12,7 @@ use crate::connection::{Download, Websocket};
 use crate::control::{Exit, Order};
 use crate::dial::Dialled;
 use crate::limits::FETCHES_MAX;
-use crate::memory::Memory;
+use crate::memory::{Memo, Memory};
 use crate::patience::Patience;
 use crate::tcp::Network;
 
@@ -57,12 +57,13 @@ impl<N: Network> Engine<N> {
         }
     }
 
-    /// Keeps the attempts. Nothing else is done until they are on the disk, as the machine wants it.
-    pub(super) fn remember(&mut self, attempts: Vec<Attempt>) {
+    /// Keeps what the machine wants kept. Nothing else is done until it is on the disk, as the machine wants it.
+    pub(super) fn remember(&mut self, memo: Memo) {
         let Some(mut memory) = self.memory.take_if(|memory| !memory.is_none()) else { return };
+        let lost = memo.lost("");
         let work = move || {
             // The device waits for this one, whatever the application's store does.
-            let kept = catch_unwind(AssertUnwindSafe(|| memory.keep(&attempts)));
+            let kept = catch_unwind(AssertUnwindSafe(|| memory.keep(&memo)));
             let panicked = |panic: Box<dyn std::any::Any + Send>| {
                 Err(format!("the store of attempts panicked: {}", panic_text(&*panic)))
             };
@@ -70,9 +71,7 @@ impl<N: Network> Engine<N> {
         };
         self.lent = Some(Patience::new(self.connector.network.now(), self.lend_max));
         if let Err(reason) = self.remembering.give(work) {
-            (self.notice)(&format!(
-                "how often updates were tried is remembered only until the next restart: {reason}"
-            ));
+            (self.notice)(&format!("{lost}{reason}"));
             self.memory = Some(Memory::none());
         }
     }
@@ -232,7 +231,8 @@ impl<N: Network> Engine<N> {
                     self.applier = None;
                 }
             }
-            Output::SaveAttempts { attempts } => self.remember(attempts),
+            Output::SaveAttempts { attempts } => self.remember(Memo::Attempts(attempts)),
+            Output::SaveHistory { history } => self.remember(Memo::History(history)),
             Output::Reboot { reason } => {
                 let client = &mut self.client;
                 let called = catch_unwind(AssertUnwindSafe(|| client.reboot(&reason)));

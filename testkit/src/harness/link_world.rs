@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
 use nerves_hub_link_protocol::limits::{
-    MAX_ATTEMPTS_REMEMBERED, MAX_BATCH_BYTES, MAX_OUTPUTS, MAX_REASON_CHARS, MAX_SCRIPT_OUTPUT_BYTES,
-    MAX_SHELL_MESSAGE_BYTES, SEND_CREDIT,
+    MAX_ATTEMPTS_REMEMBERED, MAX_BATCH_BYTES, MAX_BOUND, MAX_OUTPUTS, MAX_REASON_CHARS,
+    MAX_SCRIPT_OUTPUT_BYTES, MAX_SHELL_MESSAGE_BYTES, SEND_CREDIT,
 };
 use nerves_hub_link_protocol::{
     Auth, Config, Event, FetchId, FirmwareMeta, Instant, Link, Now, OfferId, Output, SharedSecret, Sink,
@@ -239,6 +239,10 @@ impl World {
             Output::Event(event) => self.hear(event),
             Output::SaveAttempts { attempts } => {
                 assert!(attempts.len() <= MAX_ATTEMPTS_REMEMBERED, "{} firmwares remembered", attempts.len());
+            }
+            Output::SaveHistory { history } => {
+                let most = usize::try_from(MAX_BOUND).unwrap_or(0);
+                assert!(history.reboots.len() <= most, "{} reboots remembered", history.reboots.len());
             }
             Output::Probe(_) => assert!(self.live.is_empty(), "a look for the network beside a connection"),
             Output::ReadStore(order) => {

@@ -382,7 +382,7 @@ impl World {
             }
             Output::CancelApply { .. } => self.applied = None,
             // Every life is the first: it is the store that is tried here.
-            Output::SaveAttempts { .. } | Output::Reboot { .. } => {}
+            Output::SaveAttempts { .. } | Output::SaveHistory { .. } | Output::Reboot { .. } => {}
             Output::SendBinary { .. } => assert_ne!(self.config.serializer, Serializer::Json, "bytes sent"),
             Output::VerifyArchive(verify) => {
                 assert!(verify.public_keys.is_empty(), "nobody offered an archive");

@@ -1,8 +1,8 @@
 //! Small texts that decide where a device connects, and what it finds on its own disk.
 
 use nerves_hub_link_platform::kv::fw_env_config::FwEnvConfig;
-use nerves_hub_link_protocol::Attempt;
-use nerves_hub_link_protocol::limits::MAX_ATTEMPTS_REMEMBERED;
+use nerves_hub_link_protocol::limits::{MAX_ATTEMPTS_REMEMBERED, MAX_BOUND};
+use nerves_hub_link_protocol::{Attempt, History};
 use nerves_hub_link_transport::limits::HEAD_MAX;
 use nerves_hub_link_transport::{
     Address, ClientIdentity, Proxy, Roots, Tls, TlsOptions, TransportError, Tunnel,
@@ -32,7 +32,10 @@ pub fn texts(data: &[u8]) {
         0 => address(&text),
         1 => proxy(&text),
         3 => places(&text),
-        4 => attempts(&text),
+        4 => {
+            attempts(&text);
+            history(&text);
+        }
         _ => certificate(bytes),
     }
 }
@@ -119,6 +122,14 @@ fn attempts(text: &str) {
     assert!(list.iter().all(|attempt| attempt.starts > 0), "{list:?}");
     let again = Attempt::list_to_text(&list);
     assert_eq!(Attempt::list_from_text(&again), list, "{again:?}");
+}
+
+fn history(text: &str) {
+    let history = History::from_text(text);
+    assert!(history.reboots.len() <= usize::try_from(MAX_BOUND).unwrap_or(0), "{history:?}");
+    let again = history.to_text();
+    let kept = if again.is_empty() { History::default() } else { history };
+    assert_eq!(History::from_text(&again), kept, "{again:?}");
 }
 
 /// A certificate and its key, as they lie in files.

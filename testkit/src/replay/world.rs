@@ -63,7 +63,7 @@ impl Drive<'_> {
             // The recorded network is there; whoever looks for it leaves no trace.
             Output::Probe(probe) => self.handle(Input::Reachable { probe: probe.probe }),
             // Kept nowhere: a recording is one run of a device.
-            Output::SaveAttempts { .. } | Output::Reboot { .. } => {}
+            Output::SaveAttempts { .. } | Output::SaveHistory { .. } | Output::Reboot { .. } => {}
             Output::Event(event) => self.event(&event),
         }
     }

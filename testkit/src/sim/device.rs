@@ -1,8 +1,8 @@
 //! One device: the real machine, and what it runs on.
 
 use nerves_hub_link_protocol::{
-    ArchiveId, Attempt, ConnectionState, FetchId, Input, Instant, Link, Now, OfferId, ShellId, ShellKind,
-    Sink, SocketId, StoreId, StoreKind, UnixTime, UpdateState,
+    ArchiveId, Attempt, ConnectionState, FetchId, History, Input, Instant, Link, Now, OfferId, ShellId,
+    ShellKind, Sink, SocketId, StoreId, StoreKind, UnixTime, UpdateState,
 };
 
 use super::applier::Applier;
@@ -46,6 +46,7 @@ pub(super) struct Device {
     pub joined_since: Option<u64>,
     /// What the machine wants remembered of the updates it tried.
     pub attempts: Vec<Attempt>,
+    pub history: History,
     /// Firmware that was booted and not proved good since: how often, and when last.
     tried: Vec<(FirmwareId, u32, u64)>,
     /// Firmware that a person pushed to this device: that may be tried as often as people like.
@@ -169,6 +170,7 @@ impl Device {
             cut: None,
             joined_since: None,
             attempts: Vec::new(),
+            history: History::default(),
             tried: Vec::new(),
             pushed: Vec::new(),
             // A device that can't tell whether its firmware is good takes all that boots for good.
@@ -186,6 +188,8 @@ impl Device {
     pub fn start(&mut self, scenario: &Scenario, now: u64, firmware: &Firmware) -> Result<(), Broken> {
         let mut config = config(scenario, self.number, firmware, self.booted, self.policy);
         config.past_attempts.clone_from(&self.attempts);
+        // On the disk it is a line of text.
+        config.history = History::from_text(&self.history.to_text());
         config.known_archives.clone_from(&self.archives);
         let seed = mix(mix(scenario.seed, u64::from(self.number)), u64::from(self.life));
         // Clocks that count from the boot begin anywhere.

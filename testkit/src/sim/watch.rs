@@ -261,7 +261,10 @@ impl Watch {
                 Ok(())
             }
             // Messages are looked at by themselves.
-            Output::SaveAttempts { .. } | Output::Send { .. } | Output::SendBinary { .. } => Ok(()),
+            Output::SaveAttempts { .. }
+            | Output::SaveHistory { .. }
+            | Output::Send { .. }
+            | Output::SendBinary { .. } => Ok(()),
             Output::Event(event) => self.hear(now, event),
         }
     }

@@ -124,6 +124,8 @@ impl Bench {
         config.backoff.min = Duration::from_millis(20);
         config.backoff.max = Duration::from_millis(200);
         config.rejoin = vec![Duration::from_millis(20)];
+        // Without a store, orders are refused for a while after the start.
+        config.bounds.reboots_per_hour = 0;
         config.download.retry_delay = Duration::from_millis(20);
         config
     }

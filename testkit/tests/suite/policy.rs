@@ -74,6 +74,35 @@ fn deploy_bad(bench: &Bench) -> String {
 }
 
 #[test]
+fn reboots_are_counted_over_restarts() {
+    let bench = Bench::new();
+    let store = FileStore::new(bench.path("state"));
+    let config = || {
+        let mut config = bench.config();
+        config.bounds.reboots_per_hour = 2;
+        config
+    };
+    for _ in 0..2 {
+        let device = Device::start(&bench, config(), store.clone());
+        device.until("joined", |event| *event == Event::Joined);
+        bench.hub.broadcast("reboot", &serde_json::json!({}));
+        let (status, _) = device.handle.wait_until(LIMIT, |status| status.exit.is_some());
+        assert!(matches!(status.exit, Some(Exit::Reboot { .. })), "{status:?}");
+    }
+    let device = Device::start(&bench, config(), store.clone());
+    device.until("joined", |event| *event == Event::Joined);
+    bench.hub.broadcast("reboot", &serde_json::json!({}));
+    device.until("refused", |event| matches!(event, Event::RebootRefused { .. }));
+    device.handle.stop();
+    // Without a store, an order soon after the start is refused.
+    let alone = bench.start_with(config(), bench.installer());
+    alone.until_joined();
+    bench.hub.broadcast("reboot", &serde_json::json!({}));
+    alone.until("refused", |event| matches!(event, Event::RebootRefused { .. }));
+    alone.stop();
+}
+
+#[test]
 fn a_firmware_that_failed_is_remembered_over_restarts_and_forgotten_once_it_runs() {
     let bench = Bench::new();
     let store = FileStore::new(bench.path("state"));

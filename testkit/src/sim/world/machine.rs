@@ -372,6 +372,10 @@ impl World {
                 }
                 self.operation(device)?;
             }
+            Output::SaveHistory { history } => {
+                device.history = history;
+                self.operation(device)?;
+            }
             Output::Event(event) => self.hear(device, event)?,
         }
         Ok(())

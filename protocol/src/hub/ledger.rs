@@ -1,0 +1,158 @@
+//! Counting what happened within a stretch of time that a restart, a wrong clock or a clock that jumps can't shorten.
+
+use alloc::vec::Vec;
+use core::time::Duration;
+
+use crate::bounds::{History, most};
+use crate::limits::{EARLIEST_CLOCK, HISTORY_INTERVAL, REBOOT_WINDOW};
+use crate::output::Output;
+use crate::outputs::Outputs;
+use crate::time::{Instant, UnixTime};
+
+/// What happened, and how long ago.
+#[derive(Clone, Copy)]
+struct Entry {
+    /// How old it was at `since`.
+    age: Duration,
+    since: Instant,
+    /// Whether it happened before this start.
+    old: bool,
+}
+
+impl Entry {
+    fn age(&self, now: Instant) -> Duration {
+        self.age.saturating_add(now.saturating_since(self.since))
+    }
+}
+
+/// What counts towards the bounds.
+pub(crate) struct Ledger {
+    reboots: Vec<Entry>,
+    /// What happened before can't be known.
+    unknown: bool,
+    start: Instant,
+    /// When the history was written that this start began with, if how long the device was off is not known yet.
+    off_since: Option<UnixTime>,
+    saved: Instant,
+    saved_at: Option<UnixTime>,
+}
+
+impl Ledger {
+    /// Takes up what was remembered before this start of the device.
+    pub(crate) fn new(history: &History, now: Instant, wall: Option<UnixTime>, out: &mut Outputs) -> Self {
+        let entry = |age: &Duration| Entry { age: *age, since: now, old: true };
+        let newest = history.reboots.len().saturating_sub(most());
+        let mut ledger = Self {
+            reboots: history.reboots.iter().skip(newest).map(entry).collect(),
+            unknown: history.unknown,
+            start: now,
+            // The server chose when the device went off, and may rule its clock, too.
+            off_since: history.at.filter(|_| !history.rebooting),
+            saved: now,
+            saved_at: history.at,
+        };
+        ledger.elapse(now, wall);
+        if history.rebooting && !ledger.reboots.is_empty() {
+            // From here on the device is off because somebody cut the power.
+            ledger.save(now, wall, false, out);
+        }
+        ledger
+    }
+
+    /// Lets time pass.
+    pub(crate) fn tick(&mut self, now: Instant, wall: Option<UnixTime>, out: &mut Outputs) {
+        self.elapse(now, wall);
+        if self.deadline(wall).is_some_and(|at| at <= now) {
+            self.save(now, wall, false, out);
+        }
+    }
+
+    /// Returns when to keep how old everything is. With a clock, the time until the power goes is known at the next start.
+    pub(crate) fn deadline(&self, wall: Option<UnixTime>) -> Option<Instant> {
+        let timed = self.saved_at.zip(plausible(wall)).is_some_and(|(saved, now)| saved <= now);
+        (!timed && !self.reboots.is_empty()).then(|| self.saved + HISTORY_INTERVAL)
+    }
+
+    /// Returns how long the server's order to reboot would have to wait, if it can't be obeyed now.
+    pub(crate) fn reboot_wait(
+        &mut self,
+        limit: u32,
+        now: Instant,
+        wall: Option<UnixTime>,
+    ) -> Option<Duration> {
+        if let Some(spacing) = REBOOT_WINDOW.checked_div(limit).filter(|_| self.unknown) {
+            // Each start may follow a reboot that the server ordered.
+            let left = spacing.saturating_sub(now.saturating_since(self.start));
+            if !left.is_zero() {
+                return Some(left);
+            }
+        }
+        self.planned_wait(limit, now, wall)
+    }
+
+    /// Returns whether that many reboots are counted.
+    pub(crate) fn has_reboots(&self, limit: u32) -> bool {
+        usize::try_from(limit).is_ok_and(|limit| self.reboots.len() >= limit)
+    }
+
+    /// Returns how long a reboot after an update has to wait, if it does.
+    pub(crate) fn planned_wait(
+        &mut self,
+        limit: u32,
+        now: Instant,
+        wall: Option<UnixTime>,
+    ) -> Option<Duration> {
+        self.elapse(now, wall);
+        wait(&self.reboots, limit, REBOOT_WINDOW, now)
+    }
+
+    /// The device is about to reboot.
+    pub(crate) fn rebooting(&mut self, now: Instant, wall: Option<UnixTime>, out: &mut Outputs) {
+        self.elapse(now, wall);
+        add(&mut self.reboots, now);
+        self.save(now, wall, true, out);
+    }
+
+    /// Forgets what is too old, and learns how long the device was off once its clock says so.
+    fn elapse(&mut self, now: Instant, wall: Option<UnixTime>) {
+        if let Some((off, wall)) = self.off_since.zip(plausible(wall)) {
+            self.off_since = None;
+            let since = u64::try_from(wall.0.saturating_sub(off.0)).unwrap_or(0);
+            let gap = Duration::from_secs(since).saturating_sub(now.saturating_since(self.start));
+            for entry in self.reboots.iter_mut().filter(|entry| entry.old) {
+                entry.age = entry.age.saturating_add(gap);
+            }
+        }
+        self.reboots.retain(|entry| entry.age(now) < REBOOT_WINDOW);
+    }
+
+    fn save(&mut self, now: Instant, wall: Option<UnixTime>, rebooting: bool, out: &mut Outputs) {
+        let at = plausible(wall);
+        (self.saved, self.saved_at) = (now, at);
+        let ages = |list: &[Entry]| {
+            list.iter().map(|entry| Duration::from_secs(entry.age(now).as_secs())).collect::<Vec<_>>()
+        };
+        let reboots = ages(&self.reboots);
+        out.push(Output::SaveHistory { history: History { at, rebooting, unknown: false, reboots } });
+    }
+}
+
+/// Adds what happens now.
+fn add(list: &mut Vec<Entry>, now: Instant) {
+    if list.len() >= most() {
+        list.remove(0);
+    }
+    list.push(Entry { age: Duration::ZERO, since: now, old: false });
+}
+
+/// Returns how long until one more may happen, if not now.
+fn wait(list: &[Entry], limit: u32, window: Duration, now: Instant) -> Option<Duration> {
+    let limit = usize::try_from(limit).unwrap_or(usize::MAX);
+    let first = list.len().checked_sub(limit).filter(|_| limit > 0)?;
+    list.get(first).map(|entry| window.saturating_sub(entry.age(now))).filter(|left| !left.is_zero())
+}
+
+/// Returns the time of a clock that can be right.
+fn plausible(wall: Option<UnixTime>) -> Option<UnixTime> {
+    wall.filter(|wall| wall.0 >= EARLIEST_CLOCK)
+}
