@@ -128,6 +128,7 @@ impl Shared {
         let idle = |state: &mut State| state.waiting.is_empty();
         let mut state = self.changed.wait_while(self.lock(), idle).unwrap_or_else(PoisonError::into_inner);
         let line = state.waiting.pop_front();
+        debug_assert!(line.is_some(), "waited for a line, and there is none");
         state.bytes -= line.as_ref().map_or(0, String::len);
         state.writing = true;
         (line, std::mem::take(&mut state.lost))

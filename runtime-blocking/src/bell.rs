@@ -25,6 +25,7 @@ impl Bell {
 
     /// Forgets the wake-ups so far. What woke is looked at afterwards, so none is lost.
     pub(crate) fn clear(&self) {
+        // Empty means that nobody woke.
         let _ = rustix::io::read(&self.counter, &mut [0; 8]);
     }
 

@@ -42,6 +42,7 @@ impl Device {
                 let _ = err.map(|err| err.take(LINE_MAX).read_to_string(&mut text));
                 text
             });
+            debug_assert!(out.is_some(), "the output of the device was not piped");
             if let Some(out) = out {
                 relay(life, BufReader::new(out), &news);
             }

@@ -39,6 +39,7 @@ pub(crate) fn retry_after(headers: &[HeaderRef<'_>]) -> Option<Duration> {
         value.parse().unwrap_or(u64::MAX)
     } else {
         let wait = date::parse(value)?.0.saturating_sub(date(headers)?.0);
+        // A date in the past means now.
         u64::try_from(wait).unwrap_or(0)
     };
     Some(Duration::from_secs(seconds).min(MAX_RETRY_AFTER))

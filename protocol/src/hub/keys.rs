@@ -41,6 +41,7 @@ impl Keys {
                 usable.push(key);
             }
         }
+        debug_assert!(usable.len() <= total, "more keys are usable than were offered");
         let unusable = total.saturating_sub(usable.len());
         let any = !usable.is_empty();
         if any {

@@ -174,6 +174,7 @@ impl Outbox {
 
     /// The adapter sent so many messages.
     pub(super) fn landed(&mut self, now: Instant, frames: u32) {
+        // An adapter that counts too much gets no more than the usual credit.
         self.flying = self.flying.saturating_sub(frames);
         self.blocked_since = (self.flying > 0).then_some(now);
     }

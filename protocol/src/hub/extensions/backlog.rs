@@ -62,7 +62,9 @@ impl<T> Backlog<T> {
         self.bytes = self.bytes.saturating_add(bytes);
         let mut dropped = 0;
         while self.items.len() > self.most || (self.bytes > self.most_bytes && self.items.len() > 1) {
+            // None is left if even a single one is too many.
             let Some(oldest) = self.items.pop_front() else { break };
+            debug_assert!(self.bytes >= oldest.bytes, "{} bytes hold {}", self.bytes, oldest.bytes);
             self.bytes = self.bytes.saturating_sub(oldest.bytes);
             let gap = self.gap.get_or_insert(Gap { count: 0, since: oldest.stamp });
             gap.count = gap.count.saturating_add(1);
@@ -85,6 +87,7 @@ impl<T> Backlog<T> {
         });
         let count = fits.count().max(most.min(1)).min(self.items.len());
         let taken: usize = self.items.iter().take(count).map(|item| item.bytes).sum();
+        debug_assert!(self.bytes >= taken, "{} bytes hold {taken}", self.bytes);
         self.bytes = self.bytes.saturating_sub(taken);
         self.items.drain(..count)
     }

@@ -121,6 +121,7 @@ impl ErrorReports {
         let notice = self.reports.take_gap().and_then(|gap| notice(gap, times));
         let room = MAX_ERROR_BATCH - usize::from(notice.is_some());
         let reports = self.reports.take(room, MAX_BATCH_BYTES).filter_map(|item| {
+            // The time is known here; one past the year 9999 can't be written.
             let time = iso(item.stamp.resolve(times)?)?;
             let Report { mut fields, mut context } = *item.what;
             // What the report says itself wins.

@@ -186,6 +186,7 @@ impl Terminal {
         cx.wire.push_to(self.outlet.topic, tag, event.into(), payload, Class::Bulk);
         let room = self.room();
         if let Some(running) = &mut self.running {
+            // Words of the console's own may have taken room that was granted.
             let more = room.saturating_sub(running.granted);
             // In larger pieces, as each is an event.
             if more >= MAX_SHELL_BUFFER / 4 {
