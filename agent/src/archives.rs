@@ -1,10 +1,8 @@
 //! Archives on this device: which it had already.
 
-use std::fs;
-use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
-use nerves_hub_link_platform::small_file::create_anew;
+use nerves_hub_link_platform::small_file;
 use nerves_hub_link_protocol::limits::MAX_KNOWN_ARCHIVES;
 
 use crate::bookkeeping::{Unusable, read_text, set_aside};
@@ -68,20 +66,17 @@ impl Known {
     }
 
     fn change(&self, change: impl FnOnce(&mut Vec<String>)) -> Result<(), String> {
-        let complain = |error: std::io::Error| format!("can't write {}: {error}", self.path.display());
         let mut lines = self.list().map_err(|why| format!("{}: {why}", self.path.display()))?;
         change(&mut lines);
-        let new = self.path.with_extension("new");
-        let mut file = create_anew(&new, 0o644).map_err(complain)?;
-        file.write_all((lines.join("\n") + "\n").as_bytes()).map_err(complain)?;
-        file.sync_all().map_err(complain)?;
-        fs::rename(&new, &self.path).map_err(complain)
+        let text = lines.join("\n") + "\n";
+        small_file::replace(&self.path, text.as_bytes(), 0o644).map_err(|error| error.to_string())
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::fs;
 
     #[test]
     fn the_newest_are_remembered() {

@@ -22,6 +22,13 @@ pub const STOP_MAX: Duration = Duration::from_secs(10);
 /// itself takes seconds; a hung network mount takes for ever.
 pub const LOCAL_MAX: Duration = Duration::from_secs(10);
 
+/// Time before the second attempt to mark the firmware good. Most locks are held for less.
+pub const MARK_PAUSE: Duration = Duration::from_secs(1);
+
+/// Most time between two attempts to mark the firmware good; each one takes twice as long as the one before. Short, because
+/// a restart in between brings the old firmware back.
+pub const MARK_PAUSE_MAX: Duration = Duration::from_secs(60);
+
 /// How long the reboot command may take. One that works ends the system meanwhile.
 pub const REBOOT_COMMAND_MAX: Duration = Duration::from_secs(300);
 

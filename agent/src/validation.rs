@@ -8,6 +8,7 @@ use nerves_hub_link_platform::boot::{BootCheck, BootState, Marked};
 use nerves_hub_link_platform::identity::{Identity, mark_validated};
 use nerves_hub_link_platform::kv::{KeyValueStore as _, KvError, UbootStore};
 
+use crate::limits::{MARK_PAUSE, MARK_PAUSE_MAX};
 use crate::record::Recorder;
 
 /// Firmware that is not validated yet.
@@ -24,16 +25,30 @@ pub struct Validation {
     pub mark: bool,
 }
 
+/// What became of an attempt to mark the firmware good.
+enum Outcome {
+    Good,
+    /// It did not boot, or not from where the environment says. Stays so in this boot.
+    Never(String),
+    /// Tried again: another program holds the disk for a moment, a disk is full, or a boot can't be told from another yet.
+    NotNow(String),
+}
+
 impl Validation {
     /// Looks at the environment after every join and now and then until it calls the firmware good, and reports that to
-    /// the server. Reading may hang with the disk, so this needs a thread of its own.
+    /// the server. Marking it good is tried again until it is done. Reading may hang with the disk, so this needs a thread of
+    /// its own.
     pub fn watch(mut self, joins: &Receiver<()>, recorder: &Recorder) {
+        // How long to wait for the next attempt, once the server accepted the device.
+        let mut again: Option<Duration> = None;
+        let mut said = String::new();
         loop {
-            let good = match joins.recv_timeout(self.every) {
-                Ok(()) if self.mark => self.validate(recorder),
-                Ok(()) | Err(RecvTimeoutError::Timeout) => self.look(recorder),
+            let due = match joins.recv_timeout(again.unwrap_or(self.every)) {
+                Ok(()) => self.mark,
+                Err(RecvTimeoutError::Timeout) => again.is_some(),
                 Err(RecvTimeoutError::Disconnected) => return,
             };
+            let good = if due { self.attempt(&mut again, &mut said, recorder) } else { self.look(recorder) };
             if good {
                 // Fails only when the device is stopping; the environment already says so for the next join.
                 let _ = self.handle.firmware_validated();
@@ -42,25 +57,44 @@ impl Validation {
         }
     }
 
-    fn validate(&mut self, recorder: &Recorder) -> bool {
-        let (kind, text) = match mark_validated(&mut self.store, &self.boot) {
-            Ok(Marked::Good) => ("validated", "this firmware reached the server: marked it good".to_owned()),
-            Ok(Marked::NotThisBoot(state)) => {
-                // It stays so in this boot.
-                self.mark = false;
-                ("not-validated", format!("nothing is marked good: {state}"))
+    fn attempt(&mut self, again: &mut Option<Duration>, said: &mut String, recorder: &Recorder) -> bool {
+        let text = match self.validate() {
+            Outcome::Good => {
+                recorder.note("validated", "this firmware reached the server: marked it good");
+                return true;
             }
-            Ok(_) => {
-                self.mark = false;
-                ("not-validated", "the U-Boot environment still doesn't call this firmware good".to_owned())
+            Outcome::Never(text) => {
+                (self.mark, *again) = (false, None);
+                text
             }
-            Err(error) => (
-                "not-validated",
-                format!("can't mark this firmware good: {error}; tried again after the next join"),
-            ),
+            Outcome::NotNow(text) => {
+                let pause = again.map_or(MARK_PAUSE, |pause| (pause * 2).min(MARK_PAUSE_MAX));
+                *again = Some(pause);
+                format!(
+                    "{text}; tried again until it is done. A restart before that may bring the old firmware back"
+                )
+            }
         };
-        recorder.note(kind, text);
-        kind == "validated"
+        // One attempt a minute would fill a log.
+        if *said != text {
+            recorder.note("not-validated", text.clone());
+            *said = text;
+        }
+        false
+    }
+
+    fn validate(&mut self) -> Outcome {
+        match mark_validated(&mut self.store, &self.boot) {
+            Ok(Marked::Good) => Outcome::Good,
+            Ok(Marked::NotThisBoot(state @ BootState::Unknown { .. })) => {
+                Outcome::NotNow(format!("nothing is marked good yet: {state}"))
+            }
+            Ok(Marked::NotThisBoot(state)) => Outcome::Never(format!("nothing is marked good: {state}")),
+            Ok(_) => {
+                Outcome::NotNow("the U-Boot environment still doesn't call this firmware good".to_owned())
+            }
+            Err(error) => Outcome::NotNow(format!("can't mark this firmware good: {error}")),
+        }
     }
 
     fn look(&self, recorder: &Recorder) -> bool {

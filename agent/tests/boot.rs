@@ -6,6 +6,7 @@ mod common;
 use std::process::Command;
 
 use common::{Setting, builder, command_of, refusal};
+use nerves_hub_link_platform::install::DiskPolicy;
 use nerves_hub_link_platform::kv::fw_env_config::{FwEnvConfig, Location};
 use nerves_hub_link_platform::kv::{KeyValueStore as _, UbootStore};
 use nerves_hub_link_testkit::hub::HubEvent;
@@ -71,6 +72,46 @@ fn a_device_that_cannot_restart_stays_connected_with_the_firmware_that_runs() {
     }
 }
 
+/// An update, another program of ours, or a disk that is full for a moment: what keeps the firmware from being marked good goes
+/// away, and then it is marked, without another join.
+#[test]
+fn marking_firmware_good_is_tried_until_it_is_done() {
+    let setting = Setting::new();
+    another_program_sets(&setting, "0");
+    let boot = setting.dir.path().join("boot").display().to_string();
+    std::fs::write(&boot, "first").unwrap();
+    let held = DiskPolicy::new(setting.disk.path()).open().unwrap();
+    // Other looks at the environment come long after the end of this test.
+    let args = ["--boot-id", &boot, "--validate-when-joined", "--validation-interval", "3600"];
+    let mut device = setting.device(&args);
+    let said = device.says("can't mark this firmware good");
+    assert!(said.contains("tried again until it is done"), "{said}");
+    assert_eq!(flag(&setting), "0");
+    drop(held);
+    setting.saw("validation", |event| matches!(event, HubEvent::Validated { .. }));
+    assert_eq!(setting.disk.boot().unwrap().validated, Some(true));
+    let joins = setting.hub.log().iter().filter(|event| matches!(event, HubEvent::Joined { .. })).count();
+    assert_eq!(joins, 1, "it needs no other join");
+}
+
+/// Everybody who can read a disk can lock it, for ever.
+#[test]
+fn a_reader_that_locks_the_disk_does_not_keep_firmware_from_being_marked_good() {
+    let setting = Setting::new();
+    another_program_sets(&setting, "0");
+    let boot = setting.dir.path().join("boot").display().to_string();
+    std::fs::write(&boot, "first").unwrap();
+    if !std::path::Path::new("/run/nerves-hub-link-lock").exists() {
+        return println!("SKIPPED: this user has no folder in /run");
+    }
+    let reader = std::fs::File::open(setting.disk.path()).unwrap();
+    rustix::fs::flock(&reader, rustix::fs::FlockOperation::LockShared).unwrap();
+    let _device = setting.device(&["--boot-id", &boot, "--validate-when-joined"]);
+    setting.saw("validation", |event| matches!(event, HubEvent::Validated { .. }));
+    assert_eq!(setting.disk.boot().unwrap().validated, Some(true));
+    drop(reader);
+}
+
 #[test]
 fn a_boot_id_that_is_a_pipe_is_not_waited_for() {
     let setting = Setting::new();
@@ -79,11 +120,18 @@ fn a_boot_id_that_is_a_pipe_is_not_waited_for() {
     setting.device(&["--boot-id", &pipe]).ends_after("accepted");
 }
 
+fn environment(setting: &Setting) -> UbootStore {
+    let place = Location { path: setting.disk.path().to_owned(), offset: 0x2000, size: 0x2000 };
+    UbootStore::new(FwEnvConfig::new(place, None).unwrap())
+}
+
+fn flag(setting: &Setting) -> String {
+    environment(setting).get("nerves_fw_validated").unwrap().unwrap()
+}
+
 /// Changes the flag as another program would.
 fn another_program_sets(setting: &Setting, flag: &str) {
-    let place = Location { path: setting.disk.path().to_owned(), offset: 0x2000, size: 0x2000 };
-    let mut environment = UbootStore::new(FwEnvConfig::new(place, None).unwrap());
-    environment.put("nerves_fw_validated", flag).unwrap();
+    environment(setting).put("nerves_fw_validated", flag).unwrap();
 }
 
 #[test]

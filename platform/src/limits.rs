@@ -38,6 +38,9 @@ pub const LOCK_TRIES: u32 = 20;
 /// Wait between two tries at a locked medium.
 pub const LOCK_PAUSE: std::time::Duration = std::time::Duration::from_millis(50);
 
+/// How often a new file is created while another program creates one of its name.
+pub const CREATE_TRIES: u32 = 8;
+
 /// Time a shell has to end after its terminal was closed, before it is killed. Shells write their history then.
 pub const SHELL_GRACE: std::time::Duration = std::time::Duration::from_secs(2);
 

@@ -6,6 +6,7 @@ use std::os::unix::fs::{FileExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use nerves_hub_link_platform::install::DiskPolicy;
 use nerves_hub_link_platform::kv::fw_env_config::{FwEnvConfig, Location};
 use nerves_hub_link_platform::kv::{FileStore, KeyValueStore, KvError, Pairs, UbootStore};
 use tempfile::TempDir;
@@ -101,8 +102,7 @@ fn formatting_writes_the_copy_in_use_last_and_makes_both_newer() {
 fn formatting_waits_for_an_update_too() {
     let dir = TempDir::new().unwrap();
     let (disk, mut store) = uboot(&dir, false);
-    let holder = OpenOptions::new().write(true).open(&disk).unwrap();
-    rustix::fs::flock(&holder, rustix::fs::FlockOperation::LockExclusive).unwrap();
+    let holder = DiskPolicy::new(&disk).open().unwrap();
     assert!(matches!(store.format(&pairs(&[("a", "1")])), Err(KvError::Busy { .. })));
     drop(holder);
     store.format(&pairs(&[("a", "1")])).unwrap();
@@ -154,13 +154,35 @@ fn a_disk_that_an_update_holds_is_busy_not_overwritten() {
     let dir = TempDir::new().unwrap();
     let (disk, mut store) = uboot(&dir, true);
     store.format(&pairs(&[("a", "1")])).unwrap();
-    let holder = OpenOptions::new().write(true).open(&disk).unwrap();
-    rustix::fs::flock(&holder, rustix::fs::FlockOperation::LockExclusive).unwrap();
+    let holder = DiskPolicy::new(&disk).open().unwrap();
     let error = store.put("a", "2").unwrap_err();
     assert!(matches!(error, KvError::Busy { .. }) && error.is_retryable());
     assert_eq!(store.get("a").unwrap().unwrap(), "1", "reading is always possible");
     drop(holder);
     store.put("a", "2").unwrap();
+}
+
+/// Everybody who can read a disk can lock it for ever.
+#[test]
+fn a_reader_that_locks_the_disk_prevents_no_change_of_the_environment() {
+    let dir = TempDir::new().unwrap();
+    for redundant in [false, true] {
+        let (disk, mut store) = uboot(&dir, redundant);
+        let reader = fs::File::open(&disk).unwrap();
+        rustix::fs::flock(&reader, rustix::fs::FlockOperation::LockShared).unwrap();
+        match store.format(&pairs(&[("a", "1")])) {
+            Err(KvError::Busy { .. }) if !std::path::Path::new("/run/nerves-hub-link-lock").exists() => {
+                return println!("SKIPPED: this user has no folder in /run");
+            }
+            done => done.unwrap(),
+        }
+        store.put("a", "2").unwrap();
+        drop(reader);
+        let other = fs::File::open(&disk).unwrap();
+        rustix::fs::flock(&other, rustix::fs::FlockOperation::LockExclusive).unwrap();
+        store.put("a", "3").unwrap();
+        assert_eq!(store.get("a").unwrap().unwrap(), "3");
+    }
 }
 
 /// The boot loader's own tools must read what is written here, and the other way round.

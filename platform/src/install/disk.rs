@@ -2,6 +2,7 @@
 
 use std::fs::{File, Metadata, OpenOptions};
 use std::io;
+use std::ops::{Deref, DerefMut};
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
@@ -138,8 +139,8 @@ impl DiskPolicy {
         Ok(())
     }
 
-    /// Opens the disk for reading and writing, and locks it until the file is closed.
-    pub fn open(&self) -> Result<File, DiskRefused> {
+    /// Opens the disk for reading and writing, and locks it until it is closed.
+    pub fn open(&self) -> Result<LockedDisk, DiskRefused> {
         let path = || self.path.clone();
         let failed = |source| DiskRefused::Open { path: path(), source };
         // Looked at before it is opened: opening a tape or a watchdog already does something.
@@ -149,10 +150,10 @@ impl DiskPolicy {
         if identity(&found) != identity(&expected) {
             return Err(DiskRefused::Replaced { path: path() });
         }
-        if !lock::wait_exclusive(&file).map_err(failed)? {
+        let Some(held) = lock::whole(&file).map_err(failed)? else {
             return Err(DiskRefused::Locked { path: path() });
-        }
-        Ok(file)
+        };
+        Ok(LockedDisk { file, _held: held })
     }
 
     fn stat(&self) -> Result<Metadata, DiskRefused> {
@@ -181,6 +182,27 @@ impl DiskPolicy {
             "a socket"
         };
         Err(DiskRefused::NotADisk { path, what })
+    }
+}
+
+/// An open disk. Other writers of ours are kept away until it is dropped.
+#[derive(Debug)]
+pub struct LockedDisk {
+    file: File,
+    _held: lock::Held,
+}
+
+impl Deref for LockedDisk {
+    type Target = File;
+
+    fn deref(&self) -> &File {
+        &self.file
+    }
+}
+
+impl DerefMut for LockedDisk {
+    fn deref_mut(&mut self) -> &mut File {
+        &mut self.file
     }
 }
 

@@ -1,6 +1,5 @@
 //! Applying `.fw` archives with `fwup-stream`, in this process.
 
-use std::fs::File;
 use std::io::{self, ErrorKind, Seek, SeekFrom};
 use std::os::unix::fs::{FileExt, FileTypeExt};
 
@@ -12,7 +11,7 @@ use rustix::fs::{FallocateFlags, fallocate};
 use crate::install::cause::Cause;
 use crate::install::{
     DiskPolicy, DiskRefused, Install, InstallError, InstallEvent, InstallReport, InstallRequest, Installer,
-    SignedFirmware,
+    LockedDisk, SignedFirmware,
 };
 
 /// Applies archives to one disk as they stream in.
@@ -128,7 +127,7 @@ fn failed(error: &fwup_stream::Error) -> InstallError {
 /// is written.
 #[derive(Debug)]
 struct DiskTarget {
-    file: File,
+    file: LockedDisk,
     extent: Extent,
     device: bool,
     granularity: usize,
@@ -175,7 +174,7 @@ impl Target for DiskTarget {
         }
         // The kernel turns a hole into a discard where the device then reads zeros.
         let flags = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
-        Ok(fallocate(&self.file, flags, offset, length)?)
+        Ok(fallocate(&*self.file, flags, offset, length)?)
     }
 
     fn extent(&self) -> Extent {

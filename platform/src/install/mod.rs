@@ -9,7 +9,7 @@ mod fwup_stream;
 
 use crate::identity::FirmwareInfo;
 
-pub use disk::{DiskPolicy, DiskRefused};
+pub use disk::{DiskPolicy, DiskRefused, LockedDisk};
 pub use fwup_stream::FwupStreamInstaller;
 
 /// Opens the way an update goes onto the device. One at a time is asked for.

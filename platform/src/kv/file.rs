@@ -1,15 +1,14 @@
 //! A text file of `key=value` lines, for devices without a U-Boot environment (device-identity §8).
 
-use std::fs::{self, File, OpenOptions};
-use std::io::Write;
-use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use crate::kv::uboot_env::EnvError;
 use crate::kv::{Change, KeyValueStore, KvError, Pairs, check_pair, io_error};
 use crate::limits::{LINKS_MAX, STORE_FILE_MAX};
 use crate::lock;
-use crate::small_file::create_anew;
+use crate::small_file::{self, beside};
 
 /// The byte order mark with which some editors begin a file.
 const MARK: char = '\u{feff}';
@@ -60,24 +59,14 @@ impl FileStore {
         path
     }
 
-    fn lock(target: &Path) -> Result<File, KvError> {
-        let path = beside(target, ".lock");
-        let opened =
-            OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(&path);
-        lock::exclusive(opened.map_err(io_error("create", &path))?, &path)
-    }
-
     fn replace(target: &Path, text: &str) -> Result<(), KvError> {
-        let new = beside(target, ".new");
         // The store may hold secrets: a new one is the owner's alone.
         let mode = fs::metadata(target).map_or(0o600, |old| old.permissions().mode() & 0o777);
-        let mut file = create_anew(&new, mode).map_err(io_error("create", &new))?;
-        let written = file.write_all(text.as_bytes()).and_then(|()| file.sync_all());
-        written.map_err(io_error("write", &new))?;
-        fs::rename(&new, target).map_err(io_error("replace", target))?;
-        let directory = target.parent().filter(|parent| !parent.as_os_str().is_empty());
-        let synced = File::open(directory.unwrap_or_else(|| Path::new("."))).and_then(|at| at.sync_all());
-        synced.map_err(io_error("sync the directory of", target))
+        small_file::replace(target, text.as_bytes(), mode).map_err(|failed| KvError::Io {
+            what: failed.what,
+            path: failed.path,
+            source: failed.source,
+        })
     }
 }
 
@@ -94,7 +83,7 @@ impl KeyValueStore for FileStore {
             self.check(key, value.unwrap_or_default())?;
         }
         let target = self.target();
-        let _held = Self::lock(&target)?;
+        let _held = lock::beside(&beside(&target, ".lock"))?;
         let not_text = |_| std::io::Error::new(std::io::ErrorKind::InvalidData, "it is not UTF-8 text");
         let old =
             String::from_utf8(self.read()?).map_err(not_text).map_err(io_error("change", &self.path))?;
@@ -109,12 +98,6 @@ impl KeyValueStore for FileStore {
         }
         Self::replace(&target, &text)
     }
-}
-
-fn beside(file: &Path, suffix: &str) -> PathBuf {
-    let mut name = file.file_name().unwrap_or_default().to_owned(); // A path without a name, such as `/`, can't be replaced.
-    name.push(suffix);
-    file.with_file_name(name)
 }
 
 fn pair(line: &str) -> Option<(&str, &str)> {

@@ -6,12 +6,13 @@ use std::os::unix::fs::FileExt;
 use crate::kv::fw_env_config::{FwEnvConfig, Location};
 use crate::kv::uboot_env::{Copy, EnvError, Environment, Layout, newer};
 use crate::kv::{Change, KeyValueStore, KvError, OwnedChange, Pairs, borrowed, io_error};
-use crate::lock;
+use crate::lock::{self, Held};
 use crate::small_file::open_disk;
 
 /// The U-Boot environment that boot loader, applier and device share.
 ///
-/// Every write is preceded by a read, locks the medium and is read back. With two copies the
+/// Every write is preceded by a read, locks the medium and is read back. The lock is one that other users' programs can't take
+/// (a file below `/run`); one that is held on the medium itself is waited for, for a second. With two copies the
 /// newer one stays untouched, so a torn write loses only the change. A copy that cannot be read counts as one
 /// with a bad checksum: the other is used, and the next write goes to the bad one. If that fails, nothing is
 /// written: the only good copy is never overwritten.
@@ -72,8 +73,8 @@ impl UbootStore {
         Ok(self.read()?.damage)
     }
 
-    /// Keeps others from writing. Held from the read to the end of the write, whichever copy that goes to.
-    fn lock(&self) -> Result<File, KvError> {
+    /// Keeps others of ours from writing; a reader of the medium that locks it prevents nothing. Held from the read to the end of the write, whichever copy that goes to.
+    fn lock(&self) -> Result<Held, KvError> {
         let open = |at: &Location| {
             let opened = OpenOptions::new().read(true).write(true).open(&at.path);
             opened.map_err(io_error("open for writing", &at.path)).map(|file| (file, at.path.clone()))
@@ -84,7 +85,7 @@ impl UbootStore {
             (Err(_), Some(second)) => open(second)?,
             (first, _) => first?,
         };
-        lock::exclusive(file, &path)
+        lock::insist(file, &path)
     }
 
     const fn layout(&self) -> Layout {

@@ -2,14 +2,14 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io::ErrorKind;
-use std::os::unix::fs::{FileExt, OpenOptionsExt};
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
 use super::bounds::{Bounds, Kept};
 use super::error::io_error;
 use super::{MANIFEST, StoreError, StoreRequest, sync_dir};
 use crate::limits::{OPEN_PARTS_MAX, SPACE_CHECK_EVERY};
-use crate::small_file::{folder_of, set_aside};
+use crate::small_file::{folder_of, open_own, open_regular_here, set_aside};
 
 /// A download that is open. Dropping it keeps what is there.
 #[derive(Debug)]
@@ -82,7 +82,7 @@ impl StoredFile {
         let path = self.path(number);
         let file = match self.open.iter().position(|part| part.number == number) {
             Some(at) => self.open.remove(at).file,
-            None => File::open(&path).map_err(io_error("open", &path))?,
+            None => open_regular_here(&path).map_err(io_error("open", &path))?,
         };
         file.sync_all().map_err(io_error("sync", &path))?;
         sync_dir(&self.dir)
@@ -106,7 +106,7 @@ impl StoredFile {
         let path = self.path(number);
         let file = match self.reading.take() {
             Some((reading, file)) if reading == number => file,
-            _ => File::open(&path).map_err(io_error("open", &path))?,
+            _ => open_regular_here(&path).map_err(io_error("open", &path))?,
         };
         // More than a 32-bit address is more than any buffer.
         let room = usize::try_from(self.part_size - inside).unwrap_or(usize::MAX).min(buffer.len());
@@ -175,8 +175,7 @@ impl StoredFile {
         let part = if let Some(at) = self.open.iter().position(|part| part.number == number) {
             self.open.remove(at)
         } else {
-            let opened = OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(&path);
-            let file = opened.map_err(io_error("open", &path))?;
+            let file = open_own(&path, 0o600).map_err(io_error("open", &path))?;
             let length = file.metadata().map_err(io_error("look at", &path))?.len();
             Part { number, file, length }
         };

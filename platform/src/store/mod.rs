@@ -35,7 +35,7 @@ mod space;
 
 use std::ffi::OsStr;
 use std::fs::{self, DirBuilder, File};
-use std::io::{ErrorKind, Write as _};
+use std::io::ErrorKind;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
@@ -43,7 +43,7 @@ use rustix::fs::{Access, access};
 
 use crate::limits::{MANIFEST_MAX, STORE_NAME_MAX};
 use crate::lock;
-use crate::small_file::{create_anew, read_limited, set_aside};
+use crate::small_file::{self, read_limited, set_aside};
 use bounds::Bounds;
 use error::io_error;
 use space::Probe;
@@ -249,11 +249,9 @@ impl DownloadStore {
         clear_away(&new)?;
         DirBuilder::new().mode(0o700).create(&new).map_err(io_error("create", &new))?;
         let path = new.join(MANIFEST);
-        let mut file = create_anew(&path, 0o600).map_err(io_error("create", &path))?;
         let text = format!("{MAGIC}\n{}\n", request.manifest);
-        let written = file.write_all(text.as_bytes()).and_then(|()| file.sync_all());
-        written.map_err(io_error("write", &path))?;
-        sync_dir(&new)?;
+        small_file::replace(&path, text.as_bytes(), 0o600)
+            .map_err(|failed| io_error(failed.what, &failed.path)(failed.source))?;
         fs::rename(&new, dir).map_err(io_error("create", dir))?;
         sync_dir(&self.dir)
     }
