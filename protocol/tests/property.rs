@@ -257,6 +257,8 @@ fn run(seed: u64, steps: &[Step]) -> Vec<Output> {
                     match kind {
                         0 => Input::ApplyDone { offer },
                         1 => Input::ApplyFailed { offer, reason: &reason },
+                        3 => Input::FileRefused { offer, reason: &reason },
+                        4 => Input::DeltaFailed { offer, reason: &reason },
                         _ => Input::ApplyProgress { offer, percent: *percent },
                     },
                 );

@@ -186,6 +186,10 @@ pub enum InstallError {
     Delta(String),
     /// The bytes are not those of a firmware that can be applied: damaged, not signed, not an archive. Another download
     /// may help.
+    ///
+    /// An installer that can't tell whether the bytes or the disk are at fault reports this one: only then does an update
+    /// start over whose file changed on the server while it was received, twice at most. Where the file did not change,
+    /// it counts as [`Failed`](Self::Failed).
     #[error("{0}")]
     File(String),
     /// The disk failed, or something else that another download does not cure.

@@ -317,14 +317,18 @@ impl Scenario {
     fn applier(&mut self, source: &mut Source<'_>) {
         let offer = self.offered(source);
         let percent = source.byte();
-        match source.byte() % 3 {
+        match source.byte() % 5 {
             0 => {
                 self.input(Input::ApplyDone { offer });
                 self.world.applier_ended(offer, true);
             }
-            1 => {
-                let reason = "\u{e4}\u{f6}".repeat(usize::from(percent));
-                self.input(Input::ApplyFailed { offer, reason: &reason });
+            failure @ (1 | 3 | 4) => {
+                let reason = &*"\u{e4}\u{f6}".repeat(usize::from(percent));
+                self.input(match failure {
+                    1 => Input::ApplyFailed { offer, reason },
+                    3 => Input::FileRefused { offer, reason },
+                    _ => Input::DeltaFailed { offer, reason },
+                });
                 self.world.applier_ended(offer, false);
             }
             _ => self.input(Input::ApplyProgress { offer, percent }),

@@ -12,25 +12,34 @@ use nerves_hub_link_testkit::server::Firmware;
 /// One at a time.
 static ALONE: Mutex<()> = Mutex::new(());
 
-#[test]
-fn a_limited_download_takes_its_time_without_burning_the_processor() {
-    let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
+/// Updates a device, at so many bytes a second or as fast as it can. Returns how long that took, and how much of it the
+/// processor worked.
+fn update(rate: impl Fn(u64) -> Option<u64>) -> (Duration, Duration) {
     let bench = Bench::new();
     let archive = bench.firmware("1.1.0");
-    let size = archive.bytes().unwrap().len() as u64;
     let mut config = bench.config();
-    // A second and a half, less what may come at once.
-    config.rate.bytes_per_second = Some(size * 2 / 3);
+    config.rate.bytes_per_second = rate(archive.bytes().unwrap().len() as u64);
     let device = bench.start_with(config, bench.installer());
     device.until_joined();
     let (begin, before) = (Instant::now(), processor_time());
     bench.hub.deploy(Firmware::from_archive(&archive).unwrap());
     assert!(matches!(device.exit(), Exit::Reboot { .. }), "the hub: {:#?}", bench.hub.log());
     let (took, busy) = (begin.elapsed(), processor_time().saturating_sub(before));
-    assert!(took >= Duration::from_millis(1200), "{size} bytes took {took:?}");
-    assert!(busy < Duration::from_millis(700), "{busy:?} of processor time in {took:?}");
     let interrupted = |event: &Event| matches!(event, Event::DownloadInterrupted { .. });
     assert!(!device.events.try_iter().any(|event| interrupted(&event)), "a pause was taken for a failure");
+    (took, busy)
+}
+
+#[test]
+fn a_limited_download_takes_its_time_without_burning_the_processor() {
+    let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
+    // What an update costs on this machine now, which may be busy.
+    let (_, cost) = update(|_| None);
+    // A second and a half, less what may come at once.
+    let (took, busy) = update(|size| Some(size * 2 / 3));
+    assert!(took >= Duration::from_millis(1200), "an update took {took:?}");
+    let most = 2 * cost + Duration::from_millis(400);
+    assert!(busy < most, "{busy:?} of processor time in {took:?}; without a limit {cost:?}");
 }
 
 #[test]
@@ -59,11 +68,19 @@ fn an_idle_device_with_an_idle_shell_costs_nothing() {
         types("y".repeat(5000));
     }
     device.answers(&bench.hub);
-    let before = processor_time();
-    let (status, ended) = device.handle.wait_until(Duration::from_millis(500), |it| it.exit.is_some());
-    let busy = processor_time().saturating_sub(before);
-    assert!(!ended && status.link.console_active, "{status:?}");
-    assert!(busy < Duration::from_millis(120), "{busy:?} of processor time in half a second");
+    // What was begun may take a while to end where the machine is busy.
+    let half_a_second = || {
+        let before = processor_time();
+        let (status, ended) = device.handle.wait_until(Duration::from_millis(500), |it| it.exit.is_some());
+        assert!(!ended && status.link.console_active, "{status:?}");
+        processor_time().saturating_sub(before)
+    };
+    let is_idle = |busy: &Vec<Duration>| busy.last().is_some_and(|last| *last < Duration::from_millis(120));
+    let mut busy = Vec::new();
+    while busy.len() < 10 && !is_idle(&busy) {
+        busy.push(half_a_second());
+    }
+    assert!(is_idle(&busy), "{busy:?} of processor time in half a second each");
     device.stop();
 }
 
