@@ -1,7 +1,8 @@
 //! Which archives are trusted.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, missing_docs)]
 
-use nerves_hub_link_platform::archive::{ArchiveError, verify};
+use nerves_hub_link_platform::archive::{ArchiveError, SignatureCheck, verify};
+use nerves_hub_link_platform::limits::ARCHIVE_START_MAX;
 use nerves_hub_link_platform::store::{DownloadStore, StoreRequest};
 use nerves_hub_link_testkit::firmware::{FirmwareBuilder, SigningKey, Tamper, tamper};
 use tempfile::TempDir;
@@ -37,4 +38,34 @@ fn only_a_sound_archive_of_a_trusted_key_passes() {
         let error = check(&tamper(&bytes, &how).unwrap(), &ours).unwrap_err();
         assert!(matches!(error, ArchiveError::Refused(_)), "{how:?}: {error:?}");
     }
+}
+
+#[test]
+fn an_archive_whose_beginning_never_ends_is_refused() {
+    let key = SigningKey::from_seed(1);
+    let mut check = SignatureCheck::new(&[key.public_key()]).unwrap();
+    // The entry of the signature, packed, its sizes to follow: empty blocks make nothing of any number of bytes.
+    let name = b"meta.conf.ed25519";
+    let mut header = b"PK\x03\x04\x14\0\x08\0\x08\0\0\0\x21\0".to_vec();
+    header.extend([0; 12]);
+    header.extend([u8::try_from(name.len()).unwrap(), 0, 0, 0]);
+    header.extend(name);
+    check.push(&header).unwrap();
+    let empty = [0, 0, 0, 0xff, 0xff];
+    let mut at = header.len() as u64;
+    let error = loop {
+        match check.push(&empty) {
+            Ok(()) => at += empty.len() as u64,
+            Err(error) => break error,
+        }
+        assert!(at <= ARCHIVE_START_MAX, "it would go on for ever");
+    };
+    assert!(at + empty.len() as u64 > ARCHIVE_START_MAX, "{at}: {error}");
+    assert!(error.to_string().contains("within the first 262144 bytes"), "{error}");
+    // From its first byte on, it may be another file.
+    check.restart();
+    assert_eq!((check.position(), check.is_good()), (0, false));
+    let archive = FirmwareBuilder::new("archive", "1.0.0").rootfs(1000, 7).build(&key).unwrap();
+    check.push(&archive.bytes().unwrap()).unwrap();
+    assert!(check.is_good());
 }

@@ -265,6 +265,63 @@ fn what_cannot_be_fetched_is_refused_in_words() {
 }
 
 #[test]
+fn an_archive_whose_first_bytes_are_not_to_be_trusted_ends_at_once() {
+    let mut device = Device::joined(quiet());
+    let archive = offer(&mut device, described("one"));
+    let open = opened(&decide(&mut device, archive, ArchiveDecision::Download));
+    assert_eq!(open.public_keys, [KEY], "the adapter checks what comes");
+    let store = open.store;
+    device.input(Input::StoreOpened { store, parts: &[] });
+    device.head(200, &[]);
+    device.chunk(&[7; 10]);
+    let out = device.input(Input::StoreRefused { store, reason: "it is not signed" });
+    assert!(out.iter().any(|output| matches!(output, Output::Abort { .. })), "{out:?}");
+    assert!(!out.iter().any(|output| matches!(output, Output::CloseStore { .. })), "it is closed: {out:?}");
+    assert_eq!(failure(&out), "it is not to be trusted, and was deleted: it is not signed");
+    let stale = device.link.status().counters.stale_inputs;
+    device.input(Input::StoreRefused { store, reason: "again" });
+    assert_eq!(device.link.status().counters.stale_inputs, stale + 1);
+}
+
+#[test]
+fn an_archive_that_was_dropped_is_offered_again() {
+    let mut device = Device::joined({
+        let mut config = quiet();
+        config.known_archives = vec!["old".to_owned(), "other".to_owned()];
+        config
+    });
+    assert!(news(&device.broadcast("archive", described("old"))).is_empty());
+    let out = device.input(Input::ArchiveDropped { path: "/data/archives/old_1000.fw" });
+    let (uuid, path) = ("old".to_owned(), "/data/archives/old_1000.fw".to_owned());
+    assert_eq!(news(&out), [ArchiveEvent::Dropped { uuid, path }]);
+    offer(&mut device, described("old"));
+    assert!(news(&device.broadcast("archive", described("other"))).is_empty());
+    // One that nobody remembers is told by what its name says.
+    let out = device.input(Input::ArchiveDropped { path: "/data/archives/stranger_any.fw" });
+    assert!(matches!(&news(&out)[..], [ArchiveEvent::Dropped { uuid, .. }] if uuid == "stranger"), "{out:?}");
+}
+
+#[test]
+fn an_archive_larger_than_allowed_is_deleted_though_nobody_announced_its_size() {
+    let mut device = Device::joined({
+        let mut config = quiet();
+        config.download.max_archive_size = 500;
+        config
+    });
+    let mut payload = described("one");
+    payload["size"] = json!(null);
+    let archive = offer(&mut device, payload);
+    let store = opened(&decide(&mut device, archive, ArchiveDecision::Download)).store;
+    device.input(Input::StoreOpened { store, parts: &[] });
+    device.head(200, &[]);
+    assert_eq!(device.chunk(&[7; 500]).range, 0..500);
+    device.chunk(&[7; 1]);
+    let out = device.out.clone();
+    assert!(out.contains(&Output::CloseStore { store, clear: true }), "{out:?}");
+    assert!(failure(&out).contains("bigger than the 500 bytes"));
+}
+
+#[test]
 fn the_same_archive_is_ignored_and_another_takes_its_place() {
     let (mut device, first, store) = downloading(&[]);
     let fetch = device.fetch().fetch;

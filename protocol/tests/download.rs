@@ -508,6 +508,26 @@ fn the_end_of_a_part_is_not_the_end_of_a_file_of_unknown_size() {
 }
 
 #[test]
+fn a_content_length_of_no_use_is_tried_again_with_its_reason() {
+    for (length, words) in [
+        ("0", "an empty file (Content-Length: 0)"),
+        ("18446744073709551616", "no number of bytes: 18446744073709551616"),
+        ("-1", "no number of bytes: -1"),
+        ("1e300", "no number of bytes: 1e300"),
+        ("", "no number of bytes: "),
+    ] {
+        let mut device = started(|_| {}, json!({"size": null}));
+        device.head(200, &[("content-length", length)]);
+        let events = device.events();
+        let told = |event: &Event| matches!(event, Event::DownloadInterrupted { reason, .. } if reason.contains(words));
+        assert!(events.iter().any(told), "{length}: {events:?}");
+        device.pass(Duration::from_secs(15));
+        device.head(200, &[("content-length", "1")]);
+        assert_eq!(device.chunk(&[0; 1]).range, 0..1, "{length}");
+    }
+}
+
+#[test]
 fn the_size_limit_holds_with_and_without_an_announced_length() {
     let limit = |config: &mut Config| config.download.max_size = 500;
     let mut device = started(limit, json!({"size": null}));

@@ -64,6 +64,61 @@ fn what_a_power_loss_spoiled_is_fetched_again() {
     bench.assert_complete();
 }
 
+/// The number of the request under way, after some bytes of it.
+fn begun(extra: serde_json::Value) -> Bench {
+    let file = file(5000);
+    let mut bench = Bench::started(UpdateStrategy::Caching, file, Disk::default(), extra);
+    assert_eq!(bench.open.as_ref().unwrap().public_keys, [KEY], "the adapter checks what comes");
+    bench.serve(0, 100);
+    bench
+}
+
+#[test]
+fn what_nobody_vouches_for_is_refused_at_once() {
+    let mut bench = begun(json!({"size": 5000}));
+    let store = bench.open.clone().unwrap().store;
+    let out = bench.device.input(Input::StoreRefused { store, reason: "it is not signed" });
+    assert!(out.iter().any(|output| matches!(output, Output::Abort { .. })), "{out:?}");
+    assert!(!out.iter().any(|output| matches!(output, Output::CloseStore { .. })), "it is closed: {out:?}");
+    let reason = bench.device.failure();
+    assert!(reason.ends_with("it is not signed"), "{reason}");
+}
+
+#[test]
+fn bytes_that_are_not_those_announced_are_fetched_again_a_few_times() {
+    let mut bench = begun(announced(&file(5000)));
+    for round in 0..=FRESH_STARTS {
+        let store = bench.open.clone().unwrap().store;
+        let out = bench.device.input(Input::StoreRefused { store, reason: "it is not signed" });
+        let opens = out.iter().find_map(|output| match output {
+            Output::OpenStore(open) => Some(open.clone()),
+            _ => None,
+        });
+        assert_eq!(opens.is_some(), round < FRESH_STARTS, "{out:?}");
+        if let Some(open) = opens {
+            assert_ne!(open.store, store);
+            bench.open = Some(open);
+        }
+    }
+    let reason = bench.device.failure();
+    assert!(reason.ends_with("it is not signed"), "{reason}");
+}
+
+#[test]
+fn other_tools_take_files_of_their_own() {
+    let mut config = settings(UpdateStrategy::Caching);
+    config.update_tool =
+        UpdateTool::Other { name: "own".to_owned(), params: std::collections::BTreeMap::new() };
+    let mut device = Device::joined(config);
+    let offer = device.offer(json!({}));
+    let out = device.command(Command::Decide { offer, decision: Decision::Apply });
+    let keys = out.iter().find_map(|output| match output {
+        Output::OpenStore(open) => Some(open.public_keys.clone()),
+        _ => None,
+    });
+    assert_eq!(keys, Some(Vec::new()), "nothing of fwup's is looked for");
+}
+
 #[test]
 fn a_file_that_is_always_wrong_is_given_up_and_not_kept() {
     let mut bench = Bench::plain(UpdateStrategy::Caching, 5000);

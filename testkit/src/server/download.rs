@@ -20,6 +20,7 @@ struct Faults {
     ignore_range: bool,
     range_by: u64,
     length_by: i64,
+    endless: bool,
     corrupt: Option<u64>,
     slow: Option<(usize, u64)>,
 }
@@ -53,6 +54,7 @@ impl Faults {
             ignore_range: armed.take(|m| (*m == Mischief::IgnoreRange).then_some(())).is_some(),
             range_by: range_by.unwrap_or(0),
             length_by: length_by.unwrap_or(0),
+            endless: armed.take(|m| (*m == Mischief::EndlessBody).then_some(())).is_some(),
             corrupt,
             slow,
         }
@@ -87,7 +89,7 @@ pub(super) fn serve(stream: &mut Stream, request: &Request, shared: &Shared) -> 
     let etag = format!("\"{}\"", firmware.checksum.get(..16).unwrap_or_default());
     let current = request.header("if-range").is_none_or(|tag| tag == etag);
     let wanted = match request.header("range") {
-        Some(range) if current && !faults.ignore_range => range_of(range, firmware.size),
+        Some(range) if current && !faults.ignore_range && !faults.endless => range_of(range, firmware.size),
         _ => Wanted::Whole,
     };
     let mut headers = vec![
@@ -111,12 +113,18 @@ pub(super) fn serve(stream: &mut Stream, request: &Request, shared: &Shared) -> 
         }
     };
     let length = (end - from).saturating_add_signed(faults.length_by);
-    headers.push(("content-length".to_owned(), length.to_string()));
+    if !faults.endless {
+        headers.push(("content-length".to_owned(), length.to_string()));
+    }
     note(status, from);
     if write_head(stream, shared, status, &headers).is_err() {
         return false;
     }
     let whole = body(stream, shared, &firmware, from, end, &faults);
+    if faults.endless {
+        while whole && !shared.stopping() && write_all(stream, &[0; 4096], shared).is_ok() {}
+        return false;
+    }
     whole && faults.length_by == 0
 }
 

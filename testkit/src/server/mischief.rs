@@ -62,6 +62,8 @@ pub enum Mischief {
         /// Positive is too large.
         by: i64,
     },
+    /// Sends no length, and zeros behind the file for as long as anybody takes them.
+    EndlessBody,
     /// Flips a bit of one byte of the file.
     CorruptByte {
         /// Where in the file.
@@ -85,6 +87,7 @@ impl Mischief {
                 | Self::IgnoreRange
                 | Self::WrongContentRange { .. }
                 | Self::WrongLength { .. }
+                | Self::EndlessBody
                 | Self::CorruptByte { .. }
                 | Self::SlowBody { .. }
         )

@@ -22,6 +22,7 @@ use crate::status::UpdateState;
 use crate::time::Instant;
 use crate::timer::{Earliest, Timer};
 use crate::update_strategy::PartsConfig;
+use crate::update_tool::UpdateTool;
 
 const OTHER_BYTES: &str = "these may not be the bytes that the server announced";
 
@@ -72,7 +73,7 @@ pub(super) fn stage(
     }
     let verified = plan.is_verified();
     // Other tools take files of their own.
-    let trusted = if cx.config.update_tool.speaks_fwup() { keys.clone() } else { Vec::new() };
+    let trusted = if cx.config.update_tool == UpdateTool::Fwup { keys.clone() } else { Vec::new() };
     let (mut desk, uuid) = (desk(cx), &info.firmware.uuid);
     let staged = Staged::open(&mut desk, StoreKind::Firmware, uuid, url, plan, attempts, trusted);
     let held = Held { store: staged.store(), verified };
