@@ -36,6 +36,10 @@ pub struct RunArgs {
     /// The server: a name, name:port, or URL (wss://, or ws:// without TLS).
     #[arg(long, value_name = "URL", env = "NERVES_HUB_HOST")]
     pub host: String,
+    /// Trust a server that is reached without TLS (ws://) like one that proved who it is: use its keys and its clock, allow
+    /// shells, and firmware over http without a checksum. For tests and closed networks.
+    #[arg(long)]
+    pub insecure_plain_hub: bool,
     /// This device's identifier (serial number). With a client certificate its common name counts instead.
     #[arg(long, value_name = "ID", env = "NERVES_HUB_SERIAL", required_unless_present = "cert")]
     pub serial: Option<String>,

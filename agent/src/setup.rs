@@ -138,6 +138,7 @@ pub fn config(args: &RunArgs, identity: &Identity, recorder: &Arc<Recorder>) -> 
     fill(&mut config.firmware.platform, given.platform.as_ref());
     fill(&mut config.firmware.architecture, given.architecture.as_ref());
     config.public_keys = args.public_key.iter().map(|key| public_key(key)).collect::<Result<_, _>>()?;
+    config.insecure_plain_hub = args.insecure_plain_hub;
     config.accept_server_keys = args.accept_server_keys || config.public_keys.is_empty();
     config.request_public_keys = args.accept_server_keys;
     // Deltas come only to those who say that they can apply them.

@@ -90,6 +90,16 @@ fn connection(event: &Event) -> Option<Line> {
         Event::Connecting { attempt } => {
             Line::info("connecting", format!("connecting again after {attempt} failed attempts"))
         }
+        Event::NotEncrypted { trusted: true } => Line::warning(
+            "not-encrypted",
+            "the server is reached without TLS and trusted all the same (--insecure-plain-hub): anybody between this device \
+             and the server can do what the server may",
+        ),
+        Event::NotEncrypted { trusted: false } => Line::warning(
+            "not-encrypted",
+            "the server is reached without TLS: its keys and its clock are not used, and shells, scripts and firmware over \
+             http are refused; use a wss:// address",
+        ),
         Event::WaitingForNetwork { reason, waited } if waited.is_zero() => {
             Line::warning("no-network", format!("waiting for the network: {reason}; looking every 3 s"))
         }

@@ -14,8 +14,8 @@ use crate::extension::ExtensionsConfig;
 use crate::http::url::Url;
 use crate::hub::{keys, names};
 use crate::limits::{
-    MAX_IDENTIFIER_BYTES, MAX_INTERFACE_NAMES, MAX_KEY_ITERATIONS, MAX_KEY_LENGTH, MAX_NAME_CHARS,
-    MAX_PUBLIC_KEYS, MAX_RECONNECT_DELAYS,
+    CLOCK_HORIZON, MAX_IDENTIFIER_BYTES, MAX_INTERFACE_NAMES, MAX_KEY_ITERATIONS, MAX_KEY_LENGTH,
+    MAX_NAME_CHARS, MAX_PUBLIC_KEYS, MAX_RECONNECT_DELAYS,
 };
 use crate::mismatch::AllowMismatch;
 use crate::schedule::{Maintenance, RateLimit};
@@ -85,6 +85,13 @@ pub struct Config {
     pub known_archives: Vec<String>,
     /// Take keys from the server. When false, [`Config::public_keys`] are pinned.
     pub accept_server_keys: bool,
+    /// Trust a server that is reached without TLS (`ws://`, `http://`) as if it had proved who it is: take its public keys,
+    /// its clock, shells, scripts, and firmware over `http` without a checksum. Anybody between device and server can then
+    /// do what the server may. For tests and closed networks. Default false.
+    pub insecure_plain_hub: bool,
+    /// How long after the release of this software a server's `Date` is believed by a device whose own clock is wrong.
+    /// Default 10 years.
+    pub clock_horizon: Duration,
     /// More headers for the upgrade request.
     pub headers: Vec<(String, Secret)>,
     /// Time between heartbeats; zero switches them off. Default 30 s.
@@ -265,6 +272,8 @@ impl Config {
             request_archive_public_keys: false,
             known_archives: Vec::new(),
             accept_server_keys: true,
+            insecure_plain_hub: false,
+            clock_horizon: CLOCK_HORIZON,
             headers: Vec::new(),
             heartbeat: Duration::from_secs(30),
             join_timeout: Duration::from_secs(10),

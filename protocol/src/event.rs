@@ -25,6 +25,13 @@ pub enum Event {
         /// How many attempts failed in a row before this one.
         attempt: u32,
     },
+    /// The device goes online, and the configured server is reached without TLS.
+    NotEncrypted {
+        /// Whether the server counts as if it had proved who it is
+        /// ([`Config::insecure_plain_hub`](crate::Config::insecure_plain_hub)). Otherwise its keys and its clock are not
+        /// used, and shells, scripts and firmware over `http` are refused.
+        trusted: bool,
+    },
     /// There is no network yet; the server is looked for every three seconds. Reported at once, after a minute and then
     /// every hour.
     WaitingForNetwork {

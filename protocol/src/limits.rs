@@ -2,6 +2,8 @@
 
 use core::time::Duration;
 
+use crate::time::UnixTime;
+
 /// Longest message read, in bytes. Servers refuse longer ones themselves (spec §1.4).
 pub const MAX_MESSAGE_BYTES: usize = 8_000_000;
 
@@ -417,6 +419,22 @@ pub const APPLY_STALL: Duration = Duration::from_secs(15 * 60);
 /// Seconds by which a signature may seem to be from the future without the clock being blamed: `Date` has whole
 /// seconds, servers keep it for a second, and the device's time has whole seconds, too.
 pub const CLOCK_ROUNDING_SECONDS: i64 = 2;
+
+/// The beginning of the year of this software's release: 1 January 2026. No server's clock is earlier, unless it is wrong.
+/// To be moved with the releases of later years.
+pub const RELEASED: UnixTime = UnixTime(1_767_225_600);
+
+/// How long after [`RELEASED`] a server's clock is believed by default. A forged date must not get a signature for
+/// the far future out of a device; a device without a clock must connect for as long as it lasts.
+pub const CLOCK_HORIZON: Duration = Duration::from_secs(3653 * 24 * 3600);
+
+/// Seconds that a server's clock may differ from the time at which the server last accepted a signature, or from the
+/// device's own clock, to be believed.
+pub const CLOCK_DRIFT_SECONDS: i64 = 600;
+
+/// Dates in a row that are not believed for [`CLOCK_DRIFT_SECONDS`] alone. Then the device's idea of the time counts as
+/// lost, for example by a sleep that its clocks did not see, and any plausible date is believed again.
+pub const CLOCK_DOUBTS: u32 = 20;
 
 /// Oldest signature, in seconds, that is not blamed on the clock. Servers take 90 s (spec §2.3);
 /// connecting may use up 30 of them.

@@ -445,7 +445,8 @@ impl Link {
         let (mut cx, connection, _) = self.parts();
         let up = connection.up(&mut cx, socket, interface);
         if up {
-            self.wire.opened(self.now);
+            let trusted = self.connection.is_encrypted() || self.config.insecure_plain_hub;
+            self.wire.opened(self.now, trusted);
         }
         up
     }
@@ -453,7 +454,10 @@ impl Link {
     /// Returns the parameters of a join, made anew for each.
     fn join_params(&self, topic: TopicId) -> Value {
         match topic {
-            DEVICE => device::join_params(&self.config, self.updates.uuid(), self.updates.takes_deltas()),
+            DEVICE => {
+                let (uuid, deltas) = (self.updates.uuid(), self.updates.takes_deltas());
+                device::join_params(&self.config, uuid, deltas, self.wire.is_trusted())
+            }
             EXTENSIONS => self.extensions.join_params(&self.config),
             CONSOLE => Console::join_params(),
             _ => payload::empty(),

@@ -122,6 +122,8 @@ fn the_recorded_archive_is_taken_as_the_reference_client_takes_it() {
     };
     let mut config = quiet();
     config.public_keys.clear();
+    // Recorded without TLS.
+    config.insecure_plain_hub = true;
     let mut device = Device::new(config);
     device.connect();
     assert_eq!(device.last_sent("phx_join")[4]["archive_public_keys"], "on_connect");

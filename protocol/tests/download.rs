@@ -350,7 +350,8 @@ fn the_login_page_of_a_network_is_no_firmware() {
 #[test]
 fn without_tls_redirects_that_lead_nowhere_are_tried_again() {
     for location in [None, Some("ftp://portal/"), Some("http://portal/login")] {
-        let mut device = started(|_| {}, json!({"firmware_url": "http://files.example/1.fw"}));
+        let insecure = |config: &mut Config| config.insecure_plain_hub = true;
+        let mut device = started(insecure, json!({"firmware_url": "http://files.example/1.fw"}));
         let headers: Vec<_> = location.map(|location| ("Location", location)).into_iter().collect();
         for _ in 0..6 {
             device.head(302, &headers);

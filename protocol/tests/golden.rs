@@ -212,7 +212,10 @@ fn a_recorded_resumption_is_followed() {
         .collect();
     let statuses: Vec<_> = heads.iter().map(|(status, _)| *status).collect();
     assert_eq!(statuses, [200, 206]);
-    let mut device = Device::joined(config());
+    let mut config = config();
+    // Recorded without TLS.
+    config.insecure_plain_hub = true;
+    let mut device = Device::joined(config);
     let update = from_server(lines, "text").into_iter().find(|line| line["event"] == "update").unwrap();
     let mut payload = update["payload"].clone();
     payload["checksum"] = json!(null);
@@ -263,6 +266,7 @@ fn a_recorded_redirect_and_recorded_refusals_are_followed() {
     };
     let mut config = config();
     config.host = "ws://localhost:5004".into();
+    config.insecure_plain_hub = true;
     let mut device = Device::new(config);
     device.command(Command::Connect);
     refuse(&mut device, 302, &response("redirect", "302"));

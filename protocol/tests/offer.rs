@@ -147,7 +147,10 @@ fn unusable_addresses_and_sizes_are_refused() {
     let ftp = refused(json!({"firmware_url": "ftp://h/x?TOPSECRET"}), true).unwrap();
     assert!(ftp.starts_with("Download failed : the address must begin with"), "{ftp}");
     assert!(refused(json!({"firmware_url": "http://h/x"}), false).unwrap().contains("only https"));
-    assert!(refused(json!({"firmware_url": "http://h/x"}), true).is_none());
+    let checksum = "AB".repeat(32);
+    assert!(refused(json!({"firmware_url": "http://h/x", "checksum": checksum}), true).is_none());
+    let unchecked = refused(json!({"firmware_url": "http://h/x"}), true).unwrap();
+    assert!(unchecked.contains("only with a checksum"), "{unchecked}");
     assert!(refused(json!({"size": 2000}), true).is_none());
     assert!(refused(json!({"size": 2001}), true).unwrap().contains("2001 bytes"));
 }

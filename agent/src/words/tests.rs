@@ -49,6 +49,16 @@ fn every_event_has_a_sentence() {
         (Event::Connecting { attempt: 1 }, "connecting again after a failed attempt"),
         (Event::Connecting { attempt: 5 }, "connecting again after 5 failed attempts"),
         (
+            Event::NotEncrypted { trusted: true },
+            "the server is reached without TLS and trusted all the same (--insecure-plain-hub): anybody between this device and \
+             the server can do what the server may",
+        ),
+        (
+            Event::NotEncrypted { trusted: false },
+            "the server is reached without TLS: its keys and its clock are not used, and shells, scripts and firmware over http \
+             are refused; use a wss:// address",
+        ),
+        (
             Event::WaitingForNetwork { reason: reason(), waited: Duration::ZERO },
             "waiting for the network: x broke; looking every 3 s",
         ),

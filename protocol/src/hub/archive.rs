@@ -96,7 +96,7 @@ impl Archives {
             refuse(cx, info, "no public key for archives is known, so none can be trusted");
             return Ok(());
         }
-        let url = match usable(cx, &size, cx.config.download.max_archive_size, url) {
+        let url = match usable(cx, &size, false, cx.config.download.max_archive_size, url) {
             Ok(url) => url,
             Err(reason) => {
                 refuse(cx, info, &reason);

@@ -5,7 +5,7 @@ use alloc::string::String;
 use alloc::vec::Vec;
 use core::time::Duration;
 
-use super::auth::clock::Clock;
+use super::auth::clock::{Clock, Learned, Seen, Source};
 use super::auth::shared_secret;
 use super::payload::interface_name;
 use super::twin::{Suspicion, Twin};
@@ -72,7 +72,14 @@ enum State {
     /// Left by up, refused, down or the timer.
     Dialing { socket: SocketId, give_up: Instant, url: Url, redirects: u8, signed: Option<UnixTime> },
     /// Left by down or a dead heartbeat.
-    Up { socket: SocketId, since: Instant, joined_at: Option<Instant>, interface: Option<String> },
+    Up {
+        socket: SocketId,
+        since: Instant,
+        joined_at: Option<Instant>,
+        interface: Option<String>,
+        /// Whether TLS proved who the server is, all the way from the configured address.
+        encrypted: bool,
+    },
 }
 
 impl Connection {
@@ -100,6 +107,11 @@ impl Connection {
 
     pub(crate) const fn is_up(&self) -> bool {
         matches!(self.state, State::Up { .. })
+    }
+
+    /// Returns whether TLS proved who the server is that is connected.
+    pub(crate) const fn is_encrypted(&self) -> bool {
+        matches!(self.state, State::Up { encrypted: true, .. })
     }
 
     pub(crate) const fn is_joined(&self) -> bool {
@@ -140,6 +152,9 @@ impl Connection {
     /// Goes online, if offline.
     pub(crate) fn connect(&mut self, cx: &mut Context<'_>) {
         if self.is_offline() {
+            if !self.home.is_tls() {
+                cx.out.event(Event::NotEncrypted { trusted: cx.config.insecure_plain_hub });
+            }
             self.begin(cx);
         }
     }
@@ -191,12 +206,18 @@ impl Connection {
 
     /// The upgrade succeeded. Returns whether it was the one waited for.
     pub(crate) fn up(&mut self, cx: &mut Context<'_>, id: SocketId, interface: Option<&str>) -> bool {
-        match self.state {
-            State::Dialing { socket, .. } if socket == id => {}
+        let (encrypted, signed) = match &self.state {
+            State::Dialing { socket, url, signed, .. } if *socket == id => {
+                // A redirect without TLS may lead anywhere.
+                (self.home.is_tls() && url.is_tls(), *signed)
+            }
             _ => return false,
-        }
+        };
         let interface = interface_name(cx.config, interface);
-        self.state = State::Up { socket: id, since: cx.now, joined_at: None, interface };
+        if let Some(signed) = signed.filter(|_| encrypted || cx.config.insecure_plain_hub) {
+            self.clock.accepted(signed, cx.now);
+        }
+        self.state = State::Up { socket: id, since: cx.now, joined_at: None, interface, encrypted };
         self.away = String::new();
         cx.out.event(Event::Connected);
         true
@@ -256,12 +277,16 @@ impl Connection {
                 Err(why) => explanation = format!("{explanation} Not followed: {why}."),
             }
         }
-        if let Some(offset) = self.learn(cx, status, headers, signed) {
-            cx.out.event(Event::ClockCorrected { offset_seconds: offset });
-            if status == 401 {
-                explanation = String::from(explain::CLOCK);
-                kind = Refusal::Clock;
+        match self.learn(cx, status, headers, signed, &url) {
+            Learned::Nothing => {}
+            Learned::Offset(offset) => {
+                cx.out.event(Event::ClockCorrected { offset_seconds: offset });
+                if status == 401 {
+                    explanation = String::from(explain::CLOCK);
+                    kind = Refusal::Clock;
+                }
             }
+            Learned::Doubt(doubt) => explanation = format!("{explanation} {}", explain::doubt(doubt)),
         }
         if status == 403 && cx.wire.fall_back() {
             explanation.push_str(" It may not speak MessagePack; from now on the device speaks JSON.");
@@ -502,11 +527,20 @@ impl Connection {
         status: u16,
         headers: &[HeaderRef<'_>],
         signed: Option<UnixTime>,
-    ) -> Option<i64> {
+        url: &Url,
+    ) -> Learned {
         // Only a 401 may be the clock's fault; a device without clock takes any date it can get.
         if status != 401 && cx.wall.is_some() {
-            return None;
+            return Learned::Nothing;
         }
-        self.clock.refused(http::date(headers)?, signed?, cx.now, cx.wall)
+        let (Some(date), Some(signed)) = (http::date(headers), signed) else { return Learned::Nothing };
+        // Whoever else answers may want a signature for a time to come.
+        let known = self.home.is_tls() && url.is_tls() && url.authority() == self.home.authority();
+        let source = if known || cx.config.insecure_plain_hub { Source::Known } else { Source::Unknown };
+        self.clock.refused(
+            date,
+            signed,
+            Seen { now: cx.now, wall: cx.wall, source, horizon: cx.config.clock_horizon },
+        )
     }
 }

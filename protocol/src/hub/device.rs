@@ -9,8 +9,8 @@ use crate::config::Config;
 use crate::update_tool::{JoinValue, UpdateTool};
 
 /// Writes the join parameters. Made anew for every join, so that they are never stale.
-/// Without `deltas` a version of fwup is announced that knows none.
-pub(crate) fn join_params(config: &Config, downloading: Option<&str>, deltas: bool) -> Value {
+/// Without `deltas` a version of fwup is announced that knows none. A server that isn't `trusted` is not asked for keys.
+pub(crate) fn join_params(config: &Config, downloading: Option<&str>, deltas: bool, trusted: bool) -> Value {
     let mut params = Params(Map::new());
     if config.update_tool.speaks_fwup() {
         fwup(&mut params, config, deltas);
@@ -25,13 +25,14 @@ pub(crate) fn join_params(config: &Config, downloading: Option<&str>, deltas: bo
         meta.insert(String::from("firmware_validated"), Value::from(validated));
     }
     params.put("meta", meta);
+    let accepts_keys = config.accept_server_keys && trusted;
     let wants_keys = config.public_keys.is_empty() || config.request_public_keys;
-    if config.accept_server_keys && wants_keys {
+    if accepts_keys && wants_keys {
         params.put(names::FWUP_PUBLIC_KEYS, names::ON_CONNECT);
     }
     // Keys for firmware are good for archives too.
     let no_keys = config.public_keys.is_empty() && config.archive_public_keys.is_empty();
-    if config.accept_server_keys && (no_keys || config.request_archive_public_keys) {
+    if accepts_keys && (no_keys || config.request_archive_public_keys) {
         params.put(names::ARCHIVE_PUBLIC_KEYS, names::ON_CONNECT);
     }
     if let UpdateTool::Other { params: more, .. } = &config.update_tool {

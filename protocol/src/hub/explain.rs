@@ -3,6 +3,7 @@
 use alloc::format;
 use alloc::string::String;
 
+use super::auth::clock::Doubt;
 use super::names;
 use crate::config::Auth;
 use crate::http;
@@ -13,6 +14,24 @@ use crate::text::cut;
 
 /// What servers say when a request has no credentials at all.
 const NO_CREDENTIALS: &str = "no certificate pair";
+
+/// Explains why the `Date` of a refusal is not believed.
+pub(super) const fn doubt(doubt: Doubt) -> &'static str {
+    match doubt {
+        Doubt::Source => {
+            "The answer's date differs from the device's clock, but without TLS from the configured server it proves \
+             nothing: set the device's clock, or use wss://."
+        }
+        Doubt::Range => {
+            "The server's date is not plausible and is not used: set the server's clock. If it is right, the software of \
+             this device is too old to believe it; set the device's own clock."
+        }
+        Doubt::Drift => {
+            "The server's date differs by more than 10 minutes from what it was a while ago, and is not used yet: check \
+             the server's clock."
+        }
+    }
+}
 
 /// Explains a refusal that the device's clock is to blame for.
 pub(super) const CLOCK: &str =

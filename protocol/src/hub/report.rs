@@ -15,9 +15,13 @@ use crate::phoenix::Class;
 use crate::text::cut;
 
 /// Returns the address if the file may be fetched at all, or else why not. `limit` is the largest size allowed.
+///
+/// `checksum` says whether the server named a checksum of the file. Without TLS nothing else shows that a signed file is the
+/// one that was offered.
 pub(super) fn usable(
     cx: &Context<'_>,
     size: &Size,
+    checksum: bool,
     limit: u64,
     url: Result<Url, UrlError>,
 ) -> Result<Url, String> {
@@ -26,6 +30,12 @@ pub(super) fn usable(
     let url = url.map_err(|error| error.to_string())?;
     if !url.is_tls() && !download.allow_http {
         return Err(String::from("the address is http, and only https is allowed here"));
+    }
+    let vouched = checksum && cx.wire.is_trusted();
+    if !(url.is_tls() || vouched || cx.config.insecure_plain_hub) {
+        return Err(String::from(
+            "the address is http, which is allowed only with a checksum from a server that is reached by TLS",
+        ));
     }
     match size {
         Some(size) if size > limit => {

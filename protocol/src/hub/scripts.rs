@@ -22,6 +22,8 @@ use crate::timer::{Earliest, Timer};
 
 /// What a script is answered with unless the configuration allows them.
 const NOT_ENABLED: &str = "scripts are not enabled on this device";
+/// What a script is answered with where the server did not prove who it is.
+const NOT_ENCRYPTED: &str = "scripts are not run for a server that is reached without TLS";
 
 /// The scripts that run.
 #[derive(Default)]
@@ -108,6 +110,9 @@ impl Scripts {
     fn refusal(&self, cx: &Context<'_>, payload: &Value) -> Option<String> {
         if !cx.config.scripts {
             return Some(String::from(NOT_ENABLED));
+        }
+        if !cx.wire.is_trusted() {
+            return Some(String::from(NOT_ENCRYPTED));
         }
         match payload.get("text").and_then(Value::as_str) {
             None => Some(String::from("the message holds no script")),

@@ -162,7 +162,7 @@ impl Link {
         others: u64,
         list: impl FnOnce(&mut Self) -> &mut Keys,
     ) -> Option<usize> {
-        if !self.config.accept_server_keys {
+        if !(self.config.accept_server_keys && self.wire.is_trusted()) {
             return None;
         }
         let list = list(self);

@@ -108,6 +108,8 @@ pub(crate) type Tag = u16;
 pub(crate) struct Phoenix {
     serializer: Serializer,
     open: bool,
+    /// Whether the server proved who it is, or counts as if it had.
+    trusted: bool,
     last_ref: u64,
     heartbeat: Heartbeat,
     topics: Topics,
@@ -121,12 +123,19 @@ impl Phoenix {
         Self {
             serializer: config.serializer,
             open: false,
+            trusted: false,
             last_ref: 0,
             heartbeat: Heartbeat::new(config.heartbeat),
             topics: Topics::new(names, config, seed),
             // Without heartbeats no later reply would ever confirm a push.
             outbox: Outbox::new(!config.heartbeat.is_zero()),
         }
+    }
+
+    /// Returns whether a server is connected that proved who it is, or counts as if it had
+    /// ([`Config::insecure_plain_hub`]).
+    pub(crate) const fn is_trusted(&self) -> bool {
+        self.trusted
     }
 
     /// Returns the version to ask for when connecting (`vsn`).
@@ -142,8 +151,8 @@ impl Phoenix {
     }
 
     /// A connection opened: numbers start anew and the topics wanted are to be joined.
-    pub(crate) fn opened(&mut self, now: Instant) {
-        self.open = true;
+    pub(crate) fn opened(&mut self, now: Instant, trusted: bool) {
+        (self.open, self.trusted) = (true, trusted);
         self.last_ref = 0;
         self.heartbeat.opened(now);
         self.topics.opened(now);
@@ -151,7 +160,7 @@ impl Phoenix {
 
     /// The connection is gone: only pushes that must arrive are kept.
     pub(crate) fn closed(&mut self) {
-        self.open = false;
+        (self.open, self.trusted) = (false, false);
         self.heartbeat.closed();
         self.topics.closed();
         self.outbox.closed();

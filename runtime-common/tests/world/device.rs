@@ -202,6 +202,7 @@ pub fn config(seed: u64, tls: bool, meta: &nerves_hub_link_testkit::meta::Firmwa
     if !tls {
         config.socket_url = Some("ws://hub.test/device-socket/websocket".to_owned());
         config.download.allow_http = true;
+        config.insecure_plain_hub = true;
     }
     config.public_keys = vec![signer().public_key()];
     config.archive_public_keys = vec![signer().public_key()];

@@ -43,6 +43,7 @@ pub(super) fn config(bits: u8) -> Config {
     config.accept_server_keys = !bit(3);
     config.public_keys = if bit(4) { Vec::new() } else { vec![KEY.to_owned()] };
     config.download.allow_http = !bit(5);
+    config.insecure_plain_hub = bit(1) && bit(3);
     if bit(6) {
         config.heartbeat = Duration::ZERO;
         config.download.max_size = 1500;

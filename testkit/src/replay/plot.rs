@@ -63,6 +63,8 @@ impl<'r> Plot<'r> {
                 .find_map(|m| m.payload.get(field)?.as_str().map(str::to_owned))
         };
         let mut config = Config::new(host(request, via), auth(request, credentials), firmware(join));
+        // Most recordings were made without TLS.
+        config.insecure_plain_hub = true;
         if request.target.contains("vsn=3.") {
             config.serializer = Serializer::MsgPack;
         }

@@ -2,8 +2,15 @@
 //!
 //! A signature is good from its second on for 90 seconds. A device whose clock is off in either
 //! direction is refused, but the refusal carries the server's `Date`.
+//!
+//! A signature for a time to come can be used by whoever holds it then, so a date is believed only from the configured
+//! server, reached by TLS, and only if it is plausible.
 
-use crate::limits::{CLOCK_ROUNDING_SECONDS, CLOCK_TOLERANCE_SECONDS};
+use core::time::Duration;
+
+use crate::limits::{
+    CLOCK_DOUBTS, CLOCK_DRIFT_SECONDS, CLOCK_ROUNDING_SECONDS, CLOCK_TOLERANCE_SECONDS, RELEASED,
+};
 use crate::time::{Instant, UnixTime};
 
 /// How far the wall clock may run away from the monotonic one before it counts as set anew.
@@ -12,14 +19,59 @@ const STEP_SECONDS: i64 = 5;
 /// Knows the time to sign with.
 #[derive(Default)]
 pub(crate) struct Clock {
-    learned: Option<Learned>,
+    learned: Option<Offset>,
+    /// The time at which the server last accepted a signature, and when that was.
+    accepted: Option<(UnixTime, Instant)>,
+    /// Dates in a row that differed too much from it.
+    doubts: u32,
 }
 
 /// The server's time and the device's clocks at that moment.
-struct Learned {
+struct Offset {
     server: UnixTime,
     mono: Instant,
     wall: Option<UnixTime>,
+}
+
+/// Who sent a date.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Source {
+    /// The configured server, over TLS.
+    Known,
+    /// Anybody.
+    Unknown,
+}
+
+/// The circumstances of a date.
+#[derive(Clone, Copy)]
+pub(crate) struct Seen {
+    pub(crate) now: Instant,
+    pub(crate) wall: Option<UnixTime>,
+    pub(crate) source: Source,
+    /// How long after the release dates are plausible.
+    pub(crate) horizon: Duration,
+}
+
+/// What a date taught.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Learned {
+    /// Nothing worth telling.
+    Nothing,
+    /// The seconds to add to the device's clock, which is to blame.
+    Offset(i64),
+    /// The date differs, and is not believed.
+    Doubt(Doubt),
+}
+
+/// Why a date is not believed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Doubt {
+    /// Anybody could have sent it.
+    Source,
+    /// It is before the release of this software, or too long after it.
+    Range,
+    /// The device knew better a while ago.
+    Drift,
 }
 
 impl Clock {
@@ -41,27 +93,49 @@ impl Clock {
         }
     }
 
-    /// Looks at the `Date` of a refusal of a signature made for `signed`. Returns the seconds to add to
-    /// the device's clock, if that clock is to blame.
-    pub(crate) fn refused(
-        &mut self,
-        date: UnixTime,
-        signed: UnixTime,
-        now: Instant,
-        wall: Option<UnixTime>,
-    ) -> Option<i64> {
+    /// The server accepted a signature made for that time.
+    pub(crate) fn accepted(&mut self, signed: UnixTime, now: Instant) {
+        self.accepted = Some((signed, now));
+        self.doubts = 0;
+    }
+
+    /// Looks at the `Date` of a refusal of a signature made for `signed`.
+    pub(crate) fn refused(&mut self, date: UnixTime, signed: UnixTime, seen: Seen) -> Learned {
         let age = date.0.saturating_sub(signed.0);
         if (0..=CLOCK_TOLERANCE_SECONDS).contains(&age) {
-            return None;
+            return Learned::Nothing;
         }
-        self.learned = Some(Learned { server: date, mono: now, wall });
+        if let Some(doubt) = self.doubt(date, seen) {
+            return Learned::Doubt(doubt);
+        }
+        self.doubts = 0;
+        self.learned = Some(Offset { server: date, mono: seen.now, wall: seen.wall });
         // A clock may really be a second ahead, so the server's time is used from now on. As a cause, rounding is as
         // likely, and the credentials are much likelier than both.
         if (-CLOCK_ROUNDING_SECONDS..0).contains(&age) {
-            return None;
+            return Learned::Nothing;
         }
         // Without a clock the whole date of the server is the difference.
-        Some(date.0.saturating_sub(wall.unwrap_or_default().0))
+        Learned::Offset(date.0.saturating_sub(seen.wall.unwrap_or_default().0))
+    }
+
+    /// Returns why a date is not believed, if it isn't.
+    fn doubt(&mut self, date: UnixTime, seen: Seen) -> Option<Doubt> {
+        if seen.source == Source::Unknown {
+            return Some(Doubt::Source);
+        }
+        let horizon = i64::try_from(seen.horizon.as_secs()).unwrap_or(i64::MAX);
+        if date < RELEASED || date.0 > RELEASED.0.saturating_add(horizon) {
+            return Some(Doubt::Range);
+        }
+        let near = |time: i64| date.0.abs_diff(time) <= CLOCK_DRIFT_SECONDS.unsigned_abs();
+        let (time, at) = self.accepted?;
+        let expected = time.0.saturating_add(seconds(seen.now, at));
+        if near(expected) || seen.wall.is_some_and(|wall| near(wall.0)) || self.doubts >= CLOCK_DOUBTS {
+            return None;
+        }
+        self.doubts += 1;
+        Some(Doubt::Drift)
     }
 }
 

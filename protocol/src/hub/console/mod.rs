@@ -83,10 +83,14 @@ impl Console {
 
     /// The device channel is joined, again or on a new connection.
     pub(crate) fn device_joined(&mut self, cx: &mut Context<'_>) {
-        if cx.config.console.is_some() && !self.wanted {
-            self.wanted = true;
-            cx.wire.want(cx.now, CONSOLE);
+        let wanted = cx.config.console.is_some() && cx.wire.is_trusted();
+        match (wanted, self.wanted) {
+            (true, false) => cx.wire.want(cx.now, CONSOLE),
+            // The configuration names another server now.
+            (false, true) => cx.wire.unwant(CONSOLE),
+            _ => {}
         }
+        self.wanted = wanted;
     }
 
     /// The channel ended, or could not be joined. The shell stays for when it is joined again.

@@ -266,8 +266,10 @@ impl Extensions {
         (self.invited, self.fallback) = (true, None);
         self.listed = matches!(invitation, Invitation::These(_));
         for entry in &mut self.entries {
-            let chosen = invitation.choose(entry, cx.config);
-            if chosen.is_none() && self.listed {
+            // A shell is for a server that proved who it is.
+            let allowed = cx.wire.is_trusted() || entry.part.as_local_shell().is_none();
+            let chosen = invitation.choose(entry, cx.config).filter(|_| allowed);
+            if allowed && chosen.is_none() && self.listed {
                 let name = String::from(entry.name(cx.config));
                 tell(cx, ExtensionEvent::NotAccepted { name, known: false });
             }

@@ -77,7 +77,7 @@ impl Updates {
             refuse(cx, info, names::NO_KEYS);
             return Ok(true);
         }
-        let url = match usable(cx, &size, cx.config.download.max_size, url) {
+        let url = match usable(cx, &size, info.checksum.is_some(), cx.config.download.max_size, url) {
             Ok(url) => url,
             Err(reason) => {
                 refuse(cx, info, &format!("{} : {reason}", names::DOWNLOAD_FAILED));
