@@ -6,11 +6,13 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, RwLock};
 
 use nerves_hub_link_blocking::Handle;
+use nerves_hub_link_protocol::printable::line;
 use nerves_hub_link_protocol::{
     ErrorFrame, ErrorReport, ErrorReportsConfig, ErrorSource, ExtensionCommand, ExtensionEvent,
     ExtensionsConfig, HealthConfig, LogLevel, LogLine, LoggingConfig,
 };
 
+use crate::limits::LINE_TEXT_MAX;
 use crate::output::Lines;
 use crate::words::within;
 
@@ -77,13 +79,14 @@ pub fn report_panics(errors: &Lines, outlet: Option<&Outlet>) {
     std::panic::set_hook(Box::new(move |info| {
         let thread = std::thread::current();
         let trace = Backtrace::capture();
-        let trace = match trace.status() {
-            BacktraceStatus::Captured => format!("\n{trace}"),
-            _ => String::new(),
-        };
         // Libraries start threads without one.
         let name = thread.name().unwrap_or("without a name");
-        errors.line(format!("nerves-hub-link: a bug: the thread {name} {info}{trace}"));
+        let place = info.location().map(|place| format!(" at {place}")).unwrap_or_default();
+        let text = format!("nerves-hub-link: a bug: the thread {name} panicked{place}: {}", panicked(info));
+        errors.line(line(&text, LINE_TEXT_MAX));
+        if trace.status() == BacktraceStatus::Captured {
+            trace.to_string().lines().for_each(|frame| errors.line(frame));
+        }
         if let Some(handle) = outlet.as_ref().and_then(device) {
             // It may be lost: a device that has stopped can report nothing.
             let _ = handle.command(ExtensionCommand::ReportError(Box::new(report(info))).into());
@@ -91,11 +94,16 @@ pub fn report_panics(errors: &Lines, outlet: Option<&Outlet>) {
     }));
 }
 
-fn report(info: &PanicHookInfo<'_>) -> ErrorReport {
+/// Returns the text of a panic.
+fn panicked<'a>(info: &'a PanicHookInfo<'_>) -> &'a str {
     let payload = info.payload();
     let text = payload.downcast_ref::<&str>().copied();
     // A panic may carry any value (`panic_any`).
-    let text = text.or_else(|| payload.downcast_ref::<String>().map(String::as_str)).unwrap_or("no text");
+    text.or_else(|| payload.downcast_ref::<String>().map(String::as_str)).unwrap_or("no text")
+}
+
+fn report(info: &PanicHookInfo<'_>) -> ErrorReport {
+    let text = panicked(info);
     let frame = info.location().map(|location| ErrorFrame {
         file: Some(location.file().to_owned()),
         line: Some(location.line()),

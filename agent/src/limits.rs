@@ -8,8 +8,28 @@ pub const LINES_MAX: usize = 1024;
 /// Bytes of output that wait for a reader, whatever the number of lines.
 pub const LINES_BYTES_MAX: usize = 256 * 1024;
 
-/// Longest text of a line of output, in characters. Texts of ours are shorter; a server's are cut.
-pub const LINE_CHARS_MAX: usize = 8 * 1024;
+/// Longest text of a line of output, in bytes. Texts of ours are shorter. Of a server's, the middle is left out.
+pub const LINE_TEXT_MAX: usize = 4 * 1024;
+
+/// Lines of one kind in [`LOG_WINDOW`]. A connection that fails as often as it may, every second or so at first, prints
+/// fewer. More are counted, and not printed.
+pub const KIND_LINES_MAX: u32 = 30;
+
+/// Lines of progress in [`LOG_WINDOW`]: the machine sends two a second.
+pub const PROGRESS_LINES_MAX: u32 = 150;
+
+/// Bytes of one kind in [`LOG_WINDOW`], whatever the number of lines. Whoever floods all of some forty kinds that a server
+/// can cause gets 14 KiB a second of log out of this program; one kind gives 0.3 KiB a second.
+pub const KIND_BYTES_MAX: usize = 16 * 1024;
+
+/// How long lines of one kind are counted together, and the longest time until those that were not printed are reported.
+pub const LOG_WINDOW: Duration = Duration::from_secs(60);
+
+/// Kinds of lines that are counted. The program has some eighty; further ones are counted together.
+pub const KINDS_MAX: usize = 128;
+
+/// Longest beginning of a notice by which it is told from others, in bytes.
+pub const SHAPE_BYTES_MAX: usize = 128;
 
 /// How long the end of the program waits for the readers of its output.
 pub const FLUSH_MAX: Duration = Duration::from_secs(2);

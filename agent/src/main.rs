@@ -7,7 +7,7 @@
 //! | `bookkeeping` | files in which the program remembers things, and what if they are damaged |
 //! | `run`, `application`, `archives`, `booted` | the device; which archives it had; what really runs |
 //! | `stop`, `reboot` | how it ends: by signals, with a restart of the system |
-//! | `record`, `words`, `memory`, `output` | what it says, and how that is written without waiting for a reader |
+//! | `record`, `words`, `flood`, `memory`, `output` | what it says, how much of it, and how that is written without waiting for a reader |
 //! | `limits` | every bound, with its reason |
 //! | `demo` | one update end to end, for the eye (feature `demo`) |
 
@@ -20,6 +20,7 @@ mod cli;
 #[cfg(feature = "demo")]
 mod demo;
 mod extensions;
+mod flood;
 mod limits;
 mod memory;
 mod output;

@@ -2,6 +2,8 @@
 //!
 //! A pipe whose reader stopped takes a few lines and then no more, for as long as the reader likes. So lines go through a
 //! bounded queue. When it is full, the oldest are dropped and counted, and the count is written once the reader is back.
+//!
+//! Everything this program prints passes through here, and is escaped here.
 
 use std::collections::VecDeque;
 use std::io::{self, ErrorKind, Write};
@@ -10,6 +12,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::Duration;
 
+use nerves_hub_link_protocol::printable::escape;
 use rustix::event::{PollFd, PollFlags, poll};
 
 use crate::limits::{LINES_BYTES_MAX, LINES_MAX};
@@ -65,9 +68,9 @@ impl Lines {
         Self::new(Descriptor(io::stdout()), lost)
     }
 
-    /// Queues a line. Returns at once.
-    pub fn line(&self, line: impl Into<String>) {
-        let mut line = line.into();
+    /// Queues a line. Returns at once. Whatever the text is, it comes out as one line without control characters.
+    pub fn line(&self, line: impl AsRef<str>) {
+        let mut line = escape(line.as_ref()).into_owned();
         line.push('\n');
         let mut state = self.shared.lock();
         state.bytes += line.len();

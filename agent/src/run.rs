@@ -17,6 +17,7 @@ use nerves_hub_link_platform::kv::{FileStore, KeyValueStore as _, UbootStore};
 use nerves_hub_link_platform::pty::ShellCommand;
 use nerves_hub_link_platform::store::{DownloadStore, Reserve};
 use nerves_hub_link_protocol::limits::MAX_KNOWN_ARCHIVES;
+use nerves_hub_link_protocol::printable::line;
 use nerves_hub_link_transport::{Tls, TlsOptions};
 
 use crate::application::{Application, ArchiveNews, ask_for_updates, remember_archives};
@@ -26,7 +27,7 @@ use crate::booted;
 use crate::bounded::within;
 use crate::cli::RunArgs;
 use crate::extensions::{self, Extension, Outlet};
-use crate::limits::{FLUSH_MAX, LOCAL_MAX};
+use crate::limits::{FLUSH_MAX, LINE_TEXT_MAX, LOCAL_MAX};
 use crate::output::Lines;
 use crate::preflight;
 use crate::proxy;
@@ -75,7 +76,7 @@ pub fn run(args: &RunArgs) -> ExitCode {
     let status = match ended {
         Ok(()) => ExitCode::SUCCESS,
         Err(reason) => {
-            errors.line(format!("nerves-hub-link: {reason}"));
+            errors.line(line(&format!("nerves-hub-link: {reason}"), LINE_TEXT_MAX));
             ExitCode::FAILURE
         }
     };

@@ -177,6 +177,8 @@ pub use ids::{ArchiveId, FetchId, FileId, OfferId, ProbeId, ScriptId, ShellId, S
 pub use input::{HeaderRef, Input};
 pub use link::Link;
 pub use mismatch::{AllowMismatch, MetaField, Mismatch};
+/// Foreign text made fit for a log or a terminal. Texts of events are as the peer sent them: escape them where they are shown.
+pub use nerves_hub_link_printable as printable;
 pub use output::{
     Dial, Fetch, OpenStore, Output, Probe, ReadStore, Sink, StartApply, StoreKind, VerifyArchive,
 };

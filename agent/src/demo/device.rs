@@ -81,6 +81,7 @@ fn relay(life: u32, mut out: impl BufRead, news: &Sender<News>) {
             text: line.trim().to_owned(),
             percent: None,
             number: None,
+            more: None,
         });
         if news.send(News::Device { life, record }).is_err() {
             return;

@@ -4,6 +4,7 @@ use std::io::IsTerminal;
 use std::time::Instant;
 
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
+use nerves_hub_link_protocol::printable::Escaped;
 
 /// Who a line of the timeline speaks of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -74,7 +75,7 @@ impl Screen {
             Who::Disk => "disk",
             Who::Stage => "",
         };
-        let line = format!("{:>7.2} s  {who:<7} {text}", self.seconds());
+        let line = format!("{:>7.2} s  {who:<7} {}", self.seconds(), Escaped(text));
         match &self.bars {
             Some(bars) if bars.all.println(&line).is_ok() => {}
             _ => println!("{line}"),
@@ -115,6 +116,7 @@ impl Screen {
                 bar.finish_and_clear();
             }
         }
-        println!("{summary}");
+        // The summary has lines of its own.
+        summary.lines().for_each(|line| println!("{}", Escaped(line)));
     }
 }

@@ -106,7 +106,7 @@ pub struct Device(pub Child);
 impl Device {
     /// Waits until it prints these words. Returns what it printed so far; nobody hears the rest.
     pub fn says(&mut self, words: &str) -> String {
-        self.listen().until(words, 1)
+        self.listen().until(&[words], 1)
     }
 
     /// Waits until it prints these words, ends it with SIGTERM, and returns all it printed.
@@ -115,7 +115,16 @@ impl Device {
     }
 
     /// Waits until it has printed these words so many times, ends it with SIGTERM, and returns all it printed.
-    pub fn ends_after_times(mut self, words: &str, times: usize) -> String {
+    pub fn ends_after_times(self, words: &str, times: usize) -> String {
+        self.ends_once(&[words], times)
+    }
+
+    /// Waits until it has printed one of these words, ends it with SIGTERM, and returns all it printed.
+    pub fn ends_after_any(self, words: &[&str]) -> String {
+        self.ends_once(words, 1)
+    }
+
+    fn ends_once(mut self, words: &[&str], times: usize) -> String {
         let mut lines = self.listen();
         lines.until(words, times);
         self.signal("TERM");
@@ -149,10 +158,10 @@ struct Lines {
 }
 
 impl Lines {
-    /// Waits for words that were printed so many times. Returns what was printed so far.
-    fn until(&mut self, words: &str, times: usize) -> String {
+    /// Waits until one of these words was printed so many times. Returns what was printed so far.
+    fn until(&mut self, words: &[&str], times: usize) -> String {
         let end = Instant::now() + PATIENCE;
-        while self.text.matches(words).count() < times {
+        while words.iter().all(|words| self.text.matches(words).count() < times) {
             match self.lines.recv_timeout(end.saturating_duration_since(Instant::now())) {
                 Ok(line) => self.text += &(line + "\n"),
                 Err(error) => panic!("no {words:?} ({error}): {}", self.text),

@@ -158,14 +158,18 @@ impl Metadata {
         value.unwrap_or_default()
     }
 
-    /// Returns the lines `fwup -m` prints, each with its line end.
+    /// Returns the lines `fwup -m` prints, each with its line end. As in fwup, values are not escaped: on a terminal, show
+    /// [`Metadata::lines`] through the crate `nerves-hub-link-printable`.
     pub fn to_text(&self) -> String {
-        let set = PRINTED.iter().filter_map(|name| {
-            self.value(name)
-                .filter(|value| !value.is_empty())
-                .map(|value| format!("{name}={}\n", quoted(value)))
-        });
-        set.collect()
+        self.lines().map(|line| line + "\n").collect()
+    }
+
+    /// Returns the lines `fwup -m` prints, without their line ends. A value may hold line breaks of its own.
+    pub fn lines(&self) -> impl Iterator<Item = String> + '_ {
+        PRINTED.iter().filter_map(|name| {
+            let value = self.value(name).filter(|value| !value.is_empty())?;
+            Some(format!("{name}={}", quoted(value)))
+        })
     }
 }
 

@@ -10,6 +10,7 @@ use fwup_stream::manifest::{Configuration, ConfigurationError};
 use crate::Failure;
 use crate::input::{is_stdin, reason};
 use crate::options::{Options, environment};
+use crate::output::complain;
 
 /// The configuration when none is named.
 const DEFAULT: &str = "fwupdate.conf";
@@ -50,7 +51,7 @@ pub(crate) fn run(options: &Options) -> Result<(), Failure> {
 /// The failure for an error; what fwup's parser prints besides goes to standard error.
 fn tell(error: &ConfigurationError) -> Failure {
     if let Some(detail) = error.detail() {
-        eprintln!("{detail}");
+        complain(detail);
     }
     Failure::new(error)
 }

@@ -43,17 +43,14 @@ struct Machine {
 
 /// `-D`: prints the cards.
 pub(crate) fn print_all(output: &mut Output) {
-    let lines = Machine::this()
-        .cards()
-        .iter()
-        .fold(String::new(), |lines, card| lines + &format!("{},{}\n", card.path.display(), card.bytes));
-    output.result(&lines);
+    let cards = Machine::this().cards();
+    output.result(cards.iter().map(|card| format!("{},{}", card.path.display(), card.bytes)));
 }
 
 /// `-z`: prints the card that would be written to.
 pub(crate) fn print_one(output: &mut Output) -> Result<(), Failure> {
     let card = only_one(Machine::this().cards())?;
-    output.result(&format!("{}\n", card.path.display()));
+    output.result([card.path.display().to_string()]);
     Ok(())
 }
 

@@ -6,7 +6,7 @@ use fwup_stream::{Error, Verifier};
 use crate::Failure;
 use crate::input::{Input, is_stdin, several_cores};
 use crate::options::{Options, environment};
-use crate::output::Output;
+use crate::output::{Output, complain};
 
 /// What fwup prints for a value that is not set.
 const NO_VALUE: &str = "(null)";
@@ -14,11 +14,10 @@ const NO_VALUE: &str = "(null)";
 /// `-m`: prints what the firmware says about itself.
 pub(crate) fn metadata(options: &Options, output: &mut Output) -> Result<(), Failure> {
     let archive = open(options)?;
-    let text = match &options.metadata_key {
-        Some(key) => format!("{}\n", archive.metadata.value(key).unwrap_or(NO_VALUE)),
-        None => archive.metadata.to_text(),
-    };
-    output.result(&text);
+    match &options.metadata_key {
+        Some(key) => output.result([archive.metadata.value(key).unwrap_or(NO_VALUE)]),
+        None => output.result(archive.metadata.lines()),
+    }
     Ok(())
 }
 
@@ -27,7 +26,7 @@ pub(crate) fn list(options: &Options, output: &mut Output) -> Result<(), Failure
     let archive = open(options)?;
     let mut names: Vec<_> = archive.manifest.tasks.iter().map(|task| task.name.as_str()).collect();
     names.sort_unstable();
-    output.result(&names.iter().flat_map(|name| [name, "\n"]).collect::<String>());
+    output.result(names);
     Ok(())
 }
 
@@ -41,15 +40,15 @@ pub(crate) fn verify(options: &Options, output: &mut Output) -> Result<(), Failu
         .threads(several_cores())
         .delta_memory(usize::MAX);
     if options.as_fwup {
-        verifier =
-            verifier.tell_broken_deltas(|error| eprintln!("{error}; fwup takes such an archive for valid"));
+        verifier = verifier
+            .tell_broken_deltas(|error| complain(&format!("{error}; fwup takes such an archive for valid")));
     }
     input.feed(|piece| {
         verifier.push(piece).map_err(|error| tell_detail(&error))?;
         Ok(true)
     })?;
     let verdict = verifier.finish().map_err(|error| tell_detail(&error))?;
-    output.result(&format!("{verdict}\n"));
+    output.result([verdict.to_string()]);
     Ok(())
 }
 
@@ -79,7 +78,7 @@ pub(crate) fn tell_detail(error: &Error) -> Failure {
     if let Error::Start(StartError::Manifest(error)) = error
         && let Some(detail) = error.detail()
     {
-        eprintln!("{detail}");
+        complain(detail);
     }
     Failure::new(error)
 }

@@ -28,10 +28,12 @@ pub(crate) fn generate(options: &Options, output: &mut Output) -> Result<(), Fai
         let path = path.to_string_lossy().into_owned();
         path.strip_prefix("./").map(str::to_owned).unwrap_or(path)
     });
-    output.result(&format!(
-        "Firmware signing keys created and saved to '{public}' and '{private}'\n\nDistribute '{public}' with your \
-         system so that firmware updates can be\nauthenticated. Keep '{private}' in a safe location.\n"
-    ));
+    output.result([
+        format!("Firmware signing keys created and saved to '{public}' and '{private}'"),
+        String::new(),
+        format!("Distribute '{public}' with your system so that firmware updates can be"),
+        format!("authenticated. Keep '{private}' in a safe location."),
+    ]);
     Ok(())
 }
 

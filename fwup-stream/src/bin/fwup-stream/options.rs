@@ -13,7 +13,7 @@ use crate::Failure;
 use crate::detect;
 use crate::getopt::{Getopt, Item, Spec};
 use crate::keys;
-use crate::output::Output;
+use crate::output::{Output, complain};
 use crate::usage;
 
 /// The name that scripts call the original by. Called so, what is printed is the original's to the byte: programs
@@ -234,7 +234,7 @@ pub(crate) fn parse(name: &str, arguments: &[OsString], output: &mut Output) -> 
             }
             Ok(Item::Option(meaning, value)) => reading.take(meaning, value, output)?,
             Err(text) => {
-                eprintln!("{name}: {text}");
+                complain(&format!("{name}: {text}"));
                 output.at_exit(usage::text(as_fwup));
                 return Err(Failure::told());
             }

@@ -1,10 +1,15 @@
 //! What is printed, in the four manners of fwup: bar, numbers, quiet and framed (fw-format §10 and §17).
+//!
+//! Scripts and golden files get the bytes of fwup. A terminal gets every foreign text escaped: names, messages and values
+//! of an archive may hold escape sequences.
 
-use std::io::{self, Read, Write};
+use std::borrow::Cow;
+use std::io::{self, IsTerminal as _, Read, Write};
 use std::time::Instant;
 
 use fwup_stream::framing::Frame;
 use fwup_stream::{ApplyEvent, ProgressReport};
+use nerves_hub_link_printable::escape;
 
 /// The name in front of messages, which scripts look for.
 const NAME: &str = "fwup";
@@ -77,11 +82,15 @@ impl Output {
         }
     }
 
-    /// Prints the result of a command.
-    pub(crate) fn result(&mut self, text: &str) {
+    /// Prints the result of a command, line by line.
+    pub(crate) fn result<T: AsRef<str>>(&mut self, lines: impl IntoIterator<Item = T>) {
+        let lines = lines.into_iter();
         if self.framing {
-            print(&Frame::Success(text).to_bytes());
+            let text: String = lines.map(|line| line.as_ref().to_owned() + "\n").collect();
+            print(&Frame::Success(&text).to_bytes());
         } else {
+            let terminal = io::stdout().is_terminal();
+            let text: String = lines.map(|line| shown(line.as_ref(), terminal).into_owned() + "\n").collect();
             print(text.as_bytes());
         }
     }
@@ -133,8 +142,21 @@ impl Output {
 
     fn line(&mut self, text: &str) {
         let clear = if self.manner == Manner::Bar { CLEAR } else { "" };
+        let text = shown(text, io::stdout().is_terminal());
         print(format!("{clear}{NAME}: {text}\n").as_bytes());
     }
+}
+
+/// Prints a line to standard error.
+pub(crate) fn complain(text: &str) {
+    let line = shown(text, io::stderr().is_terminal()).into_owned() + "\n";
+    // Nobody left to tell if this fails.
+    let _ = io::stderr().write_all(line.as_bytes());
+}
+
+/// Returns a foreign text as it is shown.
+pub(crate) fn shown(text: &str, terminal: bool) -> Cow<'_, str> {
+    if terminal { escape(text) } else { Cow::Borrowed(text) }
 }
 
 fn print(bytes: &[u8]) {

@@ -18,6 +18,6 @@ pub(crate) fn run(options: &Options, output: &mut Output) -> Result<(), Failure>
     let key = options.private_key.clone().ok_or_else(|| Failure::new("Specify a signing key"))?;
     let signer = Signer::new(key).variables(environment());
     signer.sign_file(Path::new(&from), Path::new(&to)).map_err(Failure::new)?;
-    output.result("");
+    output.result::<&str>([]);
     Ok(())
 }

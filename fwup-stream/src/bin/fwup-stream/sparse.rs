@@ -28,7 +28,7 @@ pub(crate) fn run(path: &OsStr, hole: u64, output: &mut Output) -> Result<(), Fa
     if !made.map_err(cannot)? {
         return Err(Failure::new(format!("Hole of {hole} bytes not created on filesystem")));
     }
-    output.result("Sparse files supported\n");
+    output.result(["Sparse files supported"]);
     Ok(())
 }
 
