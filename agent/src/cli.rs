@@ -5,10 +5,11 @@ use std::time::Duration;
 
 use clap::{ArgGroup, Args, Parser, Subcommand};
 use nerves_hub_link_platform::limits::{ARCHIVE_BYTES_MAX, ARCHIVES_MAX};
-use nerves_hub_link_protocol::DownloadConfig;
 use nerves_hub_link_protocol::limits::{MAX_BOUND, MAX_CONCURRENT_PARTS, REBOOTS_PER_HOUR};
+use nerves_hub_link_protocol::{DownloadConfig, Secret};
 
 use crate::extensions::Extension;
+use crate::secrets::is_withheld;
 
 /// Over-the-air updates from NervesHub, for any Linux device.
 #[derive(Debug, Parser)]
@@ -46,15 +47,21 @@ pub struct RunArgs {
     /// The key of the product's shared secret (nhp_...), or of this device's (nhd_...).
     #[arg(long, value_name = "K", env = "NERVES_HUB_PRODUCT_KEY", required_unless_present = "cert")]
     pub product_key: Option<String>,
-    /// The secret that belongs to the key. Better given in the environment, where others don't see it.
-    #[arg(
-        long,
-        value_name = "S",
-        env = "NERVES_HUB_PRODUCT_SECRET",
-        hide_env_values = true,
-        required_unless_present = "cert"
-    )]
+    /// The secret that belongs to the key. Every program on the device can read it here; better give it in the environment or
+    /// in a file.
+    #[arg(long, value_name = "S", env = "NERVES_HUB_PRODUCT_SECRET", hide_env_values = true)]
     pub product_secret: Option<String>,
+    /// A file whose one line is the secret that belongs to the key. Without it, the environment and systemd's credential
+    /// nerves-hub-product-secret count.
+    #[arg(long, value_name = "FILE", env = "NERVES_HUB_PRODUCT_SECRET_FILE", conflicts_with = "cert")]
+    pub product_secret_file: Option<PathBuf>,
+    /// The secret, wherever it came from.
+    #[arg(skip)]
+    pub secret: Option<Secret>,
+    /// Pass this variable of the environment on to shells and to the reboot command, too. They get PATH, HOME, LANG, LANGUAGE,
+    /// LC_*, LOGNAME, SHELL, TERM, TZ and USER, and never the secret. Repeatable.
+    #[arg(long, value_name = "NAME", value_parser = passed)]
+    pub pass_env: Vec<String>,
     /// Prove who the device is with the client certificate in this PEM file, instead of a shared secret.
     #[arg(long, value_name = "FILE", requires = "key")]
     pub cert: Option<PathBuf>,
@@ -274,6 +281,16 @@ fn number(text: &str) -> Result<u64, ()> {
         None => text.parse(),
     }
     .map_err(drop)
+}
+
+fn passed(name: &str) -> Result<String, String> {
+    if name.is_empty() || name.contains(['=', '\0']) {
+        return Err("expected the name of a variable".to_owned());
+    }
+    if is_withheld(name) {
+        return Err("it holds a secret, which no child gets".to_owned());
+    }
+    Ok(name.to_owned())
 }
 
 fn seconds(text: &str) -> Result<Duration, String> {

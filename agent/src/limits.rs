@@ -49,6 +49,12 @@ pub const MARK_PAUSE: Duration = Duration::from_secs(1);
 /// a restart in between brings the old firmware back.
 pub const MARK_PAUSE_MAX: Duration = Duration::from_secs(60);
 
+/// Longest file with a secret, in bytes. The server's secrets have fewer than 100 letters.
+pub const SECRET_FILE_MAX: u64 = 4096;
+
+/// Most bytes of secrets taken out of the environment. Three addresses with passwords and a secret fit a hundred times.
+pub const SECRETS_MAX: u64 = 64 * 1024;
+
 /// How long the reboot command may take. One that works ends the system meanwhile.
 pub const REBOOT_COMMAND_MAX: Duration = Duration::from_secs(300);
 

@@ -3,6 +3,7 @@
 //! | module | what is in it |
 //! | --- | --- |
 //! | `cli`, `setup`, `preflight`, `proxy` | the command line, what becomes of it, and what is wrong with it |
+//! | `secrets` | the secrets of the environment, kept from others |
 //! | `bounded` | work that may hang with a disk |
 //! | `bookkeeping` | files in which the program remembers things, and what if they are damaged |
 //! | `run`, `application`, `archives`, `booted` | the device; which archives it had; what really runs |
@@ -29,6 +30,7 @@ mod proxy;
 mod reboot;
 mod record;
 mod run;
+mod secrets;
 mod setup;
 mod stop;
 mod validation;
@@ -38,9 +40,21 @@ use std::process::ExitCode;
 
 use clap::Parser;
 
+use secrets::Secrets;
+
 fn main() -> ExitCode {
+    // Before anything else: no thread may run yet, and no child may be started.
+    let secrets = Secrets::take();
     match cli::Cli::parse().command {
-        cli::Command::Run(args) => run::run(&args),
+        cli::Command::Run(mut args) => match secrets.complete(&mut args) {
+            Ok(()) => run::run(&args, &secrets),
+            Err(reason) => {
+                let errors = output::Lines::stderr();
+                errors.line(format!("nerves-hub-link: {reason}"));
+                errors.flush(limits::FLUSH_MAX);
+                ExitCode::FAILURE
+            }
+        },
         #[cfg(feature = "demo")]
         cli::Command::Demo(args) => demo::run(&args),
     }

@@ -33,17 +33,21 @@ use crate::preflight;
 use crate::proxy;
 use crate::reboot;
 use crate::record::Recorder;
-use crate::setup::{self, SECRETS};
+use crate::secrets::Secrets;
+use crate::setup;
 use crate::stop::Stopper;
 use crate::validation::Validation;
 
 /// Runs the device until it must restart. Exit status 0 after a reboot was asked for or a signal ended it, 1 for a failure.
-pub fn run(args: &RunArgs) -> ExitCode {
+pub fn run(args: &RunArgs, secrets: &Secrets) -> ExitCode {
     let outlet = Outlet::default();
     let wanted = |extension| args.extensions.contains(&extension).then_some(&outlet);
     let errors = Lines::stderr();
     extensions::report_panics(&errors, wanted(Extension::ErrorReports));
     let recorder = Arc::new(Recorder::new(args.log, wanted(Extension::Logging).cloned()));
+    for remark in secrets.remarks() {
+        recorder.note("secrets", remark.clone());
+    }
     let stopper = Stopper::listen(&recorder, &errors);
     let ended = catch_unwind(AssertUnwindSafe(|| {
         let found = Arc::new(AtomicBool::new(false));
@@ -51,7 +55,7 @@ pub fn run(args: &RunArgs) -> ExitCode {
         loop {
             // A check that has seen the old firmware run still knows it.
             let boot = stuck.clone().unwrap_or_else(|| boot_check(args, &recorder));
-            let exit = device(args, &recorder, &outlet, &stopper, &found, &boot, stuck.is_some());
+            let exit = device(args, secrets, &recorder, &outlet, &stopper, &found, &boot, stuck.is_some());
             // From here on a signal need not wait for the device.
             let goes_on = stopper.attach(None);
             match exit {
@@ -59,12 +63,13 @@ pub fn run(args: &RunArgs) -> ExitCode {
                 Ok(Exit::Reboot { reason }) => {
                     recorder.note("reboot", format!("restarting: {reason}"));
                     let Some(command) = &args.reboot_command else { break Ok(()) };
-                    let Err(error) = reboot::run(command, &recorder) else { break Ok(()) };
+                    let Err(error) = reboot::run(command, &args.pass_env, &recorder) else { break Ok(()) };
                     // A device that can't restart by itself is reached by people only while it is connected.
                     recorder.note("reboot-failed", reboot::again(&error));
                     if stuck.replace(boot).is_none() {
                         let (command, recorder) = (command.clone(), Arc::clone(&recorder));
-                        start("reboots", move || reboot::keep_trying(&command, &recorder))?;
+                        let passed = args.pass_env.clone();
+                        start("reboots", move || reboot::keep_trying(&command, &passed, &recorder))?;
                     }
                 }
                 exit => break end(&recorder, exit),
@@ -100,6 +105,7 @@ fn end(recorder: &Recorder, exit: Result<Exit, String>) -> Result<(), String> {
 
 fn device(
     args: &RunArgs,
+    secrets: &Secrets,
     recorder: &Arc<Recorder>,
     outlet: &Outlet,
     stopper: &Stopper,
@@ -184,7 +190,7 @@ fn device(
             .firmware_store(folder(&args.cache_dir, args))
             .health(Some(HealthSampler::new(watched)))
             .on_notice(move |text| notices.note("notice", text));
-    let chosen = proxy::choose(args.proxy.as_deref(), |name| std::env::var_os(name))?;
+    let chosen = proxy::choose(args.proxy.as_deref(), |name| secrets.variable(name))?;
     for remark in chosen.remarks {
         recorder.note("proxy", remark);
     }
@@ -196,7 +202,8 @@ fn device(
     if args.console || args.local_shell {
         recorder.note("console", format!("operators may work in {} here", args.shell.display()));
         // The device's secrets are none of the operator's business.
-        let shell = SECRETS.iter().fold(ShellCommand::new(&args.shell), |shell, name| shell.unset(*name));
+        let shell = ShellCommand::new(&args.shell);
+        let shell = args.pass_env.iter().fold(shell, |shell, name| shell.pass(name));
         options = options.shell(shell);
     }
     if let Some(file) = &state {

@@ -27,9 +27,6 @@ use crate::record::Recorder;
 /// Largest key or certificate file read. A file of roots is a few hundred KiB.
 const FILE_MAX: u64 = 4 * 1024 * 1024;
 
-/// Settings of the environment that hold secrets. What this program starts doesn't get them.
-pub const SECRETS: [&str; 2] = ["NERVES_HUB_PRODUCT_SECRET", "NERVES_HUB_PROXY"];
-
 /// Reads a public key: a file that `fwup -g` made, or the text itself. Returns it as base64.
 pub fn public_key(given: &str) -> Result<String, String> {
     let path = Path::new(given);
@@ -117,7 +114,7 @@ pub fn environment(disk: &Path, at: EnvLocation) -> Result<UbootStore, String> {
 
 /// Builds the machine's settings.
 pub fn config(args: &RunArgs, identity: &Identity, recorder: &Arc<Recorder>) -> Result<Config, String> {
-    let auth = match (&args.cert, &args.serial, &args.product_key, &args.product_secret) {
+    let auth = match (&args.cert, &args.serial, &args.product_key, &args.secret) {
         (Some(_), ..) => Auth::Certificate,
         (None, Some(serial), ..) if is_placeholder_serial(serial) => {
             return Err(format!(
@@ -126,9 +123,9 @@ pub fn config(args: &RunArgs, identity: &Identity, recorder: &Arc<Recorder>) -> 
             ));
         }
         (None, Some(serial), Some(key), Some(secret)) => {
-            Auth::SharedSecret(SharedSecret::new(key.clone(), secret.clone(), serial.clone()))
+            Auth::SharedSecret(SharedSecret::new(key.clone(), secret.expose(), serial.clone()))
         }
-        _ => return Err("give --serial, --product-key and --product-secret, or --cert and --key".into()),
+        _ => return Err("give --serial, --product-key and the secret (--product-secret-file, NERVES_HUB_PRODUCT_SECRET), or --cert and --key".into()),
     };
     let mut config = device_config(args.host.clone(), auth, identity);
     let given = &args.firmware;

@@ -226,6 +226,76 @@ fn operators_get_a_shell_without_the_secret_and_a_folder_for_files() {
     assert!(!said.contains("echo ["), "{said}");
 }
 
+/// What the device's children and other programs can learn of its secrets, however it was given them.
+#[test]
+fn the_secret_is_in_no_environment_and_reaches_no_child() {
+    let setting = Setting::new();
+    let secret = setting.hub.product().secret.clone();
+    let file = setting.dir.path().join("secret");
+    std::fs::write(&file, format!("{secret}\n")).unwrap();
+    let credentials = setting.dir.path().join("credentials");
+    std::fs::create_dir(&credentials).unwrap();
+    std::fs::write(credentials.join("nerves-hub-product-secret"), &secret).unwrap();
+    let said = setting.dir.path().join("reboot-said");
+    let reboot =
+        format!("(env; tr '\\0' '\\n' < /proc/$PPID/environ; cat) > {} 2>&1; exit 3", said.display());
+    for way in ["environment", "file", "credential"] {
+        let _ = std::fs::remove_file(&said);
+        let mut command = setting.command(&["--reboot-command", &reboot, "--pass-env", "PASSED"]);
+        // The proxy is not used: no_proxy is set.
+        command.env("https_proxy", "http://user:pr0xy-passw0rd@localhost:9").env("PASSED", "on-1");
+        if way != "environment" {
+            command.env_remove("NERVES_HUB_PRODUCT_SECRET");
+        }
+        if way == "file" {
+            command.arg("--product-secret-file").arg(&file);
+        }
+        if way == "credential" {
+            command.env("CREDENTIALS_DIRECTORY", &credentials);
+        }
+        let mut device = Device(command.stdout(Stdio::piped()).spawn().unwrap());
+        device.says("the server accepted this device");
+        let read = |name: &str| std::fs::read(format!("/proc/{}/{name}", device.0.id())).unwrap();
+        let environ = String::from_utf8_lossy(&read("environ")).into_owned();
+        assert!(!environ.contains(&secret) && !environ.contains("pr0xy-passw0rd"), "{way}: {environ}");
+        assert!(!String::from_utf8_lossy(&read("cmdline")).contains(&secret), "{way}");
+        let limits = String::from_utf8_lossy(&read("limits")).into_owned();
+        let core = limits.lines().find(|line| line.starts_with("Max core file size")).unwrap();
+        assert_eq!(core.split_whitespace().nth(4), Some("0"), "{core}");
+        // The name by which it is known stays.
+        let name = String::from_utf8_lossy(&read("comm")).into_owned();
+        assert!(name.starts_with("nerves-hub-link") && name.len() <= 16, "{name}");
+        if way != "environment" {
+            continue;
+        }
+        let update = builder("1.1.0", setting.disk.layout()).build(&setting.key).unwrap();
+        setting.hub.deploy(Firmware::from_archive(&update).unwrap());
+        let end = std::time::Instant::now() + PATIENCE;
+        while !std::fs::read_to_string(&said).is_ok_and(|text| text.contains("PATH=")) {
+            assert!(std::time::Instant::now() < end, "{way}: the reboot command never ran");
+            std::thread::yield_now();
+        }
+        // It ends, and then has said all.
+        drop(device);
+        let said = std::fs::read_to_string(&said).unwrap();
+        assert!(said.contains("PASSED=on-1"), "{way}: {said}");
+        assert!(!said.contains(&secret) && !said.contains("pr0xy-passw0rd"), "{way}: {said}");
+        assert!(!said.contains("NERVES_HUB_PRODUCT"), "{way}: {said}");
+    }
+}
+
+#[test]
+fn a_secret_that_cannot_be_read_is_named_and_none_is_passed_on() {
+    let run = |more: &[&str]| {
+        let output = command(Path::new("x")).args(more).output().unwrap();
+        (output.status.code(), String::from_utf8(output.stderr).unwrap())
+    };
+    let (status, text) = run(&["--product-secret-file", "no-such-file"]);
+    assert!(status == Some(1) && text.contains("--product-secret-file no-such-file"), "{text}");
+    let (status, text) = run(&["--pass-env", "NERVES_HUB_PRODUCT_SECRET"]);
+    assert!(status == Some(2) && text.contains("no child gets"), "{text}");
+}
+
 #[test]
 fn a_shell_without_a_console_is_a_mistake() {
     let disk = tempfile::NamedTempFile::new().unwrap();

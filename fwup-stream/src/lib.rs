@@ -64,6 +64,7 @@ mod names;
 mod options;
 mod progress;
 mod task;
+mod tool;
 pub mod trust;
 mod verifier;
 mod work;

@@ -35,6 +35,7 @@
 
 pub mod archive;
 pub mod boot;
+pub mod child_env;
 pub mod files;
 pub mod health;
 pub mod identity;

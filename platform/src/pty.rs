@@ -20,6 +20,7 @@ use rustix::io::Errno;
 use rustix::process::{Pid, PidfdFlags, Signal, kill_process_group, pidfd_open};
 use rustix::termios::{InputModes, OptionalActions, tcgetattr, tcsetattr};
 
+use crate::child_env;
 use crate::limits::{ENDING_SHELLS_MAX, HANG_UP_PAUSE, HANG_UP_TRIES, SHELL_GRACE};
 
 /// The program to run as a shell, and what it gets.
@@ -28,6 +29,7 @@ pub struct ShellCommand {
     program: PathBuf,
     arguments: Vec<OsString>,
     environment: Vec<(OsString, Option<OsString>)>,
+    passed: Vec<OsString>,
     folder: Option<PathBuf>,
 }
 
@@ -84,9 +86,16 @@ pub enum ShellError {
 }
 
 impl ShellCommand {
-    /// Runs a program, with this process's environment, `TERM` (unless it is set, `xterm`) and the folder `/`.
+    /// Runs a program in the folder `/`, with what [`child_env::environment`] takes of this process's environment, and `TERM`
+    /// (unless it is set, `xterm`).
     pub fn new(program: impl Into<PathBuf>) -> Self {
-        Self { program: program.into(), arguments: Vec::new(), environment: Vec::new(), folder: None }
+        Self {
+            program: program.into(),
+            arguments: Vec::new(),
+            environment: Vec::new(),
+            passed: Vec::new(),
+            folder: None,
+        }
     }
 
     /// Adds an argument.
@@ -103,7 +112,14 @@ impl ShellCommand {
         self
     }
 
-    /// Takes a variable out of the environment: a secret, say.
+    /// Passes on a variable of this process's environment that children don't get by themselves.
+    #[must_use]
+    pub fn pass(mut self, name: impl Into<OsString>) -> Self {
+        self.passed.push(name.into());
+        self
+    }
+
+    /// Takes a variable out of the environment.
     #[must_use]
     pub fn unset(mut self, name: impl Into<OsString>) -> Self {
         self.environment.push((name.into(), None));
@@ -131,10 +147,14 @@ impl ShellCommand {
         prepare(&terminal, rows, cols).map_err(|error| terminal_error(&error))?;
         let mut command = Command::new(&self.program)
             .args(&self.arguments)
+            .env_clear()
             .current_dir(self.folder.as_deref().unwrap_or(Path::new("/")));
-        if std::env::var_os("TERM").is_none_or(|term| term.is_empty() || term == OsStr::new("dumb")) {
-            command = command.env("TERM", "xterm");
+        let mut environment = child_env::environment(&self.passed);
+        let term = environment.entry("TERM".into()).or_default();
+        if term.is_empty() || term == OsStr::new("dumb") {
+            *term = "xterm".into();
         }
+        command = command.envs(environment);
         for (name, value) in &self.environment {
             command = match value {
                 Some(value) => command.env(name, value),

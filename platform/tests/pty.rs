@@ -144,6 +144,19 @@ fn the_environment_is_what_was_asked_for() {
 }
 
 #[test]
+fn a_shell_gets_only_the_named_part_of_this_process_s_environment() {
+    // Cargo sets it for tests.
+    assert!(std::env::var_os("CARGO_PKG_NAME").is_some());
+    let script = "echo [$CARGO_PKG_NAME] [${PATH:+path}]; exec env";
+    let mut session = Session::start(&sh().argument("-c").argument(script));
+    session.until("[] [path]");
+    session.end();
+    assert!(!session.seen.contains("CARGO_"), "{}", session.seen);
+    let mut session = Session::start(&sh().pass("CARGO_PKG_NAME").argument("-c").argument(script));
+    session.until("[nerves-hub-link-platform] [path]");
+}
+
+#[test]
 fn letters_of_several_bytes_are_erased_whole() {
     let mut session = Session::start(&sh());
     session.type_in("echo up-$((1+1)); cat\n");

@@ -2,7 +2,9 @@
 
 use alloc::string::String;
 
-/// Text that `Debug` hides: keys, signatures, signed URLs.
+use zeroize::Zeroize as _;
+
+/// Text that `Debug` hides, and that is overwritten in memory when it is dropped: keys, signatures, signed URLs.
 #[derive(Clone, PartialEq, Eq, Default)]
 pub struct Secret(String);
 
@@ -15,6 +17,12 @@ impl Secret {
     /// Returns the text, for the one place that must use it.
     pub fn expose(&self) -> &str {
         &self.0
+    }
+}
+
+impl Drop for Secret {
+    fn drop(&mut self) {
+        self.0.zeroize();
     }
 }
 

@@ -9,7 +9,7 @@ use std::fs::{self, File};
 use std::io::{self, Write};
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::Stdio;
 
 use rustix::io::Errno;
 
@@ -113,7 +113,7 @@ impl UbiSink {
 
     fn start_program(&mut self, length: u64) -> Result<(), ActionError> {
         let mut words = self.system.updater.iter();
-        let mut command = Command::new(words.next().map_or_else(Default::default, Clone::clone));
+        let mut command = crate::tool::command(&words.next().map_or_else(Default::default, Clone::clone));
         command.args(words).stdout(Stdio::null()).stderr(Stdio::null());
         // A name that begins with a dash is no option.
         let path = if self.path.starts_with('-') { format!("./{}", self.path) } else { self.path.clone() };

@@ -8,7 +8,7 @@ use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::io;
 use std::io::Read;
-use std::process::{Command, Stdio};
+use std::process::Stdio;
 use std::time::{Duration, Instant};
 
 use rustix::io::Errno;
@@ -102,7 +102,7 @@ fn run(
     length: u64,
 ) -> io::Result<Option<String>> {
     let mut words = program.iter();
-    let mut child = Command::new(words.next().map_or(OsStr::new(""), OsString::as_os_str))
+    let mut child = crate::tool::command(words.next().map_or(OsStr::new(""), OsString::as_os_str))
         .args(words)
         .args(options)
         .args(["-o", &offset.to_string(), "-l", &length.to_string(), DEVICE])

@@ -9,6 +9,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use hmac::{Hmac, Mac};
 use sha2::{Sha256, Sha384, Sha512};
+use zeroize::Zeroizing;
 
 use super::etf;
 use crate::config::{KeyDigest, SharedSecret};
@@ -43,8 +44,8 @@ pub(crate) fn headers(secret: &SharedSecret, at: UnixTime) -> Result<Vec<(String
     ])
 }
 
-fn derive(secret: &SharedSecret, salt: &str) -> Vec<u8> {
-    let mut key = vec![0; as_usize(secret.key_length)];
+fn derive(secret: &SharedSecret, salt: &str) -> Zeroizing<Vec<u8>> {
+    let mut key = Zeroizing::new(vec![0; as_usize(secret.key_length)]);
     let (password, salt) = (secret.secret.expose().as_bytes(), salt.as_bytes());
     match secret.digest {
         KeyDigest::Sha256 => pbkdf2::pbkdf2_hmac::<Sha256>(password, salt, secret.iterations, &mut key),
