@@ -34,6 +34,24 @@ fn a_destination_that_is_too_small_is_told() {
     assert!(exit == Some(1) && text.starts_with(begin) && text.contains("byte 262144 ("), "{text}");
 }
 
+#[test]
+fn a_negative_size_of_the_destination_is_no_size() {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("a.fw"), device(1)).unwrap();
+    for size in ["-1", " -512", "-0x10"] {
+        let arguments = ["-a", "-q", "-d", "out.img", "-i", "a.fw", "-t", "complete", "--max-size", size];
+        let (exit, text) = text(&fwup(folder.path(), &arguments));
+        assert_eq!(exit, Some(1), "{text}");
+        assert!(
+            text.contains(&format!(
+                "--max-size takes a number of 512-byte blocks, 0 for no limit, and not '{size}'"
+            )),
+            "{text}"
+        );
+        assert!(!folder.path().join("out.img").exists(), "nothing was written");
+    }
+}
+
 /// Also when nobody is at its other end.
 #[test]
 fn a_pipe_is_no_destination() {

@@ -346,6 +346,11 @@ impl Reading {
             Meaning::ProgressLow => options.progress_low = number(&value),
             Meaning::ProgressHigh => options.progress_high = number(&value),
             Meaning::MaxSize => {
+                let text = value.to_string_lossy();
+                if text.trim_start().starts_with('-') {
+                    let blocks = "--max-size takes a number of 512-byte blocks, 0 for no limit";
+                    return Err(Failure::new(format!("{blocks}, and not '{text}'")));
+                }
                 options.max_blocks = Some(number(&value)).filter(|blocks: &u64| *blocks > 0);
             }
             Meaning::ExitHandshake => output.exit_handshake = true,
