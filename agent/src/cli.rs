@@ -88,6 +88,10 @@ pub struct RunArgs {
     /// A file that can't be read is logged, and the device connects without it.
     #[arg(long, value_name = "FILE")]
     pub download_ca: Option<PathBuf>,
+    /// Also prove who the device is to this server, as https://other.example:8443, if a redirect leads there, and take files
+    /// from it though it is inside the device's network. Repeatable. Everybody else gets no credentials.
+    #[arg(long, value_name = "URL")]
+    pub trusted_origin: Vec<String>,
     /// Connect through this HTTP proxy. Its URL may hold user and password (user:password@host:port). Without it, the
     /// environment's https_proxy, http_proxy and no_proxy count, as curl reads them; an empty one means no proxy.
     #[arg(long, value_name = "URL", env = "NERVES_HUB_PROXY", hide_env_values = true)]

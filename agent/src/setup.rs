@@ -49,7 +49,9 @@ pub fn roots(ca: Option<&Path>) -> Result<Roots, String> {
     let Some(path) = ca else { return Ok(Roots::System) };
     let bytes = read(path)?;
     let pem = bytes.windows(11).any(|window| window == b"-----BEGIN ");
-    Ok(if pem { Roots::Pem(bytes) } else { Roots::Der(vec![bytes]) })
+    let roots = if pem { Roots::Pem(bytes) } else { Roots::Der(vec![bytes]) };
+    roots.check().map_err(|error| format!("{} can't be used: {error}", path.display()))?;
+    Ok(roots)
 }
 
 /// Reads the certificate authorities to trust for downloads: the system's, and all that were given. Those for downloads alone
@@ -138,6 +140,7 @@ pub fn config(args: &RunArgs, identity: &Identity, recorder: &Arc<Recorder>) -> 
     config.insecure_plain_hub = args.insecure_plain_hub;
     config.accept_server_keys = args.accept_server_keys || config.public_keys.is_empty();
     config.request_public_keys = args.accept_server_keys;
+    config.trusted_origins.clone_from(&args.trusted_origin);
     // Deltas come only to those who say that they can apply them.
     config.fwup_version = fwup_stream::manifest::FWUP_VERSION.into();
     config.extensions = extensions::config(&args.extensions);
@@ -353,5 +356,22 @@ mod tests {
     #[test]
     fn a_missing_certificate_file_is_named() {
         assert!(roots(Some(Path::new("no-such-ca.pem"))).unwrap_err().contains("no-such-ca.pem"));
+    }
+
+    #[test]
+    fn a_root_certificate_that_cannot_be_used_is_named_with_its_file() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let path = file.path().to_str().unwrap();
+        for damaged in [
+            &b"\x30\x03not a certificate"[..],
+            b"-----BEGIN CERTIFICATE-----\nMAMCAQE=\n-----END CERTIFICATE-----\n",
+            b"-----BEGIN CERTIFICATE-----\n!\n-----END CERTIFICATE-----\n",
+            b"-----BEGIN CERTIFICATE REQUEST-----\nMAMCAQE=\n-----END CERTIFICATE REQUEST-----\n",
+        ] {
+            fs::write(file.path(), damaged).unwrap();
+            let error = roots(Some(file.path())).unwrap_err();
+            assert!(error.contains(path), "{error}");
+            assert!(!error.contains("BadEncoding") && !error.contains("Other("), "{error}");
+        }
     }
 }

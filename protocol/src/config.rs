@@ -12,7 +12,7 @@ use crate::error::ConfigError;
 use crate::event::FirmwareMeta;
 use crate::extension::ExtensionsConfig;
 use crate::http::url::Url;
-use crate::hub::{keys, names};
+use crate::hub::{keys, names, origin};
 use crate::limits::{
     CLOCK_HORIZON, MAX_IDENTIFIER_BYTES, MAX_INTERFACE_NAMES, MAX_KEY_ITERATIONS, MAX_KEY_LENGTH,
     MAX_NAME_CHARS, MAX_PUBLIC_KEYS, MAX_RECONNECT_DELAYS,
@@ -92,6 +92,11 @@ pub struct Config {
     /// How long after the release of this software a server's `Date` is believed by a device whose own clock is wrong.
     /// Default 10 years.
     pub clock_horizon: Duration,
+    /// Origins, as `https://other.example:8443`, that get the device's credentials beside the server's own: the signature,
+    /// [`Config::headers`] and the client certificate. Nobody else does, wherever redirects and files lead. Addresses
+    /// inside the device's network are allowed there, too. At most
+    /// [`MAX_TRUSTED_ORIGINS`](crate::limits::MAX_TRUSTED_ORIGINS); with TLS, if the server has. Default none.
+    pub trusted_origins: Vec<String>,
     /// More headers for the upgrade request.
     pub headers: Vec<(String, Secret)>,
     /// Time between heartbeats; zero switches them off. Default 30 s.
@@ -114,8 +119,7 @@ pub struct Config {
     pub reconnect_after: Vec<Duration>,
     /// How many redirects in a row to follow. Default 2.
     pub max_redirects: u8,
-    /// Follow redirects from `wss` to `ws`, and without TLS to other hosts. Credentials and [`Config::headers`] are
-    /// not sent there. Default false.
+    /// Follow redirects from `wss` to `ws`, and without TLS to other hosts. Default false.
     pub allow_redirect_downgrade: bool,
     /// How long the application may think about an offer. Then it is rescheduled. Default 60 s.
     pub decision_timeout: Duration,
@@ -274,6 +278,7 @@ impl Config {
             accept_server_keys: true,
             insecure_plain_hub: false,
             clock_horizon: CLOCK_HORIZON,
+            trusted_origins: Vec::new(),
             headers: Vec::new(),
             heartbeat: Duration::from_secs(30),
             join_timeout: Duration::from_secs(10),
@@ -331,6 +336,7 @@ impl Config {
                 return Err(ConfigError::PublicKey(bad + 1));
             }
         }
+        origin::check(&url, &self.trusted_origins)?;
         if let Some((name, _)) = self.headers.iter().find(|(name, value)| !is_header(name, value.expose())) {
             return Err(ConfigError::Header(cut(name, MAX_NAME_CHARS)));
         }

@@ -54,6 +54,25 @@ pub enum ConfigError {
     /// The bounds on what a server can make the device do.
     #[error("a bound on reboots must be at most {MAX_BOUND}; 0 means none")]
     Bounds,
+    /// More trusted origins than the machine holds.
+    #[error("there are more trusted origins than the {0} allowed")]
+    TooManyOrigins(usize),
+    /// A trusted origin that is no address.
+    #[error(
+        "trusted origin number {number} is unusable: {why}; give scheme, host and port, as in https://files.example:8443"
+    )]
+    TrustedOrigin {
+        /// Its place, from 1.
+        number: usize,
+        /// The reason.
+        why: UrlError,
+    },
+    /// A trusted origin without TLS beside a server with TLS.
+    #[error(
+        "trusted origin number {0} has no TLS, but the server has: credentials would be sent in the clear; give an https:// \
+         address"
+    )]
+    PlainOrigin(usize),
     /// A header with an impossible name or value.
     #[error("the header {0:?} can't be sent: its name or value has forbidden characters")]
     Header(String),

@@ -225,6 +225,9 @@ pub const MAX_RETRY_AFTER: Duration = Duration::from_secs(15 * 60);
 /// Most delays between attempts to connect that an application may list. The last one repeats.
 pub const MAX_RECONNECT_DELAYS: usize = 64;
 
+/// Origins listed in [`Config::trusted_origins`](crate::Config::trusted_origins).
+pub const MAX_TRUSTED_ORIGINS: usize = 16;
+
 /// How long a reboot waits for the last status to reach the wire.
 pub const REBOOT_GRACE: Duration = Duration::from_secs(5);
 

@@ -22,6 +22,7 @@ use crate::download::Keep;
 use crate::error::ConfigError;
 use crate::event::FirmwareMeta;
 use crate::file::{FileCommand, UploadCommand};
+use crate::http::url::Url;
 use crate::hub::alarms::Alarms;
 use crate::hub::archive::Archives;
 use crate::hub::connection::Connection;
@@ -354,6 +355,12 @@ impl Link {
             deadline.at(Timer::Reboot, planned.deadline(self.now));
         }
         deadline.get()
+    }
+
+    /// Returns whether the device may show who it is at an address: the server's own, or one of
+    /// [`Config::trusted_origins`]. Everywhere else, connect without client certificate.
+    pub fn trusts(&self, url: &str) -> bool {
+        Url::parse(url).is_ok_and(|url| self.connection.trusts(&self.config, &url))
     }
 
     /// Returns a snapshot for people and logs.

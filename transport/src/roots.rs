@@ -7,6 +7,7 @@ use rustls_pki_types::CertificateDer;
 use rustls_pki_types::pem::PemObject;
 
 use crate::TlsError;
+use crate::tls_words::defect;
 
 /// Where the trusted certificate authorities come from.
 #[derive(Clone, Default, PartialEq, Eq)]
@@ -25,6 +26,14 @@ pub enum Roots {
 }
 
 impl Roots {
+    /// Checks that they can be used.
+    ///
+    /// # Errors
+    /// [`TlsError`] naming the certificate that cannot.
+    pub fn check(&self) -> Result<(), TlsError> {
+        load(self).map(drop)
+    }
+
     /// These roots and the operating system's, as downloads need them: firmware is often kept by strangers, and is signed.
     #[must_use]
     pub fn and_system(&self) -> Self {
@@ -91,10 +100,12 @@ fn given(
 ) -> Result<Loaded, TlsError> {
     let mut store = RootCertStore::empty();
     for (index, der) in ders.into_iter().enumerate() {
-        store.add(der).map_err(|error| TlsError::BadRoot {
-            number: index + 1,
-            form,
-            why: error.to_string(),
+        store.add(der).map_err(|error| {
+            let why = match &error {
+                rustls::Error::InvalidCertificate(reason) => defect(reason),
+                other => other.to_string(),
+            };
+            TlsError::BadRoot { number: index + 1, form, why }
         })?;
     }
     let origin = match store.len() {

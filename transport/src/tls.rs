@@ -85,6 +85,8 @@ pub struct Tls {
     roots: Arc<str>,
     downloads: Arc<Downloads>,
     shown: Shown,
+    /// The same without the device's identity, if there is one.
+    anonymous: Option<Arc<ClientConfig>>,
 }
 
 /// The settings for downloads that go with others, made when they are asked for.
@@ -106,22 +108,40 @@ impl Tls {
         let roots = roots::load(&options.roots)?;
         let server_name = options.server_name.as_deref().map(server_name).transpose()?;
         let provider = Arc::new(rustls::crypto::ring::default_provider());
-        let clock = Arc::new(options.clock.clone());
-        let builder = ClientConfig::builder_with_details(provider, clock)
-            .with_protocol_versions(&[&rustls::version::TLS13, &rustls::version::TLS12])
-            .map_err(|error| TlsError::Setup { why: error.to_string() })?
-            .with_root_certificates(roots.store);
+        let clock: Arc<dyn TimeProvider> = Arc::new(options.clock.clone());
+        let store = Arc::new(roots.store);
         let shown = Shown::default();
-        let mut config = client_identity::present(builder, options.identity.as_ref(), &shown)?;
-        config.alpn_protocols = vec![b"http/1.1".to_vec()];
+        let make = |identity| {
+            let builder = ClientConfig::builder_with_details(Arc::clone(&provider), clock.clone())
+                .with_protocol_versions(&[&rustls::version::TLS13, &rustls::version::TLS12])
+                .map_err(|error| TlsError::Setup { why: error.to_string() })?
+                .with_root_certificates(Arc::clone(&store));
+            let mut config = client_identity::present(builder, identity, &shown)?;
+            config.alpn_protocols = vec![b"http/1.1".to_vec()];
+            Ok::<_, TlsError>(Arc::new(config))
+        };
+        let config = make(options.identity.as_ref())?;
+        // Made apart, so that no session of the one is resumed by the other.
+        let anonymous = options.identity.as_ref().map(|_| make(None)).transpose()?;
         let same = options.roots == Roots::System && server_name.is_none() && options.identity.is_none();
         let downloads = if same {
             Downloads::Same
         } else {
             Downloads::Other { options: Box::new(options.for_downloads()), made: OnceLock::new() }
         };
-        let (config, downloads) = (Arc::new(config), Arc::new(downloads));
-        Ok(Self { config, server_name, roots: roots.origin.into(), downloads, shown })
+        let downloads = Arc::new(downloads);
+        Ok(Self { config, server_name, roots: roots.origin.into(), downloads, shown, anonymous })
+    }
+
+    /// The same settings for servers that must not learn who the device is: no certificate is shown to them.
+    #[must_use]
+    pub fn without_identity(&self) -> Self {
+        match &self.anonymous {
+            Some(config) => {
+                Self { config: Arc::clone(config), anonymous: None, shown: Shown::default(), ..self.clone() }
+            }
+            None => self.clone(),
+        }
     }
 
     /// The settings for downloads that go with these: see [`TlsOptions::for_downloads`]. Made once, with the first call.

@@ -156,31 +156,17 @@ pub(crate) fn meaning(alert: AlertDescription, shown: bool, hub: bool) -> &'stat
         | AlertDescription::CertificateRevoked
         | AlertDescription::CertificateExpired
         | AlertDescription::UnknownCA
-        | AlertDescription::AccessDenied
-            if !shown =>
-        {
-            "the server complains about a certificate, and this device showed none; see the server's log"
-        }
-        AlertDescription::BadCertificate
-        | AlertDescription::CertificateUnknown
-        | AlertDescription::UnsupportedCertificate
-        | AlertDescription::CertificateRevoked
-        | AlertDescription::CertificateExpired
-        | AlertDescription::UnknownCA
-        | AlertDescription::AccessDenied
-            if !hub =>
-        {
-            "this file server, which is not the hub, refused the device's certificate; ask who runs it"
-        }
-        AlertDescription::BadCertificate
-        | AlertDescription::CertificateUnknown
-        | AlertDescription::UnsupportedCertificate
-        | AlertDescription::CertificateRevoked
-        | AlertDescription::CertificateExpired
-        | AlertDescription::UnknownCA
-        | AlertDescription::AccessDenied => {
-            "the server refused the device's certificate; check its signer and the device in NervesHub"
-        }
+        | AlertDescription::AccessDenied => match (shown, hub) {
+            (false, _) => {
+                "the server complains about a certificate, and this device showed none; see the server's log"
+            }
+            (true, false) => {
+                "this file server, which is not the hub, refused the device's certificate; ask who runs it"
+            }
+            (true, true) => {
+                "the server refused the device's certificate; check its signer and the device in NervesHub"
+            }
+        },
         AlertDescription::ProtocolVersion => "no TLS version is shared; 1.2 and 1.3 are offered",
         AlertDescription::UnrecognisedName => {
             "the server does not serve this host name; check the host in the URL"

@@ -46,6 +46,30 @@ fn show(
     (peer.shown(), failure)
 }
 
+/// Settings for everybody but the device's own server show nothing, also after the others were used.
+#[test]
+fn settings_without_identity_show_no_certificate() {
+    let device = device();
+    let mut options = options();
+    let (certificates, key) = (vec![device.chain[0].to_vec()], device.key.clone());
+    options.identity = Some(ClientIdentity::Der { certificates, key });
+    let tls = Tls::new(&options).unwrap();
+    for version in VERSIONS {
+        for (tls, expected) in [(tls.clone(), 1), (tls.without_identity(), 0)] {
+            let mut peer = Peer::mutual(version);
+            let url = Link::Tls12.url(false);
+            let request = ExchangeRequest { url: &url, headers: &[], tls: Some(&tls) };
+            let mut exchange = Exchange::new(&request).unwrap();
+            for _ in 0..10 {
+                peer.receive(&Machine::take_out(&mut exchange));
+                exchange.receive(&peer.take_out());
+                while exchange.poll().is_some() {}
+            }
+            assert_eq!(peer.shown().len(), expected);
+        }
+    }
+}
+
 fn device() -> Identity {
     authority().server(&["device-1"])
 }

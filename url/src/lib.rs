@@ -209,6 +209,11 @@ impl Url {
         self.host == other.host
     }
 
+    /// Returns whether both have the same origin: TLS or not, host and port. A name with a dot at its end is another host.
+    pub fn same_origin(&self, other: &Self) -> bool {
+        self.tls == other.tls && self.host == other.host && self.port() == other.port()
+    }
+
     /// Returns the whole address with a scheme of WebSocket. May be secret.
     pub fn to_websocket(&self) -> String {
         format!("{}://{}{}", if self.tls { "wss" } else { "ws" }, self.authority(), self.target)

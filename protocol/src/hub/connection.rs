@@ -9,8 +9,8 @@ use super::auth::clock::{Clock, Learned, Seen, Source};
 use super::auth::shared_secret;
 use super::payload::interface_name;
 use super::twin::{Suspicion, Twin};
-use super::{Context, explain, names, redirect};
-use crate::config::Auth;
+use super::{Context, explain, names, origin, redirect};
+use crate::config::{Auth, Config};
 use crate::event::Event;
 use crate::http;
 use crate::http::url::Url;
@@ -142,6 +142,11 @@ impl Connection {
     /// Returns whether another device seems to have the same identity.
     pub(crate) const fn has_twin(&self) -> bool {
         self.twin.suspected()
+    }
+
+    /// Returns whether credentials may be sent to an address.
+    pub(crate) fn trusts(&self, config: &Config, url: &Url) -> bool {
+        origin::is_trusted(&self.home, config, url)
     }
 
     /// The next attempt begins at another address.
@@ -294,6 +299,9 @@ impl Connection {
         }
         if redirects > 0 {
             explanation = format!("{explanation} A redirect led to {}.", url.authority());
+            if matches!(status, 401 | 403) && !origin::is_trusted(&self.home, cx.config, &url) {
+                explanation.push_str(explain::FOREIGN);
+            }
         }
         let retry_after = http::retry_after(headers).filter(|_| matches!(status, 429 | 503));
         let short = format!("the server refused the connection with HTTP {status}");
@@ -445,8 +453,8 @@ impl Connection {
     fn dial(&mut self, cx: &mut Context<'_>, url: Url, redirects: u8) {
         let mut headers = Vec::new();
         let mut signed = None;
-        // What proves the identity goes to the configured server, or where TLS proves who listens.
-        if url.is_tls() || (!self.home.is_tls() && url.same_host(&self.home)) {
+        // Wherever a redirect leads: a signature serves whoever gets it.
+        if origin::is_trusted(&self.home, cx.config, &url) {
             if let Auth::SharedSecret(secret) = &cx.config.auth {
                 // Signed at the last moment: a signature is good for 90 seconds only.
                 let time = self.clock.time(cx.now, cx.wall);

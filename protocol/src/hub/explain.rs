@@ -33,6 +33,10 @@ pub(super) const fn doubt(doubt: Doubt) -> &'static str {
     }
 }
 
+/// Explains why a server that a redirect led to got no credentials.
+pub(super) const FOREIGN: &str = " The device proves who it is to the configured server and the trusted origins alone, and \
+     this is neither: correct the host, or list this origin if it belongs to the server.";
+
 /// Explains a refusal that the device's clock is to blame for.
 pub(super) const CLOCK: &str =
     "The device's clock is wrong, so its signature was not valid. The next attempt uses the server's time.";

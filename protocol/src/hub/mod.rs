@@ -14,6 +14,7 @@ pub(crate) mod ledger;
 mod lenient;
 pub(crate) mod managed;
 pub(crate) mod names;
+pub(crate) mod origin;
 pub(crate) mod pace;
 pub(crate) mod payload;
 mod progress;

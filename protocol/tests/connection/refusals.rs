@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use nerves_hub_link_protocol::limits::MAX_TRUSTED_ORIGINS;
 use nerves_hub_link_protocol::*;
 
 use crate::common::*;
@@ -84,14 +85,14 @@ fn a_downgrade_by_redirect_is_followed_only_if_allowed_and_without_credentials()
     assert_eq!(device.dial().headers.len(), 5);
     assert_eq!(redirect(&mut device, "http://b.example/x").as_deref(), Some("ws://b.example/x?vsn=2.0.0"));
     assert_eq!(device.dial().headers, []);
-    // Back on TLS they go along.
+    // TLS proves that the server is who it is, not that it is ours.
     assert!(redirect(&mut device, "https://b.example/x").is_some());
-    assert_eq!(device.dial().headers.len(), 5);
+    assert_eq!(device.dial().headers, []);
     config.host = "ws://hub.example".into();
     let mut device = Device::new(config);
     device.command(Command::Connect);
     assert!(redirect(&mut device, "ws://hub.example:2/x").is_some());
-    assert_eq!(device.dial().headers.len(), 5, "the configured host");
+    assert_eq!(device.dial().headers, [], "another port is another server");
     assert!(redirect(&mut device, "ws://b.example/x").is_some());
     assert_eq!(device.dial().headers, []);
 }
@@ -308,4 +309,94 @@ fn an_attempt_that_fails_behind_a_redirect_names_it() {
     assert!(redirect(&mut device, "https://docs.example/").is_some());
     device.pass(Duration::from_secs(60));
     assert_eq!(reason(&device), expected("the attempt to connect was never answered"));
+}
+
+/// What a redirect of a device of `config` shows there: the number of headers.
+fn shown(config: &Config, hops: &[&str]) -> usize {
+    let mut device = Device::new(config.clone());
+    device.command(Command::Connect);
+    assert_eq!(device.dial().headers.len(), 5, "the configured server");
+    for hop in hops {
+        assert!(redirect(&mut device, hop).is_some(), "{hop}");
+        let dial = device.dial();
+        let trusted = device.link.trusts(&dial.url);
+        assert_eq!(
+            trusted,
+            !dial.headers.is_empty(),
+            "the client certificate goes where the headers go: {hop}"
+        );
+    }
+    device.dial().headers.len()
+}
+
+#[test]
+fn credentials_go_to_the_configured_origin_alone() {
+    let mut config = config();
+    config.headers = vec![("x-mine".into(), Secret::new("y"))];
+    for (hops, expected) in [
+        (&["/x"][..], 5),
+        (&["https://hub.example/x"], 5),
+        (&["https://HUB.Example:443/x"], 5),
+        (&["wss://hub.example/x"], 5),
+        (&["https://evil.example/x"], 0),
+        (&["//evil.example/x"], 0),
+        (&["https://hub.example.evil.example/x"], 0),
+        (&["https://evil.example/hub.example"], 0),
+        (&["https://hub.example:8443/x"], 0),
+        (&["https://hub.example.:443/x"], 0),
+        (&["https://sub.hub.example/x"], 0),
+        (&["https://127.0.0.1/x"], 0),
+        (&["https://[::1]/x"], 0),
+        // A path below a foreign server stays foreign, and the way back is no detour for them.
+        (&["https://evil.example/x", "/y"], 0),
+        (&["https://evil.example/x", "https://hub.example/y"], 5),
+    ] {
+        assert_eq!(shown(&config, hops), expected, "{hops:?}");
+    }
+    let mut device = Device::new(config.clone());
+    device.command(Command::Connect);
+    for location in ["https://hub.example@evil.example/x", "https://hub.example\\@evil.example/x"] {
+        assert_eq!(redirect(&mut device, location), None, "{location}");
+        device.pass(Duration::from_secs(4));
+    }
+    config.host = "https://[::1]:8443".into();
+    assert_eq!(shown(&config, &["https://[::1]:8443/x"]), 5);
+    assert_eq!(shown(&config, &["https://[::1]:8444/x"]), 0);
+    assert_eq!(shown(&config, &["https://[::2]:8443/x"]), 0);
+    // Whoever answers without TLS sends the device anywhere, a server with a certificate of its own included.
+    config.host = "ws://hub.example".into();
+    assert_eq!(shown(&config, &["https://evil.example/x"]), 0);
+    assert_eq!(shown(&config, &["https://hub.example/x"]), 0);
+    config.trusted_origins = vec!["https://hub.example".into()];
+    assert_eq!(shown(&config, &["https://hub.example/x"]), 5);
+}
+
+#[test]
+fn listed_origins_get_credentials_too() {
+    let mut config = config();
+    config.headers = vec![("x-mine".into(), Secret::new("y"))];
+    config.trusted_origins = vec!["wss://other.example:8443/path".into()];
+    assert_eq!(shown(&config, &["https://other.example:8443/x"]), 5);
+    assert_eq!(shown(&config, &["https://other.example/x"]), 0);
+    assert_eq!(shown(&config, &["https://third.example:8443/x"]), 0);
+    let refused = |listed: Vec<String>| {
+        let mut config = config.clone();
+        config.trusted_origins = listed;
+        config.check().unwrap_err().to_string()
+    };
+    assert!(refused(vec!["https://a.example".into(), "nonsense".into()]).contains("number 2"));
+    assert!(refused(vec!["http://a.example".into()]).contains("no TLS"));
+    let many = |count| vec![String::from("https://a.example"); count];
+    assert!(refused(many(MAX_TRUSTED_ORIGINS + 1)).contains("16"));
+    config.trusted_origins = many(MAX_TRUSTED_ORIGINS);
+    config.check().unwrap();
+}
+
+#[test]
+fn a_redirect_that_ends_with_a_server_that_gets_no_credentials_says_so() {
+    let mut device = Device::new(config());
+    device.command(Command::Connect);
+    assert!(redirect(&mut device, "https://b.example/x").is_some());
+    let out = refuse(&mut device, 401, &[], b"");
+    assert!(explanation(&out).contains("trusted origins"), "{}", explanation(&out));
 }

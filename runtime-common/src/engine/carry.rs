@@ -4,6 +4,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use nerves_hub_link_protocol::{Command, FetchId, Input, Output, Sink, StartApply};
+use nerves_hub_link_transport::Tls;
 
 use super::Engine;
 use crate::applier::{Applier, Failure, FailureKind, panic_text};
@@ -160,7 +161,8 @@ impl<N: Network> Engine<N> {
             Output::Probe(probe) => self.look_for_network(&probe),
             Output::Dial(dial) => {
                 self.probe = None;
-                match Websocket::dial(&dial, &self.socket_tls, &mut self.connector, now.mono) {
+                let tls = self.tls_for(&dial.url, &self.socket_tls);
+                match Websocket::dial(&dial, &tls, &mut self.connector, now.mono) {
                     Ok(websocket) => self.websocket = Some(websocket),
                     Err(reason) => {
                         let down = Input::SocketDown { socket: dial.socket, code: None, reason: &reason };
@@ -186,8 +188,9 @@ impl<N: Network> Engine<N> {
                 }
             }
             Output::Fetch(fetch) => {
+                let tls = self.tls_for(fetch.url.expose(), &self.download_tls);
                 let started = if self.downloads.len() < FETCHES_MAX {
-                    Download::start(&fetch, &self.download_tls, &mut self.connector, now.mono)
+                    Download::start(&fetch, &tls, &mut self.connector, now.mono)
                 } else {
                     Err(format!("{FETCHES_MAX} requests for firmware are open already"))
                 };
@@ -241,6 +244,11 @@ impl<N: Network> Engine<N> {
             }
             Output::Event(event) => self.tell(&event),
         }
+    }
+
+    /// Returns the settings for a connection to that address: a certificate is shown only where the machine says so.
+    fn tls_for(&self, url: &str, tls: &Tls) -> Tls {
+        if self.link.trusts(url) { tls.clone() } else { tls.without_identity() }
     }
 
     /// Hands bytes of a download over to where it goes.
