@@ -92,6 +92,10 @@ pub struct RunArgs {
     /// from it though it is inside the device's network. Repeatable. Everybody else gets no credentials.
     #[arg(long, value_name = "URL")]
     pub trusted_origin: Vec<String>,
+    /// Take no firmware or archives from addresses of private networks (10.0.0.0/8, fc00::/7 and the like), unless the server
+    /// itself has that address. Addresses of this device and of its link are always refused, unless the server is there.
+    #[arg(long)]
+    pub refuse_private_addresses: bool,
     /// Connect through this HTTP proxy. Its URL may hold user and password (user:password@host:port). Without it, the
     /// environment's https_proxy, http_proxy and no_proxy count, as curl reads them; an empty one means no proxy.
     #[arg(long, value_name = "URL", env = "NERVES_HUB_PROXY", hide_env_values = true)]

@@ -140,6 +140,7 @@ pub fn config(args: &RunArgs, identity: &Identity, recorder: &Arc<Recorder>) -> 
     config.insecure_plain_hub = args.insecure_plain_hub;
     config.accept_server_keys = args.accept_server_keys || config.public_keys.is_empty();
     config.request_public_keys = args.accept_server_keys;
+    config.download.refuse_private_addresses = args.refuse_private_addresses;
     config.trusted_origins.clone_from(&args.trusted_origin);
     // Deltas come only to those who say that they can apply them.
     config.fwup_version = fwup_stream::manifest::FWUP_VERSION.into();

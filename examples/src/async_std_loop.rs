@@ -151,7 +151,7 @@ async fn reach(order: &DialOrder<Stream>) -> Result<net::TcpStream, String> {
     let end = Instant::now() + order.timeout;
     let name = (order.address.host.as_str(), order.address.port);
     let found = io::timeout(order.timeout, name.to_socket_addrs()).await;
-    let mut candidates = Candidates::new(&order.address, found)?;
+    let mut candidates = Candidates::new(&order.address, found, &order.guard)?;
     while let Some((target, wait)) = candidates.next(end.saturating_duration_since(Instant::now())) {
         match task::spawn_blocking(move || open(target, wait)).await {
             Ok(tcp) => return Ok(tcp),
@@ -188,5 +188,9 @@ impl Tcp for Stream {
 
     fn shut_down_write(&mut self) -> std::io::Result<()> {
         self.plain.shutdown(net::Shutdown::Write)
+    }
+
+    fn peer(&self) -> Option<net::IpAddr> {
+        self.plain.peer_addr().ok().map(|peer| peer.ip())
     }
 }

@@ -5,14 +5,14 @@
 //! network and a quick disk. It streams updates, and has no stores, shells or files.
 
 use std::io::{ErrorKind, Read as _, Write as _};
-use std::net::{Shutdown, TcpStream, ToSocketAddrs as _};
+use std::net::{IpAddr, Shutdown, TcpStream, ToSocketAddrs as _};
 use std::sync::mpsc::{Receiver, channel};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use nerves_hub_link_platform::install::{Install, InstallError, InstallEvent, InstallRequest, Installer};
 use nerves_hub_link_protocol::{
-    Client, Command, Config, FetchId, HeaderRef, Input, Instant, Link, Now, OfferId, Output, SocketId,
-    UnixTime, client,
+    AddressRules, Client, Command, Config, FetchId, HeaderRef, Input, Instant, Link, Now, OfferId, Output,
+    SocketId, UnixTime, client,
 };
 use nerves_hub_link_runtime::firmware_meta;
 use nerves_hub_link_transport::{
@@ -39,7 +39,9 @@ pub fn run(
     let mut link = Link::new(config, getrandom::u64().map_err(|error| error.to_string())?, now)?;
     link.command(now, Command::Connect)?;
     let (socket, downloads, install, reboot) = (None, Vec::new(), None, None);
-    let mut device = Device { link, start, tls, installer, client, socket, downloads, install, reboot };
+    let (hub, dialled) = (None, None);
+    let mut device =
+        Device { link, start, tls, hub, dialled, installer, client, socket, downloads, install, reboot };
     loop {
         device.carry_out_orders();
         if let Some(reason) = device.reboot.take() {
@@ -56,6 +58,9 @@ struct Device<'a> {
     link: Link,
     start: std::time::Instant,
     tls: &'a Tls,
+    /// Where the server was reached, and where it is being tried.
+    hub: Option<IpAddr>,
+    dialled: Option<IpAddr>,
     installer: &'a mut dyn Installer,
     client: &'a mut dyn Client,
     socket: Option<(SocketId, Socket, Wire)>,
@@ -80,6 +85,11 @@ fn now(start: std::time::Instant) -> Now {
 }
 
 impl Device<'_> {
+    /// The device's certificate is shown only where the machine says so.
+    fn tls_for(&self, url: &str) -> Tls {
+        if self.link.trusts(url) { self.tls.clone() } else { self.tls.without_identity() }
+    }
+
     fn now(&self) -> Now {
         now(self.start)
     }
@@ -114,7 +124,9 @@ impl Device<'_> {
         match output {
             Output::Probe(probe) => {
                 let reached = Address::parse(&probe.url).map_err(|error| error.to_string());
-                match reached.and_then(|address| Wire::open(&address, probe.timeout, now.mono)) {
+                match reached.and_then(|address| {
+                    Wire::open(&address, probe.timeout, now.mono, AddressRules::any(), None)
+                }) {
                     Ok(_) => self.link.handle(now, Input::Reachable { probe: probe.probe }),
                     Err(reason) => {
                         self.link.handle(now, Input::Unreachable { probe: probe.probe, reason: &reason });
@@ -127,14 +139,23 @@ impl Device<'_> {
                     .iter()
                     .map(|(name, value)| (name.clone(), value.expose().to_owned()))
                     .collect();
-                let request = SocketRequest { url: &dial.url, headers: &headers, tls: Some(self.tls) };
+                let (tls, rules) = (self.tls_for(&dial.url), self.link.dial_rules(&dial.url));
+                let request = SocketRequest { url: &dial.url, headers: &headers, tls: Some(&tls) };
                 let mut random = [0; 32];
                 let opened = getrandom::fill(&mut random)
                     .map_err(|error| error.to_string())
                     .and_then(|()| Socket::new(&request, random).map_err(|error| error.to_string()))
-                    .and_then(|socket| Ok((Wire::open(socket.address(), dial.timeout, now.mono)?, socket)));
+                    .and_then(|socket| {
+                        let (address, hub) = (socket.address(), self.hub);
+                        Ok((Wire::open(address, dial.timeout, now.mono, rules, hub)?, socket))
+                    });
                 match opened {
-                    Ok((wire, socket)) => self.socket = Some((dial.socket, socket, wire)),
+                    Ok((wire, socket)) => {
+                        if rules.is_any() {
+                            self.dialled = wire.tcp.peer_addr().ok().map(|peer| peer.ip());
+                        }
+                        self.socket = Some((dial.socket, socket, wire));
+                    }
                     Err(reason) => {
                         let down = Input::SocketDown { socket: dial.socket, code: None, reason: &reason };
                         self.link.handle(now, down);
@@ -152,11 +173,12 @@ impl Device<'_> {
                 }
             }
             Output::Fetch(fetch) => {
-                let request =
-                    ExchangeRequest { url: fetch.url.expose(), headers: &fetch.headers, tls: Some(self.tls) };
+                let url = fetch.url.expose();
+                let (tls, rules, hub) = (self.tls_for(url), self.link.fetch_rules(url), self.hub);
+                let request = ExchangeRequest { url, headers: &fetch.headers, tls: Some(&tls) };
                 let opened =
                     Exchange::new(&request).map_err(|error| error.to_string()).and_then(|exchange| {
-                        Ok((Wire::open(exchange.address(), fetch.timeout, now.mono)?, exchange))
+                        Ok((Wire::open(exchange.address(), fetch.timeout, now.mono, rules, hub)?, exchange))
                     });
                 match opened {
                     Ok((wire, exchange)) => self.downloads.push((fetch.fetch, exchange, wire)),
@@ -301,6 +323,7 @@ impl Device<'_> {
             let (code, reason) = match socket.poll() {
                 Some(SocketEvent::Up) => {
                     wire.deadline = None;
+                    self.hub = self.dialled.or(self.hub);
                     self.link.handle(now, Input::SocketUp { socket: id, interface: None });
                     continue;
                 }
@@ -317,6 +340,7 @@ impl Device<'_> {
                 Some(SocketEvent::Alive) => continue,
                 Some(SocketEvent::Refused { status, headers, body }) => {
                     self.socket = None;
+                    self.hub = self.dialled.or(self.hub);
                     let headers = borrowed(&headers);
                     let refused = Input::SocketRefused { socket: id, status, headers: &headers, body: &body };
                     return self.link.handle(now, refused);
@@ -417,11 +441,23 @@ impl Device<'_> {
 }
 
 impl Wire {
-    fn open(address: &Address, timeout: Duration, now: Instant) -> Result<Self, String> {
+    /// Opens a connection, but to no address that the rules refuse: they are asked after the look-up, each time. A program
+    /// for devices also says which addresses are those of its own interfaces.
+    fn open(
+        address: &Address,
+        timeout: Duration,
+        now: Instant,
+        rules: AddressRules,
+        hub: Option<IpAddr>,
+    ) -> Result<Self, String> {
         let host = &address.host;
         let fail = |error: std::io::Error| format!("cannot connect to {host}: {error}");
         let mut last = format!("{host} has no address");
         for target in (host.as_str(), address.port).to_socket_addrs().map_err(fail)? {
+            if let Some(why) = rules.refusal(target.ip(), hub, |_| false) {
+                last = format!("refused to connect to {target}: {why}");
+                continue;
+            }
             match TcpStream::connect_timeout(&target, timeout) {
                 Ok(tcp) => {
                     tcp.set_nodelay(true).and_then(|()| tcp.set_nonblocking(true)).map_err(fail)?;

@@ -241,6 +241,9 @@ pub struct DownloadConfig {
     pub max_size: u64,
     /// Largest archive accepted, in bytes, whether the server announces its size or not. Default 1 GiB.
     pub max_archive_size: u64,
+    /// Refuse files at addresses of private networks, too, unless the server itself has that address. Those of the device
+    /// itself and of its link are always refused, unless the server is there. Default false.
+    pub refuse_private_addresses: bool,
     /// Follow redirects and accept URLs to plain `http`. Default true: the signature protects firmware.
     pub allow_http: bool,
 }
@@ -457,6 +460,7 @@ impl Default for DownloadConfig {
             max_redirects: 5,
             max_size: 4 * 1024 * 1024 * 1024,
             max_archive_size: 1024 * 1024 * 1024,
+            refuse_private_addresses: false,
             allow_http: true,
         }
     }

@@ -111,6 +111,7 @@
 #![no_std]
 extern crate alloc;
 
+mod address;
 mod alarm;
 mod archive;
 mod attempts;
@@ -152,6 +153,7 @@ mod update_mode;
 mod update_strategy;
 mod update_tool;
 
+pub use address::{AddressKind, AddressRules};
 pub use alarm::{Alarm, RaisedAlarm};
 pub use archive::{ArchiveCommand, ArchiveDecision, ArchiveEvent, ArchiveInfo};
 pub use attempts::{Attempt, AttemptPolicy};

@@ -15,6 +15,7 @@ use alloc::vec::Vec;
 
 use serde_json::Value;
 
+use crate::address::AddressRules;
 use crate::alarm::Alarm;
 use crate::command::{Command, CommandError};
 use crate::config::{Backoff, Config};
@@ -31,6 +32,7 @@ use crate::hub::extensions::Extensions;
 use crate::hub::keys::Keys;
 use crate::hub::ledger::Ledger;
 use crate::hub::managed::Managed;
+use crate::hub::origin::is_listed;
 use crate::hub::pace::Pace;
 use crate::hub::scripts::Scripts;
 use crate::hub::update::Updates;
@@ -361,6 +363,25 @@ impl Link {
     /// [`Config::trusted_origins`]. Everywhere else, connect without client certificate.
     pub fn trusts(&self, url: &str) -> bool {
         Url::parse(url).is_ok_and(|url| self.connection.trusts(&self.config, &url))
+    }
+
+    /// Returns which network addresses a connection for a [`Dial`](crate::Dial) may lead to. The host of the address must
+    /// be looked up first: what counts is where its name leads each time.
+    pub fn dial_rules(&self, url: &str) -> AddressRules {
+        if self.trusts(url) { AddressRules::any() } else { self.outside() }
+    }
+
+    /// Returns which network addresses a connection for a [`Fetch`](crate::Fetch) may lead to, as [`Link::dial_rules`].
+    pub fn fetch_rules(&self, url: &str) -> AddressRules {
+        match Url::parse(url) {
+            Ok(url) if is_listed(&self.config, &url) => AddressRules::any(),
+            Ok(url) if self.connection.has_host(&url) => self.outside().of_hub(),
+            _ => self.outside(),
+        }
+    }
+
+    fn outside(&self) -> AddressRules {
+        AddressRules::outside(self.config.download.refuse_private_addresses)
     }
 
     /// Returns a snapshot for people and logs.

@@ -5,7 +5,7 @@ use std::net::{TcpStream, ToSocketAddrs as _};
 use std::time::{Duration, Instant};
 
 use nerves_hub_link_protocol as protocol;
-use nerves_hub_link_runtime::{Candidates, DialOrder, Network};
+use nerves_hub_link_runtime::{Candidates, DialOrder, Guard, Network};
 use nerves_hub_link_transport::{Address, Proxy, Tunnel};
 
 /// Connects on threads.
@@ -25,7 +25,7 @@ impl Network for Threads {
 
     fn dial(&mut self, order: DialOrder<TcpStream>) -> Result<(), String> {
         let job = move || {
-            let reached = reach(&order.address, order.proxy.as_ref(), order.timeout);
+            let reached = reach(&order.address, order.proxy.as_ref(), &order.guard, order.timeout);
             order.finish(reached.map(|tcp| {
                 let local = tcp.local_addr().ok();
                 (tcp, local)
@@ -41,10 +41,16 @@ impl Network for Threads {
 }
 
 /// Connects to an address, or to the proxy and through it.
-fn reach(address: &Address, proxy: Option<&Proxy>, timeout: Duration) -> Result<TcpStream, String> {
+fn reach(
+    address: &Address,
+    proxy: Option<&Proxy>,
+    guard: &Guard,
+    timeout: Duration,
+) -> Result<TcpStream, String> {
     let end = Instant::now() + timeout;
-    let Some(proxy) = proxy else { return connect(address, end) };
-    let mut tcp = connect(proxy.address(), end).map_err(|error| format!("the proxy: {error}"))?;
+    let Some(proxy) = proxy else { return connect(address, guard, end) };
+    let mut tcp =
+        connect(proxy.address(), &Guard::none(), end).map_err(|error| format!("the proxy: {error}"))?;
     let name = proxy.address().authority();
     pass(&mut tcp, Tunnel::new(proxy, address), end)
         .map_err(|error| format!("the proxy {name}: {error}"))??;
@@ -86,9 +92,9 @@ fn pass(tcp: &mut TcpStream, mut tunnel: Tunnel, end: Instant) -> std::io::Resul
     Ok(Ok(()))
 }
 
-fn connect(address: &Address, end: Instant) -> Result<TcpStream, String> {
+fn connect(address: &Address, guard: &Guard, end: Instant) -> Result<TcpStream, String> {
     let found = (address.host.as_str(), address.port).to_socket_addrs();
-    let mut candidates = Candidates::new(address, found)?;
+    let mut candidates = Candidates::new(address, found, guard)?;
     while let Some((target, wait)) = candidates.next(end.saturating_duration_since(Instant::now())) {
         match TcpStream::connect_timeout(&target, wait).and_then(prepared) {
             Ok(tcp) => return Ok(tcp),
@@ -119,14 +125,14 @@ mod tests {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let port = listener.local_addr().unwrap().port();
         drop(listener);
-        let error = reach(&at(port), None, Duration::from_secs(5)).unwrap_err();
+        let error = reach(&at(port), None, &Guard::none(), Duration::from_secs(5)).unwrap_err();
         assert!(error.contains(&format!("127.0.0.1 port {port}")) && error.contains("refused"), "{error}");
     }
 
     #[test]
     fn an_unknown_host_is_named() {
         let address = Address::parse("https://no-such-host.invalid/").unwrap();
-        let error = reach(&address, None, Duration::from_secs(5)).unwrap_err();
+        let error = reach(&address, None, &Guard::none(), Duration::from_secs(5)).unwrap_err();
         assert!(error.starts_with("cannot look up no-such-host.invalid"), "{error}");
     }
 
@@ -151,7 +157,7 @@ mod tests {
     fn a_proxy_is_asked_for_the_way_and_what_follows_is_the_server_s() {
         let (proxy, asked) = proxy(b"HTTP/1.1 200 Connection established\r\nvia: x\r\n\r\nserver");
         let target = Address::parse("wss://hub.example/socket").unwrap();
-        let mut tcp = reach(&target, Some(&proxy), Duration::from_secs(10)).unwrap();
+        let mut tcp = reach(&target, Some(&proxy), &Guard::none(), Duration::from_secs(10)).unwrap();
         assert_eq!(
             asked.join().unwrap(),
             "CONNECT hub.example:443 HTTP/1.1\r\nHost: hub.example:443\r\n\
@@ -176,13 +182,13 @@ mod tests {
             (b"HTTP/1.1 200", "before it answered CONNECT"),
         ] {
             let (proxy, asked) = proxy(answer);
-            let error = reach(&target, Some(&proxy), Duration::from_secs(10)).unwrap_err();
+            let error = reach(&target, Some(&proxy), &Guard::none(), Duration::from_secs(10)).unwrap_err();
             assert!(error.contains(words) && error.contains("127.0.0.1"), "{error}");
             assert!(!error.contains("s3cret") && !format!("{proxy:?}").contains("s3cret"), "{error}");
             asked.join().unwrap();
         }
         let gone = Proxy::parse("http://127.0.0.1:1").unwrap();
-        let error = reach(&target, Some(&gone), Duration::from_secs(10)).unwrap_err();
+        let error = reach(&target, Some(&gone), &Guard::none(), Duration::from_secs(10)).unwrap_err();
         assert!(error.starts_with("the proxy: cannot connect"), "{error}");
     }
 }

@@ -1,7 +1,11 @@
 //! The two kinds of connection: the WebSocket and a download. Each turns events of the transport into
 //! inputs of the machine, one at a time.
 
-use nerves_hub_link_protocol::{Dial, Fetch, FetchId, HeaderRef, Input, Instant, Link, Now, Sink, SocketId};
+use std::net::IpAddr;
+
+use nerves_hub_link_protocol::{
+    AddressRules, Dial, Fetch, FetchId, HeaderRef, Input, Instant, Link, Now, Sink, SocketId,
+};
 use nerves_hub_link_transport::{
     Exchange, ExchangeEvent, ExchangeRequest, Socket, SocketEvent, SocketRequest, Tls, TransportError,
 };
@@ -33,6 +37,10 @@ pub(crate) struct Websocket<T> {
     unsent: u32,
     /// The server accepted the upgrade.
     pub(crate) up: bool,
+    /// Where the server answered from, if it is the configured one, until the engine takes it.
+    pub(crate) hub: Option<IpAddr>,
+    /// Whether the server is the configured one.
+    known: bool,
 }
 
 /// A request for firmware.
@@ -50,6 +58,7 @@ impl<T: Tcp> Websocket<T> {
         tls: &Tls,
         connector: &mut Connector<N>,
         now: Instant,
+        rules: AddressRules,
     ) -> Result<Self, String> {
         let mut random = [0; 32];
         getrandom::fill(&mut random)
@@ -58,8 +67,8 @@ impl<T: Tcp> Websocket<T> {
             order.headers.iter().map(|(name, value)| (name.clone(), value.expose().to_owned())).collect();
         let request = SocketRequest { url: &order.url, headers: &headers, tls: Some(tls) };
         let socket = Socket::new(&request, random).map_err(|error| error.to_string())?;
-        let wire = Wire::dial(socket, connector, order.timeout, now)?;
-        Ok(Self { id: order.socket, wire, unsent: 0, up: false })
+        let wire = Wire::dial(socket, connector, order.timeout, now, rules)?;
+        Ok(Self { id: order.socket, wire, unsent: 0, up: false, hub: None, known: rules.is_any() })
     }
 
     /// Queues a text message. One that the transport refuses ends the connection.
@@ -99,6 +108,10 @@ impl<T: Tcp> Websocket<T> {
                 None => Step::Idle,
             };
         };
+        // What answers in HTTP has shown its certificate, if it needs one.
+        if self.known && matches!(event, SocketEvent::Up | SocketEvent::Refused { .. }) {
+            self.hub = self.wire.peer();
+        }
         match event {
             SocketEvent::Up => {
                 self.up = true;
@@ -126,10 +139,11 @@ impl<T: Tcp> Download<T> {
         tls: &Tls,
         connector: &mut Connector<N>,
         now: Instant,
+        rules: AddressRules,
     ) -> Result<Self, String> {
         let request = ExchangeRequest { url: order.url.expose(), headers: &order.headers, tls: Some(tls) };
         let exchange = Exchange::new(&request).map_err(|error| error.to_string())?;
-        let wire = Wire::dial(exchange, connector, order.timeout, now)?;
+        let wire = Wire::dial(exchange, connector, order.timeout, now, rules)?;
         Ok(Self { id: order.fetch, into: order.into, wire, not_before: None })
     }
 

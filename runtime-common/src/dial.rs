@@ -1,16 +1,17 @@
 //! Connecting: what is the same for every loop.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::Duration;
 
+use nerves_hub_link_protocol::AddressRules;
 use nerves_hub_link_transport::{Address, Proxy, ProxyRules};
 
 use crate::limits::{ADDRESS_TIMEOUT_MIN, ADDRESSES_MAX, CONNECTORS_MAX};
 use crate::signal::Signals;
-use crate::tcp::Network;
+use crate::tcp::{Network, Tcp};
 
 /// The number of one attempt to connect; never used twice in a device's life.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,6 +30,35 @@ pub(crate) struct Connected<T> {
     pub(crate) tcp: T,
     /// The name of the interface it runs over, if that could be found out.
     pub(crate) interface: Option<String>,
+    /// The address of the server, if it was reached directly.
+    pub(crate) peer: Option<IpAddr>,
+}
+
+/// Which network addresses a host's name may lead to. It is asked at every connection, after the look-up: a name may lead
+/// elsewhere each time.
+#[derive(Clone, Debug)]
+pub struct Guard {
+    rules: AddressRules,
+    hub: Option<IpAddr>,
+}
+
+impl Guard {
+    /// Allows everything: for a proxy, which the configuration names.
+    pub const fn none() -> Self {
+        Self { rules: AddressRules::any(), hub: None }
+    }
+
+    fn refusals(&self, found: &[SocketAddr]) -> Vec<Option<&'static str>> {
+        let own: Vec<IpAddr> = if self.rules.is_any() {
+            Vec::new()
+        } else {
+            // Without a list, what the address itself says counts.
+            let interfaces = if_addrs::get_if_addrs().unwrap_or_default();
+            interfaces.into_iter().map(|interface| interface.ip()).collect()
+        };
+        let judge = |target: &SocketAddr| self.rules.refusal(target.ip(), self.hub, |ip| own.contains(&ip));
+        found.iter().map(judge).collect()
+    }
 }
 
 /// An order to connect. Dropping it without [`finish`](Self::finish), by a panic say, ends the attempt too.
@@ -39,6 +69,8 @@ pub struct DialOrder<T> {
     pub address: Address,
     /// By way of this proxy, if there is one: see [`Tunnel`](nerves_hub_link_transport::Tunnel).
     pub proxy: Option<Proxy>,
+    /// Which addresses the name may lead to, for [`Candidates::new`] where no proxy is used.
+    pub guard: Guard,
     /// How long it may take, looking up the name and the proxy's answer included.
     pub timeout: Duration,
     /// Where the result goes, until it went.
@@ -47,12 +79,19 @@ pub struct DialOrder<T> {
     place: Place,
 }
 
-impl<T> DialOrder<T> {
+impl<T: Tcp> DialOrder<T> {
     /// Ends the attempt: with a connection and its own address, or with a reason for a person.
     pub fn finish(mut self, result: Result<(T, Option<SocketAddr>), String>) {
-        self.tell(result.map(|(tcp, local)| Connected { tcp, interface: local.and_then(interface_of) }));
+        let proxied = self.proxy.is_some();
+        let named = self.address.host.parse().ok();
+        self.tell(result.map(|(tcp, local)| {
+            let peer = if proxied { named } else { tcp.peer() };
+            Connected { tcp, interface: local.and_then(interface_of), peer }
+        }));
     }
+}
 
+impl<T> DialOrder<T> {
     fn tell(&mut self, result: Result<Connected<T>, String>) {
         if let Some(results) = self.results.take() {
             // A loop that ended in the meantime no longer listens.
@@ -105,17 +144,30 @@ pub(crate) struct Connector<N: Network> {
     signals: Arc<dyn Signals>,
     running: Arc<AtomicUsize>,
     proxy: ProxyRules,
+    /// Where the server was reached last.
+    pub(crate) hub: Option<IpAddr>,
     last: u64,
 }
 
 impl<N: Network> Connector<N> {
     pub(crate) fn new(network: N, signals: Arc<dyn Signals>, proxy: ProxyRules) -> Self {
         let (results, dialled) = channel();
-        Self { network, results, dialled, signals, running: Arc::default(), proxy, last: 0 }
+        Self { network, results, dialled, signals, running: Arc::default(), proxy, hub: None, last: 0 }
     }
 
     /// Starts an attempt. Its result comes over the channel, in time or late.
-    pub(crate) fn start(&mut self, address: Address, timeout: Duration) -> Result<Attempt, String> {
+    pub(crate) fn start(
+        &mut self,
+        address: Address,
+        timeout: Duration,
+        rules: AddressRules,
+    ) -> Result<Attempt, String> {
+        let proxy = self.proxy.proxy_for(&address).cloned();
+        if proxy.is_some()
+            && let Some(why) = rules.refusal_by_name(&address.host, self.hub)
+        {
+            return Err(format!("refused to have the proxy connect to {}: {why}", address.host));
+        }
         self.last += 1;
         let attempt = Attempt(self.last);
         if self.running.load(Ordering::Acquire) >= CONNECTORS_MAX {
@@ -125,8 +177,9 @@ impl<N: Network> Connector<N> {
         }
         let order = DialOrder {
             attempt,
-            proxy: self.proxy.proxy_for(&address).cloned(),
+            proxy,
             address,
+            guard: Guard { rules, hub: self.hub },
             timeout,
             results: Some(self.results.clone()),
             signals: Arc::clone(&self.signals),
@@ -151,7 +204,7 @@ pub struct Candidates {
 }
 
 impl Candidates {
-    /// Takes what a look-up found, in the system's order.
+    /// Takes what a look-up found, in the system's order. What the guard refuses is not tried.
     ///
     /// # Errors
     ///
@@ -159,16 +212,27 @@ impl Candidates {
     pub fn new(
         address: &Address,
         found: std::io::Result<impl Iterator<Item = SocketAddr>>,
+        guard: &Guard,
     ) -> Result<Self, String> {
         let host = &address.host;
         let found = found.map_err(|error| format!("cannot look up {host}: {error}"))?;
-        let mut rest = alternate(found);
-        if rest.is_empty() {
+        let found = alternate(found);
+        if found.is_empty() {
             return Err(format!("{host} has no address"));
         }
-        rest.reverse();
+        let (mut rest, mut failures) = (Vec::new(), Vec::new());
+        for (target, refused) in found.iter().zip(guard.refusals(&found)) {
+            match refused {
+                Some(why) => failures.push(format!("{target}: refused, as {why}")),
+                None => rest.push(*target),
+            }
+        }
         let name = format!("{host} port {}", address.port);
-        Ok(Self { name, rest, failures: Vec::new() })
+        if rest.is_empty() {
+            return Err(Self { name, rest, failures }.into_reason());
+        }
+        rest.reverse();
+        Ok(Self { name, rest, failures })
     }
 
     /// Returns the next address and how long to wait for it, of the time that is left for all.
@@ -243,14 +307,14 @@ mod tests {
         let mut connector = Connector::new(Slow::default(), Bell::new(), ProxyRules::default());
         let second = Duration::from_secs(1);
         for _ in 0..CONNECTORS_MAX {
-            connector.start(at(1), second).unwrap();
+            connector.start(at(1), second, AddressRules::any()).unwrap();
         }
-        assert!(connector.start(at(1), second).unwrap_err().contains("name service"));
+        assert!(connector.start(at(1), second, AddressRules::any()).unwrap_err().contains("name service"));
         let hanging = connector.network.0.last().unwrap().place();
         connector.network.0.pop().unwrap().finish(Err("no".to_owned()));
-        assert!(connector.start(at(1), second).is_err(), "its look-up still hangs");
+        assert!(connector.start(at(1), second, AddressRules::any()).is_err(), "its look-up still hangs");
         drop(hanging);
-        let attempt = connector.start(at(1), second).unwrap();
+        let attempt = connector.start(at(1), second, AddressRules::any()).unwrap();
         assert_ne!(connector.ended().unwrap().attempt, attempt);
         assert!(connector.ended().is_none());
     }
@@ -258,7 +322,7 @@ mod tests {
     #[test]
     fn an_order_that_is_dropped_ends_its_attempt() {
         let mut connector = Connector::new(Slow::default(), Bell::new(), ProxyRules::default());
-        let attempt = connector.start(at(1), Duration::from_secs(1)).unwrap();
+        let attempt = connector.start(at(1), Duration::from_secs(1), AddressRules::any()).unwrap();
         connector.network.0.clear();
         let ended = connector.ended().unwrap();
         assert_eq!(ended.attempt, attempt);
@@ -271,7 +335,7 @@ mod tests {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let mut connector = Connector::new(Slow::default(), Bell::new(), ProxyRules::default());
         let place = listener.local_addr().unwrap();
-        let attempt = connector.start(at(place.port()), Duration::from_secs(5)).unwrap();
+        let attempt = connector.start(at(place.port()), Duration::from_secs(5), AddressRules::any()).unwrap();
         let tcp = TcpStream::connect(place).unwrap();
         let local = tcp.local_addr().ok();
         connector.network.0.remove(0).finish(Ok((tcp, local)));
@@ -279,7 +343,7 @@ mod tests {
         assert_eq!(ended, attempt);
         assert_eq!(result.unwrap().interface.as_deref(), Some("lo"));
         // An address of no interface is told as none.
-        connector.start(at(place.port()), Duration::from_secs(5)).unwrap();
+        connector.start(at(place.port()), Duration::from_secs(5), AddressRules::any()).unwrap();
         let tcp = TcpStream::connect(place).unwrap();
         connector.network.0.remove(0).finish(Ok((tcp, "192.0.2.1:1".parse().ok())));
         assert_eq!(connector.ended().unwrap().result.unwrap().interface, None);
@@ -289,7 +353,7 @@ mod tests {
     fn the_time_is_shared_among_the_addresses_and_every_failure_is_told() {
         let parse = |text: &str| text.parse::<SocketAddr>().unwrap();
         let found = [parse("[::1]:9"), parse("1.0.0.1:9")];
-        let mut candidates = Candidates::new(&at(9), Ok(found.into_iter())).unwrap();
+        let mut candidates = Candidates::new(&at(9), Ok(found.into_iter()), &Guard::none()).unwrap();
         let (first, share) = candidates.next(Duration::from_secs(10)).unwrap();
         assert_eq!((first, share), (found[0], Duration::from_secs(5)));
         candidates.failed(first, "refused");
@@ -299,11 +363,11 @@ mod tests {
         assert_eq!(candidates.next(Duration::from_secs(1)), None);
         let reason = candidates.into_reason();
         assert_eq!(reason, "cannot connect to 127.0.0.1 port 9 ([::1]:9: refused; 1.0.0.1:9: timed out)");
-        let none = Candidates::new(&at(9), Ok(std::iter::empty())).unwrap_err();
+        let none = Candidates::new(&at(9), Ok(std::iter::empty()), &Guard::none()).unwrap_err();
         assert_eq!(none, "127.0.0.1 has no address");
         let unknown: std::io::Result<std::iter::Empty<SocketAddr>> =
             Err(std::io::Error::other("no such name"));
-        let reason = Candidates::new(&at(9), unknown).unwrap_err();
+        let reason = Candidates::new(&at(9), unknown, &Guard::none()).unwrap_err();
         assert_eq!(reason, "cannot look up 127.0.0.1: no such name");
     }
 
@@ -317,5 +381,40 @@ mod tests {
         let many = (1..=ADDRESSES_MAX + 1).map(|n| parse(&format!("1.0.0.{n}:1")));
         assert_eq!(alternate(many).len(), ADDRESSES_MAX);
         assert_eq!(alternate(std::iter::empty()), []);
+    }
+
+    /// A name may lead to some addresses that are refused and some that are not, and to others each time.
+    #[test]
+    fn what_a_name_leads_to_is_judged_at_each_connection() {
+        let guard = |hub: Option<&str>| Guard {
+            rules: AddressRules::outside(false),
+            hub: hub.map(|hub| hub.parse().unwrap()),
+        };
+        let parse = |text: &str| text.parse::<SocketAddr>().unwrap();
+        let found = ["127.0.0.1:9", "203.0.113.1:9", "[::1]:9", "169.254.169.254:9"].map(parse);
+        let mut candidates =
+            Candidates::new(&at(9), Ok(found.into_iter()), &guard(Some("198.51.100.1"))).unwrap();
+        assert_eq!(candidates.next(Duration::from_secs(1)).map(|(target, _)| target), Some(found[1]));
+        assert_eq!(candidates.next(Duration::from_secs(1)), None);
+        let reason = candidates.into_reason();
+        assert!(reason.contains("127.0.0.1:9: refused") && reason.contains("local link"), "{reason}");
+        let inside = || Ok(["127.0.0.2:9", "[::ffff:127.0.0.1]:9"].map(parse).into_iter());
+        let reason = Candidates::new(&at(9), inside(), &guard(None)).unwrap_err();
+        assert!(reason.contains("this device itself"), "{reason}");
+        assert!(Candidates::new(&at(9), inside(), &guard(Some("127.0.0.1"))).is_ok());
+        assert!(Candidates::new(&at(9), inside(), &Guard::none()).is_ok());
+    }
+
+    #[test]
+    fn a_proxy_is_not_asked_for_what_is_inside() {
+        let proxy = Proxy::parse("http://proxy.example:3128").unwrap();
+        let mut connector = Connector::new(Slow::default(), Bell::new(), ProxyRules::all(proxy));
+        let second = Duration::from_secs(1);
+        let mut start = |url: &str, rules| connector.start(Address::parse(url).unwrap(), second, rules);
+        for url in ["http://127.0.0.1/", "http://localhost/", "http://127.1/", "https://[fe80::1]/"] {
+            assert!(start(url, AddressRules::outside(false)).unwrap_err().contains("proxy"), "{url}");
+            start(url, AddressRules::any()).unwrap();
+        }
+        start("http://files.example/", AddressRules::outside(false)).unwrap();
     }
 }

@@ -50,7 +50,7 @@ mod trust;
 mod wire;
 
 pub use control::{Control, Exit, HandleError, SendFileError, Status};
-pub use dial::{Candidates, DialOrder, Place};
+pub use dial::{Candidates, DialOrder, Guard, Place};
 pub use engine::{Engine, Interests, RunnerError};
 pub use health::health_report;
 pub use identity::{device_config, firmware_meta};

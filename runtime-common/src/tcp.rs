@@ -1,6 +1,6 @@
 //! What a loop brings along: connections, a clock, and how it waits for them.
 
-use std::net::{Shutdown, TcpStream};
+use std::net::{IpAddr, Shutdown, TcpStream};
 
 use nerves_hub_link_protocol::Instant;
 
@@ -44,6 +44,10 @@ pub trait Tcp {
     ///
     /// If the connection is of no more use; it is closed then.
     fn shut_down_write(&mut self) -> std::io::Result<()>;
+
+    /// Returns the address of the other end, if it can be found out. Without it, the server counts as being outside the
+    /// device and its link.
+    fn peer(&self) -> Option<IpAddr>;
 }
 
 /// A connection set to non-blocking.
@@ -58,6 +62,10 @@ impl Tcp for TcpStream {
 
     fn shut_down_write(&mut self) -> std::io::Result<()> {
         self.shutdown(Shutdown::Write)
+    }
+
+    fn peer(&self) -> Option<IpAddr> {
+        self.peer_addr().ok().map(|peer| peer.ip())
     }
 }
 

@@ -3,7 +3,9 @@
 use std::io::ErrorKind;
 use std::time::Duration;
 
-use nerves_hub_link_protocol::Instant;
+use std::net::IpAddr;
+
+use nerves_hub_link_protocol::{AddressRules, Instant};
 use nerves_hub_link_transport::{Address, Exchange, Socket};
 
 use crate::dial::{Attempt, Connected, Connector};
@@ -71,8 +73,9 @@ impl<M: Machine, T: Tcp> Wire<M, T> {
         connector: &mut Connector<N>,
         timeout: Duration,
         now: Instant,
+        rules: AddressRules,
     ) -> Result<Self, String> {
-        let attempt = connector.start(machine.address().clone(), timeout)?;
+        let attempt = connector.start(machine.address().clone(), timeout, rules)?;
         let deadline = Some(now + timeout);
         let (read_ended, write_ended) = (false, false);
         Ok(Self { machine, attempt, connected: None, deadline, broken: None, read_ended, write_ended })
@@ -94,6 +97,11 @@ impl<M: Machine, T: Tcp> Wire<M, T> {
     /// The name of the interface the connection runs over, if known.
     pub(crate) fn interface(&self) -> Option<&str> {
         self.connected.as_ref()?.interface.as_deref()
+    }
+
+    /// The address of the server, if it was reached directly.
+    pub(crate) fn peer(&self) -> Option<IpAddr> {
+        self.connected.as_ref()?.peer
     }
 
     /// Says that the connection is of use: its deadline is met.

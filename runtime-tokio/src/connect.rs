@@ -7,7 +7,7 @@ use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use nerves_hub_link_protocol as protocol;
-use nerves_hub_link_runtime::{Candidates, DialOrder, Network, Place, Tcp};
+use nerves_hub_link_runtime::{Candidates, DialOrder, Guard, Network, Place, Tcp};
 use nerves_hub_link_transport::{Address, Tunnel};
 use tokio::io::AsyncWrite as _;
 use tokio::net::TcpStream;
@@ -67,13 +67,19 @@ impl Tcp for Stream {
             Poll::Pending => Err(ErrorKind::WouldBlock.into()),
         }
     }
+
+    fn peer(&self) -> Option<IpAddr> {
+        self.0.peer_addr().ok().map(|peer| peer.ip())
+    }
 }
 
 /// Connects to an address, or to the proxy and through it.
 async fn reach(order: &DialOrder<Stream>) -> Result<TcpStream, String> {
     let end = Instant::now() + order.timeout;
-    let Some(proxy) = &order.proxy else { return connect(&order.address, order.place(), end).await };
-    let connected = connect(proxy.address(), order.place(), end).await;
+    let Some(proxy) = &order.proxy else {
+        return connect(&order.address, &order.guard, order.place(), end).await;
+    };
+    let connected = connect(proxy.address(), &Guard::none(), order.place(), end).await;
     let tcp = connected.map_err(|error| format!("the proxy: {error}"))?;
     let name = proxy.address().authority();
     let passed = timeout_at(end, pass(&tcp, Tunnel::new(proxy, &order.address))).await;
@@ -114,10 +120,10 @@ fn is_passing(error: &std::io::Error) -> bool {
     matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted)
 }
 
-async fn connect(address: &Address, place: Place, end: Instant) -> Result<TcpStream, String> {
+async fn connect(address: &Address, guard: &Guard, place: Place, end: Instant) -> Result<TcpStream, String> {
     let found = timeout_at(end, look_up(address, place)).await;
     let found = found.unwrap_or_else(|_| Err(ErrorKind::TimedOut.into())).map(Vec::into_iter);
-    let mut candidates = Candidates::new(address, found)?;
+    let mut candidates = Candidates::new(address, found, guard)?;
     while let Some((target, wait)) = candidates.next(end.saturating_duration_since(Instant::now())) {
         match open(target, wait).await {
             Ok(tcp) => return Ok(tcp),

@@ -149,6 +149,11 @@ impl Connection {
         origin::is_trusted(&self.home, config, url)
     }
 
+    /// Returns whether an address has the configured host.
+    pub(crate) fn has_host(&self, url: &Url) -> bool {
+        self.home.same_host(url)
+    }
+
     /// The next attempt begins at another address.
     pub(crate) fn set_home(&mut self, home: Url) {
         self.home = home;

@@ -161,8 +161,9 @@ impl<N: Network> Engine<N> {
             Output::Probe(probe) => self.look_for_network(&probe),
             Output::Dial(dial) => {
                 self.probe = None;
-                let tls = self.tls_for(&dial.url, &self.socket_tls);
-                match Websocket::dial(&dial, &tls, &mut self.connector, now.mono) {
+                let (tls, rules) =
+                    (self.tls_for(&dial.url, &self.socket_tls), self.link.dial_rules(&dial.url));
+                match Websocket::dial(&dial, &tls, &mut self.connector, now.mono, rules) {
                     Ok(websocket) => self.websocket = Some(websocket),
                     Err(reason) => {
                         let down = Input::SocketDown { socket: dial.socket, code: None, reason: &reason };
@@ -189,8 +190,9 @@ impl<N: Network> Engine<N> {
             }
             Output::Fetch(fetch) => {
                 let tls = self.tls_for(fetch.url.expose(), &self.download_tls);
+                let rules = self.link.fetch_rules(fetch.url.expose());
                 let started = if self.downloads.len() < FETCHES_MAX {
-                    Download::start(&fetch, &tls, &mut self.connector, now.mono)
+                    Download::start(&fetch, &tls, &mut self.connector, now.mono, rules)
                 } else {
                     Err(format!("{FETCHES_MAX} requests for firmware are open already"))
                 };

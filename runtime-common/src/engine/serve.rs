@@ -1,6 +1,6 @@
 //! Moving bytes and time: what connections bring and take.
 
-use nerves_hub_link_protocol::{FetchId, Input, Instant, Probe, ProbeId};
+use nerves_hub_link_protocol::{AddressRules, FetchId, Input, Instant, Probe, ProbeId};
 use nerves_hub_link_transport::Address;
 use nerves_hub_link_transport::limits::BODY_PIECE_MAX;
 
@@ -22,7 +22,11 @@ impl<N: Network> Engine<N> {
         loop {
             let now = self.now();
             let Some(websocket) = &mut self.websocket else { return };
-            match websocket.step(&mut self.link, now) {
+            let step = websocket.step(&mut self.link, now);
+            if let Some(hub) = websocket.hub.take() {
+                self.connector.hub = Some(hub);
+            }
+            match step {
                 // Only downloads keep or lose bytes.
                 Step::More | Step::Keep(..) | Step::Lost(_) => self.drain(),
                 Step::Idle => return,
@@ -115,7 +119,7 @@ impl<N: Network> Engine<N> {
     pub(super) fn look_for_network(&mut self, probe: &Probe) {
         self.probe = None;
         let started = Address::parse(&probe.url).map_err(|error| error.to_string());
-        match started.and_then(|address| self.connector.start(address, probe.timeout)) {
+        match started.and_then(|address| self.connector.start(address, probe.timeout, AddressRules::any())) {
             Ok(attempt) => self.probe = Some((probe.probe, attempt)),
             Err(reason) => self.probed(probe.probe, Some(&reason)),
         }

@@ -385,6 +385,10 @@ impl Side {
 }
 
 impl Tcp for Side {
+    fn peer(&self) -> Option<std::net::IpAddr> {
+        None
+    }
+
     fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
         let mut state = self.net.lock();
         let (now, most) = (state.now, usize::try_from(state.rng.within(1, 20_000)).unwrap());

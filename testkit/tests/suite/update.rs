@@ -425,3 +425,24 @@ fn an_update_that_the_application_does_not_want_is_not_fetched() {
     assert!(bench.downloads().is_empty());
     device.stop();
 }
+
+/// A redirect of the file into the device's network is not followed there, and the server learns nothing of it.
+#[test]
+fn a_file_on_the_device_s_link_is_refused_though_the_server_is_on_the_device() {
+    let bench = Bench::new();
+    for location in [
+        "https://169.254.169.254/latest/meta-data",
+        "https://[::ffff:169.254.169.254]/",
+        "https://0.0.0.0:1/",
+    ] {
+        bench.hub.mischief(Mischief::RedirectDownload { location: Some(location.to_owned()) }, Times::Once);
+    }
+    bench.deploy("1.1.0");
+    let device = bench.start();
+    for words in ["on the local link", "on the local link", "no address of one host"] {
+        let event = device.until("interrupted", |event| matches!(event, Event::DownloadInterrupted { .. }));
+        let Event::DownloadInterrupted { reason, .. } = event else { unreachable!() };
+        assert!(reason.contains("refused") && reason.contains(words), "{reason}");
+    }
+    bench.assert_updated(&device);
+}
