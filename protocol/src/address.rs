@@ -50,18 +50,16 @@ fn of_v6(v6: Ipv6Addr) -> AddressKind {
     if v6 == Ipv6Addr::LOCALHOST {
         return AddressKind::Loopback;
     }
-    let [a, b, c, d, e, f, g, h] = v6.segments();
     let v4 = |high: u16, low: u16| of_v4(Ipv4Addr::from_bits((u32::from(high) << 16) | u32::from(low)));
-    match (a, b) {
-        // Unspecified, compatible; mapped.
-        (0, 0) if (c, d, e) == (0, 0, 0) && (f == 0 || f == 0xffff) => v4(g, h),
-        // Translated by SIIT, by NAT64, and 6to4.
-        (0, 0) if (c, d, e, f) == (0, 0, 0xffff, 0) => v4(g, h),
-        (0x64, 0xff9b) => v4(g, h),
-        (0x2002, high) => v4(high, c),
-        (0xfe80..=0xfebf, _) => AddressKind::LinkLocal,
-        (0xfc00..=0xfdff | 0xfec0..=0xfeff, _) => AddressKind::Private,
-        (0xff00..=0xffff, _) => AddressKind::Unusable,
+    match v6.segments() {
+        // Unspecified, compatible and mapped; translated by SIIT and by NAT64; 6to4.
+        [0, 0, 0, 0, 0, 0 | 0xffff, high, low]
+        | [0, 0, 0, 0, 0xffff, 0, high, low]
+        | [0x64, 0xff9b, .., high, low]
+        | [0x2002, high, low, ..] => v4(high, low),
+        [0xfe80..=0xfebf, ..] => AddressKind::LinkLocal,
+        [0xfc00..=0xfdff | 0xfec0..=0xfeff, ..] => AddressKind::Private,
+        [0xff00..=0xffff, ..] => AddressKind::Unusable,
         _ => AddressKind::Public,
     }
 }
