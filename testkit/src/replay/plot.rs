@@ -1,8 +1,11 @@
 //! What a recording tells about the device: its configuration, its clock, and how its program decided.
 
+use std::collections::BTreeSet;
+
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use nerves_hub_link_protocol::limits::MAX_TRUSTED_ORIGINS;
 use nerves_hub_link_protocol::{
     Auth, Config, ConsoleConfig, Decision, ErrorReportsConfig, ExtensionsConfig, FirmwareMeta, HealthConfig,
     KeyDigest, LoggingConfig, NetworkIdentityConfig, PartsConfig, Serializer, SharedSecret,
@@ -65,6 +68,15 @@ impl<'r> Plot<'r> {
         let mut config = Config::new(host(request, via), auth(request, credentials), firmware(join));
         // Most recordings were made without TLS.
         config.insecure_plain_hub = true;
+        // The recorded client shows who it is wherever it is redirected to; ours only where the settings say so.
+        let shown = lines().filter_map(|line| match &line.kind {
+            Kind::Request(other) if other.is_upgrade() && other.header("x-nh-key").is_some() => {
+                Some(host(other, via))
+            }
+            _ => None,
+        });
+        let origins: BTreeSet<String> = shown.collect();
+        config.trusted_origins = origins.into_iter().take(MAX_TRUSTED_ORIGINS).collect();
         if request.target.contains("vsn=3.") {
             config.serializer = Serializer::MsgPack;
         }
