@@ -267,6 +267,8 @@ fn a_recorded_redirect_and_recorded_refusals_are_followed() {
     let mut config = config();
     config.host = "ws://localhost:5004".into();
     config.insecure_plain_hub = true;
+    // The recorded client shows who it is wherever it is redirected to.
+    config.trusted_origins = vec!["ws://localhost:5000".into()];
     let mut device = Device::new(config);
     device.command(Command::Connect);
     refuse(&mut device, 302, &response("redirect", "302"));
