@@ -10,7 +10,7 @@ use std::sync::OnceLock;
 use std::thread;
 
 use common::{Device, PATIENCE, Setting, builder};
-use nerves_hub_link_testkit::firmware::{Tamper, tamper};
+use nerves_hub_link_testkit::firmware::{Tamper, describe, tamper};
 use nerves_hub_link_testkit::hub::{HubConfig, HubEvent, Joins};
 use nerves_hub_link_testkit::server::{Firmware, HubOptions, HubServer, Mischief, ProxyServer, Times};
 use serde_json::json;
@@ -390,7 +390,12 @@ fn a_download_that_fails() {
 fn deploy(setting: &Setting, change: impl FnOnce(Vec<u8>) -> Vec<u8>) {
     let update = builder("1.1.0", setting.disk.layout()).build(&setting.key).unwrap();
     let bytes = change(update.bytes().unwrap().to_vec());
-    setting.hub.deploy(Firmware::from_bytes(bytes, update.meta).unwrap());
+    let mut meta = update.meta;
+    // The server reads the UUID from what it serves, if that can be read.
+    if let Ok(found) = describe(std::io::Cursor::new(&bytes)) {
+        meta.uuid = found.uuid;
+    }
+    setting.hub.deploy(Firmware::from_bytes(bytes, meta).unwrap());
 }
 
 /// What is done to an archive.
