@@ -1,11 +1,9 @@
 //! An installer that looks at what runs before it begins.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use super::{BootCheck, BootState};
-use crate::install::{
-    Install, InstallError, InstallEvent, InstallReport, InstallRequest, Installer, SignedFirmware,
-};
+use crate::install::{Install, InstallError, InstallEvent, InstallRequest, Installer};
 use crate::kv::{KeyValueStore, KvError};
 
 /// An installer that notes what runs before it writes; see [`BootCheck::guard`].
@@ -13,42 +11,21 @@ use crate::kv::{KeyValueStore, KvError};
 pub struct GuardedInstaller<I, S> {
     check: BootCheck,
     installer: I,
-    /// Shared with the install under way, which writes its note only when the firmware may be written.
-    store: Arc<Mutex<S>>,
-}
-
-/// An install whose note of what runs is not written yet.
-struct Guarded<S> {
-    install: Box<dyn Install>,
-    check: BootCheck,
-    store: Arc<Mutex<S>>,
-    /// Why the note could not be written, until somebody can be told.
-    warn: Box<dyn FnMut(InstallEvent) + Send>,
+    store: Mutex<S>,
 }
 
 impl<I, S> GuardedInstaller<I, S> {
     pub(super) fn new(check: BootCheck, installer: I, store: S) -> Self {
-        Self { check, installer, store: Arc::new(Mutex::new(store)) }
+        Self { check, installer, store: Mutex::new(store) }
     }
 }
 
-impl<I: Installer, S: KeyValueStore + 'static> Installer for GuardedInstaller<I, S> {
+impl<I: Installer, S: KeyValueStore> Installer for GuardedInstaller<I, S> {
     fn begin(&mut self, mut request: InstallRequest) -> Result<Box<dyn Install>, InstallError> {
         self.refuse_to_overwrite()?;
-        if !(request.hold && self.installer.holds()) {
-            note(&self.check, &self.store, &mut request.progress);
-            return self.installer.begin(request);
-        }
-        let progress = Arc::new(Mutex::new(request.progress));
-        let tell = |progress: &Arc<Mutex<Box<dyn FnMut(InstallEvent) + Send>>>| {
-            let progress = Arc::clone(progress);
-            Box::new(move |event| (progress.lock().unwrap_or_else(PoisonError::into_inner))(event))
-        };
-        request.progress = tell(&progress);
-        let warn = tell(&progress);
-        let install = self.installer.begin(request)?;
-        let (check, store) = (self.check.clone(), Arc::clone(&self.store));
-        Ok(Box::new(Guarded { install, check, store, warn }))
+        // Before the installer opens the disk: from then on it holds the lock that a change of the environment wants.
+        note(&self.check, &self.store, &mut request.progress);
+        self.installer.begin(request)
     }
 
     fn holds(&self) -> bool {
@@ -58,25 +35,6 @@ impl<I: Installer, S: KeyValueStore + 'static> Installer for GuardedInstaller<I,
     fn check(&self) -> Result<(), InstallError> {
         self.refuse_to_overwrite()?;
         self.installer.check()
-    }
-}
-
-impl<S: KeyValueStore> Install for Guarded<S> {
-    fn write(&mut self, chunk: &[u8]) -> Result<(), InstallError> {
-        self.install.write(chunk)
-    }
-
-    fn held(&self) -> Option<SignedFirmware> {
-        self.install.held()
-    }
-
-    fn proceed(&mut self) -> Result<(), InstallError> {
-        note(&self.check, &self.store, &mut self.warn);
-        self.install.proceed()
-    }
-
-    fn finish(self: Box<Self>) -> Result<InstallReport, InstallError> {
-        self.install.finish()
     }
 }
 
