@@ -4,6 +4,7 @@
 //! | --- | --- |
 //! | [`hub`] | the server as a pure machine: shared secrets, joins, deployments, penalties; checked against recorded traffic of the real one |
 //! | [`server`] | the same behind real sockets on loopback, TLS and ranges included, with [`server::Mischief`] |
+//! | [`hostile`] | a server that attacks its devices |
 //! | [`firmware`] | real signed archives in fwup's form, built, signed anew, or spoilt on purpose |
 //! | [`disk`] | A/B disk images: which firmware boots, or why none does; targets that lose power |
 //! | [`harness`] | the bodies of the fuzz targets, which `cargo test` runs too |
@@ -51,6 +52,7 @@ mod date;
 pub mod disk;
 pub mod firmware;
 pub mod harness;
+pub mod hostile;
 pub mod hub;
 pub mod limits;
 pub mod meta;

@@ -19,6 +19,11 @@ impl Hub {
         self.say_to(identifier, "extensions", event, payload)
     }
 
+    /// Sends any event on any channel to a device. False when the channel isn't joined.
+    pub fn say(&mut self, identifier: &str, topic: &str, event: &str, payload: &Value) -> bool {
+        self.say_to(identifier, topic, event, payload)
+    }
+
     /// Runs a script on a device. Below level 2.1.0 its text is typed into the console. False when nobody listens.
     pub fn run_script(&mut self, identifier: &str, reference: &str, text: &str) -> bool {
         let Some(conn) = self.conn_named(identifier) else { return false };

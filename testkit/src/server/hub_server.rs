@@ -94,6 +94,11 @@ impl HubServer {
         });
     }
 
+    /// Serves a file without offering it to anyone. Returns what an offer of it would say.
+    pub fn host(&self, firmware: Firmware) -> Release {
+        self.shared.with(|state, _| self.serve(state, firmware))
+    }
+
     /// Serves a firmware and pushes it to one device by hand. False when that device is not there.
     pub fn push_update(&self, identifier: &str, firmware: Firmware) -> bool {
         self.shared.with(|state, now| {
