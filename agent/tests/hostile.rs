@@ -22,7 +22,7 @@ const ROUNDS: u32 = 12;
 /// How long an attack may take on a machine that is busy with other things.
 const PATIENCE: Duration = Duration::from_secs(120);
 /// Reboots that an attack may cause: the bound of an hour.
-const REBOOTS: usize = 5;
+const REBOOTS: usize = 6;
 /// Times that an attack may begin to write the spare slot: the bound of a day.
 const WRITES: usize = 10;
 /// Bytes above idle that the program may take.
