@@ -29,8 +29,8 @@ const WRITES: usize = 10;
 const MEMORY: u64 = 24 << 20;
 /// Bytes of log that an attack may cause.
 const LOG: usize = 256 << 10;
-/// Bytes of files that an attack may leave.
-const FILES: u64 = 2 << 20;
+/// Bytes of files that an attack may leave: eight archives and some bookkeeping.
+const FILES: u64 = 4 << 20;
 
 struct Device {
     hub: HostileHub,
