@@ -100,6 +100,14 @@ pub struct RunArgs {
     /// environment's https_proxy, http_proxy and no_proxy count, as curl reads them; an empty one means no proxy.
     #[arg(long, value_name = "URL", env = "NERVES_HUB_PROXY", hide_env_values = true)]
     pub proxy: Option<String>,
+    /// Install firmware although its signed metadata differ, separated by commas: from what the server offered (offer), or
+    /// from this device's product, platform or architecture. Without this, such firmware is refused before anything is written.
+    #[arg(long, value_enum, value_name = "KIND,...", value_delimiter = ',')]
+    pub allow_mismatch: Vec<Difference>,
+    /// Refuse firmware that is older than what runs, or than the newest that ran well here, which --state remembers. Versions
+    /// are ordered by the rules of SemVer; what is none by those is refused.
+    #[arg(long)]
+    pub refuse_older: bool,
     /// The archive's task to apply: the first of this name or prefix whose requirements hold.
     #[arg(long, value_name = "NAME", default_value = "upgrade")]
     pub task: String,
@@ -226,6 +234,19 @@ pub struct FirmwareArgs {
     /// Architecture of the running firmware.
     #[arg(id = "firmware-architecture", long = "firmware-architecture", value_name = "NAME")]
     pub architecture: Option<String>,
+}
+
+/// A difference between firmware's signed metadata and what was expected.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum Difference {
+    /// From the server's offer.
+    Offer,
+    /// From the device's product.
+    Product,
+    /// From the device's platform.
+    Platform,
+    /// From the device's architecture.
+    Architecture,
 }
 
 /// How updates get to the disk.

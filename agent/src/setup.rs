@@ -19,7 +19,7 @@ use nerves_hub_link_transport::{ClientIdentity, Roots};
 
 use crate::archives::Known;
 use crate::bounded::within;
-use crate::cli::{EnvLocation, FirmwareArgs, RunArgs, Strategy};
+use crate::cli::{Difference, EnvLocation, FirmwareArgs, RunArgs, Strategy};
 use crate::extensions;
 use crate::limits::LOCAL_MAX;
 use crate::record::Recorder;
@@ -142,6 +142,15 @@ pub fn config(args: &RunArgs, identity: &Identity, recorder: &Arc<Recorder>) -> 
     config.request_public_keys = args.accept_server_keys;
     config.download.refuse_private_addresses = args.refuse_private_addresses;
     config.trusted_origins.clone_from(&args.trusted_origin);
+    for difference in &args.allow_mismatch {
+        *match difference {
+            Difference::Offer => &mut config.allow_mismatch.offer,
+            Difference::Product => &mut config.allow_mismatch.product,
+            Difference::Platform => &mut config.allow_mismatch.platform,
+            Difference::Architecture => &mut config.allow_mismatch.architecture,
+        } = true;
+    }
+    config.refuse_older = args.refuse_older;
     // Deltas come only to those who say that they can apply them.
     config.fwup_version = fwup_stream::manifest::FWUP_VERSION.into();
     config.extensions = extensions::config(&args.extensions);

@@ -194,6 +194,10 @@ fn update(event: &Event) -> Option<Line> {
         Event::UpdateHandedOver { info, .. } => {
             Line::info("handed-over", format!("the application installs firmware {}", info.firmware.version))
         }
+        Event::FirmwareSigned { firmware, .. } => {
+            let (version, uuid) = (firmware.version.escape_debug(), firmware.uuid.escape_debug());
+            Line::info("signed", format!("a trusted key signed firmware {version} (uuid {uuid}); writing it"))
+        }
         Event::DownloadStarted { offset, total, received, .. } => {
             Line::info("download", download("download", *offset, *received, *total)).number(*received)
         }

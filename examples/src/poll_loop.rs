@@ -244,7 +244,8 @@ impl Device<'_> {
             | Output::CommitPart { .. }
             | Output::DropPart { .. }
             | Output::SaveAttempts { .. }
-            | Output::SaveHistory { .. } => {}
+            | Output::SaveHistory { .. }
+            | Output::SaveNewest { .. } => {}
         }
     }
 

@@ -4,6 +4,7 @@ use fwup_stream::Verifier;
 use fwup_stream::archive::{ArchiveReader, ArchiveStart, Purpose, SignatureState, StartProgress};
 use fwup_stream::trust::PublicKey;
 
+use crate::install::SignedFirmware;
 use crate::limits::{ARCHIVE_START_MAX, READ_PIECE_MAX};
 use crate::store::{StoreError, StoredFile};
 
@@ -115,8 +116,8 @@ fn usable(public_keys: &[String]) -> Result<Vec<PublicKey>, ArchiveError> {
 }
 
 /// Checks that a download is an archive that is signed by one of the keys (base64), and that everything in it is as its
-/// manifest says.
-pub fn verify(file: &mut StoredFile, public_keys: &[String]) -> Result<(), ArchiveError> {
+/// manifest says. Returns what the signed metadata say.
+pub fn verify(file: &mut StoredFile, public_keys: &[String]) -> Result<SignedFirmware, ArchiveError> {
     let mut verifier = Verifier::new(usable(public_keys)?, Verifier::no_variables(), None);
     let mut buffer = vec![0; READ_PIECE_MAX];
     let mut at = 0;
@@ -132,8 +133,9 @@ pub fn verify(file: &mut StoredFile, public_keys: &[String]) -> Result<(), Archi
         })?;
         verifier.push(read).map_err(|error| refused(&error))?;
     }
-    match verifier.finish().map_err(|error| refused(&error))?.signature {
-        SignatureState::Good => Ok(()),
+    let signed = verifier.metadata().map(SignedFirmware::of_archive);
+    match (verifier.finish().map_err(|error| refused(&error))?.signature, signed) {
+        (SignatureState::Good, Some(signed)) => Ok(signed),
         _ => Err(ArchiveError::Refused(UNTRUSTED.to_owned())),
     }
 }

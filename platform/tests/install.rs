@@ -10,6 +10,7 @@ use nerves_hub_link_platform::boot::{BootCheck, Marked};
 use nerves_hub_link_platform::identity::{Identity, mark_validated};
 use nerves_hub_link_platform::install::{
     DiskPolicy, FwupStreamInstaller, InstallError, InstallEvent, InstallReport, InstallRequest, Installer,
+    SignedFirmware,
 };
 use nerves_hub_link_platform::kv::fw_env_config::{FwEnvConfig, Location};
 use nerves_hub_link_platform::kv::{KeyValueStore, UbootStore};
@@ -234,4 +235,131 @@ fn a_block_device_is_written_once_that_is_allowed() {
     install.finish().unwrap();
     drop(device);
     assert_eq!(bench.disk.boot().unwrap().meta.version, "1.1.0");
+}
+
+/// The firmware of a bench as its archive describes it.
+fn described(bench: &Bench) -> SignedFirmware {
+    let meta = nerves_hub_link_testkit::firmware::describe(std::io::Cursor::new(&bench.firmware)).unwrap();
+    let mut signed = SignedFirmware::default();
+    (signed.uuid, signed.product, signed.version) = (meta.uuid, meta.product, meta.version);
+    (signed.platform, signed.architecture) = (meta.platform, meta.architecture);
+    signed
+}
+
+#[test]
+fn firmware_is_held_at_its_signed_metadata_before_any_write() {
+    for cut in [1, 100, 4096, usize::MAX] {
+        let bench = Bench::new();
+        let before = bench.image();
+        let boot = BootCheck::of_process();
+        let mut guarded = boot.guard(bench.installer(), bench.store());
+        assert!(guarded.holds());
+        let mut install = guarded.begin(bench.request(&[bench.key.public_key()]).hold(true)).unwrap();
+        let mut rest = bench.firmware.chunks(cut);
+        while install.held().is_none() {
+            install.write(rest.next().expect("never held")).unwrap();
+        }
+        let (signed, expected) = (install.held().unwrap(), described(&bench));
+        assert_eq!(
+            (&signed.uuid, &signed.version, &signed.product, &signed.platform, &signed.architecture),
+            (
+                &expected.uuid,
+                &expected.version,
+                &expected.product,
+                &expected.platform,
+                &expected.architecture
+            ),
+            "cut {cut}"
+        );
+        assert_eq!(bench.image(), before, "cut {cut}");
+        // Bytes and the end are refused until somebody allows it.
+        assert!(install.write(&[0; 16]).unwrap_err().to_string().contains("permission"));
+        drop(install);
+        assert_eq!(bench.image(), before, "cut {cut}: given up");
+
+        let mut install = guarded.begin(bench.request(&[bench.key.public_key()]).hold(true)).unwrap();
+        for chunk in bench.firmware.chunks(cut) {
+            install.write(chunk).unwrap();
+            if install.held().is_some() {
+                assert_eq!(bench.image(), before, "cut {cut}");
+                install.proceed().unwrap();
+                assert!(install.held().is_none());
+            }
+        }
+        // Once is enough, and twice does no harm.
+        install.proceed().unwrap();
+        install.finish().unwrap();
+        assert_eq!(bench.disk.boot().unwrap().meta.version, "1.1.0", "cut {cut}");
+    }
+}
+
+#[test]
+fn an_install_that_is_held_can_not_be_finished() {
+    let bench = Bench::new();
+    let before = bench.image();
+    let mut install = bench.installer().begin(bench.request(&[bench.key.public_key()]).hold(true)).unwrap();
+    install.write(&bench.firmware).unwrap();
+    assert!(install.held().is_some());
+    let error = install.finish().unwrap_err();
+    assert!(error.to_string().contains("permission"), "{error}");
+    assert_eq!(bench.image(), before);
+}
+
+#[test]
+fn what_no_trusted_key_signed_is_never_held() {
+    let bench = Bench::new();
+    for how in [Tamper::Signature, Tamper::Unsigned, Tamper::MetaConf] {
+        let bad = tamper(&bench.firmware, &how).unwrap();
+        let mut install =
+            bench.installer().begin(bench.request(&[bench.key.public_key()]).hold(true)).unwrap();
+        let failed = bad.chunks(64).any(|chunk| {
+            let failed = install.write(chunk).is_err();
+            assert!(install.held().is_none(), "{how:?}");
+            failed
+        });
+        assert!(failed, "{how:?}");
+    }
+}
+
+#[test]
+fn a_request_says_what_is_to_be_installed() {
+    let request = InstallRequest::new(vec!["key".into()], |_| ());
+    assert_eq!((request.uuid.as_str(), request.version.as_str(), request.size), ("", "", None));
+    assert!(!request.hold);
+    let request = request.firmware("e75a88c1", "1.1.0", Some(700_000)).hold(true);
+    assert_eq!(
+        (request.uuid.as_str(), request.version.as_str(), request.size),
+        ("e75a88c1", "1.1.0", Some(700_000))
+    );
+    assert!(request.hold && request.public_keys == ["key"]);
+    let text = format!("{request:?}");
+    for part in ["e75a88c1", "1.1.0", "700000", "hold: true"] {
+        assert!(text.contains(part), "{text}");
+    }
+}
+
+#[test]
+fn a_disk_that_ends_before_the_environment_is_an_obstacle_and_no_fault_of_the_firmware() {
+    for redundant in [false, true] {
+        let dir = TempDir::new().unwrap();
+        let path = dir.path().join("disk.img");
+        let at = |offset| Location { path: path.clone(), offset, size: 0x2000 };
+        let store = || UbootStore::new(FwEnvConfig::new(at(0x2000), redundant.then(|| at(0x4000))).unwrap());
+        let boot = BootCheck::of_process();
+        let mut guarded = boot.guard(FwupStreamInstaller::new(DiskPolicy::new(&path)), store());
+        for length in [0, 1, 0x2000, 0x2001, 0x3fff] {
+            fs::write(&path, vec![0xff; length]).unwrap();
+            for error in [
+                guarded.check().unwrap_err(),
+                guarded.begin(InstallRequest::new(vec!["key".into()], |_| ())).map(drop).unwrap_err(),
+            ] {
+                assert!(matches!(error, InstallError::Environment(_)), "{length}: {error}");
+                assert!(error.to_string().contains("ends"), "{error}");
+            }
+            assert_eq!(fs::read(&path).unwrap().len(), length);
+        }
+        // Long enough, but never written: there are devices without an environment, and their archives decide.
+        fs::write(&path, vec![0xff; 0x6000]).unwrap();
+        guarded.check().unwrap();
+    }
 }

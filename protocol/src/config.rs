@@ -62,6 +62,13 @@ pub struct Config {
     /// What [`Output::SaveHistory`](crate::Output::SaveHistory) told last, maybe before a restart;
     /// [`History::unknown`] where nothing can be kept.
     pub history: History,
+    /// Refuse firmware that is older than what runs, or than the newest that ran well here
+    /// ([`Config::newest_version`]), by the rules of SemVer; also by hand. A version that is none by those rules is refused.
+    /// Default false.
+    pub refuse_older: bool,
+    /// The version that [`Output::SaveNewest`](crate::Output::SaveNewest) told last, maybe before a restart or in another
+    /// slot. One that is none by the rules of SemVer counts for nothing. Default none.
+    pub newest_version: Option<String>,
     /// What applies updates. Default `fwup`.
     pub update_tool: UpdateTool,
     /// The event by which progress is reported. Default by the tool.
@@ -269,6 +276,8 @@ impl Config {
             allow_mismatch: AllowMismatch::default(),
             bounds: Bounds::default(),
             history: History::default(),
+            refuse_older: false,
+            newest_version: None,
             update_tool: UpdateTool::default(),
             progress_event: ProgressEvent::default(),
             interface_names: BTreeMap::new(),

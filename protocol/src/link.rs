@@ -121,6 +121,7 @@ impl Link {
             counters: Counters::default(),
             config: Box::new(config),
         };
+        link.keep_newest();
         link.follow_alarms();
         Ok(link)
     }

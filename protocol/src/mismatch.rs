@@ -1,8 +1,11 @@
 //! Comparing a file's signed metadata with what the server offered and with the device, before anything is written.
 
+use alloc::boxed::Box;
 use alloc::format;
-use alloc::string::String;
+use alloc::string::{String, ToString};
 use core::fmt;
+
+use semver::Version;
 
 use crate::archive::ArchiveInfo;
 use crate::config::Config;
@@ -46,7 +49,7 @@ pub enum MetaField {
     Architecture,
 }
 
-/// Why a file is not installed or kept, though a trusted key signed it. Nothing was written.
+/// Why a file is not installed or kept, though a trusted key signed it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Mismatch {
@@ -55,9 +58,9 @@ pub enum Mismatch {
         /// The first field that differs.
         field: MetaField,
         /// The file's signed metadata.
-        signed: FirmwareMeta,
+        signed: Box<FirmwareMeta>,
         /// What the server said of it.
-        offered: FirmwareMeta,
+        offered: Box<FirmwareMeta>,
     },
     /// It is for another device.
     Device {
@@ -67,6 +70,19 @@ pub enum Mismatch {
         signed: String,
         /// What the device is.
         device: String,
+    },
+    /// It is older than what runs or ran here ([`Config::refuse_older`](crate::Config::refuse_older)).
+    Older {
+        /// The version that its signed metadata say.
+        signed: String,
+        /// The newest version that ran well here.
+        newest: String,
+    },
+    /// Its version is none by the rules of SemVer, so whether it is older can't be told
+    /// ([`Config::refuse_older`](crate::Config::refuse_older)).
+    Unordered {
+        /// The version that its signed metadata say.
+        signed: String,
     },
 }
 
@@ -122,7 +138,7 @@ impl AllowMismatch {
         if self.offer {
             return Ok(());
         }
-        let (signed, offered) = (bounded(signed), bounded(offered));
+        let (signed, offered) = (Box::new(bounded(signed)), Box::new(bounded(offered)));
         match MetaField::OF_OFFERS.into_iter().find(|field| !field.agrees(&signed, &offered)) {
             Some(field) => Err(Mismatch::Offer { field, signed, offered }),
             None => Ok(()),
@@ -152,18 +168,13 @@ impl AllowMismatch {
         }
     }
 
-    /// Compares the signed metadata of a deployment's archive with what the server said of it, and its product with the
-    /// device's. Platform and architecture of an archive need not be the device's: an archive may serve several boards.
+    /// Compares the signed metadata of a deployment's archive with what the server said of it. An archive may serve several
+    /// boards, so nothing of it is compared with the device.
     ///
     /// # Errors
     ///
-    /// The first field that differs.
-    pub fn check_archive(
-        self,
-        signed: &FirmwareMeta,
-        offered: &ArchiveInfo,
-        running: &FirmwareMeta,
-    ) -> Result<(), Mismatch> {
+    /// The first field that differs, unless all differences from offers are allowed.
+    pub fn check_archive(self, signed: &FirmwareMeta, offered: &ArchiveInfo) -> Result<(), Mismatch> {
         let offered = FirmwareMeta {
             uuid: offered.uuid.clone(),
             version: offered.version.clone(),
@@ -171,9 +182,7 @@ impl AllowMismatch {
             architecture: offered.architecture.clone().unwrap_or_default(),
             ..FirmwareMeta::default()
         };
-        self.check_offer(signed, &offered)?;
-        let product = FirmwareMeta { product: running.product.clone(), ..FirmwareMeta::default() };
-        self.check_device(signed, &product)
+        self.check_offer(signed, &offered)
     }
 }
 
@@ -184,7 +193,45 @@ pub(crate) fn check(config: &Config, signed: &FirmwareMeta, offered: &FirmwareMe
     if config.update_tool.speaks_fwup() {
         config.allow_mismatch.check_device(signed, &config.firmware)?;
     }
-    Ok(())
+    check_age(config, &signed.version)
+}
+
+/// Compares a version with what runs and with the newest that ever ran well here, if that is wanted.
+pub(crate) fn check_age(config: &Config, version: &str) -> Result<(), Mismatch> {
+    if !config.refuse_older {
+        return Ok(());
+    }
+    let Some(signed) = parsed(version) else {
+        return Err(Mismatch::Unordered { signed: String::from(version) });
+    };
+    match newest(config).filter(|newest| signed.cmp_precedence(newest).is_lt()) {
+        Some(newest) => Err(Mismatch::Older { signed: String::from(version), newest: newest.to_string() }),
+        None => Ok(()),
+    }
+}
+
+/// Returns the version to keep as the newest that ran well, if it isn't kept already. Call when the running firmware is
+/// good.
+pub(crate) fn newest_to_keep(config: &Config) -> Option<String> {
+    if !config.refuse_older {
+        return None;
+    }
+    let newest = newest(config)?;
+    let kept = config.newest_version.as_deref().and_then(parsed);
+    let raised = kept.is_none_or(|kept| newest.cmp_precedence(&kept).is_gt());
+    raised.then(|| newest.to_string())
+}
+
+/// Returns the version that others must not be older than, if one is known that can be compared.
+fn newest(config: &Config) -> Option<Version> {
+    let running = parsed(&config.firmware.version);
+    let kept = config.newest_version.as_deref().and_then(parsed);
+    running.into_iter().chain(kept).max_by(Version::cmp_precedence)
+}
+
+/// Reads a version as the server does, by the rules of SemVer.
+fn parsed(version: &str) -> Option<Version> {
+    (version.len() <= MAX_META_CHARS).then(|| Version::parse(version).ok()).flatten()
 }
 
 /// Returns metadata whose texts are no longer than those of an offer are kept.
@@ -222,7 +269,7 @@ const SHOWN_CHARS: usize = 40;
 
 impl fmt::Display for Mismatch {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("nothing was written: the archive is ")?;
+        f.write_str("the archive is ")?;
         match self {
             Self::Offer { field: MetaField::Uuid | MetaField::Version, signed, offered } => {
                 let firmware = |meta: &FirmwareMeta| {
@@ -240,6 +287,17 @@ impl fmt::Display for Mismatch {
             Self::Device { field, signed, device } => {
                 let (signed, device) = (shown(signed, SHOWN_CHARS), shown(device, SHOWN_CHARS));
                 write!(f, "for {field} {signed}, but this device's is {device} (see allow_mismatch)")
+            }
+            Self::Older { signed, newest } => {
+                let (signed, newest) = (shown(signed, SHOWN_CHARS), shown(newest, SHOWN_CHARS));
+                write!(f, "version {signed}, older than {newest}, which ran here (see refuse_older)")
+            }
+            Self::Unordered { signed } => {
+                let signed = shown(signed, SHOWN_CHARS);
+                write!(
+                    f,
+                    "version {signed}, which can't be ordered by the rules of SemVer (see refuse_older)"
+                )
             }
         }
     }

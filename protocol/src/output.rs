@@ -4,17 +4,15 @@ use alloc::string::String;
 use alloc::vec::Vec;
 use core::time::Duration;
 
+use crate::archive::ArchiveInfo;
 use crate::attempts::Attempt;
 use crate::bounds::History;
 use crate::event::{Event, FirmwareMeta, UpdateInfo};
 use crate::ids::{ArchiveId, FetchId, OfferId, ProbeId, SocketId, StoreId};
+use crate::mismatch::{AllowMismatch, Mismatch};
 use crate::secret::Secret;
 
 /// An order or an event. Exhaustive on purpose: a loop that ignores a new order must not compile.
-#[expect(
-    clippy::large_enum_variant,
-    reason = "outputs are few and live shortly; a box would burden every match"
-)]
 #[derive(Clone, Debug, PartialEq)]
 pub enum Output {
     /// See whether the network is there; answer with [`Input::Reachable`](crate::Input::Reachable) or
@@ -81,7 +79,8 @@ pub enum Output {
         /// Delete what it holds. Otherwise it stays, to be resumed.
         clear: bool,
     },
-    /// An archive is complete in its store: check that it is signed by one of the keys, and sound. Then give the file a
+    /// An archive is complete in its store: check that it is signed by one of the keys, sound, and what was offered
+    /// ([`VerifyArchive::check`]). Then give the file a
     /// place of its own and report [`Input::ArchiveVerified`](crate::Input::ArchiveVerified); or delete it and report
     /// [`Input::ArchiveRefused`](crate::Input::ArchiveRefused). Either closes the store.
     VerifyArchive(VerifyArchive),
@@ -127,6 +126,14 @@ pub enum Output {
     SaveHistory {
         /// What counts towards [`Config::bounds`](crate::Config::bounds).
         history: History,
+    },
+    /// Keep this version over restarts and where a change of the slot doesn't lose it, in place of the last; hand it to the
+    /// next machine as [`Config::newest_version`](crate::Config::newest_version). With
+    /// [`Config::refuse_older`](crate::Config::refuse_older) only. Where it can't be kept, say so and go on.
+    SaveNewest {
+        /// The newest version that ran well on this device, at most
+        /// [`MAX_META_CHARS`](crate::limits::MAX_META_CHARS) bytes.
+        version: String,
     },
     /// Restart the device, after the application agreed and what was sent is on the wire.
     Reboot {
@@ -245,6 +252,22 @@ pub struct VerifyArchive {
     pub archive: ArchiveId,
     /// The Ed25519 public keys to trust, base64, current when the archive was offered. Never empty.
     pub public_keys: Vec<String>,
+    /// What the server said of it.
+    pub offered: ArchiveInfo,
+    /// Which differences are allowed.
+    pub allow_mismatch: AllowMismatch,
+}
+
+impl VerifyArchive {
+    /// Compares the archive's signed metadata with what the server said of it. To be asked before the file gets a place of
+    /// its own.
+    ///
+    /// # Errors
+    ///
+    /// The first field that differs, for [`Input::ArchiveRefused`](crate::Input::ArchiveRefused).
+    pub fn check(&self, signed: &FirmwareMeta) -> Result<(), Mismatch> {
+        self.allow_mismatch.check_archive(signed, &self.offered)
+    }
 }
 
 /// An applier to open.

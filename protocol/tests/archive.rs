@@ -102,8 +102,11 @@ fn an_archive_is_downloaded_checked_and_handed_over() {
     device.chunk(&[7; 600]);
     assert!(device.out.contains(&Output::CommitPart { store, part: 0 }));
     let out = device.input(Input::PartCommitted { store, part: 0 });
-    let verify = VerifyArchive { store, archive: id, public_keys: vec![KEY.into()] };
-    assert_eq!(out, [Output::VerifyArchive(verify)]);
+    let (public_keys, allow_mismatch) = (vec![KEY.into()], AllowMismatch::default());
+    let [Output::VerifyArchive(verify)] = &out[..] else { panic!("{out:?}") };
+    let offered = verify.offered.clone();
+    assert_eq!((offered.uuid.as_str(), offered.version.as_str()), ("one", "0.9.0"));
+    assert_eq!(*verify, VerifyArchive { store, archive: id, public_keys, offered, allow_mismatch });
     let out = device.input(Input::ArchiveVerified { store, path: "/data/archives/one_1000.fw" });
     let [ArchiveEvent::Ready { archive, info, path }] = &news(&out)[..] else { panic!("{out:?}") };
     assert_eq!((*archive, info.uuid.as_str(), path.as_str()), (id, "one", "/data/archives/one_1000.fw"));

@@ -158,6 +158,12 @@ impl<N: Network> Engine<N> {
                 (options.notice)(&reason);
             }
         }
+        match options.memory.newest() {
+            Ok(newest) => config.newest_version = config.newest_version.or(newest),
+            Err(reason) if config.refuse_older => (options.notice)(&reason),
+            // Nothing depends on it.
+            Err(_) => {}
+        }
         let download_tls = match options.download_tls {
             Some(tls) => tls,
             None => options.socket_tls.for_downloads()?,

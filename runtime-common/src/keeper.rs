@@ -6,10 +6,11 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
 use nerves_hub_link_platform::archive;
 use nerves_hub_link_platform::store::{DownloadStore, StoreError, StoreRequest, StoredFile};
-use nerves_hub_link_protocol::{FetchId, OfferId, OpenStore, ReadStore, StoreId, StoreKind};
+use nerves_hub_link_protocol::{FetchId, OfferId, OpenStore, ReadStore, StoreId, StoreKind, VerifyArchive};
 
 use crate::applier::panic_text;
 use crate::crew::Crew;
+use crate::identity::firmware_meta;
 use crate::limits::{HANDOVER_MAX, READ_AHEAD_MAX, STORE_PIECE_MAX};
 use crate::trust::Trust;
 
@@ -88,7 +89,7 @@ enum Job {
     Read(ReadStore),
     Commit(u32),
     Drop(u32),
-    Verify(Vec<String>),
+    Verify(Box<VerifyArchive>),
     Close { clear: bool },
 }
 
@@ -130,8 +131,8 @@ impl Keeper {
     }
 
     /// Checks an archive that is complete. Whatever the outcome, the store is closed then.
-    pub(crate) fn verify(&self, public_keys: Vec<String>) {
-        self.push(Job::Verify(public_keys));
+    pub(crate) fn verify(&self, order: VerifyArchive) {
+        self.push(Job::Verify(Box::new(order)));
     }
 
     pub(crate) fn read(&mut self, order: ReadStore) {
@@ -198,6 +199,13 @@ impl Drop for Keeper {
     }
 }
 
+impl State {
+    /// Returns whether the store is to be closed when what is being done ends.
+    fn is_closing(&self) -> bool {
+        self.jobs.iter().any(|job| matches!(job, Job::Close { .. }))
+    }
+}
+
 impl Desk {
     fn lock(&self) -> MutexGuard<'_, State> {
         // Nothing in here panics while it holds the lock.
@@ -230,16 +238,18 @@ impl Desk {
 
     /// Returns whether the store is to be closed, whatever is being done.
     fn is_closing(&self) -> bool {
-        self.lock().jobs.iter().any(|job| matches!(job, Job::Close { .. }))
+        self.lock().is_closing()
     }
 
     /// Waits until more may be read. Returns false when nobody wants it.
     fn wants(&self, fetch: FetchId) -> bool {
         let mut state = self.lock();
-        while !state.cancelled && state.aborted != Some(fetch) && state.read_held >= READ_AHEAD_MAX {
+        let mut over = state.cancelled || state.is_closing() || state.aborted == Some(fetch);
+        while !over && state.read_held >= READ_AHEAD_MAX {
             state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
+            over = state.cancelled || state.is_closing() || state.aborted == Some(fetch);
         }
-        !state.cancelled && state.aborted != Some(fetch)
+        !over
     }
 
     fn hand(&self, reading: Reading) {
@@ -283,7 +293,7 @@ fn keep(desk: &Desk, folder: &SharedStore, order: &OpenStore) -> Result<(), Stor
     match work(desk, &mut file, &mut trust) {
         Ok(End::Kept) => Ok(()),
         Ok(End::Cleared) => file.clear(),
-        Ok(End::Verify(keys)) => verify(desk, file, &keys),
+        Ok(End::Verify(order)) => verify(desk, file, &order),
         Ok(End::Untrusted(reason)) => {
             file.clear()?;
             desk.tell(News::Untrusted(reason));
@@ -302,7 +312,7 @@ fn keep(desk: &Desk, folder: &SharedStore, order: &OpenStore) -> Result<(), Stor
 enum End {
     Kept,
     Cleared,
-    Verify(Vec<String>),
+    Verify(Box<VerifyArchive>),
     Untrusted(String),
 }
 
@@ -330,15 +340,18 @@ fn work(desk: &Desk, file: &mut StoredFile, trust: &mut Trust) -> Result<End, St
                 let end = read_back(desk, file, &read);
                 desk.hand(Reading::End(read.fetch, end));
             }
-            Job::Verify(keys) => return Ok(End::Verify(keys)),
+            Job::Verify(order) => return Ok(End::Verify(order)),
             Job::Close { clear: true } => return Ok(End::Cleared),
             Job::Close { clear: false } => return Ok(End::Kept),
         }
     }
 }
 
-fn verify(desk: &Desk, mut file: StoredFile, keys: &[String]) -> Result<(), StoreError> {
-    let verdict = archive::verify(&mut file, keys);
+fn verify(desk: &Desk, mut file: StoredFile, order: &VerifyArchive) -> Result<(), StoreError> {
+    let verdict = match archive::verify(&mut file, &order.public_keys) {
+        Ok(signed) => order.check(&firmware_meta(&signed)).map_err(|mismatch| mismatch.to_string()),
+        Err(error) => Err(error.to_string()),
+    };
     if desk.lock().cancelled {
         // It is checked again after the next start.
         return Ok(());
@@ -354,9 +367,9 @@ fn verify(desk: &Desk, mut file: StoredFile, keys: &[String]) -> Result<(), Stor
             }
             desk.tell(News::Verified(kept.path.display().to_string()));
         }
-        Err(error) => {
+        Err(reason) => {
             file.clear()?;
-            desk.tell(News::Refused(error.to_string()));
+            desk.tell(News::Refused(reason));
         }
     }
     Ok(())

@@ -1,5 +1,5 @@
-//! What a device remembers over restarts, beside its firmware: how often each update was tried, and what it was made to
-//! do lately.
+//! What a device remembers over restarts, beside its firmware: how often each update was tried, what it was made to do
+//! lately, and the newest version that ran well.
 
 use nerves_hub_link_platform::kv::KeyValueStore;
 use nerves_hub_link_protocol::{Attempt, History};
@@ -8,11 +8,14 @@ use nerves_hub_link_protocol::{Attempt, History};
 const ATTEMPTS: &str = "nerves_hub_link_attempts";
 /// The key under which the history stands, one line of text.
 const HISTORY: &str = "nerves_hub_link_history";
+/// The key under which the newest version that ran well stands.
+const NEWEST: &str = "nerves_hub_link_newest_version";
 
 /// What is to be remembered.
 pub(crate) enum Memo {
     Attempts(Vec<Attempt>),
     History(History),
+    Newest(String),
 }
 
 /// A place that survives a restart, if the application gave one.
@@ -51,12 +54,21 @@ impl Memory {
         }
     }
 
+    /// Returns the newest version that ran well before this start, if one is known.
+    pub(crate) fn newest(&self) -> Result<Option<String>, String> {
+        let Some(store) = &self.0 else { return Ok(None) };
+        store
+            .get(NEWEST)
+            .map_err(|error| format!("which version was the newest that ran well is not known: {error}"))
+    }
+
     /// Keeps something; it is on the disk when this returns.
     pub(crate) fn keep(&mut self, memo: &Memo) -> Result<(), String> {
         let Some(store) = &mut self.0 else { return Ok(()) };
         let (key, text) = match memo {
             Memo::Attempts(attempts) => (ATTEMPTS, Attempt::list_to_text(attempts)),
             Memo::History(history) => (HISTORY, history.to_text()),
+            Memo::Newest(version) => (NEWEST, version.clone()),
         };
         let change = (key, Some(text.as_str()).filter(|text| !text.is_empty()));
         store.update(&[change]).map_err(|error| memo.lost(&error.to_string()))
@@ -69,6 +81,7 @@ impl Memo {
         let what = match self {
             Self::Attempts(_) => "how often updates were tried",
             Self::History(_) => "how often the device was rebooted",
+            Self::Newest(_) => "which version was the newest that ran well",
         };
         format!("{what} is remembered only until the next restart: {reason}")
     }

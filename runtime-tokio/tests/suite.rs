@@ -19,6 +19,8 @@ mod health;
 mod policy;
 #[path = "../../testkit/tests/suite/routes.rs"]
 mod routes;
+#[path = "../../testkit/tests/suite/signed.rs"]
+mod signed;
 #[path = "../../testkit/tests/suite/store.rs"]
 mod store;
 #[path = "../../testkit/tests/suite/update.rs"]

@@ -31,6 +31,8 @@ pub struct Foreign {
     pub trusted: String,
     /// Where the disk's environment is.
     pub environment: EnvLocation,
+    /// Whether the archive lacks what a server needs, so that its description is not what is signed.
+    pub made_up: bool,
     archive: Vec<u8>,
     meta: FirmwareMeta,
     first_slot: String,
@@ -72,12 +74,13 @@ impl Foreign {
             }
         };
         make_disk(&archive, disk).map_err(|reason| format!("{name}: can't make a disk with it: {reason}"))?;
-        let meta = complete(described.meta, file, screen);
+        let (meta, made_up) = complete(described.meta, file, screen);
         let mut foreign = Self {
             trusted,
             environment,
             archive,
             meta,
+            made_up,
             first_slot: String::new(),
             first_resource: manifest.resources.last().map(|resource| resource.name.clone()),
         };
@@ -146,8 +149,8 @@ impl Foreign {
     }
 }
 
-/// Fills in what a server needs to know before it offers a firmware at all.
-fn complete(mut meta: FirmwareMeta, file: &Path, screen: &Screen) -> FirmwareMeta {
+/// Fills in what a server needs to know before it offers a firmware at all; says whether anything was missing.
+fn complete(mut meta: FirmwareMeta, file: &Path, screen: &Screen) -> (FirmwareMeta, bool) {
     let FirmwareMeta { product, version, platform, architecture, .. } = &mut meta;
     let mut missing = Vec::new();
     for (name, value, filler) in [
@@ -169,7 +172,7 @@ fn complete(mut meta: FirmwareMeta, file: &Path, screen: &Screen) -> FirmwareMet
         );
         screen.line(Who::Stage, &text);
     }
-    meta
+    (meta, !missing.is_empty())
 }
 
 fn slot(pairs: &Pairs) -> Result<String, String> {

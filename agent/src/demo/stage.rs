@@ -132,6 +132,9 @@ impl Stage {
         give("--firmware-product", running.meta.product.clone().into());
         give("--firmware-platform", running.meta.platform.clone().into());
         give("--firmware-architecture", running.meta.architecture.clone().into());
+        if matches!(&self.machine, Machine::Foreign(foreign) if foreign.made_up) {
+            give("--allow-mismatch", "offer,product,platform,architecture".into());
+        }
         // A second is long enough for the eye; a real device waits fifteen.
         give("--retry-delay", "1".into());
         arguments

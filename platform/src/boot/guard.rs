@@ -42,7 +42,12 @@ impl<I, S: KeyValueStore> GuardedInstaller<I, S> {
     /// Updates go to the slot that the environment does not name. Where that is the one that runs, they must wait.
     fn refuse_to_overwrite(&self) -> Result<(), InstallError> {
         // Without an environment the archive's own requirements decide.
-        let Ok(pairs) = lock(&self.store).load() else { return Ok(()) };
+        let pairs = match lock(&self.store).load() {
+            Ok(pairs) => pairs,
+            // An update could not switch the slots on such a disk, whatever is on it.
+            Err(error @ KvError::TooShort { .. }) => return Err(InstallError::Environment(error)),
+            Err(_) => return Ok(()),
+        };
         match self.check.state(&pairs) {
             state @ (BootState::RestartDue { .. } | BootState::OtherRuns { .. }) => {
                 Err(InstallError::WouldOverwrite { state })

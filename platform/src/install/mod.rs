@@ -8,6 +8,7 @@ mod disk;
 mod fwup_stream;
 
 use crate::identity::FirmwareInfo;
+use crate::kv::KvError;
 
 pub use disk::{DiskPolicy, DiskRefused, LockedDisk};
 pub use fwup_stream::FwupStreamInstaller;
@@ -129,6 +130,7 @@ impl std::fmt::Debug for InstallRequest {
             .field("uuid", &self.uuid)
             .field("version", &self.version)
             .field("size", &self.size)
+            .field("hold", &self.hold)
             .finish_non_exhaustive()
     }
 }
@@ -178,6 +180,9 @@ pub enum InstallError {
         /// What is known of it.
         state: crate::boot::BootState,
     },
+    /// The disk has no place for the boot environment that an update changes.
+    #[error(transparent)]
+    Environment(KvError),
     /// The disk may not be written to.
     #[error(transparent)]
     Disk(#[from] DiskRefused),

@@ -123,6 +123,15 @@ pub enum KvError {
         /// What is wrong with each copy, with its place.
         reasons: String,
     },
+    /// The medium ends before a U-Boot environment or within it, and no other copy can be used.
+    #[error(
+        "no usable U-Boot environment: {reasons}; the disk is shorter than it was, or device, offset and size are not those \
+         that the boot loader and the firmware use"
+    )]
+    TooShort {
+        /// What is wrong with each copy, with its place.
+        reasons: String,
+    },
     /// The pairs do not fit, or a pair cannot be stored in this format.
     #[error(transparent)]
     Env(#[from] EnvError),

@@ -109,7 +109,11 @@ impl UbootStore {
             (Err(bad), Ok(second)) => (second, Copy::Second, Some(bad.describe(at))),
             (Err(a), Err(b)) => {
                 let reasons = format!("{}; {}", a.describe(at), b.describe(second_at));
-                return Err(KvError::NoEnvironment { reasons });
+                return Err(if a.is_short() || b.is_short() {
+                    KvError::TooShort { reasons }
+                } else {
+                    KvError::NoEnvironment { reasons }
+                });
             }
         };
         Ok(Loaded { env: loaded.0, generation: loaded.1, from, damage })
@@ -146,6 +150,10 @@ enum Bad {
 }
 
 impl Bad {
+    const fn is_short(&self) -> bool {
+        matches!(self, Self::Beyond | Self::Cut { .. })
+    }
+
     fn describe(&self, at: &Location) -> String {
         let place = at.path.display();
         let reason = match self {
@@ -162,9 +170,8 @@ impl Bad {
     fn alone(self, at: &Location) -> KvError {
         match self {
             Self::Io(error) => error,
-            Self::Content(_) | Self::Beyond | Self::Cut { .. } => {
-                KvError::NoEnvironment { reasons: self.describe(at) }
-            }
+            Self::Content(_) => KvError::NoEnvironment { reasons: self.describe(at) },
+            Self::Beyond | Self::Cut { .. } => KvError::TooShort { reasons: self.describe(at) },
         }
     }
 }

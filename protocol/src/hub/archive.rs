@@ -375,7 +375,9 @@ impl Archives {
                 };
                 let public_keys = offer.keys.clone();
                 offer.mixed = mixed;
-                cx.out.push(Output::VerifyArchive(VerifyArchive { store, archive, public_keys }));
+                let (offered, allow_mismatch) = (offer.info.clone(), cx.config.allow_mismatch);
+                let verify = VerifyArchive { store, archive, public_keys, offered, allow_mismatch };
+                cx.out.push(Output::VerifyArchive(verify));
                 self.state = State::Verifying { offer, store, since: cx.now };
             }
             Outcome::Failed { failure: Loss::Absent(reason) } => self.fail(cx, &reason, true),

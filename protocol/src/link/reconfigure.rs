@@ -17,6 +17,7 @@ impl Link {
         swap(&mut new.firmware, &mut old.firmware);
         swap(&mut new.firmware_validated, &mut old.firmware_validated);
         swap(&mut new.firmware_auto_revert_detected, &mut old.firmware_auto_revert_detected);
+        swap(&mut new.newest_version, &mut old.newest_version);
         swap(&mut new.past_attempts, &mut old.past_attempts);
         swap(&mut new.history, &mut old.history);
         swap(&mut new.known_archives, &mut old.known_archives);
@@ -37,6 +38,7 @@ impl Link {
         }
         self.connection.set_home(home);
         self.config = new;
+        self.keep_newest();
         Ok(())
     }
 }

@@ -6,6 +6,8 @@ use super::Link;
 use crate::event::Event;
 use crate::hub::{device, names, payload};
 use crate::limits::{MAX_CONNECTION_TYPES, MAX_NAME_CHARS, REBOOT_GRACE, VALIDATION_INTERVAL};
+use crate::mismatch;
+use crate::output::Output;
 use crate::phoenix::Class;
 use crate::text::cut;
 
@@ -14,9 +16,22 @@ impl Link {
     pub(super) fn firmware_validated(&mut self) {
         if self.config.firmware_validated.replace(true) != Some(true) {
             self.updates.validated(&self.config, &mut self.out);
+            self.keep_newest();
             if self.connection.is_up() {
                 self.wire.push(names::FIRMWARE_VALIDATED, payload::empty(), Class::Session);
             }
+        }
+    }
+
+    /// Has the newest version kept that ran well here, if that changed and matters.
+    pub(super) fn keep_newest(&mut self) {
+        // Running is not enough where it is known not to have proved good.
+        if self.config.firmware_validated == Some(false) {
+            return;
+        }
+        if let Some(version) = mismatch::newest_to_keep(&self.config) {
+            self.config.newest_version = Some(version.clone());
+            self.out.push(Output::SaveNewest { version });
         }
     }
 

@@ -66,7 +66,7 @@ impl<N: Network> Engine<N> {
             // The device waits for this one, whatever the application's store does.
             let kept = catch_unwind(AssertUnwindSafe(|| memory.keep(&memo)));
             let panicked = |panic: Box<dyn std::any::Any + Send>| {
-                Err(format!("the store of attempts panicked: {}", panic_text(&*panic)))
+                Err(format!("the store of what is remembered panicked: {}", panic_text(&*panic)))
             };
             Done::Remembered(memory, kept.unwrap_or_else(panicked))
         };
@@ -206,7 +206,7 @@ impl<N: Network> Engine<N> {
             Output::OpenStore(open) => self.open_store(open),
             Output::ReadStore(read) => self.with_keeper(read.store, |keeper| keeper.read(read)),
             Output::VerifyArchive(verify) => {
-                self.with_keeper(verify.store, |keeper| keeper.verify(verify.public_keys));
+                self.with_keeper(verify.store, |keeper| keeper.verify(verify));
             }
             Output::CommitPart { store, part } => self.with_keeper(store, |keeper| keeper.commit(part)),
             Output::DropPart { store, part } => self.with_keeper(store, |keeper| keeper.drop_part(part)),
@@ -238,6 +238,7 @@ impl<N: Network> Engine<N> {
             }
             Output::SaveAttempts { attempts } => self.remember(Memo::Attempts(attempts)),
             Output::SaveHistory { history } => self.remember(Memo::History(history)),
+            Output::SaveNewest { version } => self.remember(Memo::Newest(version)),
             Output::Reboot { reason } => {
                 let client = &mut self.client;
                 let called = catch_unwind(AssertUnwindSafe(|| client.reboot(&reason)));

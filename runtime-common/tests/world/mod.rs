@@ -231,12 +231,13 @@ impl World {
         self.disk.lock().unwrap().known.insert(bytes.clone(), meta(id).uuid);
         self.server.release(now, meta(id), bytes);
         let length = self.rng.within(1, 100_000);
-        let builder = FirmwareBuilder::new("world", &format!("1.{id}.0"));
+        let version = format!("1.{id}.0");
+        let builder = FirmwareBuilder::new("world", &version);
         let built = builder.resource("data", Content::random(self.seed, length)).build(&signer()).unwrap();
         let bytes = built.bytes().unwrap().to_vec();
         built.uuid().clone_into(&mut self.archive);
         self.disk.lock().unwrap().published.insert(self.archive.clone(), bytes.clone());
-        self.server.archive(&self.archive, bytes);
+        self.server.archive(&self.archive, &version, bytes);
     }
 
     fn start(&self, bell: &Arc<Bell>) -> Engine<Net> {

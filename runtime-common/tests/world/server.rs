@@ -114,13 +114,13 @@ impl Server {
     }
 
     /// Publishes an archive and tells of it.
-    pub fn archive(&mut self, uuid: &str, bytes: Vec<u8>) {
+    pub fn archive(&mut self, uuid: &str, version: &str, bytes: Vec<u8>) {
         let path = format!("/archives/{uuid}");
         let scheme = if self.tls { "https" } else { "http" };
         self.hub.set_archive(Some(Archive {
             size: bytes.len() as u64,
             uuid: uuid.to_owned(),
-            version: "1.0.0".to_owned(),
+            version: version.to_owned(),
             description: None,
             platform: None,
             architecture: None,

@@ -43,7 +43,7 @@ pub(super) struct Entry {
 pub(super) struct Archive<R> {
     source: R,
     pub entries: Vec<Entry>,
-    directory_at: u64,
+    pub directory_at: u64,
 }
 
 impl<R: Read + Seek> Archive<R> {

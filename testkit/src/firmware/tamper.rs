@@ -40,6 +40,14 @@ pub enum Tamper {
     Unsigned,
     /// Cuts the archive after so many bytes.
     Truncated(usize),
+    /// Puts an entry of zeros that no task asks for behind the last one, so that the archive has so many bytes. Its
+    /// directory, which appliers don't read, stays as it was.
+    Padded {
+        /// The name of the entry.
+        name: String,
+        /// Bytes of the whole archive; one that has as many already stays as it is.
+        size: usize,
+    },
 }
 
 /// Returns a spoilt copy of an archive.
@@ -77,8 +85,31 @@ pub fn tamper(bytes: &[u8], how: &Tamper) -> Result<Vec<u8>, ArchiveError> {
         Tamper::Unsigned => {
             rewrite(bytes, None, |name| if name == SIGNATURE { Rewrite::Drop } else { Rewrite::Keep })
         }
+        Tamper::Padded { name, size } => padded(bytes, name, *size),
         Tamper::Truncated(length) => Ok(bytes.get(..*length).unwrap_or(bytes).to_vec()),
     }
+}
+
+fn padded(bytes: &[u8], name: &str, size: usize) -> Result<Vec<u8>, ArchiveError> {
+    let Some(fill) = size.checked_sub(bytes.len() + 30 + name.len()) else { return Ok(bytes.to_vec()) };
+    let at = usize::try_from(Archive::read(std::io::Cursor::new(bytes))?.directory_at)
+        .map_err(|_| ArchiveError::Damaged("its directory is too far away"))?;
+    let (entries, directory) =
+        bytes.split_at_checked(at).ok_or(ArchiveError::Damaged("its directory is past its end"))?;
+    let zeros = vec![0; fill];
+    let length = u32::try_from(fill).map_err(|_| ArchiveError::Damaged("there is too much to fill"))?;
+    let name_length = u16::try_from(name.len()).map_err(|_| ArchiveError::Damaged("its name is too long"))?;
+    let mut padded = entries.to_vec();
+    padded.extend_from_slice(b"PK\x03\x04\x14\0\0\0\0\0\0\0\0\0");
+    padded.extend_from_slice(&crc32fast::hash(&zeros).to_le_bytes());
+    padded.extend_from_slice(&length.to_le_bytes());
+    padded.extend_from_slice(&length.to_le_bytes());
+    padded.extend_from_slice(&name_length.to_le_bytes());
+    padded.extend_from_slice(&[0, 0]);
+    padded.extend_from_slice(name.as_bytes());
+    padded.extend_from_slice(&zeros);
+    padded.extend_from_slice(directory);
+    Ok(padded)
 }
 
 fn meta_conf(bytes: &[u8]) -> Result<Vec<u8>, ArchiveError> {

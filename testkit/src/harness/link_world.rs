@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
 use nerves_hub_link_protocol::limits::{
-    MAX_ATTEMPTS_REMEMBERED, MAX_BATCH_BYTES, MAX_BOUND, MAX_OUTPUTS, MAX_REASON_CHARS,
+    MAX_ATTEMPTS_REMEMBERED, MAX_BATCH_BYTES, MAX_BOUND, MAX_META_CHARS, MAX_OUTPUTS, MAX_REASON_CHARS,
     MAX_SCRIPT_OUTPUT_BYTES, MAX_SHELL_MESSAGE_BYTES, SEND_CREDIT,
 };
 use nerves_hub_link_protocol::{
@@ -238,6 +238,7 @@ impl World {
             }
             Output::Reboot { .. } => assert!(self.reboot_wanted, "nobody wanted a reboot"),
             Output::Event(event) => self.hear(event),
+            Output::SaveNewest { version } => assert!(version.len() <= MAX_META_CHARS),
             Output::SaveAttempts { attempts } => {
                 assert!(attempts.len() <= MAX_ATTEMPTS_REMEMBERED, "{} firmwares remembered", attempts.len());
             }

@@ -370,7 +370,7 @@ impl World {
             Output::StartApply(_) => {
                 assert!(self.applied.replace(Vec::new()).is_none(), "two appliers at a time");
             }
-            Output::ContinueApply { .. } => panic!("no applier waits"),
+            Output::ContinueApply { .. } => assert!(self.applied.is_none(), "no applier waits"),
             Output::FinishApply { offer } => {
                 let applied = self.applied.take();
                 assert!(applied.is_some(), "no applier to finish");
@@ -382,7 +382,10 @@ impl World {
             }
             Output::CancelApply { .. } => self.applied = None,
             // Every life is the first: it is the store that is tried here.
-            Output::SaveAttempts { .. } | Output::SaveHistory { .. } | Output::Reboot { .. } => {}
+            Output::SaveAttempts { .. }
+            | Output::SaveHistory { .. }
+            | Output::SaveNewest { .. }
+            | Output::Reboot { .. } => {}
             Output::SendBinary { .. } => assert_ne!(self.config.serializer, Serializer::Json, "bytes sent"),
             Output::VerifyArchive(verify) => {
                 assert!(verify.public_keys.is_empty(), "nobody offered an archive");

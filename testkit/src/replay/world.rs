@@ -56,14 +56,17 @@ impl Drive<'_> {
                 self.handle(Input::ArchiveVerified { store, path: "/archive.fw" });
             }
             Output::StartApply(start) => self.apply_started(start.offer),
-            // The recorded appliers said nothing of what was signed.
-            Output::ContinueApply { .. } => {}
             Output::FinishApply { offer } => self.apply_complete(offer),
             Output::CancelApply { .. } => self.actor.offer = None,
             // The recorded network is there; whoever looks for it leaves no trace.
             Output::Probe(probe) => self.handle(Input::Reachable { probe: probe.probe }),
             // Kept nowhere: a recording is one run of a device.
-            Output::SaveAttempts { .. } | Output::SaveHistory { .. } | Output::Reboot { .. } => {}
+            // The recorded appliers said nothing of what was signed, so none waits.
+            Output::ContinueApply { .. }
+            | Output::SaveAttempts { .. }
+            | Output::SaveHistory { .. }
+            | Output::SaveNewest { .. }
+            | Output::Reboot { .. } => {}
             Output::Event(event) => self.event(&event),
         }
     }

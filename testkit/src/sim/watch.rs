@@ -263,6 +263,7 @@ impl Watch {
             // Messages are looked at by themselves.
             Output::SaveAttempts { .. }
             | Output::SaveHistory { .. }
+            | Output::SaveNewest { .. }
             | Output::Send { .. }
             | Output::SendBinary { .. } => Ok(()),
             Output::Event(event) => self.hear(now, event),

@@ -10,8 +10,8 @@ use std::time::{Duration, Instant};
 use nerves_hub_link_platform::boot::{BootCheck, Marked};
 use nerves_hub_link_platform::identity::{self, Identity};
 use nerves_hub_link_platform::install::{DiskPolicy, FwupStreamInstaller, Installer};
-use nerves_hub_link_platform::kv::UbootStore;
 use nerves_hub_link_platform::kv::fw_env_config::{FwEnvConfig, Location};
+use nerves_hub_link_platform::kv::{KeyValueStore as _, UbootStore};
 use nerves_hub_link_protocol::{
     ArchiveDecision, ArchiveInfo, Auth, Client, Config, Decision, Event, FirmwareMeta, SharedSecret,
     UpdateInfo,
@@ -104,7 +104,13 @@ impl Bench {
         assert_eq!(marked, Marked::Good);
     }
 
-    fn environment(&self) -> UbootStore {
+    /// Makes the first slot the one that boots, as a boot loader does that gives the other up.
+    pub fn fall_back(&self) {
+        let mut environment = self.environment();
+        environment.update(&[("nerves_fw_active", Some("a")), ("a.nerves_fw_validated", Some("1"))]).unwrap();
+    }
+
+    pub fn environment(&self) -> UbootStore {
         let at = |block: u64| Location {
             path: self.disk.path().to_owned(),
             offset: block * BLOCK,

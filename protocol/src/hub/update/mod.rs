@@ -466,8 +466,13 @@ impl Updates {
 
     /// Ends a running update from our side.
     fn cancel(&mut self, cx: &mut Context<'_>, abort: Option<FetchId>, reason: &str) {
+        self.cancel_as(cx, abort, reason, false);
+    }
+
+    /// Ends a running update from our side; `refused` says whether its bytes are at fault, see [`Self::stop`].
+    fn cancel_as(&mut self, cx: &mut Context<'_>, abort: Option<FetchId>, reason: &str, refused: bool) {
         drop_fetch(cx, abort);
-        self.stop(cx, false);
+        self.stop(cx, refused);
         let State::Running(running) = core::mem::replace(&mut self.state, State::Idle) else {
             return Fault::new("an update that does not run was cancelled").report(cx.out);
         };

@@ -19,6 +19,7 @@ use crate::hub::report::{put_off, refuse, reschedule, status, usable};
 use crate::hub::{Context, names, window};
 use crate::ids::OfferId;
 use crate::limits::{FRESH_STARTS, MAX_RESCHEDULE, MIN_RESCHEDULE};
+use crate::mismatch;
 use crate::output::{Output, Sink, StartApply};
 use crate::phoenix::Payload;
 use crate::time::Instant;
@@ -102,6 +103,13 @@ impl Updates {
             // Never `received`; the server leaves the device alone for a day then (spec §9.4).
             status(cx, &Status::Ignored { reason: &reason });
             cx.out.event(Event::UpdateRefused { info, reason, retry_in: None });
+            return Ok(true);
+        }
+        // Nothing vouches for this version, but what even the server calls older need not be fetched.
+        if !info.firmware.version.is_empty()
+            && let Err(mismatch) = mismatch::check_age(cx.config, &info.firmware.version)
+        {
+            refuse(cx, info, &format!("{} : {mismatch}", names::UPDATE_FAILED));
             return Ok(true);
         }
         status(cx, &Status::Received);

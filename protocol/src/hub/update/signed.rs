@@ -3,7 +3,7 @@
 use alloc::boxed::Box;
 use alloc::format;
 
-use super::{MIXTURE, Phase, Updates};
+use super::{MIXTURE, Phase, State, Updates};
 use crate::event::{Event, FirmwareMeta};
 use crate::fault::Fault;
 use crate::hub::{Context, names};
@@ -23,13 +23,11 @@ impl Updates {
         };
         let firmware = mismatch::bounded(firmware);
         if let Err(mismatch) = mismatch::check(cx.config, &firmware, &again.offer.info.firmware) {
-            let reason = format!("{} : {mismatch}", names::UPDATE_FAILED);
+            let reason = format!("{} : nothing was written: {mismatch}", names::UPDATE_FAILED);
             let mixed = running.mixed
                 || matches!(&running.phase, Phase::Downloading(download) if download.is_mixed());
             if !(mixed && self.start_over(cx, &reason, MIXTURE, true)) {
-                // Whatever the server's checksums say, the file must not be served again.
-                self.close(cx, true);
-                self.cancel(cx, None, &reason);
+                self.refuse_file(cx, &reason);
             }
             return true;
         }
@@ -38,5 +36,15 @@ impl Updates {
         cx.out.event(Event::FirmwareSigned { offer, firmware: Box::new(firmware) });
         cx.out.push(Output::ContinueApply { offer: applier });
         true
+    }
+
+    /// Ends an update whose file must not be served again, whatever the server's checksums say.
+    fn refuse_file(&mut self, cx: &mut Context<'_>, reason: &str) {
+        if let State::Running(running) = &mut self.state
+            && let Some(held) = &mut running.held
+        {
+            held.verified = false;
+        }
+        self.cancel_as(cx, None, reason, true);
     }
 }

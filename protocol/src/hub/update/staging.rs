@@ -39,7 +39,7 @@ pub(super) struct Staging {
 pub(super) struct Held {
     store: StoreId,
     /// Whether the server's checksums vouch for what is in it.
-    verified: bool,
+    pub(super) verified: bool,
 }
 
 /// A file on its way from a store to the applier.
@@ -354,7 +354,7 @@ impl Updates {
         self.close(cx, clear);
     }
 
-    pub(super) fn close(&mut self, cx: &mut Context<'_>, clear: bool) {
+    fn close(&mut self, cx: &mut Context<'_>, clear: bool) {
         if let State::Running(running) = &mut self.state
             && let Some(Held { store, .. }) = running.held.take()
         {

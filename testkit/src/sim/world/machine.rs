@@ -332,8 +332,11 @@ impl World {
             }
             Output::CloseStore { store, clear } => device.close_store(store, clear),
             Output::VerifyArchive(order) => self.verify_archive(device, order)?,
-            // Carried out before.
-            Output::Send { .. } | Output::SendBinary { .. } => {}
+            // Sent before. No applier here waits, and no device refuses what is older.
+            Output::Send { .. }
+            | Output::SendBinary { .. }
+            | Output::ContinueApply { .. }
+            | Output::SaveNewest { .. } => {}
             Output::HangUp { socket, code, reason } => self.hang_up(device, socket, code, &reason),
             Output::Fetch(fetch) => self.fetch(device, &fetch)?,
             Output::Abort { fetch } => {
@@ -354,8 +357,6 @@ impl World {
                     life.applier = Some(Applier::new(start.offer, start.public_keys, slot, mutation));
                 }
             }
-            // These appliers wait for nothing.
-            Output::ContinueApply { .. } => {}
             Output::FinishApply { offer } => self.finish_apply(device, offer)?,
             Output::CancelApply { offer } => {
                 if let Some(life) = device.link.as_mut() {
