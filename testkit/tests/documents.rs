@@ -42,7 +42,8 @@ fn rows(document: &str) -> Vec<&str> {
 fn every_test_that_is_named_exists() {
     let mut sources: BTreeMap<PathBuf, String> = BTreeMap::new();
     let mut wrong = Vec::new();
-    for (name, _) in DOCUMENTS {
+    let tables = DOCUMENTS.map(|(name, _)| name);
+    for name in tables.into_iter().chain(["security.md"]) {
         let document = document(name);
         for quoted in quoted(&document) {
             let Some((package, file, function)) = test(quoted) else { continue };
