@@ -61,7 +61,7 @@ impl Flood {
         }
         let mut key = key(kind, text);
         if !self.kinds.contains_key(&key) && self.kinds.len() >= KINDS_MAX {
-            key = OTHERS.to_owned();
+            OTHERS.clone_into(&mut key);
         }
         let window = self.kinds.entry(key).or_insert_with(|| Window {
             ends: now + LOG_WINDOW,
@@ -155,7 +155,7 @@ mod tests {
         assert!(flood.admit(now, "failed", "x", SHORT));
         let last = Held { kind: "malformed".into(), text: "line 2".into() };
         assert_eq!(flood.next(), Some(now + LOG_WINDOW));
-        assert_eq!(flood.ended(now + LOG_WINDOW - Duration::from_millis(1)), vec![]);
+        assert_eq!(flood.ended(now + LOG_WINDOW.saturating_sub(Duration::from_millis(1))), vec![]);
         let ended = flood.ended(now + LOG_WINDOW);
         assert_eq!(ended, [More { count: 3, last }]);
         assert_eq!(ended[0].text(), "3 more like it within 60 s; the last: line 2");

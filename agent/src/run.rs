@@ -49,13 +49,14 @@ pub fn run(args: &RunArgs, secrets: &Secrets) -> ExitCode {
         recorder.note("secrets", remark.clone());
     }
     let stopper = Stopper::listen(&recorder, &errors);
+    let around = Around { recorder: &recorder, outlet: &outlet, stopper: &stopper };
     let ended = catch_unwind(AssertUnwindSafe(|| {
         let found = Arc::new(AtomicBool::new(false));
         let mut stuck = None;
         loop {
             // A check that has seen the old firmware run still knows it.
             let boot = stuck.clone().unwrap_or_else(|| boot_check(args, &recorder));
-            let exit = device(args, secrets, &recorder, &outlet, &stopper, &found, &boot, stuck.is_some());
+            let exit = device(args, secrets, around, &found, &boot, stuck.is_some());
             // From here on a signal need not wait for the device.
             let goes_on = stopper.attach(None);
             match exit {
@@ -103,16 +104,23 @@ fn end(recorder: &Recorder, exit: Result<Exit, String>) -> Result<(), String> {
     }
 }
 
+/// Where the device's words go, and what ends it.
+#[derive(Clone, Copy)]
+struct Around<'a> {
+    recorder: &'a Arc<Recorder>,
+    outlet: &'a Outlet,
+    stopper: &'a Stopper,
+}
+
 fn device(
     args: &RunArgs,
     secrets: &Secrets,
-    recorder: &Arc<Recorder>,
-    outlet: &Outlet,
-    stopper: &Stopper,
+    around: Around<'_>,
     found: &Arc<AtomicBool>,
     boot: &BootCheck,
     stuck: bool,
 ) -> Result<Exit, String> {
+    let Around { recorder, outlet, stopper } = around;
     // What hangs costs what it holds, and the device connects without.
     let local = |what: &str, error: String| recorder.note("preflight", format!("{what}: {error}"));
     let (disk, mut missing) = match aside(args, recorder, "examining the disk", |args, _| setup::disk(args)) {
@@ -203,7 +211,7 @@ fn device(
         recorder.note("console", format!("operators may work in {} here", args.shell.display()));
         // The device's secrets are none of the operator's business.
         let shell = ShellCommand::new(&args.shell);
-        let shell = args.pass_env.iter().fold(shell, |shell, name| shell.pass(name));
+        let shell = args.pass_env.iter().fold(shell, ShellCommand::pass);
         options = options.shell(shell);
     }
     if let Some(file) = &state {

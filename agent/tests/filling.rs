@@ -85,6 +85,14 @@ fn a_body_without_an_end_ends_at_the_greatest_size_and_is_deleted() {
     assert_eq!(bytes(&cache), 0);
 }
 
+struct Unmount<'a>(&'a Path);
+
+impl Drop for Unmount<'_> {
+    fn drop(&mut self) {
+        let _ = Command::new("umount").arg("-l").arg(self.0).status();
+    }
+}
+
 #[test]
 fn a_body_without_an_end_leaves_the_reserve_free() {
     let dir = TempDir::new().unwrap();
@@ -93,12 +101,6 @@ fn a_body_without_an_end_leaves_the_reserve_free() {
     if !mount.output().is_ok_and(|output| output.status.success()) {
         let text = format_args!("SKIPPED: this user cannot mount a tmpfs\n");
         return drop(std::io::Write::write_fmt(&mut std::io::stderr(), text));
-    }
-    struct Unmount<'a>(&'a Path);
-    impl Drop for Unmount<'_> {
-        fn drop(&mut self) {
-            let _ = Command::new("umount").arg("-l").arg(self.0).status();
-        }
     }
     let _unmount = Unmount(dir.path());
     let setting = silent();
@@ -154,7 +156,9 @@ fn the_oldest_archive_goes_when_there_are_more_than_the_limit() {
     let files = || {
         let names = fs::read_dir(&folder).into_iter().flatten().flatten();
         let names = names.map(|entry| entry.file_name().into_string().unwrap());
-        names.filter(|name| name.ends_with(".fw")).collect::<Vec<String>>()
+        names
+            .filter(|name| Path::new(name).extension().is_some_and(|end| end == "fw"))
+            .collect::<Vec<String>>()
     };
     let has = |number: usize| files().iter().any(|name| name.starts_with(&archives[number].meta.uuid));
     let mut device = setting.device(&more);

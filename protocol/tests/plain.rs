@@ -35,11 +35,11 @@ fn corrected(events: &[Event]) -> bool {
 }
 
 fn explanation(events: &[Event]) -> &str {
-    let texts = events.iter().filter_map(|event| match event {
+    let text = events.iter().rev().find_map(|event| match event {
         Event::Refused { explanation, .. } => Some(explanation.as_str()),
         _ => None,
     });
-    texts.last().unwrap()
+    text.unwrap()
 }
 
 /// The time in the newest dial's signature.

@@ -283,11 +283,11 @@ fn redirects_never_end_in_a_dead_end() {
 #[test]
 fn an_attempt_that_fails_behind_a_redirect_names_it() {
     let reason = |device: &Device| {
-        let reasons = device.events().into_iter().filter_map(|event| match event {
+        let reasons = device.events().into_iter().rev().find_map(|event| match event {
             Event::Disconnected { reason, .. } => Some(reason),
             _ => None,
         });
-        reasons.last().unwrap()
+        reasons.unwrap()
     };
     let expected = |why: &str| {
         format!(
