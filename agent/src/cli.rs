@@ -88,7 +88,7 @@ pub struct RunArgs {
     /// A file that can't be read is logged, and the device connects without it.
     #[arg(long, value_name = "FILE")]
     pub download_ca: Option<PathBuf>,
-    /// Also prove who the device is to this server, as https://other.example:8443, if a redirect leads there, and take files
+    /// Also prove who the device is to this server, as `https://other.example:8443`, if a redirect leads there, and take files
     /// from it though it is inside the device's network. Repeatable. Everybody else gets no credentials.
     #[arg(long, value_name = "URL")]
     pub trusted_origin: Vec<String>,

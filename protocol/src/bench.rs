@@ -14,7 +14,7 @@ pub fn read_update(message: &Message<'_>) -> Result<UpdateInfo, String> {
         Message::Binary(data) => (Serializer::MsgPack, Received::Binary(data)),
     };
     let offer = payload::update(Bench::read(serializer, received)?)?;
-    offer.map(|(info, _)| info).ok_or_else(|| String::from("no update"))
+    offer.map(|(info, ..)| info).ok_or_else(|| String::from("no update"))
 }
 
 /// Writes a progress report. Returns the length of the message.

@@ -76,7 +76,7 @@ pub struct Link {
     reboot: Option<Planned>,
     /// Why the server's last order to reboot was refused.
     reboot_refused: Option<String>,
-    ledger: Ledger,
+    ledger: Box<Ledger>,
     alarms: Alarms,
     counters: Counters,
 }
@@ -93,7 +93,7 @@ impl Link {
         // Halves swapped, so that channel and connection draw different numbers.
         let wire = Phoenix::new(&TOPICS, &config, seed.rotate_left(32));
         let mut out = Outputs::default();
-        let ledger = Ledger::new(&config.history, now.mono, now.wall, &mut out);
+        let ledger = Box::new(Ledger::new(&config.history, now.mono, now.wall, &mut out));
         let mut link = Self {
             now: now.mono,
             wall: now.wall,

@@ -1,5 +1,6 @@
 //! The life of the WebSocket: dialling, redirects, refusals, back-off, kicks by a twin.
 
+use alloc::boxed::Box;
 use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
@@ -44,7 +45,7 @@ pub(crate) struct Connection {
     failures: u32,
     /// Why there is no connection, if there is none.
     away: String,
-    clock: Clock,
+    clock: Box<Clock>,
     twin: Twin,
     rng: Rng,
 }
@@ -91,7 +92,7 @@ impl Connection {
             network: Network::Unknown,
             failures: 0,
             away: String::from("not connected yet"),
-            clock: Clock::default(),
+            clock: Box::default(),
             twin: Twin::default(),
             rng: Rng::new(seed),
         }
