@@ -6,7 +6,7 @@
 use std::collections::BTreeSet;
 use std::fs;
 use std::io::{self, BufRead, Write};
-use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
 use crate::Failure;
@@ -103,11 +103,28 @@ fn only_one(cards: Vec<Card>) -> Result<Card, Failure> {
 impl Machine {
     /// The machine this runs on.
     fn this() -> Self {
-        let numbers = SYSTEM
+        let places: Vec<String> = SYSTEM
             .iter()
             .filter_map(|place| fs::metadata(place).ok())
-            .map(|place| format!("{}:{}", rustix::fs::major(place.dev()), rustix::fs::minor(place.dev())));
-        Self { sys: "/sys".into(), in_use: numbers.collect() }
+            .map(|place| number(place.dev()))
+            .collect();
+        let mounts = fs::read_to_string("/proc/self/mounts").unwrap_or_default();
+        let device = |path: &str| {
+            let metadata = fs::metadata(path).ok()?;
+            metadata.file_type().is_block_device().then(|| number(metadata.rdev()))
+        };
+        Self::with("/sys".into(), &places, &mounts, device)
+    }
+
+    /// A machine whose system is on devices with these numbers. `device` returns the number of a block device.
+    fn with(sys: PathBuf, places: &[String], mounts: &str, device: impl Fn(&str) -> Option<String>) -> Self {
+        let mut in_use: BTreeSet<String> = places.iter().cloned().collect();
+        // An overlay, btrfs or a RAM disk has a number of its own, which leads to no disk. Any disk that is mounted may be
+        // under it.
+        if places.iter().any(|number| !sys.join("dev/block").join(number).exists()) {
+            in_use.extend(mounts.lines().filter_map(|line| device(line.split(' ').next()?)));
+        }
+        Self { sys, in_use }
     }
 
     /// The cards, by name.
@@ -165,6 +182,11 @@ impl Machine {
             }
         }
     }
+}
+
+/// The number of a device, as `MAJOR:MINOR`.
+fn number(device: u64) -> String {
+    format!("{}:{}", rustix::fs::major(device), rustix::fs::minor(device))
 }
 
 /// `sda` to `sdy` and `mmcblk0` to `mmcblk15`: whole disks, not the boot areas of an eMMC.
@@ -254,6 +276,23 @@ mod tests {
         symlink(sys.path().join("block/sda/sda1"), slaves.join("sda1")).unwrap();
         symlink(sys.path().join("block/dm-0"), sys.path().join("dev/block/253:0")).unwrap();
         assert_eq!(paths(&on_layer), ["/dev/mmcblk0"]);
+    }
+
+    #[test]
+    fn disks_that_are_mounted_count_where_the_number_of_the_root_leads_to_none() {
+        let disks = [("sda", "8:0", true, 1_000_000), ("sdb", "8:16", true, 1_000_000)];
+        let mounts =
+            "overlay / overlay rw,lowerdir=/ro 0 0\n/dev/sda1 /ro squashfs ro 0 0\ntmpfs /tmp tmpfs rw 0 0\n";
+        let device = |path: &str| (path == "/dev/sda1").then(|| "8:1".to_owned());
+        let (sys, _) = machine(&disks, &[]);
+        add_partition(sys.path(), "sda", "sda1", "8:1");
+        let with = |places: &[&str]| {
+            let places: Vec<String> = places.iter().map(|text| (*text).to_owned()).collect();
+            paths(&Machine::with(sys.path().to_owned(), &places, mounts, device))
+        };
+        assert_eq!(with(&["0:42"]), ["/dev/sdb"]);
+        // A card that is only mounted may be written, once it is unmounted.
+        assert_eq!(with(&["8:16"]), ["/dev/sda"]);
     }
 
     #[test]
