@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use nerves_hub_link_protocol::{
-    Command, Decision, FetchId, HeaderRef, Input, Instant, Link, Now, OfferId, Output, SocketId,
+    Command, Decision, FetchId, FirmwareMeta, HeaderRef, Input, Instant, Link, Now, OfferId, Output, SocketId,
 };
 
 use super::input::Source;
@@ -330,6 +330,11 @@ impl Scenario {
                     _ => Input::DeltaFailed { offer, reason },
                 });
                 self.world.applier_ended(offer, false);
+            }
+            _ if percent > 100 => {
+                let firmware = FirmwareMeta { uuid: (percent % 4).to_string(), ..FirmwareMeta::default() };
+                self.world.read_metadata(offer, &firmware.uuid);
+                self.input(Input::FirmwareSigned { offer, firmware: &firmware });
             }
             _ => self.input(Input::ApplyProgress { offer, percent }),
         }

@@ -85,6 +85,10 @@ pub(super) struct World {
     finishing: bool,
     /// Firmware was written: nothing may touch the disk any more.
     written: bool,
+    /// The UUID of each offer, that of the offer whose applier is open, and that of the archive it reported as signed.
+    uuids: BTreeMap<OfferId, String>,
+    wanted: Option<String>,
+    signed: Option<String>,
     /// Somebody wanted a reboot.
     pub(super) reboot_wanted: bool,
     /// The references of the last join of each other topic.
@@ -127,6 +131,13 @@ impl World {
     pub(super) fn took(&mut self, offer: OfferId) {
         assert!(self.offered.contains(&offer), "offer {offer} was never made, and could be taken");
         assert!(self.taken.insert(offer), "offer {offer} taken twice");
+    }
+
+    /// The applier read signed metadata.
+    pub(super) fn read_metadata(&mut self, offer: OfferId, uuid: &str) {
+        if self.applying == Some(offer) && self.signed.is_none() {
+            self.signed = Some(uuid.to_owned());
+        }
     }
 
     /// The applier ended by itself.
@@ -223,9 +234,11 @@ impl World {
                 assert!(self.applying.is_none() && !self.written, "the disk is in use");
                 self.applying = Some(start.offer);
                 (self.kept, self.stored, self.finishing) = (0, 0, false);
+                (self.wanted, self.signed) = (self.uuids.get(&start.accepted).cloned(), None);
             }
             Output::ContinueApply { offer } => {
                 assert!(self.applying == Some(*offer), "no applier to go on");
+                assert_eq!(self.signed, self.wanted, "written, and not what was offered");
             }
             Output::FinishApply { offer } => {
                 assert!(self.applying == Some(*offer) && !self.finishing, "no applier to finish");
@@ -266,7 +279,8 @@ impl World {
 
     fn hear(&mut self, event: &Event) {
         match event {
-            Event::UpdateOffered { offer, .. } => {
+            Event::UpdateOffered { offer, info } => {
+                self.uuids.insert(*offer, info.firmware.uuid.clone());
                 assert!(offer.0 > self.offer, "a number is used twice");
                 self.offered.insert(*offer);
                 self.offer = offer.0;
