@@ -5,7 +5,9 @@ use std::time::Duration;
 
 use clap::{ArgGroup, Args, Parser, Subcommand};
 use nerves_hub_link_platform::limits::{ARCHIVE_BYTES_MAX, ARCHIVES_MAX};
-use nerves_hub_link_protocol::limits::{MAX_BOUND, MAX_CONCURRENT_PARTS, REBOOTS_PER_HOUR};
+use nerves_hub_link_protocol::limits::{
+    MAX_BOUND, MAX_CONCURRENT_PARTS, OVERWRITES_PER_DAY, REBOOTS_PER_HOUR,
+};
 use nerves_hub_link_protocol::{DownloadConfig, Secret};
 
 use crate::extensions::Extension;
@@ -191,6 +193,15 @@ pub struct RunArgs {
     #[arg(long, value_name = "COUNT", default_value_t = REBOOTS_PER_HOUR,
         value_parser = clap::value_parser!(u32).range(..=i64::from(MAX_BOUND)))]
     pub reboots_per_hour: u32,
+    /// Updates within 24 hours that may begin to overwrite the other slot, whether they succeed or fail, whatever the server
+    /// sends; more are put off. 0 means no limit. Counted over restarts only with --state.
+    #[arg(long, value_name = "COUNT", default_value_t = OVERWRITES_PER_DAY,
+        value_parser = clap::value_parser!(u32).range(..=i64::from(MAX_BOUND)))]
+    pub overwrites_per_day: u32,
+    /// Seconds for which all updates are put off after one that failed on this device, whatever firmware it was; doubled
+    /// with each that follows, up to six hours, until a firmware proves good. 0 means no pause. Six hours at most.
+    #[arg(long, value_name = "SECONDS", default_value = "60", value_parser = seconds)]
+    pub failure_pause: Duration,
     /// Seconds to wait before a broken download is tried again.
     #[arg(long, value_name = "SECONDS", default_value = "15", value_parser = seconds)]
     pub retry_delay: Duration,

@@ -155,6 +155,8 @@ pub fn config(args: &RunArgs, identity: &Identity, recorder: &Arc<Recorder>) -> 
     config.fwup_version = fwup_stream::manifest::FWUP_VERSION.into();
     config.extensions = extensions::config(&args.extensions);
     config.bounds.reboots_per_hour = args.reboots_per_hour;
+    config.bounds.overwrites_per_day = args.overwrites_per_day;
+    config.bounds.failure_pause = args.failure_pause;
     config.download.retry_delay = args.retry_delay;
     config.download.max_size = args.max_firmware_size;
     config.download.max_archive_size = args.max_archive_size;

@@ -63,7 +63,7 @@ impl Device {
         let hub = HostileHub::start(attack, victim, ROUNDS).unwrap();
         std::fs::write(dir.path().join("ca.pem"), hub.hub().ca_pem()).unwrap();
         let log = Arc::default();
-        let child = start(&hub, &disk, dir.path(), &vendor, format, &log);
+        let child = start(&hub, &disk, dir.path(), &vendor, format, &log, attack);
         let mut device =
             Self { hub, disk, dir, log, child, starts: 1, idle: 0, peak: 0, spare_before: Vec::new() };
         device.spare_before = device.spare();
@@ -78,7 +78,7 @@ impl Device {
                 assert!(status.success(), "{attack:?}: {status}: {}", device.text());
                 device.starts += 1;
                 device.child =
-                    start(&device.hub, &device.disk, device.dir.path(), &vendor, format, &device.log);
+                    start(&device.hub, &device.disk, device.dir.path(), &vendor, format, &device.log, attack);
             }
         }
         device
@@ -126,7 +126,11 @@ fn start(
     vendor: &SigningKey,
     format: &str,
     log: &Arc<Mutex<Vec<u8>>>,
+    attack: Attack,
 ) -> Child {
+    // The pause after an update that fails would keep most attacks from a second try. Those that write meet it.
+    let none = ["--failure-pause", "0", "--overwrites-per-day", "0"];
+    let bounds: &[&str] = if attack.may_write() { &[] } else { &none };
     let path = |name: &str| dir.join(name).to_str().unwrap().to_owned();
     let product = hub.hub().product();
     let mut child = Command::new(env!("CARGO_BIN_EXE_nerves-hub-link"))
@@ -136,6 +140,7 @@ fn start(
         .args(["--ca", &path("ca.pem"), "--state", &path("state"), "--log", format])
         .args(["--archive-dir", &path("archives")])
         .args(["--reboot-command", &format!("echo reboot >> {}", path("reboots"))])
+        .args(bounds)
         .args(["--retry-delay", "0.05", "--heartbeat-interval", "0.2"])
         .env("no_proxy", "*")
         .stdout(Stdio::piped())

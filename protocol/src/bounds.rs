@@ -6,7 +6,7 @@ use alloc::vec::Vec;
 use core::time::Duration;
 
 use crate::error::ConfigError;
-use crate::limits::{MAX_BOUND, REBOOTS_PER_HOUR};
+use crate::limits::{FAILURE_PAUSE, MAX_BOUND, MAX_FAILURE_PAUSE, OVERWRITES_PER_DAY, REBOOTS_PER_HOUR};
 use crate::time::UnixTime;
 
 /// Bounds on what any server, or any number of firmwares, can make the device do. Zero means no bound.
@@ -20,17 +20,32 @@ pub struct Bounds {
     /// Reboots within an hour: those the server orders, which are refused beyond it, and those after an update, which
     /// wait. At most [`MAX_BOUND`]. Default [`REBOOTS_PER_HOUR`].
     pub reboots_per_hour: u32,
+    /// Updates within a day that may begin to overwrite the other slot, whether they succeed or fail. Offers beyond it are
+    /// put off, by hand or not. At most [`MAX_BOUND`]. Default [`OVERWRITES_PER_DAY`].
+    pub overwrites_per_day: u32,
+    /// How long offers are put off, whatever firmware they name, after an update that failed once its bytes reached the
+    /// applier; doubled with each that follows, up to [`MAX_FAILURE_PAUSE`]. A firmware that
+    /// proves good ends that, a day without failure, or [`Command::ForgetHistory`](crate::Command::ForgetHistory). At most
+    /// [`MAX_FAILURE_PAUSE`]; zero means no pause. Default [`FAILURE_PAUSE`].
+    pub failure_pause: Duration,
 }
 
 impl Default for Bounds {
     fn default() -> Self {
-        Self { reboots_per_hour: REBOOTS_PER_HOUR }
+        Self {
+            reboots_per_hour: REBOOTS_PER_HOUR,
+            overwrites_per_day: OVERWRITES_PER_DAY,
+            failure_pause: FAILURE_PAUSE,
+        }
     }
 }
 
 impl Bounds {
-    pub(crate) const fn validate(&self) -> Result<(), ConfigError> {
-        if self.reboots_per_hour > MAX_BOUND { Err(ConfigError::Bounds) } else { Ok(()) }
+    pub(crate) fn validate(&self) -> Result<(), ConfigError> {
+        let fits = self.reboots_per_hour <= MAX_BOUND
+            && self.overwrites_per_day <= MAX_BOUND
+            && self.failure_pause <= MAX_FAILURE_PAUSE;
+        if fits { Ok(()) } else { Err(ConfigError::Bounds) }
     }
 }
 
@@ -48,6 +63,12 @@ pub struct History {
     pub unknown: bool,
     /// How long ago each reboot was ordered, oldest first, in whole seconds.
     pub reboots: Vec<Duration>,
+    /// How long ago updates began to overwrite the other slot, oldest first, in whole seconds.
+    pub writes: Vec<Duration>,
+    /// How many updates failed in a row.
+    pub failures: u32,
+    /// How long ago the last of them failed.
+    pub failed: Duration,
 }
 
 impl History {
@@ -65,10 +86,19 @@ impl History {
         if self.rebooting {
             words.push(String::from("rebooting:1"));
         }
-        if self.reboots.is_empty() {
+        let facts = words.len();
+        for (name, ages) in [("reboots", &self.reboots), ("writes", &self.writes)] {
+            if !ages.is_empty() {
+                words.push(format!("{name}:{}", ages_to_text(ages)));
+            }
+        }
+        if self.failures > 0 {
+            words.push(format!("failures:{}", self.failures));
+            words.push(format!("failed:{}", self.failed.as_secs()));
+        }
+        if words.len() == facts {
             return String::new();
         }
-        words.push(format!("reboots:{}", ages_to_text(&self.reboots)));
         words.join(" ")
     }
 
@@ -80,6 +110,9 @@ impl History {
                 "at" => history.at = value.parse().ok().map(UnixTime),
                 "rebooting" => history.rebooting = value == "1",
                 "reboots" => history.reboots = ages_from_text(value),
+                "writes" => history.writes = ages_from_text(value),
+                "failures" => history.failures = value.parse().unwrap_or(0),
+                "failed" => history.failed = Duration::from_secs(value.parse().unwrap_or(0)),
                 _ => {}
             }
         }

@@ -58,6 +58,9 @@ pub enum Command {
     },
     /// Tell the server that the running firmware proved good.
     FirmwareValidated,
+    /// A person at the device wants updates and reboots tried again at once: the pause after failures ends, and what counts
+    /// towards [`Config::bounds`](crate::Config::bounds) begins anew. Never send it because a server asks.
+    ForgetHistory,
     /// Say that the device can't install updates now, and why, for the operator; or `None` once it can again. Offers are
     /// put off meanwhile, and an update that fails counts as put off, too: a server blocks a device whose updates fail.
     /// [`Event::InstallObstacle`](crate::Event::InstallObstacle) follows each change.

@@ -3,7 +3,7 @@
 use alloc::string::String;
 
 use crate::http::url::UrlError;
-use crate::limits::{MAX_BOUND, MAX_RECONNECT_DELAYS, MAX_WINDOWS, MIN_RATE};
+use crate::limits::{MAX_BOUND, MAX_FAILURE_PAUSE, MAX_RECONNECT_DELAYS, MAX_WINDOWS, MIN_RATE};
 
 /// Why a [`Config`](crate::Config) is unusable. Trying again with the same one never helps.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -52,7 +52,7 @@ pub enum ConfigError {
     )]
     RateLimit,
     /// The bounds on what a server can make the device do.
-    #[error("a bound on reboots must be at most {MAX_BOUND}; 0 means none")]
+    #[error("bounds on reboots and writes must be at most {MAX_BOUND}, a pause after failures at most {} h; 0 means none", MAX_FAILURE_PAUSE.as_secs() / 3600)]
     Bounds,
     /// More trusted origins than the machine holds.
     #[error("there are more trusted origins than the {0} allowed")]

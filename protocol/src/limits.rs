@@ -238,6 +238,20 @@ pub const REBOOTS_PER_HOUR: u32 = 6;
 /// The time within which reboots are counted.
 pub const REBOOT_WINDOW: Duration = Duration::from_secs(3600);
 
+/// Updates within [`OVERWRITE_WINDOW`] that may begin to overwrite the other slot, by default. An operator who pushes version
+/// after version is not held up; a server that sends them for ever neither wears the flash out nor keeps the device
+/// without a fallback.
+pub const OVERWRITES_PER_DAY: u32 = 10;
+
+/// The time within which overwrites are counted, and after which failed updates are forgotten.
+pub const OVERWRITE_WINDOW: Duration = Duration::from_secs(24 * 3600);
+
+/// Pause after an update that failed, by default. Doubled with each that follows.
+pub const FAILURE_PAUSE: Duration = Duration::from_secs(60);
+
+/// Longest pause after updates that failed.
+pub const MAX_FAILURE_PAUSE: Duration = Duration::from_secs(6 * 3600);
+
 /// Highest bound that can be set on what a server can make the device do: each entry counted is remembered.
 pub const MAX_BOUND: u32 = 100;
 

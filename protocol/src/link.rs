@@ -30,7 +30,6 @@ use crate::hub::connection::Connection;
 use crate::hub::console::Console;
 use crate::hub::extensions::Extensions;
 use crate::hub::keys::Keys;
-use crate::hub::ledger::Ledger;
 use crate::hub::managed::Managed;
 use crate::hub::origin::is_listed;
 use crate::hub::pace::Pace;
@@ -76,7 +75,6 @@ pub struct Link {
     reboot: Option<Planned>,
     /// Why the server's last order to reboot was refused.
     reboot_refused: Option<String>,
-    ledger: Box<Ledger>,
     alarms: Alarms,
     counters: Counters,
 }
@@ -93,11 +91,10 @@ impl Link {
         // Halves swapped, so that channel and connection draw different numbers.
         let wire = Phoenix::new(&TOPICS, &config, seed.rotate_left(32));
         let mut out = Outputs::default();
-        let ledger = Box::new(Ledger::new(&config.history, now.mono, now.wall, &mut out));
         let mut link = Self {
             now: now.mono,
             wall: now.wall,
-            updates: Updates::new(&config, &mut out, seed.rotate_left(48)),
+            updates: Updates::new(&config, &mut out, seed.rotate_left(48), now),
             out,
             ids: Ids::default(),
             connection: Connection::new(home, seed),
@@ -116,7 +113,6 @@ impl Link {
             announce_at: None,
             reboot: None,
             reboot_refused: None,
-            ledger,
             alarms: Alarms::default(),
             counters: Counters::default(),
             config: Box::new(config),
@@ -258,6 +254,7 @@ impl Link {
             Command::Decide { offer, decision } => updates.decide(&mut cx, offer, &decision)?,
             Command::InstallObstacle { reason } => updates.obstruct(&mut cx, reason.as_deref()),
             Command::FirmwareValidated => self.firmware_validated(),
+            Command::ForgetHistory => updates.forget_history(&mut cx),
             Command::CheckUpdate => self.managed_with(Managed::check)?,
             Command::RequestUpdate => {
                 let updating = self.updates.state() != UpdateState::Idle;
@@ -351,7 +348,7 @@ impl Link {
         if let Some(at) = self.announce_at {
             deadline.at(Timer::Reconnect, at);
         }
-        if let Some(at) = self.ledger.deadline(self.wall) {
+        if let Some(at) = self.updates.ledger.deadline(self.wall) {
             deadline.at(Timer::History, at);
         }
         if let Some(planned) = &self.reboot {
@@ -463,7 +460,7 @@ impl Link {
             self.incoming(unanswered);
         }
         self.archives_with(Archives::tick);
-        self.ledger.tick(now, self.wall, &mut self.out);
+        self.updates.ledger.tick(now, self.wall, &mut self.out);
         self.tick_validation();
         self.managed_with(Managed::tick);
         self.scripts_with(Scripts::tick);

@@ -267,6 +267,7 @@ fn take_over(device: &mut Device) -> OfferId {
     let out = device.command(Command::Decide { offer, decision: Decision::TakeOver });
     let [
         Output::SaveAttempts { .. },
+        Output::SaveHistory { .. },
         Output::Event(Event::UpdateHandedOver { offer: handed, info, url, public_keys }),
     ] = &out[..]
     else {

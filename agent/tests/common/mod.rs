@@ -26,6 +26,8 @@ pub fn command_of(serial: &str, disk: &Path) -> Command {
         .args(["--serial", serial, "--product-key", "nhp_key", "--host", "wss://localhost:9"])
         .arg("--disk")
         .arg(disk)
+        // Some tests let one update fail after the other.
+        .args(["--failure-pause", "0", "--overwrites-per-day", "0"])
         .env("NERVES_HUB_PRODUCT_SECRET", "very secret indeed");
     command
 }

@@ -27,7 +27,9 @@ const NO_DELTAS: &str = "no-deltas";
 
 impl Attempts {
     /// Takes up what was remembered before this start of the device.
-    pub(crate) fn new(config: &Config, out: &mut Outputs) -> Self {
+    ///
+    /// Also returns whether a firmware that was tried runs now and is good.
+    pub(crate) fn new(config: &Config, out: &mut Outputs) -> (Self, bool) {
         let mark = config.past_attempts.iter().find(|past| past.uuid == NO_DELTAS);
         let delta_failures = mark.map_or(0, |mark| mark.starts);
         let past = || config.past_attempts.iter().filter(|past| past.uuid != NO_DELTAS);
@@ -35,31 +37,33 @@ impl Attempts {
         let list = past().skip(newest).map(|past| Attempt { uuid: name(&past.uuid), ..past.clone() });
         let mut attempts = Self { list: list.collect(), delta_failures };
         // Running is not enough where it is known not to have proved good.
-        if config.firmware_validated != Some(false) {
-            attempts.succeeded(&config.firmware.uuid, out);
-        }
-        attempts
+        let proved =
+            config.firmware_validated != Some(false) && attempts.succeeded(&config.firmware.uuid, out);
+        (attempts, proved)
     }
 
-    /// That firmware runs and is good.
-    pub(crate) fn succeeded(&mut self, uuid: &str, out: &mut Outputs) {
+    /// That firmware runs and is good. Returns whether it was tried.
+    pub(crate) fn succeeded(&mut self, uuid: &str, out: &mut Outputs) -> bool {
         let tried = self.list.iter().any(|past| past.uuid == name(uuid));
         // Saved with the list, which loses that firmware.
         if tried {
             self.delta_failures = 0;
         }
         self.change(out, |list| list.retain(|past| past.uuid != name(uuid)));
+        tried
     }
 
     /// A delta to that firmware could not be applied. A full image of it may still work, so the start does not count
     /// against the firmware, unless the server keeps sending deltas.
-    pub(super) fn delta_failed(&mut self, cx: &mut Context<'_>, uuid: &str) {
+    /// Returns whether it doesn't count.
+    pub(super) fn delta_failed(&mut self, cx: &mut Context<'_>, uuid: &str) -> bool {
         self.delta_failures = self.delta_failures.saturating_add(1);
         if self.delta_failures <= MAX_DELTA_FAILURES {
             let uuid = name(uuid);
             take_back(&mut self.list, &uuid);
         }
         self.save(cx.out);
+        self.delta_failures <= MAX_DELTA_FAILURES
     }
 
     /// Returns whether deltas are wanted.
@@ -87,10 +91,22 @@ impl Attempts {
             let past = list.iter().position(|past| past.uuid == uuid).map(|at| list.remove(at));
             let starts = past.map_or(0, |past| past.starts).saturating_add(1);
             if list.len() >= MAX_ATTEMPTS_REMEMBERED {
-                list.remove(0);
+                // The oldest of those tried least often: new names must not make the device forget a bad image.
+                let least = list.iter().map(|past| past.starts).min();
+                if let Some(at) = list.iter().position(|past| Some(past.starts) == least) {
+                    list.remove(at);
+                }
             }
             list.push(Attempt { uuid, starts, last });
         });
+    }
+
+    /// The start just made turns out to be that of another firmware, as the signed metadata say.
+    pub(super) fn renamed(&mut self, cx: &mut Context<'_>, offered: &str, signed: &str) {
+        if name(offered) != name(signed) && !signed.is_empty() {
+            self.excuse(cx, offered);
+            self.started(cx, signed);
+        }
     }
 
     /// The start just made was no fault of the firmware: its applier got nothing.

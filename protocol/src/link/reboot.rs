@@ -35,7 +35,7 @@ impl Link {
         let limit = self.config.bounds.reboots_per_hour;
         // An order that comes twice is one.
         let soon = self.reboot.as_ref().is_some_and(|planned| planned.from <= self.now);
-        let wait = if soon { None } else { self.ledger.reboot_wait(limit, self.now, self.wall) };
+        let wait = if soon { None } else { self.updates.ledger.reboot_wait(limit, self.now, self.wall) };
         if let Some(retry_in) = wait {
             let reason = self.reboot_excess(limit);
             self.reboot_refused = Some(reason.clone());
@@ -52,7 +52,7 @@ impl Link {
             return;
         }
         let limit = self.config.bounds.reboots_per_hour;
-        let wait = self.ledger.planned_wait(limit, self.now, self.wall);
+        let wait = self.updates.ledger.planned_wait(limit, self.now, self.wall);
         if let Some(retry_in) = wait {
             let reason = self.reboot_excess(limit);
             self.out.event(Event::RebootDelayed { reason, retry_in });
@@ -66,7 +66,7 @@ impl Link {
     }
 
     fn reboot_excess(&self, limit: u32) -> String {
-        if self.ledger.has_reboots(limit) {
+        if self.updates.ledger.has_reboots(limit) {
             let minutes = REBOOT_WINDOW.as_secs() / 60;
             format!("the device was rebooted {} within {minutes} minutes", count(limit.into(), "time"))
         } else {
@@ -79,7 +79,9 @@ impl Link {
     /// The alarm about refused reboots ends when another would be obeyed.
     pub(super) fn forget_refused_reboots(&mut self) {
         let limit = self.config.bounds.reboots_per_hour;
-        if self.reboot_refused.is_some() && self.ledger.reboot_wait(limit, self.now, self.wall).is_none() {
+        if self.reboot_refused.is_some()
+            && self.updates.ledger.reboot_wait(limit, self.now, self.wall).is_none()
+        {
             self.reboot_refused = None;
         }
     }
@@ -89,7 +91,7 @@ impl Link {
         let (now, drained) = (self.now, self.wire.is_drained());
         let ready = |planned: &mut Planned| now >= planned.from && (drained || now >= planned.until);
         if let Some(Planned { reason, .. }) = self.reboot.take_if(ready) {
-            self.ledger.rebooting(now, self.wall, &mut self.out);
+            self.updates.ledger.rebooting(now, self.wall, &mut self.out);
             self.out.push(Output::Reboot { reason });
         }
     }

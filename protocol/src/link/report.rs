@@ -15,7 +15,8 @@ impl Link {
     /// The running firmware proved good.
     pub(super) fn firmware_validated(&mut self) {
         if self.config.firmware_validated.replace(true) != Some(true) {
-            self.updates.validated(&self.config, &mut self.out);
+            let (mut cx, _, updates) = self.parts();
+            updates.validated(&mut cx);
             self.keep_newest();
             if self.connection.is_up() {
                 self.wire.push(names::FIRMWARE_VALIDATED, payload::empty(), Class::Session);

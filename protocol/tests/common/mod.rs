@@ -36,6 +36,8 @@ pub fn config() -> Config {
     config.public_keys = vec![KEY.into()];
     config.backoff.jitter = 0.0;
     config.wait_for_network = false;
+    // Tests let one update fail after the other; `bounds_updates` has what follows from that.
+    config.bounds.failure_pause = Duration::ZERO;
     config
 }
 

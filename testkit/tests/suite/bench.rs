@@ -132,6 +132,7 @@ impl Bench {
         config.rejoin = vec![Duration::from_millis(20)];
         // Without a store, orders are refused for a while after the start.
         config.bounds.reboots_per_hour = 0;
+        config.bounds.failure_pause = Duration::ZERO;
         config.download.retry_delay = Duration::from_millis(20);
         config
     }

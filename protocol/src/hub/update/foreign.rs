@@ -21,6 +21,8 @@ impl Updates {
         let Offer { id, info, url, keys } = offer;
         let uuid = info.firmware.uuid.clone();
         self.attempts.started(cx, &uuid);
+        // Only the application knows when it writes.
+        self.ledger.writing(cx.now, cx.wall, cx.out);
         let (info, url) = (Box::new(info), Secret::new(url.to_http()));
         cx.out.event(Event::UpdateHandedOver { offer: id, info, url, public_keys: keys });
         let phase = Phase::HandedOver { since: cx.now };
@@ -37,6 +39,7 @@ impl Updates {
             held,
             again,
             mixed,
+            wrote: true,
         }));
     }
 
@@ -68,6 +71,7 @@ impl Updates {
             }
             UpdateReport::Failed { reason } => {
                 self.state = State::Idle;
+                self.ledger.failed(cx.now, cx.wall, cx.out);
                 failed(cx, id, &format!("{} : {reason}", names::UPDATE_FAILED));
             }
         }
@@ -77,6 +81,7 @@ impl Updates {
     /// The application said nothing for too long. Whatever it does, the server is no longer told.
     pub(super) fn forsaken(&mut self, cx: &mut Context<'_>, id: OfferId) {
         self.state = State::Idle;
+        self.ledger.failed(cx.now, cx.wall, cx.out);
         let minutes = APPLY_STALL.as_secs() / 60;
         let reason =
             format!("{} : the application reported nothing for {minutes} minutes", names::UPDATE_FAILED);

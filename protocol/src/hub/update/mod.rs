@@ -16,6 +16,7 @@ use crate::download::{Download, Failure, Keep, Staged, Verdict};
 use crate::event::{Event, FirmwareMeta, Stage};
 use crate::fault::Fault;
 use crate::hub::attempts::Attempts;
+use crate::hub::ledger::Ledger;
 use crate::hub::payload::Status;
 use crate::hub::progress::Progress;
 use crate::hub::report::{drop_fetch, push_progress, status};
@@ -28,7 +29,7 @@ use crate::outputs::Outputs;
 use crate::rng::Rng;
 use crate::status::UpdateState;
 use crate::text::cut;
-use crate::time::Instant;
+use crate::time::{Instant, Now};
 use crate::timer::{Earliest, Timer};
 use crate::update_strategy::UpdateStrategy;
 
@@ -43,8 +44,10 @@ pub(crate) struct Updates {
     state: State,
     hold: Option<Hold>,
     obstacle: Option<Obstacle>,
-    attempts: Attempts,
+    attempts: Box<Attempts>,
     rng: Rng,
+    /// What the device was made to do lately.
+    pub(crate) ledger: Box<Ledger>,
 }
 
 enum State {
@@ -76,6 +79,8 @@ struct Running {
     again: Option<Box<Again>>,
     /// Whether the applier may have got bytes of two files.
     mixed: bool,
+    /// Whether the other slot counts as overwritten.
+    wrote: bool,
 }
 
 /// What it takes to start an update over.
@@ -85,6 +90,14 @@ struct Again {
     strategy: UpdateStrategy,
     /// How often it may still be done.
     left: u32,
+}
+
+impl Running {
+    /// Returns the UUID under which the start counts: that of the signed metadata, once they are known.
+    fn tried(&self) -> &str {
+        let signed = self.signed.as_ref().map(|firmware| firmware.uuid.as_str());
+        signed.filter(|uuid| !uuid.is_empty()).unwrap_or(&self.uuid)
+    }
 }
 
 enum Phase {
@@ -101,14 +114,26 @@ enum Phase {
 }
 
 impl Updates {
-    pub(crate) fn new(config: &Config, out: &mut Outputs, seed: u64) -> Self {
-        let attempts = Attempts::new(config, out);
-        Self { state: State::Idle, hold: None, obstacle: None, attempts, rng: Rng::new(seed) }
+    pub(crate) fn new(config: &Config, out: &mut Outputs, seed: u64, now: Now) -> Self {
+        let mut ledger = Box::new(Ledger::new(&config.history, now.mono, now.wall, out));
+        let (attempts, proved) = Attempts::new(config, out);
+        let attempts = Box::new(attempts);
+        if proved {
+            ledger.forgive(true, now.mono, now.wall, out);
+        }
+        Self { state: State::Idle, hold: None, obstacle: None, attempts, rng: Rng::new(seed), ledger }
     }
 
     /// The running firmware proved good.
-    pub(crate) fn validated(&mut self, config: &Config, out: &mut Outputs) {
-        self.attempts.succeeded(&config.firmware.uuid, out);
+    pub(crate) fn validated(&mut self, cx: &mut Context<'_>) {
+        if self.attempts.succeeded(&cx.config.firmware.uuid, cx.out) {
+            self.ledger.forgive(true, cx.now, cx.wall, cx.out);
+        }
+    }
+
+    /// A person at the device wants everything to count from here.
+    pub(crate) fn forget_history(&mut self, cx: &mut Context<'_>) {
+        self.ledger.forget(cx.now, cx.wall, cx.out);
     }
 
     /// Returns what to report as being downloaded.
@@ -255,6 +280,9 @@ impl Updates {
             Phase::Feeding(feed) => feed.moved(now),
             Phase::Downloading(_) | Phase::Staging(_) | Phase::HandedOver { .. } => {}
         }
+        if percent > 0 {
+            self.writing(cx);
+        }
         self.report(cx, Stage::Updating, percent.min(100), false);
         true
     }
@@ -263,6 +291,7 @@ impl Updates {
     pub(crate) fn applied(&mut self, cx: &mut Context<'_>, id: OfferId) -> bool {
         let Some(running) = self.applier_of(id) else { return false };
         let id = running.id;
+        self.writing(cx);
         self.complete(cx, id);
         true
     }
@@ -291,11 +320,21 @@ impl Updates {
     /// The applier gave up.
     pub(crate) fn apply_failed(&mut self, cx: &mut Context<'_>, id: OfferId, reason: &str) -> bool {
         let Some(running) = self.applier_of(id) else { return false };
-        let (id, uuid) = (running.id, running.uuid.clone());
+        let (id, uuid) = (running.id, String::from(running.tried()));
         self.stop(cx, true);
         self.state = State::Idle;
-        self.fail(cx, id, &uuid, &format!("{} : {reason}", names::FWUP_ERROR));
+        self.fail(cx, id, &uuid, &format!("{} : {reason}", names::FWUP_ERROR), true);
         true
+    }
+
+    /// The other slot is about to be overwritten, which counts once per update. An applier that doesn't say so beforehand
+    /// has done it when it got further.
+    fn writing(&mut self, cx: &mut Context<'_>) {
+        if let State::Running(running) = &mut self.state
+            && !core::mem::replace(&mut running.wrote, true)
+        {
+            self.ledger.writing(cx.now, cx.wall, cx.out);
+        }
     }
 
     /// Begins an update again, as what was received may be other bytes than those of the file: `guess` says which. Returns
@@ -331,11 +370,14 @@ impl Updates {
 
     /// The applier gave up on a delta: only a full image helps.
     pub(crate) fn delta_failed(&mut self, cx: &mut Context<'_>, id: OfferId, reason: &str) -> bool {
-        let uuid = self.applier_of(id).map(|running| running.uuid.clone());
+        let uuid = self.applier_of(id).map(|running| String::from(running.tried()));
         let known = self.file_refused(cx, id, reason);
         // Unless the bytes were a mixture and are fetched again.
         if let Some(uuid) = uuid.filter(|_| matches!(self.state, State::Idle)) {
-            self.attempts.delta_failed(cx, &uuid);
+            // A full image may come at once.
+            if self.attempts.delta_failed(cx, &uuid) && self.obstacle.is_none() {
+                self.ledger.forgive(false, cx.now, cx.wall, cx.out);
+            }
         }
         known
     }
@@ -477,12 +519,12 @@ impl Updates {
             return Fault::new("an update that does not run was cancelled").report(cx.out);
         };
         if matches!(&running.phase, Phase::Downloading(download) if download.received() == 0) {
-            self.attempts.excuse(cx, &running.uuid);
+            self.attempts.excuse(cx, running.tried());
         }
         if !matches!(running.phase, Phase::Staging(_)) {
             cx.out.push(Output::CancelApply { offer: running.applier });
         }
-        self.fail(cx, running.id, &running.uuid, reason);
+        self.fail(cx, running.id, running.tried(), reason, refused || running.wrote);
     }
 
     fn report(&mut self, cx: &mut Context<'_>, stage: Stage, percent: u8, last: bool) {

@@ -47,8 +47,21 @@ impl Updates {
     }
 
     /// Reports an update that failed. While nothing can be installed, that is the reason, and no firmware is blamed.
-    pub(super) fn fail(&mut self, cx: &mut Context<'_>, offer: OfferId, uuid: &str, reason: &str) {
-        let Some((wait, obstacle)) = self.obstructed() else { return failed(cx, offer, reason) };
+    /// `counts` says whether the other updates have to wait for a while then.
+    pub(super) fn fail(
+        &mut self,
+        cx: &mut Context<'_>,
+        offer: OfferId,
+        uuid: &str,
+        reason: &str,
+        counts: bool,
+    ) {
+        let Some((wait, obstacle)) = self.obstructed() else {
+            if counts {
+                self.ledger.failed(cx.now, cx.wall, cx.out);
+            }
+            return failed(cx, offer, reason);
+        };
         self.attempts.excuse(cx, uuid);
         cx.wire.discard(Class::Latest(names::FWUP_PROGRESS));
         reschedule(cx, wait, Some(&obstacle));

@@ -93,6 +93,10 @@ impl Updates {
             put_off(cx, info, left, "the device asked for this update to wait");
             return Ok(true);
         }
+        if let Some((wait, reason)) = self.ledger.update_wait(&cx.config.bounds, cx.now, cx.wall) {
+            put_off(cx, info, wait.max(MIN_RESCHEDULE), &reason);
+            return Ok(true);
+        }
         if let Some((wait, reason)) = self.obstructed().or_else(|| window::wait(cx, &info, &mut self.rng)) {
             put_off(cx, info, wait, &reason);
             return Ok(true);
@@ -161,9 +165,10 @@ impl Updates {
             Some(Box::new(Again { offer: offer.clone(), strategy: cx.config.strategy, left: FRESH_STARTS }));
         let (phase, held) = begin(cx, offer, id, cx.config.strategy);
         let progress = Progress::new(cx.now);
-        let (started, signed, mixed) = (false, None, false);
+        let (started, signed, mixed, wrote) = (false, None, false, false);
         let applier = id;
-        let running = Running { id, applier, uuid, phase, progress, started, signed, held, again, mixed };
+        let running =
+            Running { id, applier, uuid, phase, progress, started, signed, held, again, mixed, wrote };
         self.state = State::Running(Box::new(running));
     }
 

@@ -31,7 +31,28 @@ impl Updates {
             }
             return true;
         }
-        let (offer, applier) = (running.id, running.applier);
+        let (offer, applier, offered) = (running.id, running.applier, running.uuid.clone());
+        let by_hand = again.offer.info.by_hand;
+        // Started over, after a mixture of two files: the start counts already, the overwriting counts again.
+        let again = running.wrote;
+        if !again
+            && offered != firmware.uuid
+            && !by_hand
+            && let Some(reason) = self.attempts.refusal(cx, &firmware.uuid)
+        {
+            self.refuse_file(cx, &format!("{} : {reason}", names::UPDATE_FAILED));
+            return true;
+        }
+        if again {
+            self.ledger.writing(cx.now, cx.wall, cx.out);
+        } else {
+            self.attempts.renamed(cx, &offered, &firmware.uuid);
+            self.writing(cx);
+        }
+        let Some(running) = self.applier_of(id) else {
+            Fault::new("an update ended while it was allowed").report(cx.out);
+            return true;
+        };
         running.signed = Some(Box::new(firmware.clone()));
         cx.out.event(Event::FirmwareSigned { offer, firmware: Box::new(firmware) });
         cx.out.push(Output::ContinueApply { offer: applier });

@@ -171,7 +171,7 @@ impl Updates {
         self.attempts.started(cx, &uuid);
         self.stop(cx, true);
         self.state = State::Idle;
-        self.fail(cx, id, &uuid, &format!("{} : {reason}", names::FWUP_ERROR));
+        self.fail(cx, id, &uuid, &format!("{} : {reason}", names::FWUP_ERROR), true);
         true
     }
 
