@@ -102,12 +102,12 @@ pub struct RunArgs {
     /// environment's https_proxy, http_proxy and no_proxy count, as curl reads them; an empty one means no proxy.
     #[arg(long, value_name = "URL", env = "NERVES_HUB_PROXY", hide_env_values = true)]
     pub proxy: Option<String>,
-    /// Install firmware although its signed metadata differ, separated by commas: from what the server offered (offer), or
-    /// from this device's product, platform or architecture. Without this, such firmware is refused before anything is written.
+    /// Install firmware whose signed metadata differ from the server's offer (offer), or from this device's product, platform
+    /// or architecture; several are separated by commas. Otherwise such firmware is refused before anything is written.
     #[arg(long, value_enum, value_name = "KIND,...", value_delimiter = ',')]
     pub allow_mismatch: Vec<Difference>,
     /// Refuse firmware that is older than what runs, or than the newest that ran well here, which --state remembers. Versions
-    /// are ordered by the rules of SemVer; what is none by those is refused.
+    /// are compared by the rules of SemVer; a version that does not follow them is refused.
     #[arg(long)]
     pub refuse_older: bool,
     /// The archive's task to apply: the first of this name or prefix whose requirements hold.
