@@ -1,44 +1,49 @@
-//! The thread that applies an update, and the bounded hand-over of bytes to it.
+//! The worker that applies an update.
 
-use std::any::Any;
-use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
-use nerves_hub_link_platform::install::{
-    InstallError, InstallEvent, InstallRequest, Installer, SignedFirmware,
-};
+use nerves_hub_link_platform::install::{InstallError, InstallEvent, InstallRequest, Installer};
 use nerves_hub_link_protocol::{FetchId, FirmwareMeta, OfferId, StartApply};
 
-use crate::crew::Crew;
 use crate::identity::firmware_meta;
 use crate::limits::{HANDOVER_MAX, REMARK_CHARS_MAX, REMARKS_MAX};
+use crate::threads::Threads;
+use crate::worker::{self, Jobs, Worker};
 
-/// An installer that one applier after the other holds for as long as it may write.
+/// The installer. An applier holds the lock for as long as it may write.
 pub(crate) type SharedInstaller = Arc<Mutex<Box<dyn Installer>>>;
 
-/// The loop's end of one applier. Dropping it stops the thread after the piece it is writing.
-#[derive(Debug)]
+/// One update being applied. Dropping it stops the worker after the chunk in progress.
 pub(crate) struct Applier {
     pub(crate) offer: OfferId,
-    handover: Arc<Handover>,
+    worker: Worker<Job, Report>,
 }
 
-/// What an applier did since it was last asked.
-#[derive(Debug, Default)]
-pub(crate) struct News {
-    /// Pieces written, oldest first.
-    pub(crate) stored: Vec<(FetchId, usize)>,
-    /// The newest progress, 0 to 100.
-    pub(crate) percent: Option<u8>,
-    /// Remarks of the archive, for the log.
-    pub(crate) remarks: VecDeque<String>,
-    /// The signed metadata, when the thread waits for [`Applier::proceed`]. Told once.
-    pub(crate) signed: Option<FirmwareMeta>,
-    /// How it ended. Told once.
-    pub(crate) end: Option<Result<(), Failure>>,
-    /// Why nothing can be installed, if that is so after a failure.
-    pub(crate) obstacle: Option<String>,
+enum Job {
+    /// The next bytes of the archive.
+    Chunk(FetchId, Vec<u8>),
+    /// The firmware that [`Report::Signed`] names may be written.
+    Proceed,
+    /// The archive is complete.
+    Finish,
+}
+
+/// What an applier did.
+#[derive(Debug, PartialEq)]
+pub(crate) enum Report {
+    /// The applier took these bytes.
+    Stored(FetchId, usize),
+    /// The progress, 0 to 100.
+    Progress(u8),
+    /// A remark of the archive, for the log.
+    Remark(String),
+    /// The signed metadata. The applier waits for [`Applier::proceed`].
+    Signed(Box<FirmwareMeta>),
+    /// After a failure: why nothing can be installed at present.
+    Obstacle(String),
+    /// The last report.
+    Ended(Result<(), Failure>),
 }
 
 /// Why an update could not be applied.
@@ -59,12 +64,6 @@ pub(crate) enum FailureKind {
     Other,
 }
 
-impl From<String> for Failure {
-    fn from(reason: String) -> Self {
-        Self { reason, kind: FailureKind::Other }
-    }
-}
-
 impl From<InstallError> for Failure {
     fn from(error: InstallError) -> Self {
         let kind = match error {
@@ -76,178 +75,110 @@ impl From<InstallError> for Failure {
     }
 }
 
-#[derive(Debug)]
-struct Handover {
-    state: Mutex<State>,
-    changed: Condvar,
-    crew: Crew,
+impl worker::Job for Job {
+    fn bytes(&self) -> usize {
+        match self {
+            Self::Chunk(_, bytes) => bytes.len(),
+            Self::Proceed | Self::Finish => 0,
+        }
+    }
 }
 
-#[derive(Debug, Default)]
-struct State {
-    pieces: VecDeque<(FetchId, Vec<u8>)>,
-    /// Bytes in `pieces` and in the piece being written.
-    held: usize,
-    finish: bool,
-    /// Whether the firmware may be written.
-    allowed: bool,
-    cancelled: bool,
-    news: News,
-}
+impl worker::Report for Report {
+    fn panicked(message: &str) -> Self {
+        let reason = format!("the installer panicked: {message}");
+        Self::Ended(Err(Failure { reason, kind: FailureKind::Other }))
+    }
 
-enum Work {
-    Piece(FetchId, Vec<u8>),
-    Finish,
-    Cancel,
+    fn waiting_max(&self) -> Option<usize> {
+        matches!(self, Self::Remark(_)).then_some(REMARKS_MAX)
+    }
+
+    fn append(&mut self, next: Self) -> Option<Self> {
+        match (self, next) {
+            (Self::Stored(fetch, sum), Self::Stored(next, len)) if *fetch == next => *sum += len,
+            (Self::Progress(percent), Self::Progress(next)) => *percent = next,
+            (_, next) => return Some(next),
+        }
+        None
+    }
 }
 
 impl Applier {
-    /// Starts the thread. It begins once the applier before it, if any, has ended.
-    pub(crate) fn start(start: StartApply, installer: SharedInstaller, crew: &Crew) -> std::io::Result<Self> {
-        let offer = start.offer;
-        let state = Mutex::new(State::default());
-        let handover = Arc::new(Handover { state, changed: Condvar::new(), crew: crew.clone() });
-        let shared = Arc::clone(&handover);
-        let job = move || {
-            let outcome = catch_unwind(AssertUnwindSafe(|| apply(&shared, &installer, start)));
-            let outcome = outcome.unwrap_or_else(|panic| {
-                Err(format!("the installer panicked: {}", panic_text(&*panic)).into())
-            });
-            let obstacle = outcome.is_err().then(|| obstacle(&installer)).flatten();
-            shared.report(|news| (news.end, news.obstacle) = (Some(outcome), obstacle));
+    /// Starts the worker. It begins once the applier before it, if any, has ended.
+    pub(crate) fn start(
+        start: StartApply,
+        installer: SharedInstaller,
+        threads: &Threads,
+    ) -> std::io::Result<Self> {
+        let (offer, worker) = (start.offer, Worker::new(threads));
+        let run = move |jobs: &Jobs<Job, Report>| {
+            let outcome = apply(jobs, &installer, start);
+            if let Some(obstacle) = outcome.is_err().then(|| obstacle(&installer)).flatten() {
+                jobs.report(Report::Obstacle(obstacle));
+            }
+            jobs.report(Report::Ended(outcome));
         };
-        crew.start("nerves-hub-apply", job)?;
-        Ok(Self { offer, handover })
+        worker.start("nerves-hub-apply", run)?;
+        Ok(Self { offer, worker })
     }
 
-    /// Returns whether a piece of `len` bytes fits.
+    /// Returns whether a chunk of `len` bytes fits.
     pub(crate) fn has_room(&self, len: usize) -> bool {
-        self.handover.lock().held + len <= HANDOVER_MAX
+        self.worker.has_room(len, HANDOVER_MAX)
     }
 
-    /// Hands a piece over. Ask [`Self::has_room`] first.
-    pub(crate) fn push(&self, fetch: FetchId, piece: Vec<u8>) {
-        let mut state = self.handover.lock();
-        state.held += piece.len();
-        state.pieces.push_back((fetch, piece));
-        self.handover.changed.notify_one();
+    /// Queues a chunk. Ask [`Self::has_room`] first.
+    pub(crate) fn push(&self, fetch: FetchId, chunk: Vec<u8>) {
+        self.worker.send(Job::Chunk(fetch, chunk));
     }
 
-    /// Lets the firmware be written of which [`News::signed`] told.
+    /// Permits the applier to write the firmware that [`Report::Signed`] names.
     pub(crate) fn proceed(&self) {
-        self.handover.lock().allowed = true;
-        self.handover.changed.notify_one();
+        self.worker.send(Job::Proceed);
     }
 
-    /// Says that no piece follows.
+    /// Ends the archive.
     pub(crate) fn finish(&self) {
-        self.handover.lock().finish = true;
-        self.handover.changed.notify_one();
+        self.worker.send(Job::Finish);
     }
 
-    /// Returns what happened since the last call.
-    pub(crate) fn news(&self) -> News {
-        std::mem::take(&mut self.handover.lock().news)
+    pub(crate) fn next_report(&self) -> Option<Report> {
+        self.worker.next_report()
     }
 }
 
-impl Drop for Applier {
-    fn drop(&mut self) {
-        self.handover.cancel();
-    }
-}
-
-impl Handover {
-    fn lock(&self) -> MutexGuard<'_, State> {
-        // Nothing in here panics while it holds the lock.
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn cancel(&self) {
-        let mut state = self.lock();
-        state.cancelled = true;
-        state.pieces.clear();
-        self.changed.notify_one();
-    }
-
-    fn cancelled(&self) -> bool {
-        self.lock().cancelled
-    }
-
-    /// Waits for the next thing to do.
-    fn next(&self) -> Work {
-        let mut state = self.lock();
-        loop {
-            if state.cancelled {
-                return Work::Cancel;
-            }
-            if let Some((fetch, piece)) = state.pieces.pop_front() {
-                return Work::Piece(fetch, piece);
-            }
-            if state.finish {
-                return Work::Finish;
-            }
-            state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
-        }
-    }
-
-    /// Tells what the signed metadata say, and waits until that may be written. Returns false if it may not.
-    fn may_write(&self, firmware: &SignedFirmware) -> bool {
-        self.report(|news| news.signed = Some(firmware_meta(firmware)));
-        let mut state = self.lock();
-        while !state.allowed && !state.cancelled {
-            state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
-        }
-        !state.cancelled
-    }
-
-    fn written(&self, fetch: FetchId, len: usize) {
-        let mut state = self.lock();
-        debug_assert!(state.held >= len, "{len} bytes written of {}", state.held);
-        state.held = state.held.saturating_sub(len);
-        match state.news.stored.last_mut() {
-            Some((last, sum)) if *last == fetch => *sum += len,
-            _ => state.news.stored.push((fetch, len)),
-        }
-        drop(state);
-        self.crew.wake();
-    }
-
-    fn report(&self, change: impl FnOnce(&mut News)) {
-        change(&mut self.lock().news);
-        self.crew.wake();
-    }
-}
-
-fn apply(handover: &Arc<Handover>, installer: &SharedInstaller, start: StartApply) -> Result<(), Failure> {
-    // Held to the end: the next update begins when this one can no longer write. Whatever an earlier
-    // panic left behind, `begin` starts afresh.
+fn apply(jobs: &Jobs<Job, Report>, installer: &SharedInstaller, start: StartApply) -> Result<(), Failure> {
+    // Held to the end: the next update begins when this one can no longer write. `begin` starts afresh after a panic.
     let mut installer = installer.lock().unwrap_or_else(PoisonError::into_inner);
-    if handover.cancelled() {
+    if jobs.is_cancelled() {
         return Ok(());
     }
-    let told = Arc::clone(handover);
+    let report = jobs.reporter();
     let StartApply { public_keys, uuid, version, size, .. } = start;
-    let request = InstallRequest::new(public_keys, move |event| told.report(|news| news.note(event)))
-        .firmware(uuid, version, size)
-        .hold(true);
+    let progress = move |event| Report::of(event).into_iter().for_each(&report);
+    let request = InstallRequest::new(public_keys, progress).firmware(uuid, version, size).hold(true);
     let mut install = installer.begin(request)?;
-    loop {
-        match handover.next() {
-            Work::Piece(fetch, piece) => {
-                install.write(&piece)?;
+    while let Some(job) = jobs.next() {
+        match job {
+            Job::Chunk(fetch, chunk) => {
+                install.write(&chunk)?;
                 if let Some(firmware) = install.held() {
-                    if !handover.may_write(&firmware) {
+                    jobs.report(Report::Signed(Box::new(firmware_meta(&firmware))));
+                    if !jobs.wait_for(|job| matches!(job, Job::Proceed)) {
                         return Ok(());
                     }
                     install.proceed()?;
                 }
-                handover.written(fetch, piece.len());
+                jobs.done(chunk.len());
+                jobs.report(Report::Stored(fetch, chunk.len()));
             }
-            Work::Finish => return Ok(install.finish().map(drop)?),
-            Work::Cancel => return Ok(()),
+            Job::Finish => return Ok(install.finish().map(drop)?),
+            // The machine permits what was never held: the installer doesn't hold.
+            Job::Proceed => debug_assert!(false, "nothing is held"),
         }
     }
+    Ok(())
 }
 
 /// Returns why nothing can be installed, if so.
@@ -258,33 +189,22 @@ fn obstacle(installer: &SharedInstaller) -> Option<String> {
     checked.ok()?.err().map(|error| error.to_string())
 }
 
-impl News {
-    fn note(&mut self, event: InstallEvent) {
+impl Report {
+    fn of(event: InstallEvent) -> Option<Self> {
         let remark = match event {
-            InstallEvent::Progress(percent) => {
-                self.percent = Some(percent);
-                return;
-            }
+            InstallEvent::Progress(percent) => return Some(Self::Progress(percent)),
             InstallEvent::Info(text) => text,
             InstallEvent::Warning(text) => format!("warning: {text}"),
-            _ => return,
+            _ => return None,
         };
-        if self.remarks.len() < REMARKS_MAX {
-            self.remarks.push_back(remark.chars().take(REMARK_CHARS_MAX).collect());
-        }
+        Some(Self::Remark(remark.chars().take(REMARK_CHARS_MAX).collect()))
     }
-}
-
-/// The words of a panic, if it has any.
-pub(crate) fn panic_text(panic: &(dyn Any + Send)) -> &str {
-    let text = panic.downcast_ref::<&str>().copied();
-    text.or_else(|| panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("no message")
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::testing::Bell;
+    use crate::testing::TestSignals;
     use nerves_hub_link_platform::install::{Install, InstallReport};
     use std::sync::mpsc::{Receiver, Sender, channel};
 
@@ -338,8 +258,8 @@ mod tests {
 
     struct Bench {
         installer: SharedInstaller,
-        bell: Arc<Bell>,
-        crew: Crew,
+        signals: Arc<TestSignals>,
+        threads: Threads,
         permit: Sender<()>,
         told: Receiver<String>,
     }
@@ -350,27 +270,29 @@ mod tests {
             let (sender, told) = channel();
             let gated = Gated { permits: Arc::new(Mutex::new(permits)), told: sender };
             let installer: SharedInstaller = Arc::new(Mutex::new(Box::new(gated)));
-            let bell = Bell::new();
-            Self { installer, crew: Crew::new(bell.clone()), bell, permit, told }
+            let signals = TestSignals::new();
+            Self { installer, threads: Threads::new(signals.clone()), signals, permit, told }
         }
 
         fn start(&self, offer: u64) -> Applier {
             let installer = Arc::clone(&self.installer);
-            Applier::start(StartApply::new(OfferId(offer), vec![]), installer, &self.crew).unwrap()
+            Applier::start(StartApply::new(OfferId(offer), vec![]), installer, &self.threads).unwrap()
         }
 
-        /// Collects news, waiting for each wake-up, until it is enough.
-        fn news(&self, applier: &Applier, enough: impl Fn(&News) -> bool) -> News {
-            let mut all = Some(News::default());
-            self.bell.wait_until(|| {
-                let News { stored, percent, remarks, end, .. } = applier.news();
-                let all_so_far = all.as_mut().unwrap();
-                all_so_far.stored.extend(stored);
-                all_so_far.remarks.extend(remarks);
-                all_so_far.percent = percent.or(all_so_far.percent);
-                all_so_far.end = end.or(all_so_far.end.take());
-                if enough(all_so_far) { all.take() } else { None }
-            })
+        /// Waits for a report that `wanted` accepts, and returns it after those before it.
+        fn reports(&self, applier: &Applier, wanted: impl Fn(&Report) -> bool) -> Vec<Report> {
+            let mut reports = Vec::new();
+            while !reports.last().is_some_and(&wanted) {
+                reports.push(self.signals.wait_until(|| applier.next_report()));
+            }
+            reports
+        }
+
+        fn end(&self, applier: &Applier) -> Result<(), Failure> {
+            match self.reports(applier, |report| matches!(report, Report::Ended(_))).pop() {
+                Some(Report::Ended(end)) => end,
+                other => panic!("{other:?}"),
+            }
         }
 
         fn heard(&self, expected: &str) {
@@ -387,10 +309,15 @@ mod tests {
         applier.finish();
         bench.permit.send(()).unwrap();
         bench.permit.send(()).unwrap();
-        let news = bench.news(&applier, |news| news.end.is_some());
-        assert_eq!(news.stored, [(FETCH, 3), (FetchId(2), 4)]);
-        assert_eq!((news.percent, news.end), (Some(7), Some(Ok(()))));
-        assert_eq!(news.remarks, ["warning: odd"]);
+        let reports = bench.reports(&applier, |report| matches!(report, Report::Ended(_)));
+        let expected = [
+            Report::Progress(7),
+            Report::Remark("warning: odd".to_owned()),
+            Report::Stored(FETCH, 3),
+            Report::Stored(FetchId(2), 4),
+            Report::Ended(Ok(())),
+        ];
+        assert_eq!(reports, expected);
         for expected in ["begin", "write 3", "write 4", "finish", "drop"] {
             bench.heard(expected);
         }
@@ -406,7 +333,7 @@ mod tests {
         bench.heard(&format!("write {}", HANDOVER_MAX - 10));
         assert!(applier.has_room(10) && !applier.has_room(11), "taken, but not written yet");
         bench.permit.send(()).unwrap();
-        bench.news(&applier, |news| !news.stored.is_empty());
+        bench.reports(&applier, |report| matches!(report, Report::Stored(..)));
         assert!(applier.has_room(HANDOVER_MAX));
     }
 
@@ -417,13 +344,14 @@ mod tests {
             let applier = bench.start(1);
             applier.push(FETCH, vec![piece]);
             bench.permit.send(()).unwrap();
-            let news = bench.news(&applier, |news| news.end.is_some());
-            assert_eq!(news.end, Some(Err(reason.to_owned().into())));
-            assert!(news.stored.is_empty());
+            let reports = bench.reports(&applier, |report| matches!(report, Report::Ended(_)));
+            let failure = Failure { reason: reason.to_owned(), kind: FailureKind::Other };
+            assert_eq!(reports.last(), Some(&Report::Ended(Err(failure))));
+            assert!(!reports.iter().any(|report| matches!(report, Report::Stored(..))));
             // The next update is not held up by what happened to this one.
             let next = bench.start(2);
             next.finish();
-            assert_eq!(bench.news(&next, |news| news.end.is_some()).end, Some(Ok(())));
+            assert_eq!(bench.end(&next), Ok(()));
         }
     }
 
@@ -440,7 +368,7 @@ mod tests {
             applier.push(FETCH, piece.to_vec());
             bench.permit.send(()).unwrap();
             let failure = Failure { reason: reason.to_owned(), kind };
-            assert_eq!(bench.news(&applier, |news| news.end.is_some()).end, Some(Err(failure)));
+            assert_eq!(bench.end(&applier), Err(failure));
         }
     }
 
@@ -461,17 +389,22 @@ mod tests {
         for expected in ["drop", "begin", "finish", "drop"] {
             bench.heard(expected);
         }
-        assert_eq!(bench.news(&second, |news| news.end.is_some()).end, Some(Ok(())));
-        bench.bell.wait_until(|| bench.crew.is_idle().then_some(()));
+        assert_eq!(bench.end(&second), Ok(()));
+        bench.signals.wait_until(|| bench.threads.is_idle().then_some(()));
     }
 
     #[test]
     fn remarks_are_bounded_in_number_and_length() {
-        let mut news = News::default();
+        let threads = Threads::new(TestSignals::new());
+        let worker = Worker::<Job, Report>::new(&threads);
+        let jobs = worker.jobs_here();
         for _ in 0..=REMARKS_MAX {
-            news.note(InstallEvent::Info("x".repeat(REMARK_CHARS_MAX + 1)));
+            jobs.report(Report::of(InstallEvent::Info("x".repeat(REMARK_CHARS_MAX + 1))).unwrap());
         }
-        assert_eq!(news.remarks.len(), REMARKS_MAX);
-        assert!(news.remarks.iter().all(|remark| remark.chars().count() == REMARK_CHARS_MAX));
+        for _ in 0..REMARKS_MAX {
+            let Some(Report::Remark(text)) = worker.next_report() else { panic!("a remark is missing") };
+            assert_eq!(text.chars().count(), REMARK_CHARS_MAX);
+        }
+        assert_eq!(worker.next_report(), None);
     }
 }

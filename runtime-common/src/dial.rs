@@ -277,7 +277,7 @@ fn interface_of(local: SocketAddr) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::testing::Bell;
+    use crate::testing::TestSignals;
     use nerves_hub_link_protocol::Instant;
     use std::net::{TcpListener, TcpStream};
 
@@ -304,7 +304,7 @@ mod tests {
 
     #[test]
     fn attempts_are_bounded_and_held_by_look_ups_that_hang() {
-        let mut connector = Connector::new(Slow::default(), Bell::new(), ProxyRules::default());
+        let mut connector = Connector::new(Slow::default(), TestSignals::new(), ProxyRules::default());
         let second = Duration::from_secs(1);
         for _ in 0..CONNECTORS_MAX {
             connector.start(at(1), second, AddressRules::any()).unwrap();
@@ -321,7 +321,7 @@ mod tests {
 
     #[test]
     fn an_order_that_is_dropped_ends_its_attempt() {
-        let mut connector = Connector::new(Slow::default(), Bell::new(), ProxyRules::default());
+        let mut connector = Connector::new(Slow::default(), TestSignals::new(), ProxyRules::default());
         let attempt = connector.start(at(1), Duration::from_secs(1), AddressRules::any()).unwrap();
         connector.network.0.clear();
         let ended = connector.ended().unwrap();
@@ -333,7 +333,7 @@ mod tests {
     #[test]
     fn the_interface_of_a_connection_is_named() {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let mut connector = Connector::new(Slow::default(), Bell::new(), ProxyRules::default());
+        let mut connector = Connector::new(Slow::default(), TestSignals::new(), ProxyRules::default());
         let place = listener.local_addr().unwrap();
         let attempt = connector.start(at(place.port()), Duration::from_secs(5), AddressRules::any()).unwrap();
         let tcp = TcpStream::connect(place).unwrap();
@@ -408,7 +408,7 @@ mod tests {
     #[test]
     fn a_proxy_is_not_asked_for_what_is_inside() {
         let proxy = Proxy::parse("http://proxy.example:3128").unwrap();
-        let mut connector = Connector::new(Slow::default(), Bell::new(), ProxyRules::all(proxy));
+        let mut connector = Connector::new(Slow::default(), TestSignals::new(), ProxyRules::all(proxy));
         let second = Duration::from_secs(1);
         let mut start = |url: &str, rules| connector.start(Address::parse(url).unwrap(), second, rules);
         for url in ["http://127.0.0.1/", "http://localhost/", "http://127.1/", "https://[fe80::1]/"] {

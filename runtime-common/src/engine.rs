@@ -21,22 +21,22 @@ use nerves_hub_link_transport::limits::BODY_PIECE_MAX;
 
 use crate::applier::{Applier, SharedInstaller};
 use crate::buffer::Buffer;
-use crate::chores::Chores;
 use crate::clock;
 use crate::closing::Closing;
 use crate::connection::{Download, Websocket};
 use crate::control::{Control, Exit, Order, Shared};
-use crate::crew::Crew;
 use crate::dial::{Attempt, Connector};
 use crate::inbox::Files;
-use crate::keeper::Keeper;
 use crate::limits::THREADS_END_MAX;
 use crate::memory::Memory;
 use crate::options::Options;
-use crate::patience::Patience;
 use crate::shells::Shells;
 use crate::signal::Signals;
+use crate::store::Store;
+use crate::tasks::Tasks;
 use crate::tcp::{Interest, Network};
+use crate::threads::Threads;
+use crate::time_limit::TimeLimit;
 use operators::Upload;
 use ready::Readiness;
 use stores::has_room;
@@ -80,7 +80,7 @@ pub struct Engine<N: Network> {
     download_tls: Tls,
     installer: SharedInstaller,
     shared: Arc<Shared>,
-    crew: Crew,
+    threads: Threads,
     orders: Receiver<Order>,
     connector: Connector<N>,
     /// A look for the network under way.
@@ -89,9 +89,9 @@ pub struct Engine<N: Network> {
     connect: bool,
     /// Lent while it is written; until it is back, nothing else is done, for [`REMEMBER_MAX`] at most.
     memory: Option<Memory>,
-    /// Its thread, which waits for nothing else that may hang, and since when it has it.
-    remembering: Chores,
-    lent: Option<Patience>,
+    /// The thread that writes it, which does nothing else, and the time limit for it.
+    remembering: Tasks,
+    lent: Option<TimeLimit>,
     /// How long it may be away.
     lend_max: Duration,
     ready: Readiness,
@@ -102,20 +102,20 @@ pub struct Engine<N: Network> {
     applier: Option<Applier>,
     /// Where downloads are kept, and those that are open.
     folders: Folders,
-    keepers: Vec<Keeper>,
+    stores: Vec<Store>,
     /// Lent while it is asked.
     health: Option<HealthSampler>,
     shells: Shells,
     files: Files,
     upload: Upload,
-    chores: Chores,
+    tasks: Tasks,
     /// For what is read; only ever used within one call.
     buffer: Buffer,
     exit: Option<Exit>,
     /// Everything was told to end.
     closing: bool,
-    /// Until when threads may take to end.
-    patience: Option<Patience>,
+    /// How long threads may take to end.
+    end_limit: Option<TimeLimit>,
 }
 
 /// What to wait for. All of it is meant as a state and not as a change: what is ready already ends the wait at once, also
@@ -168,17 +168,17 @@ impl<N: Network> Engine<N> {
             Some(tls) => tls,
             None => options.socket_tls.for_downloads()?,
         };
-        let crew = Crew::new(Arc::clone(&signals));
+        let threads = Threads::new(Arc::clone(&signals));
         let now = network.now();
-        let ready = Readiness::new(&config, options.install_checks, crew.clone(), now);
+        let ready = Readiness::new(&config, options.install_checks, &threads, now);
         let link = Link::new(config, seed, clock::at(now))?;
         let (shared, orders) = Shared::new(link.status(), Arc::clone(&signals));
         Ok(Self {
             ready,
-            remembering: Chores::new(crew.clone()),
+            remembering: Tasks::new(&threads),
             lent: None,
             lend_max: options.attempts_limit,
-            patience: None,
+            end_limit: None,
             running: link.running().clone(),
             link,
             client: options.client,
@@ -187,13 +187,13 @@ impl<N: Network> Engine<N> {
             download_tls,
             installer: Arc::new(Mutex::new(options.installer)),
             connector: Connector::new(network, signals, options.proxy),
-            files: Files::new(options.data_path, crew.clone()),
-            chores: Chores::new(crew.clone()),
+            files: Files::new(options.data_path, &threads),
+            tasks: Tasks::new(&threads),
             health: options.health,
             shells: Shells::new(options.shell),
             upload: Upload::default(),
             shared,
-            crew,
+            threads,
             orders,
             probe: None,
             connect: options.connect,
@@ -203,7 +203,7 @@ impl<N: Network> Engine<N> {
             downloads: Vec::new(),
             applier: None,
             folders: options.folders,
-            keepers: Vec::new(),
+            stores: Vec::new(),
             buffer: Buffer::default(),
             exit: None,
             closing: false,
@@ -218,7 +218,7 @@ impl<N: Network> Engine<N> {
     /// Does all that can be done now. Returns how the device ended, once it has and no thread of it writes any more; drop
     /// the engine then, and tell [`Control::end`].
     pub fn turn(&mut self) -> Option<Exit> {
-        self.take_chores();
+        self.take_outcomes();
         self.miss_memory();
         if self.memory.is_some() && !self.closing {
             if std::mem::take(&mut self.connect) {
@@ -226,8 +226,8 @@ impl<N: Network> Engine<N> {
             }
             self.tick();
             self.check_install();
-            self.take_news();
-            self.take_store_news();
+            self.take_reports();
+            self.take_store_reports();
             self.serve_operators();
             self.serve_websocket();
             self.serve_downloads();
@@ -245,7 +245,7 @@ impl<N: Network> Engine<N> {
         if self.downloads.is_empty() {
             self.buffer.release();
         }
-        if self.closing && self.hanging_up.is_empty() && (self.crew.is_idle() || self.is_out_of_patience(now))
+        if self.closing && self.hanging_up.is_empty() && (self.threads.is_idle() || self.is_out_of_time(now))
         {
             return self.exit.clone();
         }
@@ -262,8 +262,8 @@ impl<N: Network> Engine<N> {
     pub fn time_left(&self) -> Option<Duration> {
         let now = self.connector.network.now();
         if self.closing || self.memory.is_none() {
-            let waits = if self.closing { &self.patience } else { &self.lent };
-            let waits = waits.as_ref().map(Patience::until);
+            let waits = if self.closing { &self.end_limit } else { &self.lent };
+            let waits = waits.as_ref().map(TimeLimit::until);
             return self.hanging_up.deadline().into_iter().chain(waits).min().map(|at| until(at, now));
         }
         let wires =
@@ -291,10 +291,10 @@ impl<N: Network> Engine<N> {
         }
         let now = self.connector.network.now();
         interests.connections.extend(self.websocket.as_mut().and_then(|it| it.wire.interest(true)));
-        let (applier, keepers) = (self.applier.as_ref(), &self.keepers);
+        let (applier, stores) = (self.applier.as_ref(), &self.stores);
         for download in &mut self.downloads {
             let room =
-                download.pause(now).is_none() && has_room(applier, keepers, download.into, BODY_PIECE_MAX);
+                download.pause(now).is_none() && has_room(applier, stores, download.into, BODY_PIECE_MAX);
             interests.connections.extend(download.wire.interest(room));
         }
         interests.descriptors.extend(self.shells.interests());
@@ -302,8 +302,8 @@ impl<N: Network> Engine<N> {
     }
 
     /// Gives up waiting for a thread that hangs, in a disk say: the system is to restart all the same.
-    fn is_out_of_patience(&mut self, now: Instant) -> bool {
-        let over = self.patience.as_mut().is_some_and(|patience| patience.is_over(now));
+    fn is_out_of_time(&mut self, now: Instant) -> bool {
+        let over = self.end_limit.as_mut().is_some_and(|limit| limit.is_over(now));
         if over {
             let seconds = THREADS_END_MAX.as_secs();
             (self.notice)(&format!("a thread has not ended for {seconds} s; a disk may be hanging"));
@@ -328,13 +328,13 @@ impl<N: Network> Engine<N> {
     fn close(&mut self) {
         self.closing = true;
         let now = self.connector.network.now();
-        self.patience.get_or_insert_with(|| Patience::new(now, THREADS_END_MAX));
+        self.end_limit.get_or_insert_with(|| TimeLimit::new(now, THREADS_END_MAX));
         self.hang_up();
         self.downloads.clear();
         self.applier = None;
-        self.keepers.clear();
+        self.stores.clear();
         self.files.close();
-        self.chores.close();
+        self.tasks.close();
         self.remembering.close();
         self.ready.close();
         self.shells.close();

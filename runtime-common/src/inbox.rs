@@ -1,45 +1,62 @@
-//! The thread that stores the files operators send. Disks may block; the loop must not.
+//! The worker that stores the files operators send.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::BTreeMap;
 use std::path::PathBuf;
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
 use nerves_hub_link_platform::files::{FileError, Inbox, Incoming};
 use nerves_hub_link_protocol::{FileCommand, FileEvent, FileId};
 
-use crate::crew::Crew;
+use crate::threads::Threads;
+use crate::worker::{self, Jobs, Worker};
 
-/// The loop's end of the thread. Dropping it lets the thread finish what is complete.
+/// The files operators send. Dropping it lets the worker finish the files that are complete.
 pub(crate) struct Files {
     folder: Option<PathBuf>,
-    crew: Crew,
-    worker: Option<Arc<Shared>>,
+    worker: Worker<Job, Report>,
+    /// Files begun and not ended. They fail if the thread panics.
+    open: Vec<FileId>,
+    /// What the machine has yet to hear about them.
+    failed: Vec<FileCommand>,
 }
 
-/// What is to be done, and what was. What waits is bounded by what the machine hands over before it is stored.
-#[derive(Default)]
-struct Shared {
-    state: Mutex<State>,
-    changed: Condvar,
-}
-
-#[derive(Default)]
-struct State {
-    jobs: VecDeque<Job>,
-    news: Vec<FileCommand>,
-    closed: bool,
-}
-
+/// Bounded by what the machine hands over before it is stored.
 enum Job {
     Begin(FileId, String),
-    Piece(FileId, Vec<u8>),
+    Chunk(FileId, Vec<u8>),
     Finish(FileId),
     Discard(FileId),
 }
 
+enum Report {
+    /// What the machine must hear.
+    Command(FileCommand),
+    /// The file is stored, or was discarded.
+    Ended(FileId),
+    Panicked(String),
+}
+
+impl worker::Job for Job {
+    fn append(&mut self, next: Self) -> Option<Self> {
+        match (self, next) {
+            // Chunks may be small and many.
+            (Self::Chunk(last, waiting), Self::Chunk(file, chunk)) if *last == file => {
+                waiting.extend_from_slice(&chunk);
+                None
+            }
+            (_, next) => Some(next),
+        }
+    }
+}
+
+impl worker::Report for Report {
+    fn panicked(message: &str) -> Self {
+        Self::Panicked(message.to_owned())
+    }
+}
+
 impl Files {
-    pub(crate) const fn new(folder: Option<PathBuf>, crew: Crew) -> Self {
-        Self { folder, crew, worker: None }
+    pub(crate) fn new(folder: Option<PathBuf>, threads: &Threads) -> Self {
+        Self { folder, worker: Worker::new(threads), open: Vec::new(), failed: Vec::new() }
     }
 
     /// Returns whether files are stored here, and not by the application.
@@ -47,7 +64,7 @@ impl Files {
         self.folder.is_some()
     }
 
-    /// Does what the machine wants, by and by. Returns what to tell it at once.
+    /// Queues the job for an event of the machine. Returns what the machine must hear at once.
     pub(crate) fn event(&mut self, event: &FileEvent) -> Option<FileCommand> {
         let job = match event {
             FileEvent::Started { file, name } => {
@@ -55,45 +72,58 @@ impl Files {
                     let reason = format!("cannot start a thread for it: {error}");
                     return Some(FileCommand::Failed { file: *file, reason });
                 }
+                self.open.push(*file);
                 Job::Begin(*file, name.clone())
             }
-            FileEvent::Chunk { file, data } => Job::Piece(*file, data.0.clone()),
+            FileEvent::Chunk { file, data } => Job::Chunk(*file, data.0.clone()),
             FileEvent::Finished { file } => Job::Finish(*file),
             FileEvent::Discarded { file, .. } => Job::Discard(*file),
             _ => return None,
         };
-        // Without one, the file could not be begun, which the machine is being told.
-        if let Some(shared) = &self.worker {
-            shared.add(job);
+        // Without a thread, the file could not be begun, and the machine has heard so.
+        if self.worker.is_running() {
+            self.worker.send(job);
         }
         None
     }
 
-    /// Returns what was done since the last call.
-    pub(crate) fn news(&self) -> Vec<FileCommand> {
-        let news = self.worker.as_ref().map(|shared| std::mem::take(&mut shared.lock().news));
-        // A device that keeps no files has no thread for them, and no news.
-        news.unwrap_or_default()
+    /// Takes the next command for the machine.
+    pub(crate) fn next_command(&mut self) -> Option<FileCommand> {
+        loop {
+            if let Some(command) = self.failed.pop() {
+                return Some(command);
+            }
+            match self.worker.next_report()? {
+                Report::Command(command) => {
+                    if let FileCommand::Failed { file, .. } = &command {
+                        self.ended(*file);
+                    }
+                    return Some(command);
+                }
+                Report::Ended(file) => self.ended(file),
+                Report::Panicked(message) => {
+                    let reason = format!("storing it panicked: {message}");
+                    let failed = |file| FileCommand::Failed { file, reason: reason.clone() };
+                    self.failed = std::mem::take(&mut self.open).into_iter().map(failed).collect();
+                }
+            }
+        }
     }
 
-    /// Lets the thread finish what is complete, and end.
+    fn ended(&mut self, file: FileId) {
+        self.open.retain(|open| *open != file);
+    }
+
+    /// Lets the thread store the files that are complete, and end.
     pub(crate) fn close(&mut self) {
-        if let Some(shared) = self.worker.take() {
-            shared.lock().closed = true;
-            shared.changed.notify_all();
-        }
+        self.worker.close();
     }
 
-    /// Starts the thread with the first file.
     fn start(&mut self) -> std::io::Result<()> {
-        if let (None, Some(folder)) = (&self.worker, &self.folder) {
-            let shared = Arc::new(Shared::default());
-            let (theirs, folder, crew) = (Arc::clone(&shared), folder.clone(), self.crew.clone());
-            let job = move || Worker { folder, inbox: None, open: BTreeMap::new() }.run(&theirs, &crew);
-            self.crew.start("nerves-hub-files", job)?;
-            self.worker = Some(shared);
-        }
-        Ok(())
+        let Some(folder) = self.folder.clone().filter(|_| !self.worker.is_running()) else { return Ok(()) };
+        let run =
+            move |jobs: &Jobs<Job, Report>| Thread { folder, inbox: None, open: BTreeMap::new() }.run(jobs);
+        self.worker.start("nerves-hub-files", run)
     }
 }
 
@@ -103,64 +133,41 @@ impl Drop for Files {
     }
 }
 
-impl Shared {
-    fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn add(&self, job: Job) {
-        let mut state = self.lock();
-        match (state.jobs.back_mut(), job) {
-            // Pieces may be small and many.
-            (Some(Job::Piece(last, waiting)), Job::Piece(file, piece)) if *last == file => {
-                waiting.extend_from_slice(&piece);
-            }
-            (_, job) => state.jobs.push_back(job),
-        }
-        self.changed.notify_all();
-    }
-
-    /// Waits for something to do. `None` when nothing more comes.
-    fn take(&self) -> Option<Job> {
-        let idle = |state: &mut State| state.jobs.is_empty() && !state.closed;
-        let state = self.changed.wait_while(self.lock(), idle);
-        state.unwrap_or_else(PoisonError::into_inner).jobs.pop_front()
-    }
-}
-
-/// The thread's own: the folder once it is needed, and the files that are not complete.
-struct Worker {
+/// The thread's state: the folder once it is needed, and the files that are not complete.
+struct Thread {
     folder: PathBuf,
     inbox: Option<Inbox>,
     open: BTreeMap<FileId, Incoming>,
 }
 
-impl Worker {
-    fn run(mut self, shared: &Shared, crew: &Crew) {
-        while let Some(job) = shared.take() {
-            if let Some(news) = self.work(job) {
-                shared.lock().news.push(news);
-                crew.wake();
+impl Thread {
+    fn run(mut self, jobs: &Jobs<Job, Report>) {
+        while let Some(job) = jobs.next() {
+            if let Some(report) = self.work(job) {
+                jobs.report(report);
             }
         }
     }
 
-    fn work(&mut self, job: Job) -> Option<FileCommand> {
+    fn work(&mut self, job: Job) -> Option<Report> {
         let (file, done) = match job {
             Job::Begin(file, name) => (file, self.begin(file, &name).map(|()| None)),
-            Job::Piece(file, piece) => {
-                let done = self.open.get_mut(&file)?.write(&piece);
-                (file, done.map(|()| Some(FileCommand::Stored { file, bytes: piece.len() })))
+            Job::Chunk(file, chunk) => {
+                let stored = Report::Command(FileCommand::Stored { file, bytes: chunk.len() });
+                (file, self.open.get_mut(&file)?.write(&chunk).map(|()| Some(stored)))
             }
-            Job::Finish(file) => (file, self.open.remove(&file)?.finish().map(|_| None)),
+            Job::Finish(file) => {
+                let finished = self.open.remove(&file)?.finish();
+                (file, finished.map(|_| Some(Report::Ended(file))))
+            }
             Job::Discard(file) => {
                 self.open.remove(&file);
-                return None;
+                return Some(Report::Ended(file));
             }
         };
         done.unwrap_or_else(|error| {
             self.open.remove(&file);
-            Some(FileCommand::Failed { file, reason: error.to_string() })
+            Some(Report::Command(FileCommand::Failed { file, reason: error.to_string() }))
         })
     }
 

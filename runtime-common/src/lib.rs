@@ -15,39 +15,42 @@
 //! | `control`, `orders` | [`Control`]: commands to a running device, its [`Status`] and [`Exit`] |
 //! | `connection`, `wire`, `buffer`, `clock` | WebSocket and downloads, moving their bytes |
 //! | `closing` | closing a connection so that the server reads what was sent last |
-//! | `applier` | the thread that applies an update |
-//! | `keeper` | the thread that keeps a download on disk |
-//! | `inbox`, `shells` | the thread that stores operators' files, their shells in terminals |
-//! | `chores`, `memory`, `health` | the thread for what else may block: remembering attempts, asking how the system is doing |
-//! | `crew`, `patience` | all threads of a device, counted; how long one may hang |
+//! | `worker` | one thread, its bounded queue of jobs, its reports; the next four use it |
+//! | `applier` | applies an update |
+//! | `store`, `trust` | stores a download on disk; checks its signature on the way |
+//! | `inbox` | stores the files operators send |
+//! | `tasks`, `memory`, `health` | short tasks that may block: remembering attempts, asking about the system's health |
+//! | `shells` | operators' shells in terminals |
+//! | `threads`, `time_limit` | all threads of a device, counted; how long one may hang |
 //! | [`limits`] | every bound, with its reason |
 
 mod applier;
 mod buffer;
-mod chores;
 mod clock;
 mod closing;
 mod connection;
 mod control;
-mod crew;
 mod dial;
 mod engine;
 mod health;
 mod identity;
 mod inbox;
-mod keeper;
 pub mod limits;
 mod memory;
 mod options;
 mod orders;
-mod patience;
 mod shells;
 mod signal;
+mod store;
+mod tasks;
 mod tcp;
 #[cfg(test)]
 mod testing;
+mod threads;
+mod time_limit;
 mod trust;
 mod wire;
+mod worker;
 
 pub use control::{Control, Exit, HandleError, SendFileError, Status};
 pub use dial::{Candidates, DialOrder, Guard, Place};

@@ -51,11 +51,11 @@ pub const REMARKS_MAX: usize = 32;
 pub const REMARK_CHARS_MAX: usize = 500;
 
 /// Tasks that may wait for the thread that does what may block. The loop gives a few kinds of them, one of each at a time.
-pub const CHORES_MAX: usize = 8;
+pub const TASKS_MAX: usize = 8;
 
 /// How long the thread that does what may block waits for more before it ends: long enough for a file that is sent in
 /// pieces, short enough that a thousand idle devices have no thousand threads.
-pub const CHORES_LINGER: Duration = Duration::from_secs(2);
+pub const TASKS_LINGER: Duration = Duration::from_secs(2);
 
 /// Bytes read from a shell in one turn: what a terminal holds, and a quarter of what the machine takes.
 pub const SHELL_READ_MAX: usize = 8 * 1024;

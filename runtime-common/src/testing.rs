@@ -9,12 +9,12 @@ use crate::signal::Signals;
 const LIMIT: Duration = Duration::from_secs(60);
 
 #[derive(Debug, Default)]
-pub(crate) struct Bell {
-    rung: Mutex<bool>,
+pub(crate) struct TestSignals {
+    woken: Mutex<bool>,
     changed: Condvar,
 }
 
-impl Bell {
+impl TestSignals {
     pub(crate) fn new() -> Arc<Self> {
         Arc::default()
     }
@@ -25,17 +25,17 @@ impl Bell {
             if let Some(found) = look() {
                 return found;
             }
-            let rung = self.rung.lock().unwrap();
-            let (mut rung, end) = self.changed.wait_timeout_while(rung, LIMIT, |rung| !*rung).unwrap();
+            let woken = self.woken.lock().unwrap();
+            let (mut woken, end) = self.changed.wait_timeout_while(woken, LIMIT, |woken| !*woken).unwrap();
             assert!(!end.timed_out(), "no wake-up");
-            *rung = false;
+            *woken = false;
         }
     }
 }
 
-impl Signals for Bell {
+impl Signals for TestSignals {
     fn wake(&self) {
-        *self.rung.lock().unwrap() = true;
+        *self.woken.lock().unwrap() = true;
         self.changed.notify_all();
     }
 

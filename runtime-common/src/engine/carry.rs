@@ -7,15 +7,16 @@ use nerves_hub_link_protocol::{Command, FetchId, Input, Output, Sink, StartApply
 use nerves_hub_link_transport::Tls;
 
 use super::Engine;
-use crate::applier::{Applier, Failure, FailureKind, panic_text};
-use crate::chores::Done;
+use crate::applier::{Applier, Failure, FailureKind, Report};
 use crate::connection::{Download, Websocket};
 use crate::control::{Exit, Order};
 use crate::dial::Dialled;
 use crate::limits::FETCHES_MAX;
 use crate::memory::{Memo, Memory};
-use crate::patience::Patience;
+use crate::tasks::Done;
 use crate::tcp::Network;
+use crate::time_limit::TimeLimit;
+use crate::worker::panic_text;
 
 /// The machine wants something of an applier that is not there.
 const NO_APPLIER: &str = "an internal error: the update is not being applied; please report it";
@@ -34,9 +35,9 @@ impl<N: Network> Engine<N> {
         }
     }
 
-    /// Takes what was done on the threads for what may block.
-    pub(super) fn take_chores(&mut self) {
-        while let Some(done) = self.chores.done().or_else(|| self.remembering.done()) {
+    /// Takes the outcomes of tasks.
+    pub(super) fn take_outcomes(&mut self) {
+        while let Some(done) = self.tasks.next_outcome().or_else(|| self.remembering.next_outcome()) {
             match done {
                 Done::Remembered(memory, result) => {
                     self.memory = Some(memory);
@@ -70,15 +71,15 @@ impl<N: Network> Engine<N> {
             };
             Done::Remembered(memory, kept.unwrap_or_else(panicked))
         };
-        self.lent = Some(Patience::new(self.connector.network.now(), self.lend_max));
-        if let Err(reason) = self.remembering.give(work) {
+        self.lent = Some(TimeLimit::new(self.connector.network.now(), self.lend_max));
+        if let Err(reason) = self.remembering.start(work) {
             (self.notice)(&format!("{lost}{reason}"));
             self.memory = Some(Memory::none());
         }
     }
 
-    /// Takes what other threads have to say: the application, the connectors, the applier.
-    pub(super) fn take_news(&mut self) {
+    /// Takes the orders of the application, the connections that were dialled, and the applier's reports.
+    pub(super) fn take_reports(&mut self) {
         // Looked at first: what the application ordered before it stopped the device is still done.
         let stopping = self.shared.stopping();
         while let Ok(order) = self.orders.try_recv() {
@@ -106,33 +107,28 @@ impl<N: Network> Engine<N> {
                 download.wire.dialled(result);
             }
         }
-        self.take_applier_news();
+        self.take_applier_reports();
     }
 
-    pub(super) fn take_applier_news(&mut self) {
-        let Some(applier) = &self.applier else { return };
-        let (offer, news) = (applier.offer, applier.news());
-        let now = self.now();
-        for (fetch, len) in news.stored {
-            self.link.stored(now, fetch, len);
-        }
-        for remark in news.remarks {
-            (self.notice)(&remark);
-        }
-        if let Some(firmware) = news.signed {
-            self.link.handle(now, Input::FirmwareSigned { offer, firmware: &firmware });
-        }
-        if let Some(percent) = news.percent {
-            self.link.handle(now, Input::ApplyProgress { offer, percent });
-        }
-        if let Some(reason) = news.obstacle {
-            self.obstacle(Some(reason));
-        }
-        if let Some(end) = news.end {
-            self.applier = None;
-            match end {
-                Ok(()) => self.link.handle(now, Input::ApplyDone { offer }),
-                Err(Failure { reason, kind }) => {
+    fn take_applier_reports(&mut self) {
+        while let Some(applier) = &self.applier
+            && let Some(report) = applier.next_report()
+        {
+            let (offer, now) = (applier.offer, self.now());
+            match report {
+                Report::Stored(fetch, len) => self.link.stored(now, fetch, len),
+                Report::Remark(text) => (self.notice)(&text),
+                Report::Signed(firmware) => {
+                    self.link.handle(now, Input::FirmwareSigned { offer, firmware: &firmware });
+                }
+                Report::Progress(percent) => self.link.handle(now, Input::ApplyProgress { offer, percent }),
+                Report::Obstacle(reason) => self.obstacle(Some(reason)),
+                Report::Ended(Ok(())) => {
+                    self.applier = None;
+                    self.link.handle(now, Input::ApplyDone { offer });
+                }
+                Report::Ended(Err(Failure { reason, kind })) => {
+                    self.applier = None;
                     let reason = &reason;
                     let failed = match kind {
                         FailureKind::Delta => Input::DeltaFailed { offer, reason },
@@ -142,8 +138,8 @@ impl<N: Network> Engine<N> {
                     self.link.handle(now, failed);
                 }
             }
+            self.drain();
         }
-        self.drain();
     }
 
     pub(super) fn drain(&mut self) {
@@ -204,16 +200,16 @@ impl<N: Network> Engine<N> {
                 }
             }
             Output::OpenStore(open) => self.open_store(open),
-            Output::ReadStore(read) => self.with_keeper(read.store, |keeper| keeper.read(read)),
+            Output::ReadStore(read) => self.with_store(read.store, |store| store.read(read)),
             Output::VerifyArchive(verify) => {
-                self.with_keeper(verify.store, |keeper| keeper.verify(verify));
+                self.with_store(verify.store, |store| store.verify(verify));
             }
-            Output::CommitPart { store, part } => self.with_keeper(store, |keeper| keeper.commit(part)),
-            Output::DropPart { store, part } => self.with_keeper(store, |keeper| keeper.drop_part(part)),
+            Output::CommitPart { store, part } => self.with_store(store, |store| store.commit(part)),
+            Output::DropPart { store, part } => self.with_store(store, |store| store.drop_part(part)),
             Output::CloseStore { store, clear } => self.close_store(store, clear),
             Output::Abort { fetch } => {
                 self.downloads.retain(|download| download.id != fetch);
-                self.keepers.iter().for_each(|keeper| keeper.abort(fetch));
+                self.stores.iter().for_each(|store| store.abort(fetch));
             }
             Output::StartApply(start) => self.start_apply(start),
             Output::ContinueApply { offer } => {
@@ -258,7 +254,7 @@ impl<N: Network> Engine<N> {
     pub(super) fn hand_over(&mut self, fetch: FetchId, into: Sink, offset: u64, piece: Vec<u8>) {
         let there = match into {
             Sink::Applier(offer) => self.applier.as_ref().is_some_and(|applier| applier.offer == offer),
-            Sink::Store(store) => self.keepers.iter().any(|keeper| keeper.store == store),
+            Sink::Store(id) => self.stores.iter().any(|store| store.id == id),
         };
         if !there && !self.downloads.iter().any(|download| download.id == fetch) {
             // The machine gave the update or the archive up when it saw these bytes.
@@ -273,7 +269,7 @@ impl<N: Network> Engine<N> {
                     None => self.sink_failed(into, NO_APPLIER),
                 }
             }
-            Sink::Store(store) => self.with_keeper(store, |keeper| keeper.write(fetch, offset, piece)),
+            Sink::Store(store) => self.with_store(store, |store| store.write(fetch, offset, piece)),
         }
     }
 
@@ -293,7 +289,7 @@ impl<N: Network> Engine<N> {
         self.applier = None;
         let installer = Arc::clone(&self.installer);
         let offer = start.offer;
-        match Applier::start(start, installer, &self.crew) {
+        match Applier::start(start, installer, &self.threads) {
             Ok(applier) => self.applier = Some(applier),
             Err(error) => {
                 let reason = format!("cannot start a thread to apply the update: {error}");

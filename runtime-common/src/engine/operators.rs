@@ -6,7 +6,7 @@ use nerves_hub_link_platform::files::Outgoing;
 use nerves_hub_link_protocol::{Command, Event, UploadCommand, UploadEvent, UploadId};
 
 use super::Engine;
-use crate::chores::Done;
+use crate::tasks::Done;
 use crate::tcp::Network;
 
 /// The file that is sent, if one is.
@@ -50,8 +50,8 @@ impl<N: Network> Engine<N> {
             self.order(Command::Shell(command));
             self.drain();
         }
-        for news in self.files.news() {
-            self.order(Command::File(news));
+        while let Some(command) = self.files.next_command() {
+            self.order(Command::File(command));
         }
         self.drain();
     }
@@ -108,7 +108,7 @@ impl<N: Network> Engine<N> {
                     let piece = file.read(bytes).map_err(|error| error.to_string());
                     Done::Read(upload, file, piece)
                 };
-                if let Err(reason) = self.chores.give(work) {
+                if let Err(reason) = self.tasks.start(work) {
                     self.give_up_sending(upload, &name, &reason);
                 }
             }

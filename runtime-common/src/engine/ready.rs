@@ -7,17 +7,17 @@ use nerves_hub_link_protocol::{Command, Config, Instant, UpdateStrategy};
 
 use super::Engine;
 use crate::applier::SharedInstaller;
-use crate::chores::{Chores, Done};
-use crate::crew::Crew;
-use crate::keeper::SharedStore;
 use crate::limits::{INSTALL_CHECK_MAX, INSTALL_CHECK_SPARSE};
-use crate::patience::Patience;
+use crate::store::SharedStore;
+use crate::tasks::{Done, Tasks};
 use crate::tcp::Network;
+use crate::threads::Threads;
+use crate::time_limit::TimeLimit;
 
 /// What is known about it.
 pub(super) struct Readiness {
     /// A thread that nothing else waits for: a disk may hang.
-    checks: Chores,
+    checks: Tasks,
     every: Duration,
     /// Whether updates are kept in a folder first.
     staged: bool,
@@ -29,14 +29,14 @@ pub(super) struct Readiness {
 
 enum Check {
     Due(Instant),
-    Running(Patience),
+    Running(TimeLimit),
     /// It runs for too long.
     Hanging,
 }
 
 impl Readiness {
-    pub(super) fn new(config: &Config, every: Duration, crew: Crew, now: Instant) -> Self {
-        let (checks, staged) = (Chores::new(crew), is_staged(config));
+    pub(super) fn new(config: &Config, every: Duration, threads: &Threads, now: Instant) -> Self {
+        let (checks, staged) = (Tasks::new(threads), is_staged(config));
         Self { checks, every, staged, check: Check::Due(now), obstacle: None }
     }
 
@@ -48,7 +48,7 @@ impl Readiness {
     pub(super) fn deadline(&self) -> Option<Instant> {
         match &self.check {
             Check::Due(at) => Some(*at),
-            Check::Running(patience) => Some(patience.until()),
+            Check::Running(limit) => Some(limit.until()),
             Check::Hanging => None,
         }
     }
@@ -62,7 +62,7 @@ impl<N: Network> Engine<N> {
     /// Takes the answer of the last check and starts the next when it is due.
     pub(super) fn check_install(&mut self) {
         let now = self.connector.network.now();
-        while let Some(done) = self.ready.checks.done() {
+        while let Some(done) = self.ready.checks.next_outcome() {
             match done {
                 Done::Checked(Some(result)) => self.obstacle(result.err()),
                 // One is being installed, which tells by itself.
@@ -77,7 +77,7 @@ impl<N: Network> Engine<N> {
         }
         let hangs = match &mut self.ready.check {
             Check::Due(at) if *at <= now => return self.start_check(now),
-            Check::Running(patience) => patience.is_over(now),
+            Check::Running(limit) => limit.is_over(now),
             Check::Due(_) | Check::Hanging => false,
         };
         if hangs {
@@ -92,8 +92,8 @@ impl<N: Network> Engine<N> {
     fn start_check(&mut self, now: Instant) {
         let installer = Arc::clone(&self.installer);
         let folder = self.folders.firmware.as_ref().filter(|_| self.ready.staged).map(Arc::clone);
-        self.ready.check = Check::Running(Patience::new(now, INSTALL_CHECK_MAX));
-        if let Err(reason) = self.ready.checks.give(move || Done::Checked(look(&installer, folder.as_ref())))
+        self.ready.check = Check::Running(TimeLimit::new(now, INSTALL_CHECK_MAX));
+        if let Err(reason) = self.ready.checks.start(move || Done::Checked(look(&installer, folder.as_ref())))
         {
             self.ready.check = Check::Due(now + self.ready.every);
             self.obstacle(Some(reason));

@@ -11,7 +11,7 @@ use crate::tcp::Network;
 
 impl<N: Network> Engine<N> {
     pub(super) fn takes_more_of(&self, download: &Download<N::Tcp>, now: Instant) -> bool {
-        let room = has_room(self.applier.as_ref(), &self.keepers, download.into, BODY_PIECE_MAX);
+        let room = has_room(self.applier.as_ref(), &self.stores, download.into, BODY_PIECE_MAX);
         download.pause(now).is_none() && room
     }
 
@@ -42,11 +42,11 @@ impl<N: Network> Engine<N> {
     pub(super) fn serve_downloads(&mut self) {
         let served: Vec<FetchId> = self.downloads.iter().map(|download| download.id).collect();
         for id in served {
-            let (applier, keepers) = (self.applier.as_ref(), &self.keepers);
+            let (applier, stores) = (self.applier.as_ref(), &self.stores);
             let now = self.connector.network.now();
             if let Some(download) = self.downloads.iter_mut().find(|download| download.id == id)
                 && download.pause(now).is_none()
-                && has_room(applier, keepers, download.into, BODY_PIECE_MAX)
+                && has_room(applier, stores, download.into, BODY_PIECE_MAX)
                 && download.wire.read(self.buffer.get()) > 0
             {
                 // The first bytes mean that TCP and TLS are up; from here the machine's own timer runs.
@@ -62,7 +62,7 @@ impl<N: Network> Engine<N> {
             let Some(download) = self.downloads.iter_mut().find(|download| download.id == id) else { return };
             let into = download.into;
             if download.pause(now.mono).is_some()
-                || !has_room(self.applier.as_ref(), &self.keepers, into, BODY_PIECE_MAX)
+                || !has_room(self.applier.as_ref(), &self.stores, into, BODY_PIECE_MAX)
             {
                 return;
             }

@@ -7,8 +7,8 @@ use nerves_hub_link_protocol::{Input, OfferId, OpenStore, Sink, StoreId, StoreKi
 use super::Engine;
 use crate::applier::Applier;
 use crate::connection::NOT_THERE;
-use crate::keeper::{Keeper, News, Reading, SharedStore};
 use crate::limits::STORE_PIECE_MAX;
+use crate::store::{Read, Report, SharedStore, Store};
 use crate::tcp::Network;
 
 /// The folders that downloads are kept in.
@@ -39,83 +39,91 @@ impl<N: Network> Engine<N> {
             };
             return self.store_failed(store, reason);
         };
-        match Keeper::start(order, folder, &self.crew) {
-            Ok(keeper) => self.keepers.push(keeper),
+        match Store::start(order, folder, &self.threads) {
+            Ok(store) => self.stores.push(store),
             Err(error) => {
-                self.keeper_failed(kind, store, &format!("cannot start a thread for the store: {error}"));
+                self.open_failed(kind, store, &format!("cannot start a thread for the store: {error}"));
             }
         }
     }
 
-    pub(super) fn close_store(&mut self, store: StoreId, clear: bool) {
+    pub(super) fn close_store(&mut self, id: StoreId, clear: bool) {
         // One that could not be opened, or is over, has no thread.
-        let at = self.keepers.iter().position(|keeper| keeper.store == store);
+        let at = self.stores.iter().position(|store| store.id == id);
         if let Some(at) = at {
-            self.keepers.remove(at).close(clear);
+            self.stores.remove(at).close(clear);
         }
     }
 
-    pub(super) fn with_keeper(&mut self, store: StoreId, work: impl FnOnce(&mut Keeper)) {
-        let keeper = self.keepers.iter_mut().find(|keeper| keeper.store == store);
-        debug_assert!(keeper.is_some(), "{store:?} is not open");
-        match keeper {
-            Some(keeper) => work(keeper),
-            None => self.store_failed(store, "an internal error: the store is not open; please report it"),
+    pub(super) fn with_store(&mut self, id: StoreId, work: impl FnOnce(&mut Store)) {
+        let store = self.stores.iter_mut().find(|store| store.id == id);
+        debug_assert!(store.is_some(), "{id:?} is not open");
+        match store {
+            Some(store) => work(store),
+            None => self.store_failed(id, "an internal error: the store is not open; please report it"),
         }
     }
 
-    /// Takes what the stores have to say.
-    pub(super) fn take_store_news(&mut self) {
-        let stores: Vec<StoreId> = self.keepers.iter().map(|keeper| keeper.store).collect();
-        for store in stores {
-            let Some(keeper) = self.keepers.iter().find(|keeper| keeper.store == store) else { continue };
-            let kind = keeper.kind;
-            for news in keeper.news() {
-                let now = self.now();
-                match news {
-                    News::Opened(parts) => self.link.handle(now, Input::StoreOpened { store, parts: &parts }),
-                    News::Stored(fetch, len) => self.link.stored(now, fetch, len),
-                    News::Committed(part) => self.link.handle(now, Input::PartCommitted { store, part }),
-                    News::Verified(path) => {
-                        self.link.handle(now, Input::ArchiveVerified { store, path: &path });
-                        self.close_store(store, false);
-                    }
-                    News::Dropped(path) => {
-                        self.link.handle(now, Input::ArchiveDropped { path: &path });
-                    }
-                    News::Untrusted(reason) => {
-                        self.link.handle(now, Input::StoreRefused { store, reason: &reason });
-                        self.close_store(store, false);
-                    }
-                    News::Refused(reason) => {
-                        self.link.handle(now, Input::ArchiveRefused { store, reason: &reason });
-                        self.close_store(store, false);
-                    }
-                    News::Failed(reason) => self.keeper_failed(kind, store, &reason),
-                }
+    /// Takes the reports of the stores.
+    pub(super) fn take_store_reports(&mut self) {
+        let stores: Vec<StoreId> = self.stores.iter().map(|store| store.id).collect();
+        for id in stores {
+            while let Some(store) = self.store(id)
+                && let Some(report) = store.next_report()
+            {
+                let kind = store.kind;
+                self.take_store_report(id, kind, report);
                 self.drain();
             }
-            self.take_reading(store);
+            self.take_reads(id);
+        }
+    }
+
+    fn store(&self, id: StoreId) -> Option<&Store> {
+        self.stores.iter().find(|store| store.id == id)
+    }
+
+    fn take_store_report(&mut self, store: StoreId, kind: StoreKind, report: Report) {
+        let now = self.now();
+        match report {
+            Report::Opened(parts) => self.link.handle(now, Input::StoreOpened { store, parts: &parts }),
+            Report::Stored(fetch, len) => self.link.stored(now, fetch, len),
+            Report::Committed(part) => self.link.handle(now, Input::PartCommitted { store, part }),
+            Report::Dropped(path) => self.link.handle(now, Input::ArchiveDropped { path: &path }),
+            Report::Verified(path) => {
+                self.link.handle(now, Input::ArchiveVerified { store, path: &path });
+                self.close_store(store, false);
+            }
+            Report::Untrusted(reason) => {
+                self.link.handle(now, Input::StoreRefused { store, reason: &reason });
+                self.close_store(store, false);
+            }
+            Report::Refused(reason) => {
+                self.link.handle(now, Input::ArchiveRefused { store, reason: &reason });
+                self.close_store(store, false);
+            }
+            Report::Failed(reason) => self.open_failed(kind, store, &reason),
+            Report::Read(..) => debug_assert!(false, "reads are taken by themselves"),
         }
     }
 
     /// Shows the machine what was read, and hands the applier what it keeps, as far as there is room.
-    fn take_reading(&mut self, store: StoreId) {
+    fn take_reads(&mut self, id: StoreId) {
         loop {
-            let Some(keeper) = self.keepers.iter().find(|keeper| keeper.store == store) else { return };
+            let Some(store) = self.store(id) else { return };
             let applier = self.applier.as_ref();
             let fed = |offer: OfferId| applier.filter(|applier| applier.offer == offer);
             let next =
-                keeper.next_read(|offer| fed(offer).is_none_or(|applier| applier.has_room(STORE_PIECE_MAX)));
-            let Some((reading, feeds)) = next else { return };
+                store.next_read(|offer| fed(offer).is_none_or(|applier| applier.has_room(STORE_PIECE_MAX)));
+            let Some((fetch, read, feeds)) = next else { return };
             let now = self.now();
-            match reading {
-                Reading::Piece(fetch, mut piece) => {
+            match read {
+                Read::Chunk(mut piece) => {
                     let keep = self.link.body(now, fetch, &piece);
                     let there = keep.range.start <= keep.range.end && keep.range.end <= piece.len();
                     debug_assert!(there, "{:?} of {} bytes", keep.range, piece.len());
                     if !there {
-                        let into = feeds.map_or(Sink::Store(store), Sink::Applier);
+                        let into = feeds.map_or(Sink::Store(id), Sink::Applier);
                         self.sink_failed(into, NOT_THERE);
                         self.drain();
                         continue;
@@ -129,8 +137,8 @@ impl<N: Network> Engine<N> {
                         applier.push(fetch, piece);
                     }
                 }
-                Reading::End(fetch, Ok(())) => self.link.handle(now, Input::FetchEnd { fetch }),
-                Reading::End(fetch, Err(reason)) => {
+                Read::End(Ok(())) => self.link.handle(now, Input::FetchEnd { fetch }),
+                Read::End(Err(reason)) => {
                     self.link.handle(now, Input::FetchFailed { fetch, reason: &reason });
                 }
             }
@@ -139,7 +147,7 @@ impl<N: Network> Engine<N> {
     }
 
     /// A folder could not be used, or no longer. No firmware is to blame: the update is put off until the next check.
-    fn keeper_failed(&mut self, kind: StoreKind, store: StoreId, reason: &str) {
+    fn open_failed(&mut self, kind: StoreKind, store: StoreId, reason: &str) {
         if kind == StoreKind::Firmware {
             self.obstacle(Some(format!("updates can't be kept: {reason}")));
         }
@@ -152,13 +160,11 @@ impl<N: Network> Engine<N> {
 }
 
 /// Returns whether whoever gets the bytes has room for a piece.
-pub(super) fn has_room(applier: Option<&Applier>, keepers: &[Keeper], into: Sink, len: usize) -> bool {
+pub(super) fn has_room(applier: Option<&Applier>, stores: &[Store], into: Sink, len: usize) -> bool {
     match into {
         Sink::Applier(offer) => {
             applier.filter(|applier| applier.offer == offer).is_none_or(|applier| applier.has_room(len))
         }
-        Sink::Store(store) => {
-            keepers.iter().find(|keeper| keeper.store == store).is_none_or(|keeper| keeper.has_room(len))
-        }
+        Sink::Store(store) => stores.iter().find(|it| it.id == store).is_none_or(|store| store.has_room(len)),
     }
 }

@@ -5,10 +5,10 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use nerves_hub_link_protocol::{Command, Event, ExtensionCommand, client};
 
 use super::Engine;
-use crate::applier::panic_text;
-use crate::chores::Done;
 use crate::health::Question;
+use crate::tasks::Done;
 use crate::tcp::Network;
+use crate::worker::panic_text;
 
 impl<N: Network> Engine<N> {
     /// Tells the application an event. Its answer, if any, goes back to the machine; for a callback that panics, the
@@ -44,7 +44,7 @@ impl<N: Network> Engine<N> {
             let answer = question.answer(&mut sampler);
             Done::Sampled(sampler, answer)
         };
-        let given = self.chores.give(work);
+        let given = self.tasks.start(work);
         given.err().map(|reason| ExtensionCommand::HealthFailed { reason }.into())
     }
 

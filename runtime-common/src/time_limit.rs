@@ -1,19 +1,19 @@
-//! How long the loop waits for a thread that may hang.
+//! A time limit for a thread that may hang.
 
 use std::time::{Duration, Instant as Real};
 
 use nerves_hub_link_protocol::Instant;
 
-/// A limit on the loop's clock that holds only when as much real time has passed: a loop whose clock jumps, in a simulation or
-/// after a pause, must not take a thread that just began for one that hangs.
+/// A limit on the loop's clock that also needs as much real time to pass. The clock of a simulation, or of a system that was
+/// suspended, jumps; a thread that has just begun does not hang because of that.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Patience {
+pub(crate) struct TimeLimit {
     limit: Duration,
     began: Real,
     until: Instant,
 }
 
-impl Patience {
+impl TimeLimit {
     pub(crate) fn new(now: Instant, limit: Duration) -> Self {
         Self { limit, began: Real::now(), until: now + limit }
     }
@@ -39,11 +39,11 @@ mod tests {
 
     #[test]
     fn a_clock_that_jumps_is_not_believed() {
-        let mut long = Patience::new(Instant::ZERO, Duration::from_secs(600));
+        let mut long = TimeLimit::new(Instant::ZERO, Duration::from_secs(600));
         assert!(!long.is_over(Instant::ZERO + Duration::from_secs(599)));
         assert!(!long.is_over(Instant::ZERO + Duration::from_secs(600)));
         assert!(long.until() > Instant::ZERO + Duration::from_secs(1100), "looked at later");
-        let mut short = Patience::new(Instant::ZERO, Duration::ZERO);
+        let mut short = TimeLimit::new(Instant::ZERO, Duration::ZERO);
         assert!(short.is_over(Instant::ZERO));
     }
 }

@@ -1,4 +1,4 @@
-//! The threads of one device, counted, so that the loop knows when none is left.
+//! The threads of one device, counted: the loop must know when the last has ended.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -7,12 +7,12 @@ use crate::signal::Signals;
 
 /// Starts threads. Cheap to clone.
 #[derive(Clone, Debug)]
-pub(crate) struct Crew {
+pub(crate) struct Threads {
     signals: Arc<dyn Signals>,
     running: Arc<AtomicUsize>,
 }
 
-impl Crew {
+impl Threads {
     pub(crate) fn new(signals: Arc<dyn Signals>) -> Self {
         Self { signals, running: Arc::default() }
     }
@@ -21,33 +21,33 @@ impl Crew {
         self.signals.wake();
     }
 
-    /// Runs a job on a thread of its own.
+    /// Runs a job on a new thread.
     pub(crate) fn start(&self, name: &str, job: impl FnOnce() + Send + 'static) -> std::io::Result<()> {
-        let place = Place::take(self.clone());
+        let running = Running::count(self.clone());
         let job = move || {
-            let _place = place;
+            let _running = running;
             job();
         };
         std::thread::Builder::new().name(name.to_owned()).spawn(job).map(drop)
     }
 
-    /// Returns whether no job runs. What a job held is released by then.
+    /// Returns whether no job runs. Everything a job held is released by then.
     pub(crate) fn is_idle(&self) -> bool {
         self.running.load(Ordering::Acquire) == 0
     }
 }
 
 /// One running job, counted until it is dropped.
-struct Place(Crew);
+struct Running(Threads);
 
-impl Place {
-    fn take(crew: Crew) -> Self {
-        crew.running.fetch_add(1, Ordering::AcqRel);
-        Self(crew)
+impl Running {
+    fn count(threads: Threads) -> Self {
+        threads.running.fetch_add(1, Ordering::AcqRel);
+        Self(threads)
     }
 }
 
-impl Drop for Place {
+impl Drop for Running {
     fn drop(&mut self) {
         self.0.running.fetch_sub(1, Ordering::AcqRel);
         self.0.wake();
@@ -57,19 +57,19 @@ impl Drop for Place {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::testing::Bell;
+    use crate::testing::TestSignals;
     use std::sync::mpsc::channel;
 
     #[test]
-    fn a_crew_is_idle_when_its_last_job_has_ended_even_by_a_panic() {
-        let bell = Bell::new();
-        let crew = Crew::new(bell.clone());
-        assert!(crew.is_idle());
+    fn threads_are_idle_after_their_last_job_even_after_a_panic() {
+        let signals = TestSignals::new();
+        let threads = Threads::new(signals.clone());
+        assert!(threads.is_idle());
         let (go, wait) = channel::<()>();
-        crew.start("waits", move || wait.recv().unwrap()).unwrap();
-        crew.start("panics", || panic!("on purpose")).unwrap();
-        assert!(!crew.is_idle());
+        threads.start("waits", move || wait.recv().unwrap()).unwrap();
+        threads.start("panics", || panic!("on purpose")).unwrap();
+        assert!(!threads.is_idle());
         go.send(()).unwrap();
-        bell.wait_until(|| crew.is_idle().then_some(()));
+        signals.wait_until(|| threads.is_idle().then_some(()));
     }
 }
