@@ -1,6 +1,5 @@
 //! The machine's doors.
 
-mod archive;
 mod console;
 mod extensions;
 mod pace;
@@ -35,7 +34,7 @@ use crate::hub::origin::is_listed;
 use crate::hub::pace::Pace;
 use crate::hub::scripts::Scripts;
 use crate::hub::update::Updates;
-use crate::hub::{CONSOLE, Context, DEVICE, EXTENSIONS, TOPICS, device, payload};
+use crate::hub::{CONSOLE, Core, DEVICE, EXTENSIONS, TOPICS, device, payload};
 use crate::ids::{FetchId, SocketId};
 use crate::input::Input;
 use crate::link::reboot::Planned;
@@ -43,18 +42,13 @@ use crate::output::Output;
 use crate::outputs::{Ids, Outputs};
 use crate::phoenix::{Frame, Phoenix, Received, TopicId};
 use crate::status::{ConnectionState, Counters, Status, UpdateState};
-use crate::time::{Instant, Now, UnixTime};
+use crate::time::{Instant, Now};
 use crate::timer::{Deadline, Earliest, Timer};
 
 /// One NervesHub device: facts in, orders out. See the [crate documentation](crate) for the loop.
 pub struct Link {
-    config: Box<Config>,
-    now: Instant,
-    wall: Option<UnixTime>,
-    out: Outputs,
-    ids: Ids,
+    core: Core,
     connection: Connection,
-    wire: Phoenix,
     keys: Keys,
     updates: Updates,
     archive_keys: Keys,
@@ -92,13 +86,8 @@ impl Link {
         let wire = Phoenix::new(&TOPICS, &config, seed.rotate_left(32));
         let mut out = Outputs::default();
         let mut link = Self {
-            now: now.mono,
-            wall: now.wall,
             updates: Updates::new(&config, &mut out, seed.rotate_left(48), now),
-            out,
-            ids: Ids::default(),
             connection: Connection::new(home, seed),
-            wire,
             keys: Keys::new(config.public_keys.clone()),
             archive_keys: Keys::for_archives(&config),
             archives: Archives::new(&config.known_archives),
@@ -115,7 +104,14 @@ impl Link {
             reboot_refused: None,
             alarms: Alarms::default(),
             counters: Counters::default(),
-            config: Box::new(config),
+            core: Core {
+                now: now.mono,
+                wall: now.wall,
+                config: Box::new(config),
+                out,
+                wire,
+                ids: Ids::default(),
+            },
         };
         link.keep_newest();
         link.follow_alarms();
@@ -124,104 +120,79 @@ impl Link {
 
     /// Takes a fact. Facts about numbers no longer in use are counted and dropped.
     pub fn handle(&mut self, now: Now, input: Input<'_>) {
-        self.advance(now);
+        self.core.advance(now);
         let known = match input {
             Input::Tick => {
                 self.tick();
                 true
             }
-            input if self.archives.owns(&input) => {
-                self.archives_with(|archives, cx| archives.input(cx, input))
-            }
-            Input::Reachable { probe } => {
-                let (mut cx, connection, _) = self.parts();
-                connection.probed(&mut cx, probe, None)
-            }
+            input if self.archives.owns(&input) => self.archives.input(&mut self.core.cx(), input),
+            Input::Reachable { probe } => self.connection.probed(&mut self.core.cx(), probe, None),
             Input::Unreachable { probe, reason } => {
-                let (mut cx, connection, _) = self.parts();
-                connection.probed(&mut cx, probe, Some(reason))
+                self.connection.probed(&mut self.core.cx(), probe, Some(reason))
             }
             Input::SocketUp { socket, interface } => self.socket_up(socket, interface),
             Input::SocketRefused { socket, status, headers, body } => {
-                let (mut cx, connection, _) = self.parts();
-                connection.refused(&mut cx, socket, status, headers, body)
+                self.connection.refused(&mut self.core.cx(), socket, status, headers, body)
             }
             Input::SocketText { socket, text } => self.received(socket, Received::Text(text)),
             Input::SocketBinary { socket, data } => self.received(socket, Received::Binary(data)),
             Input::SocketSent { socket, frames } => {
                 let current = self.connection.open_socket() == Some(socket);
                 if current {
-                    self.wire.sent(self.now, frames);
+                    self.core.wire.sent(self.core.now, frames);
                 }
                 current
             }
             Input::SocketDown { socket, code, reason } => {
-                let (mut cx, connection, _) = self.parts();
-                connection.down(&mut cx, socket, code, reason)
+                self.connection.down(&mut self.core.cx(), socket, code, reason)
             }
             Input::FetchHead { fetch, status, headers, interface } => {
-                let (mut cx, _, updates) = self.parts();
-                updates.head(&mut cx, fetch, status, headers, interface)
+                self.updates.head(&mut self.core.cx(), fetch, status, headers, interface)
             }
-            Input::FetchEnd { fetch } => {
-                let (mut cx, _, updates) = self.parts();
-                updates.ended(&mut cx, fetch)
-            }
-            Input::FetchFailed { fetch, reason } => {
-                let (mut cx, _, updates) = self.parts();
-                updates.broke(&mut cx, fetch, reason)
-            }
+            Input::FetchEnd { fetch } => self.updates.ended(&mut self.core.cx(), fetch),
+            Input::FetchFailed { fetch, reason } => self.updates.broke(&mut self.core.cx(), fetch, reason),
             Input::StoreOpened { store, parts } => {
-                let (mut cx, _, updates) = self.parts();
-                updates.store_opened(&mut cx, store, parts)
+                self.updates.store_opened(&mut self.core.cx(), store, parts)
             }
             Input::StoreFailed { store, reason } => {
-                let (mut cx, _, updates) = self.parts();
-                updates.store_failed(&mut cx, store, reason)
+                self.updates.store_failed(&mut self.core.cx(), store, reason)
             }
             Input::StoreRefused { store, reason } => {
-                let (mut cx, _, updates) = self.parts();
-                updates.store_refused(&mut cx, store, reason)
+                self.updates.store_refused(&mut self.core.cx(), store, reason)
             }
             Input::PartCommitted { store, part: _ } => {
-                let (mut cx, _, updates) = self.parts();
-                updates.part_committed(&mut cx, store)
+                self.updates.part_committed(&mut self.core.cx(), store)
             }
             // Those about an archive in use went elsewhere.
             Input::ArchiveVerified { .. } | Input::ArchiveRefused { .. } => false,
             Input::FirmwareSigned { offer, firmware } => {
-                let (mut cx, _, updates) = self.parts();
-                updates.signed(&mut cx, offer, firmware)
+                self.updates.signed(&mut self.core.cx(), offer, firmware)
             }
             Input::ArchiveDropped { path } => {
-                self.archives_with(|archives, cx| archives.dropped(cx, path));
+                self.archives.dropped(&mut self.core.cx(), path);
                 true
             }
             Input::ApplyProgress { offer, percent } => {
-                let (mut cx, _, updates) = self.parts();
-                updates.applying(&mut cx, offer, percent)
+                self.updates.applying(&mut self.core.cx(), offer, percent)
             }
             Input::ApplyDone { offer } => {
-                let (mut cx, _, updates) = self.parts();
-                let done = updates.applied(&mut cx, offer);
+                let done = self.updates.applied(&mut self.core.cx(), offer);
                 if done {
                     self.plan_reboot("new firmware was written");
                 }
                 done
             }
             Input::DeltaFailed { offer, reason } => {
-                let (mut cx, _, updates) = self.parts();
-                let known = updates.delta_failed(&mut cx, offer, reason);
+                let known = self.updates.delta_failed(&mut self.core.cx(), offer, reason);
                 self.plan_announcement();
                 known
             }
             Input::FileRefused { offer, reason } => {
-                let (mut cx, _, updates) = self.parts();
-                updates.file_refused(&mut cx, offer, reason)
+                self.updates.file_refused(&mut self.core.cx(), offer, reason)
             }
             Input::ApplyFailed { offer, reason } => {
-                let (mut cx, _, updates) = self.parts();
-                updates.apply_failed(&mut cx, offer, reason)
+                self.updates.apply_failed(&mut self.core.cx(), offer, reason)
             }
         };
         if !known {
@@ -236,50 +207,53 @@ impl Link {
     ///
     /// Why the order makes no sense now; nothing changed then.
     pub fn command(&mut self, now: Now, command: Command) -> Result<(), CommandError> {
-        self.advance(now);
-        if !self.out.has_room() {
+        self.core.advance(now);
+        if !self.core.out.has_room() {
             return Err(CommandError::Undrained);
         }
-        let (mut cx, connection, updates) = self.parts();
         match command {
-            Command::Connect => connection.connect(&mut cx),
-            Command::Disconnect => connection.disconnect(&mut cx),
-            Command::Reconnect if connection.is_offline() => return Err(CommandError::Offline),
-            Command::Reconnect => connection.reconnect(&mut cx),
+            Command::Connect => self.connection.connect(&mut self.core.cx()),
+            Command::Disconnect => self.connection.disconnect(&mut self.core.cx()),
+            Command::Reconnect if self.connection.is_offline() => return Err(CommandError::Offline),
+            Command::Reconnect => self.connection.reconnect(&mut self.core.cx()),
             Command::ReconnectAfter { delays } => {
                 Backoff::validate_list(&delays).map_err(|_| CommandError::ReconnectAfter)?;
-                connection.reconnect_after(&cx, delays);
+                self.connection.reconnect_after(&self.core.cx(), delays);
             }
             Command::Reconfigure(config) => self.reconfigure(config)?,
-            Command::Decide { offer, decision } => updates.decide(&mut cx, offer, &decision)?,
-            Command::InstallObstacle { reason } => updates.obstruct(&mut cx, reason.as_deref()),
+            Command::Decide { offer, decision } => {
+                self.updates.decide(&mut self.core.cx(), offer, &decision)?
+            }
+            Command::InstallObstacle { reason } => {
+                self.updates.obstruct(&mut self.core.cx(), reason.as_deref())
+            }
             Command::FirmwareValidated => self.firmware_validated(),
-            Command::ForgetHistory => updates.forget_history(&mut cx),
-            Command::CheckUpdate => self.managed_with(Managed::check)?,
+            Command::ForgetHistory => self.updates.forget_history(&mut self.core.cx()),
+            Command::CheckUpdate => self.managed.check(&mut self.core.cx())?,
             Command::RequestUpdate => {
                 let updating = self.updates.state() != UpdateState::Idle;
-                self.managed_with(|managed, cx| managed.request(cx, updating))?;
+                self.managed.request(&mut self.core.cx(), updating)?;
             }
-            Command::SetUpdateMode { mode } => self.managed_with(|managed, cx| managed.set(cx, mode))?,
+            Command::SetUpdateMode { mode } => self.managed.set(&mut self.core.cx(), mode)?,
             Command::ScriptFinished { id, output, result } => {
-                self.scripts_with(|scripts, cx| scripts.finished(cx, id, &output, &result))?;
+                self.scripts.finished(&mut self.core.cx(), id, &output, &result)?;
             }
             Command::Shell(command) => self.shell(&command)?,
             Command::File(FileCommand::Stored { file, bytes }) => self.console.stored(file, bytes)?,
             Command::File(FileCommand::Failed { file, reason }) => self.console.file_failed(file, &reason)?,
             Command::Upload(UploadCommand::Send { name, size }) => {
-                self.console_with(|console, cx| console.upload.send(cx, name, size))?;
+                self.console.upload.send(&mut self.core.cx(), name, size)?;
             }
             Command::Upload(UploadCommand::Data { upload, data }) => {
-                self.console_with(|console, cx| console.upload.data(cx, upload, &data.0))?;
+                self.console.upload.data(&mut self.core.cx(), upload, &data.0)?;
             }
             Command::Upload(UploadCommand::Cancel { upload }) => self.console.upload.cancel(upload)?,
             Command::Extension(command) => self.extension_command(command)?,
-            Command::Archive(command) => self.archives_with(|archives, cx| archives.command(cx, command))?,
+            Command::Archive(command) => self.archives.command(&mut self.core.cx(), command)?,
             Command::ConnectionTypes { types } => self.connection_types(&types),
             Command::NetworkInterface { name } => self.network_interface(&name),
             Command::ReportUpdate { offer, report } => {
-                if updates.reported(&mut cx, offer, &report)? {
+                if self.updates.reported(&mut self.core.cx(), offer, &report)? {
                     self.plan_reboot("new firmware was installed");
                 }
             }
@@ -291,13 +265,12 @@ impl Link {
     /// Shows a chunk of a download passing by. Returns which part of it to hand to the applier; report
     /// with [`Link::stored`] when the applier took it.
     pub fn body(&mut self, now: Now, fetch: FetchId, chunk: &[u8]) -> Keep {
-        self.advance(now);
+        self.core.advance(now);
         let network = self.transfer(fetch).is_some();
         let keep = if self.archives.is_current(fetch) {
-            self.archives_with(|archives, cx| archives.body(cx, fetch, chunk))
+            self.archives.body(&mut self.core.cx(), fetch, chunk)
         } else {
-            let (mut cx, _, updates) = self.parts();
-            updates.body(&mut cx, fetch, chunk)
+            self.updates.body(&mut self.core.cx(), fetch, chunk)
         };
         if keep.is_none() {
             count(&mut self.counters.stale_inputs);
@@ -312,12 +285,11 @@ impl Link {
     /// Reports that the applier took bytes that [`Link::body`] said to keep. The number of the fetch
     /// they came with stays good while the download lasts.
     pub fn stored(&mut self, now: Now, fetch: FetchId, len: usize) {
-        self.advance(now);
-        let archives = self.archives_with(|archives, cx| archives.stored(cx, fetch, len));
-        let (mut cx, _, updates) = self.parts();
+        self.core.advance(now);
+        let archives = self.archives.stored(&mut self.core.cx(), fetch, len);
         let known = match archives {
             Some(known) => known,
-            None => updates.stored(&mut cx, fetch, len),
+            None => self.updates.stored(&mut self.core.cx(), fetch, len),
         };
         if !known {
             count(&mut self.counters.stale_inputs);
@@ -327,7 +299,7 @@ impl Link {
 
     /// Returns the next order or event. After each call into the machine, call this until `None`.
     pub fn poll(&mut self) -> Option<Output> {
-        self.out.pop()
+        self.core.out.pop()
     }
 
     /// Returns when to call [`Link::handle`] with [`Input::Tick`] at the latest, if ever. Never in
@@ -335,24 +307,24 @@ impl Link {
     pub fn deadline(&self) -> Option<Deadline> {
         let mut deadline = Earliest::default();
         self.connection.deadlines(&mut deadline);
-        self.wire.deadlines(&mut deadline);
-        self.updates.deadlines(&self.config, &mut deadline);
-        self.archives.deadlines(&self.config, &mut deadline);
+        self.core.wire.deadlines(&mut deadline);
+        self.updates.deadlines(&self.core.config, &mut deadline);
+        self.archives.deadlines(&self.core.config, &mut deadline);
         self.managed.deadlines(&mut deadline);
         self.scripts.deadlines(&mut deadline);
-        self.extensions.deadlines(&self.wire, &mut deadline);
-        self.console.deadlines(&self.wire, &mut deadline);
+        self.extensions.deadlines(&self.core.wire, &mut deadline);
+        self.console.deadlines(&self.core.wire, &mut deadline);
         if let Some(at) = self.ask_validated {
             deadline.at(Timer::Validation, at);
         }
         if let Some(at) = self.announce_at {
             deadline.at(Timer::Reconnect, at);
         }
-        if let Some(at) = self.updates.ledger.deadline(self.wall) {
+        if let Some(at) = self.updates.ledger.deadline(self.core.wall) {
             deadline.at(Timer::History, at);
         }
         if let Some(planned) = &self.reboot {
-            deadline.at(Timer::Reboot, planned.deadline(self.now));
+            deadline.at(Timer::Reboot, planned.deadline(self.core.now));
         }
         deadline.get()
     }
@@ -360,7 +332,7 @@ impl Link {
     /// Returns whether the device may show who it is at an address: the server's own, or one of
     /// [`Config::trusted_origins`]. Everywhere else, connect without client certificate.
     pub fn trusts(&self, url: &str) -> bool {
-        Url::parse(url).is_ok_and(|url| self.connection.trusts(&self.config, &url))
+        Url::parse(url).is_ok_and(|url| self.connection.trusts(&self.core.config, &url))
     }
 
     /// Returns which network addresses a connection for a [`Dial`](crate::Dial) may lead to. The host of the address must
@@ -372,14 +344,14 @@ impl Link {
     /// Returns which network addresses a connection for a [`Fetch`](crate::Fetch) may lead to, as [`Link::dial_rules`].
     pub fn fetch_rules(&self, url: &str) -> AddressRules {
         match Url::parse(url) {
-            Ok(url) if is_listed(&self.config, &url) => AddressRules::any(),
+            Ok(url) if is_listed(&self.core.config, &url) => AddressRules::any(),
             Ok(url) if self.connection.has_host(&url) => self.outside().of_hub(),
             _ => self.outside(),
         }
     }
 
     fn outside(&self) -> AddressRules {
-        AddressRules::outside(self.config.download.refuse_private_addresses)
+        AddressRules::outside(self.core.config.download.refuse_private_addresses)
     }
 
     /// Returns a snapshot for people and logs.
@@ -389,9 +361,9 @@ impl Link {
             update: self.update_state(),
             install_obstacle: self.updates.obstacle().map(String::from),
             update_mode: self.managed.mode(),
-            console_joined: self.wire.has_joined(CONSOLE),
+            console_joined: self.core.wire.has_joined(CONSOLE),
             console_active: self.console.is_active(),
-            extensions_joined: self.wire.has_joined(EXTENSIONS),
+            extensions_joined: self.core.wire.has_joined(EXTENSIONS),
             extensions: self.extensions(),
             currently_downloading_uuid: self.updates.uuid().map(String::from),
             downloading_archive: self.archives.uuid().map(String::from),
@@ -405,7 +377,7 @@ impl Link {
         match &self.connection {
             connection if connection.is_offline() => ConnectionState::Offline,
             connection if connection.is_dialing() => ConnectionState::Dialing,
-            connection if connection.is_joined() && self.wire.is_joined() => ConnectionState::Joined,
+            connection if connection.is_joined() && self.core.wire.is_joined() => ConnectionState::Joined,
             connection if connection.is_up() => ConnectionState::Connected,
             _ => ConnectionState::Waiting,
         }
@@ -418,61 +390,32 @@ impl Link {
 
     /// Returns the firmware that runs, as configured.
     pub const fn running(&self) -> &FirmwareMeta {
-        &self.config.firmware
-    }
-
-    fn advance(&mut self, now: Now) {
-        self.now = self.now.max(now.mono);
-        self.wall = now.wall;
-    }
-
-    fn parts(&mut self) -> (Context<'_>, &mut Connection, &mut Updates) {
-        let cx = Context {
-            now: self.now,
-            wall: self.wall,
-            config: &self.config,
-            out: &mut self.out,
-            wire: &mut self.wire,
-            ids: &mut self.ids,
-        };
-        (cx, &mut self.connection, &mut self.updates)
-    }
-
-    fn managed_with<T>(&mut self, work: impl FnOnce(&mut Managed, &mut Context<'_>) -> T) -> T {
-        let Self { now, wall, config, out, wire, ids, managed, .. } = self;
-        work(managed, &mut Context { now: *now, wall: *wall, config, out, wire, ids })
-    }
-
-    fn scripts_with<T>(&mut self, work: impl FnOnce(&mut Scripts, &mut Context<'_>) -> T) -> T {
-        let Self { now, wall, config, out, wire, ids, scripts, .. } = self;
-        work(scripts, &mut Context { now: *now, wall: *wall, config, out, wire, ids })
+        &self.core.config.firmware
     }
 
     fn tick(&mut self) {
-        let now = self.now;
-        let (mut cx, connection, updates) = self.parts();
-        connection.tick(&mut cx);
-        if let Some(dead) = cx.wire.tick(now) {
-            connection.give_up(&mut cx, dead);
+        let now = self.core.now;
+        self.connection.tick(&mut self.core.cx());
+        if let Some(dead) = self.core.wire.tick(now) {
+            self.connection.give_up(&mut self.core.cx(), dead);
         }
-        updates.tick(&mut cx);
-        while let Some(unanswered) = self.wire.unanswered(now) {
+        self.updates.tick(&mut self.core.cx());
+        while let Some(unanswered) = self.core.wire.unanswered(now) {
             self.incoming(unanswered);
         }
-        self.archives_with(Archives::tick);
-        self.updates.ledger.tick(now, self.wall, &mut self.out);
+        self.archives.tick(&mut self.core.cx());
+        self.updates.ledger.tick(now, self.core.wall, &mut self.core.out);
         self.tick_validation();
-        self.managed_with(Managed::tick);
-        self.scripts_with(Scripts::tick);
-        self.console_with(Console::tick);
+        self.managed.tick(&mut self.core.cx());
+        self.scripts.tick(&mut self.core.cx());
+        self.console.tick(&mut self.core.cx());
     }
 
     fn socket_up(&mut self, socket: SocketId, interface: Option<&str>) -> bool {
-        let (mut cx, connection, _) = self.parts();
-        let up = connection.up(&mut cx, socket, interface);
+        let up = self.connection.up(&mut self.core.cx(), socket, interface);
         if up {
-            let trusted = self.connection.is_encrypted() || self.config.insecure_plain_hub;
-            self.wire.opened(self.now, trusted);
+            let trusted = self.connection.is_encrypted() || self.core.config.insecure_plain_hub;
+            self.core.wire.opened(self.core.now, trusted);
         }
         up
     }
@@ -482,9 +425,9 @@ impl Link {
         match topic {
             DEVICE => {
                 let (uuid, deltas) = (self.updates.uuid(), self.updates.takes_deltas());
-                device::join_params(&self.config, uuid, deltas, self.wire.is_trusted())
+                device::join_params(&self.core.config, uuid, deltas, self.core.wire.is_trusted())
             }
-            EXTENSIONS => self.extensions.join_params(&self.config),
+            EXTENSIONS => self.extensions.join_params(&self.core.config),
             CONSOLE => Console::join_params(),
             _ => payload::empty(),
         }
@@ -493,7 +436,8 @@ impl Link {
     /// Tells which conditions began and ended.
     fn follow_alarms(&mut self) {
         self.forget_refused_reboots();
-        let Self { now, config, out, connection, updates, alarms, extensions, reboot_refused, .. } = self;
+        let Self { core, connection, updates, alarms, extensions, reboot_refused, .. } = self;
+        let Core { now, config, out, .. } = core;
         let reverted = "the device fell back from a firmware that did not prove good";
         let twin = "another device connects with this one's identity";
         for (alarm, is) in [
@@ -513,31 +457,31 @@ impl Link {
         self.announce_again();
         self.follow_alarms();
         self.follow_validation();
-        self.managed_with(Managed::settle);
+        self.managed.settle(&mut self.core.cx());
         self.settle_extensions();
         if let Some(socket) = self.connection.open_socket() {
             loop {
-                self.console_with(Console::fill);
-                self.extensions_with(Extensions::fill);
-                let frame = if let Some(topic) = self.wire.wants_join(self.now) {
+                self.console.fill(&mut self.core.cx());
+                self.extensions.fill(&mut self.core.cx());
+                let frame = if let Some(topic) = self.core.wire.wants_join(self.core.now) {
                     let params = self.join_params(topic);
                     if topic == DEVICE {
                         self.announced = self.announcement();
                         self.announce_at = None;
                     }
-                    self.wire.join(self.now, topic, &params).map(Some)
+                    self.core.wire.join(self.core.now, topic, &params).map(Some)
                 } else {
-                    self.wire.transmit(self.now)
+                    self.core.wire.transmit(self.core.now)
                 };
                 match frame {
-                    Ok(Some(Frame::Text(text))) => self.out.push(Output::Send { socket, text }),
-                    Ok(Some(Frame::Binary(data))) => self.out.push(Output::SendBinary { socket, data }),
+                    Ok(Some(Frame::Text(text))) => self.core.out.push(Output::Send { socket, text }),
+                    Ok(Some(Frame::Binary(data))) => self.core.out.push(Output::SendBinary { socket, data }),
                     Ok(None) => break,
-                    Err(fault) => fault.report(&mut self.out),
+                    Err(fault) => fault.report(&mut self.core.out),
                 }
             }
         } else {
-            self.console_with(Console::offline);
+            self.console.offline(&mut self.core.cx());
         }
         self.reboot_if_ready();
     }

@@ -6,6 +6,7 @@ pub(crate) mod attempts;
 pub(crate) mod auth;
 pub(crate) mod connection;
 pub(crate) mod console;
+mod context;
 pub(crate) mod device;
 mod explain;
 pub(crate) mod extensions;
@@ -26,10 +27,9 @@ mod twin;
 pub(crate) mod update;
 mod window;
 
-use crate::config::Config;
-use crate::outputs::{Ids, Outputs};
-use crate::phoenix::{Phoenix, TopicId};
-use crate::time::{Instant, UnixTime};
+use crate::phoenix::TopicId;
+
+pub(crate) use context::{Context, Core};
 
 /// The topics, in the order in which they are joined; each is named by its place.
 pub(crate) const TOPICS: [&str; 3] = [names::DEVICE, names::CONSOLE, names::EXTENSIONS];
@@ -39,14 +39,3 @@ pub(crate) const DEVICE: TopicId = TopicId::FIRST;
 pub(crate) const EXTENSIONS: TopicId = TopicId(2);
 /// The console, joined while the configuration allows it.
 pub(crate) const CONSOLE: TopicId = TopicId(1);
-
-/// What the parts of the hub side share for the length of one call.
-pub(crate) struct Context<'a> {
-    pub(crate) now: Instant,
-    /// The device's wall clock, if it believes it has one.
-    pub(crate) wall: Option<UnixTime>,
-    pub(crate) config: &'a Config,
-    pub(crate) out: &'a mut Outputs,
-    pub(crate) wire: &'a mut Phoenix,
-    pub(crate) ids: &'a mut Ids,
-}

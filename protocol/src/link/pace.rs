@@ -15,7 +15,7 @@ impl Link {
 
     /// Bytes of the network came. Says when to read on, if they come too fast.
     pub(super) fn paced(&mut self, fetch: FetchId, bytes: usize, mut keep: Keep) -> Keep {
-        keep.not_before = self.pace.came(self.now, self.wall, &self.config.rate, bytes);
+        keep.not_before = self.pace.came(self.core.now, self.core.wall, &self.core.config.rate, bytes);
         if let (Some(at), Some(download)) = (keep.not_before, self.transfer(fetch)) {
             download.paused(at);
         }

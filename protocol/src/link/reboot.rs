@@ -32,17 +32,18 @@ impl Planned {
 impl Link {
     /// The server orders a reboot.
     pub(super) fn reboot_ordered(&mut self) {
-        let limit = self.config.bounds.reboots_per_hour;
+        let limit = self.core.config.bounds.reboots_per_hour;
         // An order that comes twice is one.
-        let soon = self.reboot.as_ref().is_some_and(|planned| planned.from <= self.now);
-        let wait = if soon { None } else { self.updates.ledger.reboot_wait(limit, self.now, self.wall) };
+        let soon = self.reboot.as_ref().is_some_and(|planned| planned.from <= self.core.now);
+        let wait =
+            if soon { None } else { self.updates.ledger.reboot_wait(limit, self.core.now, self.core.wall) };
         if let Some(retry_in) = wait {
             let reason = self.reboot_excess(limit);
             self.reboot_refused = Some(reason.clone());
-            return self.out.event(Event::RebootRefused { reason, retry_in });
+            return self.core.out.event(Event::RebootRefused { reason, retry_in });
         }
-        self.wire.push(names::REBOOTING, payload::empty(), Class::Session);
-        self.out.event(Event::RebootRequested);
+        self.core.wire.push(names::REBOOTING, payload::empty(), Class::Session);
+        self.core.out.event(Event::RebootRequested);
         self.plan(String::from("an operator asked for it"), Duration::ZERO);
     }
 
@@ -51,17 +52,17 @@ impl Link {
         if self.reboot.is_some() {
             return;
         }
-        let limit = self.config.bounds.reboots_per_hour;
-        let wait = self.updates.ledger.planned_wait(limit, self.now, self.wall);
+        let limit = self.core.config.bounds.reboots_per_hour;
+        let wait = self.updates.ledger.planned_wait(limit, self.core.now, self.core.wall);
         if let Some(retry_in) = wait {
             let reason = self.reboot_excess(limit);
-            self.out.event(Event::RebootDelayed { reason, retry_in });
+            self.core.out.event(Event::RebootDelayed { reason, retry_in });
         }
         self.plan(String::from(reason), wait.unwrap_or_default()); // Without a wait, at once.
     }
 
     fn plan(&mut self, reason: String, wait: Duration) {
-        let from = self.now + wait;
+        let from = self.core.now + wait;
         self.reboot.get_or_insert(Planned { reason, from, until: from + REBOOT_GRACE });
     }
 
@@ -78,9 +79,9 @@ impl Link {
 
     /// The alarm about refused reboots ends when another would be obeyed.
     pub(super) fn forget_refused_reboots(&mut self) {
-        let limit = self.config.bounds.reboots_per_hour;
+        let limit = self.core.config.bounds.reboots_per_hour;
         if self.reboot_refused.is_some()
-            && self.updates.ledger.reboot_wait(limit, self.now, self.wall).is_none()
+            && self.updates.ledger.reboot_wait(limit, self.core.now, self.core.wall).is_none()
         {
             self.reboot_refused = None;
         }
@@ -88,11 +89,11 @@ impl Link {
 
     /// Reboots when nothing is left to send.
     pub(super) fn reboot_if_ready(&mut self) {
-        let (now, drained) = (self.now, self.wire.is_drained());
+        let (now, drained) = (self.core.now, self.core.wire.is_drained());
         let ready = |planned: &mut Planned| now >= planned.from && (drained || now >= planned.until);
         if let Some(Planned { reason, .. }) = self.reboot.take_if(ready) {
-            self.updates.ledger.rebooting(now, self.wall, &mut self.out);
-            self.out.push(Output::Reboot { reason });
+            self.updates.ledger.rebooting(now, self.core.wall, &mut self.core.out);
+            self.core.out.push(Output::Reboot { reason });
         }
     }
 }

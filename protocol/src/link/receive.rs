@@ -5,9 +5,8 @@ use alloc::string::String;
 
 use super::{Link, count};
 use crate::event::Event;
-use crate::hub::console::Console;
 use crate::hub::keys::Keys;
-use crate::hub::{CONSOLE, Context, DEVICE, EXTENSIONS, names, payload};
+use crate::hub::{CONSOLE, DEVICE, EXTENSIONS, names, payload};
 use crate::ids::SocketId;
 use crate::limits::{MAX_NAME_CHARS, MAX_TEXT_CHARS};
 use crate::phoenix::{Incoming, Malformed, Payload, Received};
@@ -19,7 +18,7 @@ impl Link {
         if !self.may_receive(socket) {
             return false;
         }
-        match self.wire.receive(self.now, message) {
+        match self.core.wire.receive(self.core.now, message) {
             Ok(incoming) => self.incoming(incoming),
             Err(Malformed(reason)) => self.malformed(&reason),
         }
@@ -32,10 +31,9 @@ impl Link {
         if self.connection.open_socket() != Some(socket) {
             return false;
         }
-        let room = self.out.has_room();
+        let room = self.core.out.has_room();
         if !room {
-            let (mut cx, connection, _) = self.parts();
-            connection.give_up(&mut cx, "more arrived than was fetched from the machine");
+            self.connection.give_up(&mut self.core.cx(), "more arrived than was fetched from the machine");
         }
         room
     }
@@ -44,26 +42,26 @@ impl Link {
         match incoming {
             Incoming::Nothing => {}
             Incoming::Joined { topic: DEVICE, .. } => {
-                let interface = self.connection.joined(self.now);
+                let interface = self.connection.joined(self.core.now);
                 self.updates.rejoined();
-                self.managed.joined(self.now);
-                self.extensions_with(|extensions, cx| extensions.device_joined(cx));
-                self.out.event(Event::Joined);
+                self.managed.joined(self.core.now);
+                self.extensions.device_joined(&mut self.core.cx());
+                self.core.out.event(Event::Joined);
                 self.report_network_interface(interface);
                 self.report_connection_types();
-                self.console_with(Console::device_joined);
+                self.console.device_joined(&mut self.core.cx());
             }
-            Incoming::Joined { topic: CONSOLE, .. } => self.out.event(Event::ConsoleJoined),
+            Incoming::Joined { topic: CONSOLE, .. } => self.core.out.event(Event::ConsoleJoined),
             Incoming::JoinRefused { topic: CONSOLE, reason, retry_in }
             | Incoming::Lost { topic: CONSOLE, reason, retry_in } => {
-                self.console_with(|console, cx| console.lost(cx, reason, retry_in));
+                self.console.lost(&mut self.core.cx(), reason, retry_in);
             }
             Incoming::Push { topic: CONSOLE, event, payload } => self.console_heard(&event, payload),
             Incoming::JoinRefused { topic: DEVICE, reason, retry_in } => {
-                self.out.event(Event::JoinRefused { reason, retry_in });
+                self.core.out.event(Event::JoinRefused { reason, retry_in });
             }
             Incoming::Lost { topic: DEVICE, reason, retry_in } => {
-                self.out.event(Event::ChannelLost { reason, retry_in });
+                self.core.out.event(Event::ChannelLost { reason, retry_in });
             }
             Incoming::Foreign { topic, event } => self.unknown(&topic, &event),
             Incoming::Push { topic: DEVICE, event, payload } => {
@@ -74,14 +72,14 @@ impl Link {
             Incoming::Joined { topic: EXTENSIONS, response } => self.extensions_joined(response),
             Incoming::JoinRefused { topic: EXTENSIONS, reason, retry_in } => {
                 let reason = format!("the server refused the channel: {reason}");
-                self.extensions_with(|extensions, cx| extensions.lost(cx, reason, retry_in));
+                self.extensions.lost(&mut self.core.cx(), reason, retry_in);
             }
             Incoming::Lost { topic: EXTENSIONS, reason, retry_in } => {
-                self.extensions_with(|extensions, cx| extensions.lost(cx, reason, retry_in));
+                self.extensions.lost(&mut self.core.cx(), reason, retry_in);
             }
             Incoming::Push { topic: EXTENSIONS, event, payload } => self.extension_event(&event, payload),
             Incoming::Rejected { topic: EXTENSIONS, tag, reason } => {
-                let known = self.extensions_with(|extensions, cx| extensions.rejected(cx, tag, &reason));
+                let known = self.extensions.rejected(&mut self.core.cx(), tag, &reason);
                 self.answer(known);
             }
             // Device pushes are never answered (spec §1.9), and other topics are not joined.
@@ -102,15 +100,13 @@ impl Link {
                     count(&mut self.counters.ignored_offers);
                 }
                 let requested = self.managed.is_requested();
-                let Self { now, wall, config, out, wire, ids, .. } = self;
-                let mut cx = Context { now: *now, wall: *wall, config, out, wire, ids };
-                let offered = self.updates.offered(&mut cx, &self.keys, payload, requested)?;
-                self.managed.update(&mut cx, offered);
+                let offered = self.updates.offered(&mut self.core.cx(), &self.keys, payload, requested)?;
+                self.managed.update(&mut self.core.cx(), offered);
             }
             names::FWUP_PUBLIC_KEYS => {
                 let (keys, others) = payload::public_keys(payload)?;
                 if let Some(count) = self.new_keys(keys, others, |link| &mut link.keys) {
-                    self.out.event(Event::PublicKeysReceived { count });
+                    self.core.out.event(Event::PublicKeysReceived { count });
                 }
             }
             names::ARCHIVE_PUBLIC_KEYS => {
@@ -118,26 +114,28 @@ impl Link {
                 // Nobody but the machine needs to know.
                 self.new_keys(keys, others, |link| &mut link.archive_keys);
             }
-            names::ARCHIVE => self.archive_offered(payload)?,
+            names::ARCHIVE => {
+                self.archives.offered(&mut self.core.cx(), &self.archive_keys, payload)?;
+            }
             names::REBOOT => {
                 payload.ignore()?;
                 self.reboot_ordered();
             }
             names::EXTENSIONS_GET => {
-                self.extensions_with(|extensions, cx| extensions.invited(cx, payload))?;
+                self.extensions.invited(&mut self.core.cx(), payload)?;
             }
             names::IDENTIFY => {
                 payload.ignore()?;
-                self.out.event(Event::Identify);
+                self.core.out.event(Event::Identify);
             }
-            names::SCRIPTS_RUN => self.scripts_with(|scripts, cx| scripts.requested(cx, payload))?,
-            names::UPDATE_MODE => self.managed_with(|managed, cx| managed.mode_told(cx, payload))?,
+            names::SCRIPTS_RUN => self.scripts.requested(&mut self.core.cx(), payload)?,
+            names::UPDATE_MODE => self.managed.mode_told(&mut self.core.cx(), payload)?,
             names::UPDATE_AVAILABLE => {
-                let asked = self.managed_with(|managed, cx| managed.available(cx, payload))?;
+                let asked = self.managed.available(&mut self.core.cx(), payload)?;
                 self.answer(asked);
             }
             names::UPDATE_REJECTED => {
-                let asked = self.managed_with(|managed, cx| managed.rejected(cx, payload))?;
+                let asked = self.managed.rejected(&mut self.core.cx(), payload)?;
                 self.answer(asked);
             }
             other => {
@@ -162,7 +160,7 @@ impl Link {
         others: u64,
         list: impl FnOnce(&mut Self) -> &mut Keys,
     ) -> Option<usize> {
-        if !(self.config.accept_server_keys && self.wire.is_trusted()) {
+        if !(self.core.config.accept_server_keys && self.core.wire.is_trusted()) {
             return None;
         }
         let list = list(self);
@@ -180,12 +178,12 @@ impl Link {
 
     pub(super) fn malformed(&mut self, reason: &str) {
         count(&mut self.counters.malformed_messages);
-        self.out.event(Event::Malformed { reason: cut(reason, MAX_TEXT_CHARS) });
+        self.core.out.event(Event::Malformed { reason: cut(reason, MAX_TEXT_CHARS) });
     }
 
     pub(super) fn unknown(&mut self, topic: &str, event: &str) {
         count(&mut self.counters.unknown_events);
         let (topic, event) = (cut(topic, MAX_NAME_CHARS), cut(event, MAX_NAME_CHARS));
-        self.out.event(Event::Unknown { topic, event });
+        self.core.out.event(Event::Unknown { topic, event });
     }
 }

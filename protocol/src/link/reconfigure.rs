@@ -12,7 +12,7 @@ impl Link {
     /// Takes other settings, but for what was decided at the start or learned since.
     pub(super) fn reconfigure(&mut self, mut new: Box<Config>) -> Result<(), ConfigError> {
         let home = new.validate()?;
-        let old = &mut *self.config;
+        let old = &mut *self.core.config;
         // What runs doesn't change while it runs, and whether it proved good is what the machine was told.
         swap(&mut new.firmware, &mut old.firmware);
         swap(&mut new.firmware_validated, &mut old.firmware_validated);
@@ -37,7 +37,7 @@ impl Link {
             self.archive_keys = Keys::for_archives(&new);
         }
         self.connection.set_home(home);
-        self.config = new;
+        self.core.config = new;
         self.keep_newest();
         Ok(())
     }
