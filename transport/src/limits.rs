@@ -1,5 +1,5 @@
 //! Every bound of this crate, with its reason. What happens at each one is tested in
-//! `tests/limits.rs`.
+//! `tests/it/limits.rs`.
 
 /// Bytes the caller may hand to `receive` before draining `poll`, in one call or several.
 ///

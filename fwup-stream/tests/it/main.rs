@@ -1,0 +1,47 @@
+//! The tests of this crate: one program, so that it links once.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, missing_docs)]
+
+mod apply_behind;
+mod apply_cache;
+mod apply_failures;
+mod apply_hostile;
+mod apply_order;
+mod apply_pieces;
+mod apply_support;
+mod apply_tables;
+mod archive_golden;
+mod archive_machines;
+mod archive_start;
+mod command_compatibility;
+mod command_differential;
+mod command_line;
+mod command_terminal;
+mod command_texts;
+mod command_tools;
+mod create_appliable;
+mod create_archive;
+mod create_golden;
+mod create_language;
+mod create_support;
+mod delta_apply;
+mod delta_bounds;
+mod delta_decoder;
+mod delta_memory;
+mod delta_model;
+mod delta_support;
+mod delta_xdelta3;
+mod disk_alignment;
+mod fat_golden;
+mod fat_index;
+mod fat_limits;
+mod fat_model;
+mod fat_names;
+mod fat_support;
+mod front_support;
+mod golden;
+mod golden_support;
+mod manifest_golden;
+mod manifest_language;
+mod table_places;
+mod tool_support;
+mod trust_keys;
