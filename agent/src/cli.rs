@@ -6,12 +6,14 @@ use std::time::Duration;
 use clap::{ArgGroup, Args, Parser, Subcommand};
 use nerves_hub_link_platform::limits::{ARCHIVE_BYTES_MAX, ARCHIVES_MAX};
 use nerves_hub_link_protocol::limits::{
-    MAX_BOUND, MAX_CONCURRENT_PARTS, OVERWRITES_PER_DAY, REBOOTS_PER_HOUR,
+    MAX_BOUND, MAX_CONCURRENT_PARTS, MAX_FREEZE_ALARM, OVERWRITES_PER_DAY, REBOOTS_PER_HOUR,
 };
 use nerves_hub_link_protocol::{DownloadConfig, Secret};
 
 use crate::extensions::Extension;
 use crate::secrets::is_withheld;
+
+const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// Over-the-air updates from NervesHub, for any Linux device.
 #[derive(Debug, Parser)]
@@ -202,6 +204,10 @@ pub struct RunArgs {
     /// with each that follows, up to six hours, until a firmware proves good. 0 means no pause. Six hours at most.
     #[arg(long, value_name = "SECONDS", default_value = "60", value_parser = seconds)]
     pub failure_pause: Duration,
+    /// Days without an answer of an update service until the device raises an alarm: in the log, again every day, and on the
+    /// server once it is back. 0 means never. Counted over restarts only with --state.
+    #[arg(long, value_name = "DAYS", default_value = "7", value_parser = days)]
+    pub freeze_alarm: Duration,
     /// Seconds to wait before a broken download is tried again.
     #[arg(long, value_name = "SECONDS", default_value = "15", value_parser = seconds)]
     pub retry_delay: Duration,
@@ -333,6 +339,12 @@ fn passed(name: &str) -> Result<String, String> {
     Ok(name.to_owned())
 }
 
+fn days(text: &str) -> Result<Duration, String> {
+    let max = MAX_FREEZE_ALARM.as_secs() / DAY.as_secs();
+    let days = text.parse().ok().filter(|days| u64::from(*days) <= max);
+    days.map(|days: u32| DAY * days).ok_or_else(|| format!("days must be a number from 0 to {max}"))
+}
+
 fn seconds(text: &str) -> Result<Duration, String> {
     text.parse::<f64>()
         .ok()
@@ -345,6 +357,15 @@ fn seconds(text: &str) -> Result<Duration, String> {
 mod tests {
     use super::*;
     use clap::CommandFactory;
+
+    #[test]
+    fn days_are_whole_and_at_most_a_year() {
+        assert_eq!(days("0"), Ok(Duration::ZERO));
+        assert_eq!(days("365"), Ok(MAX_FREEZE_ALARM));
+        for wrong in ["366", "-1", "1.5", "", "99999999999", "week"] {
+            assert_eq!(days(wrong), Err("days must be a number from 0 to 365".to_owned()), "{wrong:?}");
+        }
+    }
 
     #[test]
     fn the_command_line_is_consistent() {

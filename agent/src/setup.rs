@@ -157,6 +157,7 @@ pub fn config(args: &RunArgs, identity: &Identity, recorder: &Arc<Recorder>) -> 
     config.bounds.reboots_per_hour = args.reboots_per_hour;
     config.bounds.overwrites_per_day = args.overwrites_per_day;
     config.bounds.failure_pause = args.failure_pause;
+    config.freeze_alarm = args.freeze_alarm;
     config.download.retry_delay = args.retry_delay;
     config.download.max_size = args.max_firmware_size;
     config.download.max_archive_size = args.max_archive_size;

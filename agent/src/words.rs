@@ -361,6 +361,12 @@ fn other(event: &Event) -> Option<Line> {
                 time(*retry_in)
             ),
         ),
+        Event::UpdatesFrozen { description } => Line::warning(
+            "updates-frozen",
+            format!(
+                "{description}: look at its network, clock and credentials, and at the server (--freeze-alarm)"
+            ),
+        ),
         Event::ScriptRequested { timeout, .. } => {
             Line::info("script", format!("an operator's script is run for {} at most", time(*timeout)))
         }

@@ -20,6 +20,8 @@ pub enum Alarm {
     HealthCheckFailed,
     /// The server orders more reboots than the device allows. Stays until an order would be obeyed again.
     RebootsRefused,
+    /// No update service has answered for [`Config::freeze_alarm`](crate::Config::freeze_alarm).
+    UpdatesFrozen,
 }
 
 /// An alarm that is raised.
@@ -42,6 +44,7 @@ impl Alarm {
             Self::FirmwareReverted => "NervesHubLink.FirmwareReverted",
             Self::DuplicateIdentity => "NervesHubLink.DuplicateIdentity",
             Self::RebootsRefused => "NervesHubLink.RebootsRefused",
+            Self::UpdatesFrozen => "NervesHubLink.UpdatesFrozen",
             Self::HealthCheckFailed => "NervesHubLink.Extensions.Health.CheckFailed",
         }
     }

@@ -69,6 +69,8 @@ pub struct History {
     pub failures: u32,
     /// How long ago the last of them failed.
     pub failed: Duration,
+    /// How long ago an update service last showed itself, in whole seconds; `None` if it never did.
+    pub contact: Option<Duration>,
 }
 
 impl History {
@@ -96,6 +98,9 @@ impl History {
             words.push(format!("failures:{}", self.failures));
             words.push(format!("failed:{}", self.failed.as_secs()));
         }
+        if let Some(contact) = self.contact {
+            words.push(format!("contact:{}", contact.as_secs()));
+        }
         if words.len() == facts {
             return String::new();
         }
@@ -113,6 +118,7 @@ impl History {
                 "writes" => history.writes = ages_from_text(value),
                 "failures" => history.failures = value.parse().unwrap_or(0),
                 "failed" => history.failed = Duration::from_secs(value.parse().unwrap_or(0)),
+                "contact" => history.contact = value.parse().ok().map(Duration::from_secs),
                 _ => {}
             }
         }

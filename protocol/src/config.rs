@@ -14,8 +14,8 @@ use crate::extension::ExtensionsConfig;
 use crate::http::url::Url;
 use crate::hub::{keys, names, origin};
 use crate::limits::{
-    CLOCK_HORIZON, MAX_IDENTIFIER_BYTES, MAX_INTERFACE_NAMES, MAX_KEY_ITERATIONS, MAX_KEY_LENGTH,
-    MAX_NAME_CHARS, MAX_PUBLIC_KEYS, MAX_RECONNECT_DELAYS,
+    CLOCK_HORIZON, FREEZE_ALARM, MAX_FREEZE_ALARM, MAX_IDENTIFIER_BYTES, MAX_INTERFACE_NAMES,
+    MAX_KEY_ITERATIONS, MAX_KEY_LENGTH, MAX_NAME_CHARS, MAX_PUBLIC_KEYS, MAX_RECONNECT_DELAYS,
 };
 use crate::mismatch::AllowMismatch;
 use crate::schedule::{Maintenance, RateLimit};
@@ -59,6 +59,13 @@ pub struct Config {
     pub allow_mismatch: AllowMismatch,
     /// How often a server can make the device reboot.
     pub bounds: Bounds,
+    /// How long no update service may show itself before [`Alarm::UpdatesFrozen`](crate::Alarm::UpdatesFrozen) is raised.
+    /// An accepted join shows one, and every message after it, heartbeats included, over TLS or with
+    /// [`Config::insecure_plain_hub`]. The time counts over restarts if [`Output::SaveHistory`](crate::Output::SaveHistory)
+    /// is obeyed, and while the device is off if it has a clock. The alarm waits ten minutes for a device that was told to
+    /// connect, and is not raised for one that is offline on purpose. Zero means never. At most
+    /// [`MAX_FREEZE_ALARM`](crate::limits::MAX_FREEZE_ALARM). Default [`FREEZE_ALARM`](crate::limits::FREEZE_ALARM), a week.
+    pub freeze_alarm: Duration,
     /// What [`Output::SaveHistory`](crate::Output::SaveHistory) told last, maybe before a restart;
     /// [`History::unknown`] where nothing can be kept.
     pub history: History,
@@ -275,6 +282,7 @@ impl Config {
             past_attempts: Vec::new(),
             allow_mismatch: AllowMismatch::default(),
             bounds: Bounds::default(),
+            freeze_alarm: FREEZE_ALARM,
             history: History::default(),
             refuse_older: false,
             newest_version: None,
@@ -357,6 +365,9 @@ impl Config {
         self.maintenance.validate()?;
         self.rate.validate()?;
         self.bounds.validate()?;
+        if self.freeze_alarm > MAX_FREEZE_ALARM {
+            return Err(ConfigError::FreezeAlarm);
+        }
         self.extensions.validate()?;
         if let UpdateStrategy::Parts(parts) = &self.strategy {
             parts.validate()?;

@@ -3,7 +3,9 @@
 use alloc::string::String;
 
 use crate::http::url::UrlError;
-use crate::limits::{MAX_BOUND, MAX_FAILURE_PAUSE, MAX_RECONNECT_DELAYS, MAX_WINDOWS, MIN_RATE};
+use crate::limits::{
+    MAX_BOUND, MAX_FAILURE_PAUSE, MAX_FREEZE_ALARM, MAX_RECONNECT_DELAYS, MAX_WINDOWS, MIN_RATE,
+};
 
 /// Why a [`Config`](crate::Config) is unusable. Trying again with the same one never helps.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -54,6 +56,10 @@ pub enum ConfigError {
     /// The bounds on what a server can make the device do.
     #[error("bounds on reboots and writes must be at most {MAX_BOUND}, a pause after failures at most {} h; 0 means none", MAX_FAILURE_PAUSE.as_secs() / 3600)]
     Bounds,
+    /// [`Config::freeze_alarm`](crate::Config::freeze_alarm) is longer than
+    /// [`MAX_FREEZE_ALARM`](crate::limits::MAX_FREEZE_ALARM).
+    #[error("the alarm about an update service that does not answer can wait {} days at most; 0 means no alarm", MAX_FREEZE_ALARM.as_secs() / (24 * 3600))]
+    FreezeAlarm,
     /// More trusted origins than the machine holds.
     #[error("there are more trusted origins than the {0} allowed")]
     TooManyOrigins(usize),

@@ -295,6 +295,12 @@ pub enum Event {
         /// How long.
         retry_in: Duration,
     },
+    /// No update service has answered for longer than [`Config::freeze_alarm`](crate::Config::freeze_alarm). Repeated daily
+    /// while [`Alarm::UpdatesFrozen`] is raised.
+    UpdatesFrozen {
+        /// Since when, for a person.
+        description: String,
+    },
     /// The server sent something this version doesn't know. Ignored.
     Unknown {
         /// The topic.

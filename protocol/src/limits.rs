@@ -259,6 +259,22 @@ pub const MAX_BOUND: u32 = 100;
 /// not counted when its power is cut.
 pub const HISTORY_INTERVAL: Duration = Duration::from_secs(15 * 60);
 
+/// How long no update service may show itself before the alarm, unless told otherwise. A week: longer than any outage that
+/// nobody would want to hear of.
+pub const FREEZE_ALARM: Duration = Duration::from_secs(7 * 24 * 60 * 60);
+
+/// Longest time before that alarm that can be set.
+pub const MAX_FREEZE_ALARM: Duration = Duration::from_secs(365 * 24 * 60 * 60);
+
+/// How long after its start a device does not raise that alarm: one that was switched off for a month connects first.
+pub const FREEZE_GRACE: Duration = Duration::from_secs(10 * 60);
+
+/// Pause between two events while that alarm is raised.
+pub const FREEZE_REMINDER: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// How often a device stores when an update service last showed itself. A restart forgets less than that.
+pub const CONTACT_SAVE_INTERVAL: Duration = Duration::from_secs(6 * 60 * 60);
+
 /// Shortest delay of a rescheduled update. Each offer counts as an attempt; three attempts in a row
 /// lock a device out for a day (spec §9.4).
 pub const MIN_RESCHEDULE: Duration = Duration::from_secs(5 * 60);

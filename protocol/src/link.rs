@@ -2,6 +2,7 @@
 
 mod console;
 mod extensions;
+mod freeze;
 mod pace;
 mod reboot;
 mod receive;
@@ -37,6 +38,7 @@ use crate::hub::update::Updates;
 use crate::hub::{CONSOLE, Core, DEVICE, EXTENSIONS, TOPICS, device, payload};
 use crate::ids::{FetchId, SocketId};
 use crate::input::Input;
+use crate::link::freeze::Freeze;
 use crate::link::reboot::Planned;
 use crate::output::Output;
 use crate::outputs::{Ids, Outputs};
@@ -69,6 +71,7 @@ pub struct Link {
     reboot: Option<Planned>,
     /// Why the server's last order to reboot was refused.
     reboot_refused: Option<String>,
+    freeze: Freeze,
     alarms: Alarms,
     counters: Counters,
 }
@@ -102,6 +105,7 @@ impl Link {
             announce_at: None,
             reboot: None,
             reboot_refused: None,
+            freeze: Freeze::default(),
             alarms: Alarms::default(),
             counters: Counters::default(),
             core: Core {
@@ -323,6 +327,9 @@ impl Link {
         if let Some(at) = self.updates.ledger.deadline(self.core.wall) {
             deadline.at(Timer::History, at);
         }
+        if let Some(at) = self.freeze_deadline() {
+            deadline.at(Timer::Freeze, at);
+        }
         if let Some(planned) = &self.reboot {
             deadline.at(Timer::Reboot, planned.deadline(self.core.now));
         }
@@ -405,6 +412,7 @@ impl Link {
         }
         self.archives.tick(&mut self.core.cx());
         self.updates.ledger.tick(now, self.core.wall, &mut self.core.out);
+        self.tick_freeze();
         self.tick_validation();
         self.managed.tick(&mut self.core.cx());
         self.scripts.tick(&mut self.core.cx());
@@ -436,7 +444,8 @@ impl Link {
     /// Tells which conditions began and ended.
     fn follow_alarms(&mut self) {
         self.forget_refused_reboots();
-        let Self { core, connection, updates, alarms, extensions, reboot_refused, .. } = self;
+        self.follow_freeze();
+        let Self { core, connection, updates, alarms, extensions, reboot_refused, freeze, .. } = self;
         let Core { now, config, out, .. } = core;
         let reverted = "the device fell back from a firmware that did not prove good";
         let twin = "another device connects with this one's identity";
@@ -447,6 +456,7 @@ impl Link {
             (Alarm::DuplicateIdentity, connection.has_twin().then_some(twin)),
             (Alarm::HealthCheckFailed, extensions.health_failure()),
             (Alarm::RebootsRefused, reboot_refused.as_deref()),
+            (Alarm::UpdatesFrozen, freeze.description()),
         ] {
             alarms.follow(out, *now, alarm, is);
         }

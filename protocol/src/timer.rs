@@ -54,6 +54,8 @@ pub enum Timer {
     Metrics,
     /// Sending that alarms came or went.
     AlarmMessages,
+    /// Raising the alarm that no update service answers, or reporting that it lasts.
+    Freeze,
     /// Ending a script that runs too long.
     Script,
     /// Sending what a shell has written since the last message.

@@ -288,6 +288,10 @@ fn every_event_has_a_sentence() {
             "the restart into the new firmware waits for 90 s: x broke (--reboots-per-hour)",
         ),
         (
+            Event::UpdatesFrozen { description: "no answer for 7 days".into() },
+            "no answer for 7 days: look at its network, clock and credentials, and at the server (--freeze-alarm)",
+        ),
+        (
             Event::Unknown { topic: "device".into(), event: "e".into() },
             "ignored the event \"e\" on \"device\", which this version doesn't know",
         ),

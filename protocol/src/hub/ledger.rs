@@ -6,7 +6,10 @@ use alloc::vec::Vec;
 use core::time::Duration;
 
 use crate::bounds::{Bounds, History, most};
-use crate::limits::{EARLIEST_CLOCK, HISTORY_INTERVAL, MAX_FAILURE_PAUSE, OVERWRITE_WINDOW, REBOOT_WINDOW};
+use crate::limits::{
+    CONTACT_SAVE_INTERVAL, EARLIEST_CLOCK, HISTORY_INTERVAL, MAX_FAILURE_PAUSE, OVERWRITE_WINDOW,
+    REBOOT_WINDOW,
+};
 use crate::output::Output;
 use crate::outputs::Outputs;
 use crate::text::count;
@@ -34,6 +37,9 @@ pub(crate) struct Ledger {
     writes: Vec<Entry>,
     /// How many updates failed in a row, and when the last did.
     failures: Option<(u32, Entry)>,
+    /// When an update service last showed itself, or the device started without knowing when one did.
+    contact: Entry,
+    contact_saved: Instant,
     /// What happened before can't be known.
     unknown: bool,
     start: Instant,
@@ -55,6 +61,13 @@ impl Ledger {
             reboots: list(&history.reboots),
             writes: list(&history.writes),
             failures: (history.failures > 0).then(|| (history.failures, entry(&history.failed))),
+            // A device that can't know when it last heard from one counts from its start.
+            contact: Entry {
+                age: history.contact.unwrap_or_default(),
+                since: now,
+                old: history.contact.is_some(),
+            },
+            contact_saved: now,
             unknown: history.unknown,
             start: now,
             // The server chose when the device went off, and may rule its clock, too.
@@ -82,6 +95,21 @@ impl Ledger {
     pub(crate) fn deadline(&self, wall: Option<UnixTime>) -> Option<Instant> {
         let timed = self.saved_at.zip(plausible(wall)).is_some_and(|(saved, now)| saved <= now);
         (!timed && !self.is_empty()).then(|| self.saved + HISTORY_INTERVAL)
+    }
+
+    /// An update service showed itself.
+    pub(crate) const fn contact(&mut self, now: Instant) {
+        self.contact = Entry { age: Duration::ZERO, since: now, old: false };
+    }
+
+    /// Returns how long no update service has shown itself.
+    pub(crate) fn silence(&self, now: Instant) -> Duration {
+        self.contact.age(now)
+    }
+
+    /// Returns when to store [`Self::silence`].
+    pub(crate) fn contact_due(&self) -> Instant {
+        self.contact_saved + CONTACT_SAVE_INTERVAL
     }
 
     /// Returns how long the server's order to reboot would have to wait, if it can't be obeyed now.
@@ -179,6 +207,11 @@ impl Ledger {
         self.save(now, wall, false, out);
     }
 
+    /// Stores everything as it is now.
+    pub(crate) fn keep(&mut self, now: Instant, wall: Option<UnixTime>, out: &mut Outputs) {
+        self.save(now, wall, false, out);
+    }
+
     fn is_empty(&self) -> bool {
         self.reboots.is_empty() && self.writes.is_empty() && self.failures.is_none()
     }
@@ -191,7 +224,7 @@ impl Ledger {
             let gap = Duration::from_secs(since).saturating_sub(now.saturating_since(self.start));
             let failed = self.failures.iter_mut().map(|(_, last)| last);
             let entries = self.reboots.iter_mut().chain(&mut self.writes).chain(failed);
-            for entry in entries.filter(|entry| entry.old) {
+            for entry in entries.chain([&mut self.contact]).filter(|entry| entry.old) {
                 entry.age = entry.age.saturating_add(gap);
             }
         }
@@ -202,13 +235,14 @@ impl Ledger {
 
     fn save(&mut self, now: Instant, wall: Option<UnixTime>, rebooting: bool, out: &mut Outputs) {
         let at = plausible(wall);
-        (self.saved, self.saved_at) = (now, at);
+        (self.saved, self.saved_at, self.contact_saved) = (now, at, now);
         let age = |entry: &Entry| Duration::from_secs(entry.age(now).as_secs());
         let ages = |list: &[Entry]| list.iter().map(age).collect::<Vec<_>>();
         let (reboots, writes) = (ages(&self.reboots), ages(&self.writes));
         let (failures, failed) =
             self.failures.map_or((0, Duration::ZERO), |(failures, last)| (failures, age(&last)));
-        let history = History { at, rebooting, unknown: false, reboots, writes, failures, failed };
+        let contact = Some(age(&self.contact));
+        let history = History { at, rebooting, unknown: false, reboots, writes, failures, failed, contact };
         out.push(Output::SaveHistory { history });
     }
 }

@@ -19,7 +19,10 @@ impl Link {
             return false;
         }
         match self.core.wire.receive(self.core.now, message) {
-            Ok(incoming) => self.incoming(incoming),
+            Ok(incoming) => {
+                self.incoming(incoming);
+                self.heard_from_server();
+            }
             Err(Malformed(reason)) => self.malformed(&reason),
         }
         true

@@ -28,6 +28,7 @@ mod extensions_network_identity;
 mod extensions_own;
 mod extensions_property;
 mod files;
+mod freeze;
 mod golden;
 mod golden_console;
 mod hostile;

@@ -35,6 +35,8 @@ pub fn config() -> Config {
     config.public_keys = vec![KEY.into()];
     config.backoff.jitter = 0.0;
     config.wait_for_network = false;
+    // `freeze` has the alarm, and the records that it needs.
+    config.freeze_alarm = Duration::ZERO;
     // Tests let one update fail after the other; `bounds_updates` has what follows from that.
     config.bounds.failure_pause = Duration::ZERO;
     config
