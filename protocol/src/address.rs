@@ -52,6 +52,14 @@ fn of_v6(v6: Ipv6Addr) -> AddressKind {
     }
     let v4 = |high: u16, low: u16| of_v4(Ipv4Addr::from_bits((u32::from(high) << 16) | u32::from(low)));
     match v6.segments() {
+        // Teredo: the client's address is written with every bit inverted.
+        [0x2001, 0, _, _, _, _, high, low] => v4(!high, !low),
+        // NAT64 with a prefix of the network's own (RFC 8215). Where the IPv4 address stands depends on the network: if
+        // the usual place holds none that is refused anyway, the address counts as private.
+        [0x64, 0xff9b, 1, .., high, low] => match v4(high, low) {
+            AddressKind::Public => AddressKind::Private,
+            inside => inside,
+        },
         // Unspecified, compatible and mapped; translated by SIIT and by NAT64; 6to4.
         [0, 0, 0, 0, 0, 0 | 0xffff, high, low]
         | [0, 0, 0, 0, 0xffff, 0, high, low]

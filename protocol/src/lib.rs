@@ -177,6 +177,7 @@ pub use extension::{
 };
 pub use file::{FileCommand, FileEvent, UploadCommand, UploadEvent};
 pub use http::url::UrlError;
+pub use hub::names::UNTOLD as UNTOLD_FAILURE;
 pub use ids::{ArchiveId, FetchId, FileId, OfferId, ProbeId, ScriptId, ShellId, SocketId, StoreId, UploadId};
 pub use input::{HeaderRef, Input};
 pub use link::Link;

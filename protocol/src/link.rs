@@ -226,10 +226,10 @@ impl Link {
             }
             Command::Reconfigure(config) => self.reconfigure(config)?,
             Command::Decide { offer, decision } => {
-                self.updates.decide(&mut self.core.cx(), offer, &decision)?
+                self.updates.decide(&mut self.core.cx(), offer, &decision)?;
             }
             Command::InstallObstacle { reason } => {
-                self.updates.obstruct(&mut self.core.cx(), reason.as_deref())
+                self.updates.obstruct(&mut self.core.cx(), reason.as_deref());
             }
             Command::FirmwareValidated => self.firmware_validated(),
             Command::ForgetHistory => self.updates.forget_history(&mut self.core.cx()),

@@ -21,8 +21,8 @@ pub struct Facts {
     pub resumed_at: u64,
     /// Why the device says the update failed.
     pub failed: Option<String>,
-    /// What the hub was told of it.
-    pub failed_at_hub: Option<String>,
+    /// Whether the hub heard of it. Only the device knows why.
+    pub failed_at_hub: bool,
     /// The device was asked which one it is, over the connection it has.
     pub identified: bool,
     /// The device asked to be restarted.
@@ -90,8 +90,7 @@ impl Facts {
             }
             HubEvent::Status { status, reason, .. } => {
                 if status == "failed" {
-                    // A device may give no reason; the story then fails, as it expects one.
-                    self.failed_at_hub = Some(reason.clone().unwrap_or_default());
+                    self.failed_at_hub = true;
                 }
                 let reason = reason.as_ref().map(|reason| format!(": {reason}")).unwrap_or_default();
                 format!("told: {status}{reason}")

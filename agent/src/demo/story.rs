@@ -61,7 +61,7 @@ impl Story<'_> {
         self.start(before, &[])?;
         self.until("the device joins", |facts| !facts.joins.is_empty())?;
         self.deploy();
-        self.until("the update is refused", |facts| facts.failed.is_some() && facts.failed_at_hub.is_some())?;
+        self.until("the update is refused", |facts| facts.failed.is_some() && facts.failed_at_hub)?;
         self.stage.hub.broadcast("identify", &serde_json::json!({}));
         self.until("the device answers on the connection it has", |facts| facts.identified)?;
         self.device = None;
@@ -80,10 +80,10 @@ impl Story<'_> {
             return Err(format!("the device joined {} times; it should have stayed", self.facts.joins.len()));
         }
         // Without a reason the check below fails.
-        let reason = self.facts.failed_at_hub.clone().unwrap_or_default();
+        let reason = self.facts.failed.clone().unwrap_or_default();
         let wanted = if fault == Fault::WrongKey { "signature" } else { "mismatch" };
         if !reason.contains(wanted) {
-            return Err(format!("the hub was told {reason:?}, which doesn't speak of a {wanted}"));
+            return Err(format!("the device says {reason:?}, which doesn't speak of a {wanted}"));
         }
         let disk =
             if unchanged { "not a byte of the disk changed" } else { "only the spare slot was written" };

@@ -400,3 +400,35 @@ fn the_proxy_of_the_environment_is_used_but_for_its_exceptions() {
         assert!(text.contains("as https_proxy says") && !text.contains("user:pass"), "{text}");
     }
 }
+
+#[test]
+fn bounds_beyond_their_limits_are_refused_by_name() {
+    let dir = TempDir::new().unwrap();
+    let disk = dir.path().join("disk.img");
+    std::fs::write(&disk, [0; 1024]).unwrap();
+    for (option, value, words) in [
+        ("--failure-pause", "21601", "a pause after failures at most 6 h"),
+        ("--reboots-per-hour", "101", "0..=100"),
+        ("--overwrites-per-day", "101", "0..=100"),
+        ("--freeze-alarm", "366", "0 to 365"),
+    ] {
+        let output = Command::new(env!("CARGO_BIN_EXE_nerves-hub-link"))
+            .args([
+                "run",
+                "--serial",
+                "a-1",
+                "--product-key",
+                "nhp_key",
+                "--host",
+                "wss://localhost:9",
+                "--disk",
+            ])
+            .arg(&disk)
+            .args([option, value])
+            .env("NERVES_HUB_PRODUCT_SECRET", "very secret indeed")
+            .output()
+            .unwrap();
+        let text = String::from_utf8(output.stderr).unwrap();
+        assert!(!output.status.success() && text.contains(words), "{option}: {text}");
+    }
+}

@@ -119,6 +119,9 @@ pub(crate) const NO_KEYS: &str = "Refusing unverified firmware : no public keys 
 pub(crate) const DOWNLOAD_FAILED: &str = "Download failed";
 pub(crate) const FWUP_ERROR: &str = "FWUP error";
 pub(crate) const UPDATE_FAILED: &str = "Update failed";
+/// What the server hears of an update that failed before a trusted signature was seen, whatever the reason: it must not learn
+/// what answers inside the device's network. [`Event::UpdateFailed`](crate::Event::UpdateFailed) has the reason.
+pub const UNTOLD: &str = "Update failed : the device's log has the reason";
 
 /// The version of fwup to announce for full images only: deltas came with 1.6.0.
 pub(crate) const FWUP_WITHOUT_DELTAS: &str = "1.0.0";

@@ -70,11 +70,35 @@ pub(super) fn put_off(cx: &mut Context<'_>, info: UpdateInfo, delay: Duration, r
     cx.out.event(Event::UpdateRefused { info, reason: String::from(reason), retry_in: Some(delay) });
 }
 
+/// What the server learns about a failure.
+///
+/// The server chooses the address of the firmware. It must not learn from the reason whether that address was refused,
+/// does not answer, or answers with something else: it could look around in the device's network. The application and the
+/// log always get the reason.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Told {
+    /// The reason: the file was signed with a trusted key, or the application reports about it.
+    Reason,
+    /// That the update failed.
+    Failure,
+}
+
+impl Told {
+    /// Returns what the server learns once the signature is known to hold, or isn't.
+    pub(super) const fn after(signed: bool) -> Self {
+        if signed { Self::Reason } else { Self::Failure }
+    }
+}
+
 /// Reports an update that failed.
-pub(super) fn failed(cx: &mut Context<'_>, offer: OfferId, reason: &str) {
+pub(super) fn failed(cx: &mut Context<'_>, offer: OfferId, reason: &str, told: Told) {
     let reason = cut(reason, MAX_REASON_CHARS);
     cx.wire.discard(Class::Latest(names::FWUP_PROGRESS));
-    status(cx, &Status::Failed { reason: &reason });
+    let public = match told {
+        Told::Reason => &reason,
+        Told::Failure => names::UNTOLD,
+    };
+    status(cx, &Status::Failed { reason: public });
     cx.out.event(Event::UpdateFailed { offer, reason, retry_in: None });
 }
 

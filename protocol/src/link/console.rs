@@ -23,7 +23,7 @@ impl Link {
         if self.console.runs(command.shell()) {
             self.console.shell(&mut self.core.cx(), command)
         } else {
-            self.extensions.shell(&mut self.core.cx(), command)
+            self.extensions.shell(&self.core.cx(), command)
         }
     }
 }

@@ -48,7 +48,7 @@ impl Link {
                 let interface = self.connection.joined(self.core.now);
                 self.updates.rejoined();
                 self.managed.joined(self.core.now);
-                self.extensions.device_joined(&mut self.core.cx());
+                self.extensions.device_joined(&self.core.cx());
                 self.core.out.event(Event::Joined);
                 self.report_network_interface(interface);
                 self.report_connection_types();

@@ -48,4 +48,5 @@ mod scripts;
 mod shell_text;
 mod signed;
 mod staged;
+mod told;
 mod update;

@@ -303,7 +303,7 @@ fn a_download_that_never_began_is_no_fault_of_the_image() {
     let fetch = device.fetch().fetch;
     device.link.body(device.now, fetch, &[0; 2000]);
     device.drain();
-    assert!(device.statuses().pop().unwrap()["reason"].as_str().unwrap().contains("more than"));
+    assert!(device.failure().contains("more than"));
     assert_eq!(starts(&device.out), [(NEW_UUID.to_owned(), 1)]);
 }
 

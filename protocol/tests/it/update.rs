@@ -168,7 +168,7 @@ fn a_terminal_status_survives_reconnects_until_the_server_has_seen_it() {
     device.down(None);
     device.input(Input::ApplyProgress { offer, percent: 10 });
     device.input(Input::ApplyFailed { offer, reason: "disk full" });
-    let failed = json!({"status": "failed", "reason": "FWUP error : disk full"});
+    let failed = json!({"status": "failed", "reason": UNTOLD});
     // Not joined: held. Joined: sent. Lost before anything later was answered: sent again.
     device.out.clear();
     device.come_back_after(2);

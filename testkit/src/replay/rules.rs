@@ -1,5 +1,7 @@
 //! The one table of differences that are meant to be, each with its reason.
 
+use nerves_hub_link_protocol::UNTOLD_FAILURE;
+
 use super::difference::{Difference, Kind};
 
 /// A difference that is meant to be.
@@ -181,26 +183,19 @@ pub const RULES: &[Rule] = &[
             let start = d.what == "device status_update started" && d.ours.starts_with("0 of ");
             d.kind == Kind::Missing && (start || d.what == "device fwup_progress updating")
         },
-        only_with: &["reason-in-words", "patient"],
+        only_with: &["untold", "patient"],
         foreseen: false,
         reason: "a download that never began was not started",
     },
     Rule {
-        name: "reason-in-words",
+        name: "untold",
         explains: |d| {
-            let phrase = "\"Download failed : ";
             let failed = d.is(Kind::Payload, "device status_update failed", "/reason");
-            // A status is told in both.
-            let status =
-                d.theirs.split_once("http_error, ").map(|(_, rest)| rest.trim_end_matches(['}', '"']));
-            failed
-                && d.ours.starts_with(phrase)
-                && d.theirs.starts_with(phrase)
-                && status.is_none_or(|status| d.ours.contains(status))
+            failed && d.ours.trim_matches('"') == UNTOLD_FAILURE
         },
         only_with: &[],
         foreseen: false,
-        reason: "after the phrase that dashboards look for, we say why in words; the recorded client shows a term",
+        reason: "before a trusted signature was seen, the server hears the same of every failure; the recorded client gives the reason",
     },
     Rule {
         name: "downloaded-before-written",
@@ -308,16 +303,6 @@ pub const RULES: &[Rule] = &[
         only_with: &[],
         foreseen: true,
         reason: "every attempt after a failure begins at the configured address; the recorded client stays where a redirect led",
-    },
-    Rule {
-        name: "applier-s-words",
-        explains: |d| {
-            let failed = d.is(Kind::Payload, "device status_update failed", "/reason");
-            failed && d.ours.starts_with("\"FWUP error : ") && d.theirs.starts_with("\"Update failed")
-        },
-        only_with: &[],
-        foreseen: true,
-        reason: "the applier is a part of this program; it fails with its reason and does not just vanish",
     },
     Rule {
         name: "patient",

@@ -7,7 +7,7 @@ use nerves_hub_link_protocol::limits::{
 };
 use nerves_hub_link_protocol::{
     ArchiveId, Event, ExtensionEvent, FetchId, OfferId, Output, Sink, SocketId, StartApply, StoreId,
-    StoreKind,
+    StoreKind, UNTOLD_FAILURE,
 };
 
 use super::asked::Asked;
@@ -171,7 +171,9 @@ impl Watch {
 
     /// The server heard of a failure.
     pub fn reported(&mut self, reason: &str) {
-        self.unreported.retain(|(_, ours, _)| ours != reason);
+        if let Some(at) = self.unreported.iter().position(|(_, ours, _)| is_report_of(reason, ours)) {
+            self.unreported.remove(at);
+        }
     }
 
     /// The machine wants something done at `now`, in microseconds.
@@ -316,7 +318,9 @@ impl Watch {
         if message.tells_failure() {
             let payload = message.payload().unwrap_or_default();
             let reason = payload.get("reason").and_then(|reason| reason.as_str()).unwrap_or_default();
-            if let Some((.., sent)) = self.unreported.iter_mut().find(|(_, ours, _)| ours == reason) {
+            if let Some((.., sent)) =
+                self.unreported.iter_mut().find(|(_, ours, _)| is_report_of(reason, ours))
+            {
                 *sent = sent.saturating_add(1);
             }
         }
@@ -436,4 +440,9 @@ fn told(text: &str) -> Result<(), Broken> {
         return Err(Broken::SecretTold(text.to_owned()));
     }
     Ok(())
+}
+
+/// Returns whether the server hears that of a failure: its reason, or that it has one.
+fn is_report_of(heard: &str, reason: &str) -> bool {
+    heard == reason || heard == UNTOLD_FAILURE
 }

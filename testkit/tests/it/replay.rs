@@ -205,7 +205,7 @@ fn a_recording_cut_or_with_lines_missing_anywhere_comes_to_an_end() {
 #[test]
 fn what_other_recordings_may_hold_is_foreseen() {
     type Change = fn(&mut Vec<Value>);
-    let changes: [(&str, &[&str], Change); 6] = [
+    let changes: [(&str, &[&str], Change); 5] = [
         ("update_reconnect_during_download", &["rhythm"], |lines| {
             let at = lines
                 .iter()
@@ -224,10 +224,6 @@ fn what_other_recordings_may_hold_is_foreseen() {
         ("server_disconnect", &["from-the-beginning"], |lines| {
             let request = lines.iter_mut().rfind(|line| line["kind"] == "http_request").unwrap();
             request["headers"][0][1] = "elsewhere:5000".into();
-        }),
-        ("update_failed_bad_signature", &["applier-s-words"], |lines| {
-            let failed = lines.iter_mut().find(|line| line["payload"]["status"] == "failed").unwrap();
-            failed["payload"]["reason"] = "Update failed : :killed".into();
         }),
         ("update_download_404", &["patient", "patient-again"], |lines| {
             for line in lines.iter_mut().filter(|line| line["line"] == "HTTP/1.1 404 Not Found") {

@@ -8,7 +8,7 @@ use super::{Phase, Running, State, Updates};
 use crate::command::{CommandError, UpdateReport};
 use crate::event::{Event, Stage};
 use crate::hub::progress::Progress;
-use crate::hub::report::failed;
+use crate::hub::report::{Told, failed};
 use crate::hub::{Context, names};
 use crate::ids::OfferId;
 use crate::limits::APPLY_STALL;
@@ -72,7 +72,7 @@ impl Updates {
             UpdateReport::Failed { reason } => {
                 self.state = State::Idle;
                 self.ledger.failed(cx.now, cx.wall, cx.out);
-                failed(cx, id, &format!("{} : {reason}", names::UPDATE_FAILED));
+                failed(cx, id, &format!("{} : {reason}", names::UPDATE_FAILED), Told::Reason);
             }
         }
         Ok(false)
@@ -85,6 +85,6 @@ impl Updates {
         let minutes = APPLY_STALL.as_secs() / 60;
         let reason =
             format!("{} : the application reported nothing for {minutes} minutes", names::UPDATE_FAILED);
-        failed(cx, id, &reason);
+        failed(cx, id, &reason, Told::Reason);
     }
 }

@@ -19,7 +19,7 @@ use crate::hub::attempts::Attempts;
 use crate::hub::ledger::Ledger;
 use crate::hub::payload::Status;
 use crate::hub::progress::Progress;
-use crate::hub::report::{drop_fetch, push_progress, status};
+use crate::hub::report::{Told, drop_fetch, push_progress, status};
 use crate::hub::{Context, names};
 use crate::ids::{FetchId, OfferId};
 use crate::input::HeaderRef;
@@ -93,6 +93,11 @@ struct Again {
 }
 
 impl Running {
+    /// Returns what the server learns about a failure now.
+    const fn told(&self) -> Told {
+        Told::after(self.signed.is_some())
+    }
+
     /// Returns the UUID under which the start counts: that of the signed metadata, once they are known.
     fn tried(&self) -> &str {
         let signed = self.signed.as_ref().map(|firmware| firmware.uuid.as_str());
@@ -320,10 +325,10 @@ impl Updates {
     /// The applier gave up.
     pub(crate) fn apply_failed(&mut self, cx: &mut Context<'_>, id: OfferId, reason: &str) -> bool {
         let Some(running) = self.applier_of(id) else { return false };
-        let (id, uuid) = (running.id, String::from(running.tried()));
+        let (id, uuid, told) = (running.id, String::from(running.tried()), running.told());
         self.stop(cx, true);
         self.state = State::Idle;
-        self.fail(cx, id, &uuid, &format!("{} : {reason}", names::FWUP_ERROR), true);
+        self.fail(cx, id, &uuid, &format!("{} : {reason}", names::FWUP_ERROR), true, told);
         true
     }
 
@@ -508,11 +513,23 @@ impl Updates {
 
     /// Ends a running update from our side.
     fn cancel(&mut self, cx: &mut Context<'_>, abort: Option<FetchId>, reason: &str) {
-        self.cancel_as(cx, abort, reason, false);
+        let told = match &self.state {
+            State::Running(running) => running.told(),
+            // Reported by `cancel_as`.
+            _ => Told::Failure,
+        };
+        self.cancel_as(cx, abort, reason, false, told);
     }
 
     /// Ends a running update from our side; `refused` says whether its bytes are at fault, see [`Self::stop`].
-    fn cancel_as(&mut self, cx: &mut Context<'_>, abort: Option<FetchId>, reason: &str, refused: bool) {
+    fn cancel_as(
+        &mut self,
+        cx: &mut Context<'_>,
+        abort: Option<FetchId>,
+        reason: &str,
+        refused: bool,
+        told: Told,
+    ) {
         drop_fetch(cx, abort);
         self.stop(cx, refused);
         let State::Running(running) = core::mem::replace(&mut self.state, State::Idle) else {
@@ -524,7 +541,7 @@ impl Updates {
         if !matches!(running.phase, Phase::Staging(_)) {
             cx.out.push(Output::CancelApply { offer: running.applier });
         }
-        self.fail(cx, running.id, running.tried(), reason, refused || running.wrote);
+        self.fail(cx, running.id, running.tried(), reason, refused || running.wrote, told);
     }
 
     fn report(&mut self, cx: &mut Context<'_>, stage: Stage, percent: u8, last: bool) {

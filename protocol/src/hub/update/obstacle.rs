@@ -5,7 +5,7 @@ use core::time::Duration;
 
 use super::Updates;
 use crate::event::Event;
-use crate::hub::report::{failed, reschedule};
+use crate::hub::report::{Told, failed, reschedule};
 use crate::hub::{Context, names};
 use crate::ids::OfferId;
 use crate::limits::{MAX_OBSTACLE_WAIT, MAX_REASON_CHARS, OBSTACLE_WAIT};
@@ -55,12 +55,13 @@ impl Updates {
         uuid: &str,
         reason: &str,
         counts: bool,
+        told: Told,
     ) {
         let Some((wait, obstacle)) = self.obstructed() else {
             if counts {
                 self.ledger.failed(cx.now, cx.wall, cx.out);
             }
-            return failed(cx, offer, reason);
+            return failed(cx, offer, reason, told);
         };
         self.attempts.excuse(cx, uuid);
         cx.wire.discard(Class::Latest(names::FWUP_PROGRESS));

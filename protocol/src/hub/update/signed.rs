@@ -6,6 +6,7 @@ use alloc::format;
 use super::{MIXTURE, Phase, State, Updates};
 use crate::event::{Event, FirmwareMeta};
 use crate::fault::Fault;
+use crate::hub::report::Told;
 use crate::hub::{Context, names};
 use crate::ids::OfferId;
 use crate::mismatch;
@@ -66,6 +67,6 @@ impl Updates {
         {
             held.verified = false;
         }
-        self.cancel_as(cx, None, reason, true);
+        self.cancel_as(cx, None, reason, true, Told::Reason);
     }
 }

@@ -12,7 +12,7 @@ use crate::download::{Attempts, Checksum, Desk, Download, Keep, Loss, Outcome, P
 use crate::event::{Event, Stage, UpdateInfo};
 use crate::fault::Fault;
 use crate::hub::payload::{self, Status};
-use crate::hub::report::{drop_fetch, status};
+use crate::hub::report::{Told, drop_fetch, status};
 use crate::hub::{Context, names};
 use crate::ids::{FetchId, OfferId, StoreId};
 use crate::limits::APPLY_STALL;
@@ -171,7 +171,7 @@ impl Updates {
         self.attempts.started(cx, &uuid);
         self.stop(cx, true);
         self.state = State::Idle;
-        self.fail(cx, id, &uuid, &format!("{} : {reason}", names::FWUP_ERROR), true);
+        self.fail(cx, id, &uuid, &format!("{} : {reason}", names::FWUP_ERROR), true, Told::Failure);
         true
     }
 
