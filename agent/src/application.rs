@@ -15,7 +15,7 @@ use crate::extensions::{self, Outlet};
 use crate::memory::resident_kib;
 use crate::record::Recorder;
 
-/// How often a device that is to fetch its updates itself asks for one (device-protocol-additions A2).
+/// How often a device that is to fetch its updates itself asks for one (device-protocol A2).
 const ASK_EVERY: Duration = Duration::from_secs(3600);
 
 /// Says what happens, and when the firmware has proved itself. Its callbacks never wait: what may take time has a thread.

@@ -106,7 +106,7 @@ pub const THERMAL_ZONES_MAX: u32 = 16;
 pub const INTERFACES_MAX: usize = 16;
 
 /// Network interfaces whose traffic is told: with two numbers each they leave room for all others among the 20 that
-/// servers keep (device-protocol-additions A7).
+/// servers keep (device-protocol A7).
 pub const TRAFFIC_INTERFACES_MAX: usize = 4;
 
 /// Links that are followed from the path of a store to its file, as many as the kernel follows (path_resolution(7)).

@@ -4,7 +4,7 @@ use core::time::Duration;
 
 use crate::time::UnixTime;
 
-/// Longest message read, in bytes. Servers refuse longer ones themselves (spec §1.4).
+/// Longest message read, in bytes. Servers refuse longer ones themselves (device-protocol §1.4).
 pub const MAX_MESSAGE_BYTES: usize = 8_000_000;
 
 /// Longest payload of an event this version understands, in bytes. The longest real one is an
@@ -48,7 +48,7 @@ pub const MAX_EXTENSION_PAYLOAD_BYTES: usize = 64 * 1024;
 /// How long the application may take to answer a question of an extension. The server asks again in its own time.
 pub const EXTENSION_ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// Shortest interval at which an extension does something by itself; shorter ones are raised to it (additions A4).
+/// Shortest interval at which an extension does something by itself; shorter ones are raised to it (device-protocol A4).
 pub const MIN_EXTENSION_INTERVAL: Duration = Duration::from_secs(60);
 
 /// A wall clock that shows less, in seconds since 1970, is not believed: 1 January 2025, before this code was written.
@@ -61,40 +61,40 @@ pub const MAX_HEALTH_ENTRIES: usize = 64;
 /// Longest text in a health report or description of an alarm, in characters.
 pub const MAX_HEALTH_TEXT_CHARS: usize = 1000;
 
-/// Metrics in a report; servers keep the first in sorted order (additions A6).
+/// Metrics in a report; servers keep the first in sorted order (device-protocol A6).
 pub const MAX_METRICS: usize = 20;
 
-/// Longest name of a metric, in bytes; servers drop longer ones (additions A6).
+/// Longest name of a metric, in bytes; servers drop longer ones (device-protocol A6).
 pub const MAX_METRIC_NAME_BYTES: usize = 64;
 
 /// Alarms of the application that are raised at a time.
 pub const MAX_ALARMS: usize = 64;
 
-/// Longest name of an alarm, in characters; servers ignore longer ones (additions A8).
-pub const MAX_ALARM_NAME_CHARS: usize = 255;
+/// Longest name of an alarm, in bytes; servers ignore longer ones (device-protocol A8).
+pub const MAX_ALARM_NAME_BYTES: usize = 255;
 
 /// Network identities of a device.
 pub const MAX_IDENTITIES: usize = 32;
 
-/// Network identities in one message; servers look no further (spec §5.5).
+/// Network identities in one message; servers look no further (device-protocol §5.5).
 pub const MAX_IDENTITIES_PER_MESSAGE: usize = 10;
 
-/// Longest service, identifier and instance of a network identity, in characters (spec §5.5).
+/// Longest service, identifier and instance of a network identity, in characters (device-protocol §5.5).
 pub const MAX_IDENTITY_CHARS: usize = 255;
 
-/// Longest details of a network identity, in bytes of JSON (spec §5.5).
+/// Longest details of a network identity, in bytes of JSON (device-protocol §5.5).
 pub const MAX_DETAILS_BYTES: usize = 4096;
 
 /// Most log lines that wait to be sent.
 pub const MAX_LOG_LINES: usize = 10_000;
 
-/// Longest log line, in bytes, with the mark of having been cut (additions A4).
+/// Longest log line, in bytes, with the mark of having been cut (device-protocol A4).
 pub const MAX_LOG_BYTES: usize = 8192;
 
 /// Facts beside a log line.
 pub const MAX_LOG_META: usize = 16;
 
-/// Log lines in one message; servers drop the rest (additions A4).
+/// Log lines in one message; servers drop the rest (device-protocol A4).
 pub const MAX_LOG_BATCH: usize = 100;
 
 /// Messages with log lines that may follow each other at once: the capacity of the server's token bucket (A4).
@@ -114,7 +114,7 @@ pub const MAX_BATCH_BYTES: usize = 256 * 1024;
 /// Most error reports that wait to be sent.
 pub const MAX_ERROR_REPORTS: usize = 1000;
 
-/// Error reports in one message; servers drop the rest (additions A5).
+/// Error reports in one message; servers drop the rest (device-protocol A5).
 pub const MAX_ERROR_BATCH: usize = 25;
 
 /// Messages with error reports, or with metrics, that may follow each other at once (A5, A6).
@@ -170,7 +170,7 @@ pub const ALARM_PERIOD: Duration = Duration::from_secs(1);
 pub const MAX_EXTENSION_PUSHES: usize = 16;
 
 /// How long after the join of the device a server may take to ask for extensions, where
-/// [`ExtensionsConfig::join_uninvited`](crate::ExtensionsConfig::join_uninvited) allows not to wait (additions A3.2).
+/// [`ExtensionsConfig::join_uninvited`](crate::ExtensionsConfig::join_uninvited) allows not to wait (device-protocol A3.2).
 pub const UNINVITED_WAIT: Duration = Duration::from_secs(5);
 
 /// How often one status may be sent: first and twice after lost connections. A status that makes
@@ -189,7 +189,7 @@ pub const BULK_CREDIT: u32 = 2;
 /// connection would be given up anyway.
 pub const SEND_TIMEOUT: Duration = Duration::from_secs(60);
 
-/// Longest reason in a status, in characters. Servers show the first 200 (spec §3.5).
+/// Longest reason in a status, in characters. Servers show the first 200 (device-protocol §3.5).
 pub const MAX_REASON_CHARS: usize = 200;
 
 /// Longest text of a peer quoted in an event, in characters.
@@ -276,10 +276,10 @@ pub const FREEZE_REMINDER: Duration = Duration::from_secs(24 * 60 * 60);
 pub const CONTACT_SAVE_INTERVAL: Duration = Duration::from_secs(6 * 60 * 60);
 
 /// Shortest delay of a rescheduled update. Each offer counts as an attempt; three attempts in a row
-/// lock a device out for a day (spec §9.4).
+/// lock a device out for a day (device-protocol §9.4).
 pub const MIN_RESCHEDULE: Duration = Duration::from_secs(5 * 60);
 
-/// Time a script has when the server names none (spec §3.6).
+/// Time a script has when the server names none (device-protocol §3.6).
 pub const SCRIPT_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Longest time a script may have. Servers forget it after 15 s.
@@ -332,10 +332,10 @@ pub const MAX_FILE_UNSTORED: usize = 1024 * 1024;
 /// Longest time without the next piece of a file, either way.
 pub const FILE_IDLE: Duration = Duration::from_secs(60);
 
-/// A file sent from the device must have fewer bytes (spec §4).
+/// A file sent from the device must have fewer bytes (device-protocol §4).
 pub const MAX_UPLOAD_BYTES: u64 = 10_485_760;
 
-/// Bytes of a file sent from the device in one message, before base64 (spec §4).
+/// Bytes of a file sent from the device in one message, before base64 (device-protocol §4).
 pub const UPLOAD_CHUNK_BYTES: usize = 1024;
 
 /// Bytes of a file sent from the device that the machine asks for in advance.
@@ -364,11 +364,11 @@ pub const MAX_CONNECTION_TYPES: usize = 16;
 /// Longest delay of a rescheduled update, so that it fits the server's integers.
 pub const MAX_RESCHEDULE: Duration = Duration::from_secs(365 * 24 * 3600);
 
-/// A connection that lived this long counts as good, joined or not (spec §1.11).
+/// A connection that lived this long counts as good, joined or not (device-protocol §1.11).
 pub const STABLE_CONNECTION: Duration = Duration::from_secs(30);
 
 /// The time within which [`DUPLICATE_CLOSES`] kicks mean that two devices share an identity
-/// (spec §1.12).
+/// (device-protocol §1.12).
 pub const DUPLICATE_WINDOW: Duration = Duration::from_secs(60);
 
 /// Closes by the server shortly after a join that make a duplicate identity likely.
@@ -382,7 +382,7 @@ pub const DUPLICATE_PEACE: Duration = Duration::from_secs(10 * 60);
 /// connect about eight times an hour together; a shorter wait would not get the mistake mended sooner.
 pub const MAX_DUPLICATE_WAIT: Duration = Duration::from_secs(15 * 60);
 
-/// How long looking whether the network is there may take, before the first connection (spec §1.15).
+/// How long looking whether the network is there may take, before the first connection (device-protocol §1.15).
 pub const PROBE_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// Time between two such looks.
@@ -398,7 +398,7 @@ pub const NETWORK_REMINDER: Duration = Duration::from_secs(3600);
 /// before it gives the dial up itself.
 pub const DIAL_GRACE: Duration = Duration::from_secs(10);
 
-/// Shortest time between two progress reports of a stage (spec §6.2).
+/// Shortest time between two progress reports of a stage (device-protocol §6.2).
 pub const PROGRESS_INTERVAL: Duration = Duration::from_millis(500);
 
 /// Firmwares whose failed starts are remembered; the oldest is forgotten for a new one. A deployment has one or two.
@@ -436,10 +436,10 @@ pub const CLOCKLESS_WAIT: Duration = Duration::from_secs(3600);
 pub const MAX_WINDOW_SPREAD: Duration = Duration::from_secs(30 * 60);
 
 /// Longest time the server hears nothing of an update, however slow it is. Servers forget updates they heard nothing of
-/// for 30 minutes (spec §9.3).
+/// for 30 minutes (device-protocol §9.3).
 pub const PROGRESS_KEEPALIVE: Duration = Duration::from_secs(10 * 60);
 
-/// Time between two questions whether the running firmware proved good (spec §7.4).
+/// Time between two questions whether the running firmware proved good (device-protocol §7.4).
 pub const VALIDATION_INTERVAL: Duration = Duration::from_secs(10);
 
 /// Most interface names that can be renamed.
@@ -469,11 +469,11 @@ pub const CLOCK_DRIFT_SECONDS: i64 = 600;
 /// lost, for example by a sleep that its clocks did not see, and any plausible date is believed again.
 pub const CLOCK_DOUBTS: u32 = 20;
 
-/// Oldest signature, in seconds, that is not blamed on the clock. Servers take 90 s (spec §2.3);
+/// Oldest signature, in seconds, that is not blamed on the clock. Servers take 90 s (device-protocol §2.3);
 /// connecting may use up 30 of them.
 pub const CLOCK_TOLERANCE_SECONDS: i64 = 60;
 
-/// Shortest budget of the slowest-speed rule, per response (spec §6.4).
+/// Shortest budget of the slowest-speed rule, per response (device-protocol §6.4).
 pub const MIN_SPEED_BUDGET: Duration = Duration::from_secs(300);
 
 /// How long a timer that would add orders waits when nobody polls.

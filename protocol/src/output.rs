@@ -21,7 +21,7 @@ pub enum Output {
     /// Open a WebSocket.
     Dial(Dial),
     /// Send a text message; answer with [`Input::SocketSent`](crate::Input::SocketSent). Whoever compresses messages
-    /// must leave one alone that would shrink to less than a 20th, as a shell's output may: servers hang up then (spec
+    /// must leave one alone that would shrink to less than a 20th, as a shell's output may: servers hang up then (device-protocol
     /// §1.3).
     Send {
         /// The connection to send on.

@@ -1,4 +1,4 @@
-//! The words of device-managed updates (additions A2): who decides when, and what a device may ask.
+//! The words of device-managed updates (device-protocol A2): who decides when, and what a device may ask.
 
 use alloc::string::String;
 

@@ -3,7 +3,7 @@
 use alloc::collections::BTreeMap;
 use alloc::string::String;
 
-/// The tool that applies updates, with what the server wants to know of it at the join (additions A15).
+/// The tool that applies updates, with what the server wants to know of it at the join (device-protocol A15).
 ///
 /// All but `fwup` are experimental on servers and need switches there. The machine itself only streams bytes to the
 /// adapter's applier; with another tool, that is what must understand them, or the application takes updates over

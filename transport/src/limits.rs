@@ -33,7 +33,7 @@ pub const REFUSED_BODY_MAX: usize = 4 * 1024;
 /// Bytes of one request head, header lines given by the caller included. Signed URLs run to 2 KiB.
 pub const REQUEST_MAX: usize = 32 * 1024;
 
-/// Bytes in one WebSocket message, either way: the server's own limit (device protocol §1.4).
+/// Bytes in one WebSocket message, either way: the server's own limit (device-protocol §1.4).
 pub const MESSAGE_MAX: usize = 8_000_000;
 
 /// Payload bytes in one WebSocket frame: a message may come as a single frame.

@@ -8,7 +8,7 @@ use crate::limits::REQUEST_MAX;
 use crate::{Address, TransportError};
 
 /// Headers this crate writes itself, or must never send: framing, `Host` and the upgrade.
-/// `Origin` makes Phoenix refuse a device with 403 (device protocol §1.2).
+/// `Origin` makes Phoenix refuse a device with 403 (device-protocol §1.2).
 const RESERVED: &[&str] = &[
     "connection",
     "content-length",

@@ -27,7 +27,7 @@ pub struct SocketRequest<'a> {
 ///
 /// The loop: after each [`receive`](Self::receive), [`poll`](Self::poll) until `None`, then send
 /// [`transmit`](Self::transmit). Pings are answered inside. No extension and no subprotocol is offered,
-/// and no `Origin` sent (device protocol §1.2).
+/// and no `Origin` sent (device-protocol §1.2).
 pub struct Socket {
     address: Address,
     pipe: Pipe,

@@ -75,7 +75,7 @@ impl TimeProvider for Clock {
 
 /// TLS settings, checked and ready; cheap to clone.
 ///
-/// TLS 1.2 and 1.3 are offered (device endpoints speak 1.2 alone by default, device protocol §2.1),
+/// TLS 1.2 and 1.3 are offered (device endpoints speak 1.2 alone by default, device-protocol §2.1),
 /// HTTP/1.1 is named by ALPN, and sessions are resumed between connections that share one `Tls`.
 #[derive(Clone)]
 pub struct Tls {

@@ -6,7 +6,7 @@ use nerves_hub_link_url::{Url, UrlError};
 
 /// The parts of a `ws`, `wss`, `http` or `https` URL that a connection needs.
 ///
-/// `Debug` and `Display` hide the query: in signed URLs it is a credential (device protocol §6.4).
+/// `Debug` and `Display` hide the query: in signed URLs it is a credential (device-protocol §6.4).
 #[derive(Clone, PartialEq, Eq)]
 pub struct Address {
     /// Whether TLS is spoken: `wss` and `https`.

@@ -1,4 +1,4 @@
-//! The checksums a server may announce for a file or its parts (spec §6.1).
+//! The checksums a server may announce for a file or its parts (device-protocol §6.1).
 
 use alloc::format;
 use alloc::string::String;

@@ -1,4 +1,4 @@
-//! What the head of a response means for a download (spec §6.4).
+//! What the head of a response means for a download (device-protocol §6.4).
 
 use alloc::format;
 use alloc::string::String;

@@ -1,4 +1,4 @@
-//! How a file is cut into parts, and what each should be (spec §6.5).
+//! How a file is cut into parts, and what each should be (device-protocol §6.5).
 
 use alloc::format;
 use alloc::string::String;

@@ -1,4 +1,4 @@
-//! Counting attempts, and the budget of the slowest-speed rule (spec §6.4).
+//! Counting attempts, and the budget of the slowest-speed rule (device-protocol §6.4).
 
 use alloc::format;
 use alloc::string::String;

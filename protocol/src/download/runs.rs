@@ -1,4 +1,4 @@
-//! Which missing parts are requested together (spec §6.5).
+//! Which missing parts are requested together (device-protocol §6.5).
 
 use alloc::vec::Vec;
 use core::ops::Range;

@@ -1,4 +1,4 @@
-//! A download that is kept in a store until all of it is there and verified (spec §6.5). Parts that are there
+//! A download that is kept in a store until all of it is there and verified (device-protocol §6.5). Parts that are there
 //! already are checked and kept; missing ones are requested in runs, several at a time if so configured.
 
 mod carry_out;

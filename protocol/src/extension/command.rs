@@ -56,7 +56,7 @@ pub enum ExtensionCommand {
     /// Raise an alarm of the application's own, or describe it anew. The server is told
     /// with health reports, and at once by the `alarms` extension.
     RaiseAlarm {
-        /// Its name, 1 to 255 characters; not one of the link's own, which begin with `NervesHubLink.`.
+        /// Its name, 1 to 255 bytes; not one of the link's own, which begin with `NervesHubLink.`.
         name: String,
         /// What is wrong, for a person; at most 1,000 characters are kept.
         description: String,

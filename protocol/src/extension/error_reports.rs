@@ -1,4 +1,4 @@
-//! Reports of errors for the server (additions A5).
+//! Reports of errors for the server (device-protocol A5).
 
 use alloc::collections::BTreeMap;
 use alloc::string::String;

@@ -1,4 +1,4 @@
-//! Log lines for the server (additions A4).
+//! Log lines for the server (device-protocol A4).
 
 use alloc::collections::BTreeMap;
 use alloc::string::String;

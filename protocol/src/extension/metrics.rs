@@ -1,4 +1,4 @@
-//! Samples of numbers (additions A6).
+//! Samples of numbers (device-protocol A6).
 
 use alloc::collections::BTreeMap;
 use alloc::string::String;

@@ -1,4 +1,4 @@
-//! The archive manager: offer, decision, download, verification (spec §6.7). The server is told nothing of it.
+//! The archive manager: offer, decision, download, verification (device-protocol §6.7). The server is told nothing of it.
 
 use alloc::boxed::Box;
 use alloc::collections::VecDeque;

@@ -30,7 +30,7 @@ use crate::time::{Instant, UnixTime};
 use crate::timer::{Earliest, Timer};
 
 /// The close codes of the "disconnect" broadcast, which also ends a connection whose device connected again: of newer
-/// and of older servers (spec §12).
+/// and of older servers (device-protocol §12).
 const KICKED: [u16; 2] = [1001, 1000];
 
 /// The socket and everything that decides about the next one.

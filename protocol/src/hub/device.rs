@@ -1,4 +1,4 @@
-//! The device channel's join (spec §3.1, additions A15).
+//! The device channel's join (device-protocol §3.1, A15).
 
 use alloc::string::String;
 

@@ -55,7 +55,7 @@ pub(super) fn kind(status: u16, headers: &[HeaderRef<'_>], body: &[u8], redirect
         511 => Refusal::LoginPage,
         408 | 500..=599 => Refusal::ServerTrouble,
         300..=399 => Refusal::Redirect,
-        // A device endpoint sends a path it doesn't serve to the documentation (spec §1.13).
+        // A device endpoint sends a path it doesn't serve to the documentation (device-protocol §1.13).
         _ if redirected => Refusal::WrongPath,
         200..=299 if is_page(headers, body) => Refusal::LoginPage,
         200..=299 => Refusal::WrongPath,
@@ -63,7 +63,7 @@ pub(super) fn kind(status: u16, headers: &[HeaderRef<'_>], body: &[u8], redirect
     }
 }
 
-/// Explains an HTTP status with which the server answered the upgrade (spec §1.13), without repeating it.
+/// Explains an HTTP status with which the server answered the upgrade (device-protocol §1.13), without repeating it.
 pub(super) fn refused(status: u16, headers: &[HeaderRef<'_>], body: &[u8], auth: &Auth) -> String {
     let said = said(headers, body);
     let meaning = match status {
@@ -124,7 +124,7 @@ pub(super) fn refused(status: u16, headers: &[HeaderRef<'_>], body: &[u8], auth:
     }
 }
 
-/// Explains a close code (spec §1.12).
+/// Explains a close code (device-protocol §1.12).
 pub(super) fn closed(code: Option<u16>, reason: &str) -> String {
     let meaning = match code {
         None => "the connection broke",

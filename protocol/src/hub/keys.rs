@@ -1,4 +1,4 @@
-//! The public keys firmware and archives must be signed with (spec §3.3, "Key rules").
+//! The public keys firmware and archives must be signed with (device-protocol §3.3, "Key rules").
 
 use alloc::string::String;
 use alloc::vec::Vec;

@@ -1,4 +1,4 @@
-//! Device-managed updates (additions A2): the mode, and the three questions of the device.
+//! Device-managed updates (device-protocol A2): the mode, and the three questions of the device.
 //!
 //! Answers carry no number, so one question of each kind may wait at a time.
 

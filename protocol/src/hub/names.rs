@@ -1,6 +1,6 @@
 //! The wire's words, in one place.
 
-/// The device channel's topic. The server maps it to the device (spec §1.7).
+/// The device channel's topic. The server maps it to the device (device-protocol §1.7).
 pub(crate) const DEVICE: &str = "device";
 /// The console channel's topic.
 pub(crate) const CONSOLE: &str = "console";
@@ -18,7 +18,7 @@ pub(crate) const VSN_JSON: &str = "2.0.0";
 /// MessagePack.
 pub(crate) const VSN_MSGPACK: &str = "3.0.0";
 
-/// The protocol level this version speaks (spec §3.2). 2.4.0 promises device-managed updates.
+/// The protocol level this version speaks (device-protocol §3.2). 2.4.0 promises device-managed updates.
 pub(crate) const DEVICE_API_VERSION: &str = "2.4.0";
 /// The console protocol level.
 pub(crate) const CONSOLE_VERSION: &str = "2.0.0";
@@ -97,7 +97,7 @@ pub(crate) const STATUS_UPDATE: &str = "status_update";
 pub(crate) const FWUP_PROGRESS: &str = "fwup_progress";
 pub(crate) const UPDATE_PROGRESS: &str = "update_progress";
 
-// The console. Any other event from the device crashes the server's channel (spec §4).
+// The console. Any other event from the device crashes the server's channel (device-protocol §4).
 pub(crate) const DN: &str = "dn";
 pub(crate) const UP: &str = "up";
 pub(crate) const WINDOW_SIZE: &str = "window_size";
@@ -114,7 +114,7 @@ pub(crate) const REQUEST_STATUS: &str = "local_shell:request_status";
 pub(crate) const SHELL_OUTPUT: &str = "local_shell:shell_output";
 pub(crate) const SHELL_EXITED: &str = "local_shell:shell_exited";
 
-// Phrases a reason begins with; people and dashboards look for them (spec §3.5).
+// Phrases a reason begins with; people and dashboards look for them (device-protocol §3.5).
 pub(crate) const NO_KEYS: &str = "Refusing unverified firmware : no public keys available";
 pub(crate) const DOWNLOAD_FAILED: &str = "Download failed";
 pub(crate) const FWUP_ERROR: &str = "FWUP error";

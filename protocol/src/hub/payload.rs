@@ -142,7 +142,7 @@ fn part_checksums<'de, A: MapAccess<'de>>(value: Value<'_, A>) -> Result<Vec<Sha
     Ok(sums.unwrap_or_default())
 }
 
-/// Reads an `update` (spec §6.1): what is offered, and where it is; nothing if the server thought better of it. Fields that
+/// Reads an `update` (device-protocol §6.1): what is offered, and where it is; nothing if the server thought better of it. Fields that
 /// are missing or of another type count as unknown, but without address or description there is no update.
 pub(crate) fn update(payload: Payload<'_>) -> Result<Option<(UpdateInfo, Size, Address)>, String> {
     let Object(fields) = payload.read::<Object<UpdateFields>>()?;
@@ -257,7 +257,7 @@ impl<'de> Record<'de> for KeyFields {
     }
 }
 
-/// What the device reports about an update (spec §3.5).
+/// What the device reports about an update (device-protocol §3.5).
 pub(crate) enum Status<'a> {
     Received,
     Started { interface: Option<&'a str> },

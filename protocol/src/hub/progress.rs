@@ -1,5 +1,5 @@
-//! Progress: at most two reports a second per stage, and only when it grew (spec §6.2); but never so seldom that the
-//! server takes the update for dead (spec §9.3).
+//! Progress: at most two reports a second per stage, and only when it grew (device-protocol §6.2); but never so seldom that the
+//! server takes the update for dead (device-protocol §9.3).
 
 use crate::event::Stage;
 use crate::limits::{PROGRESS_INTERVAL, PROGRESS_KEEPALIVE};

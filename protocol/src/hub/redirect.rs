@@ -1,4 +1,4 @@
-//! Redirects of the upgrade request (spec §1.14).
+//! Redirects of the upgrade request (device-protocol §1.14).
 
 use alloc::format;
 use alloc::string::String;

@@ -1,4 +1,4 @@
-//! Support scripts (spec §3.6): texts an operator wants run. What runs them, if anything, is the application's.
+//! Support scripts (device-protocol §3.6): texts an operator wants run. What runs them, if anything, is the application's.
 
 use alloc::format;
 use alloc::string::String;

@@ -6,7 +6,7 @@ use core::time::Duration;
 use crate::limits::{DUPLICATE_CLOSES, DUPLICATE_PEACE, DUPLICATE_WINDOW, MAX_DUPLICATE_WAIT};
 use crate::time::Instant;
 
-/// Watches for another device with the same identity (spec §1.12): the newest connection wins, so each kicks the
+/// Watches for another device with the same identity (device-protocol §1.12): the newest connection wins, so each kicks the
 /// other. Both must wait longer and longer, or the server sees nothing but them.
 #[derive(Default)]
 pub(super) struct Twin {

@@ -85,7 +85,7 @@ impl Link {
                 let known = self.extensions.rejected(&mut self.core.cx(), tag, &reason);
                 self.answer(known);
             }
-            // Device pushes are never answered (spec §1.9), and other topics are not joined.
+            // Device pushes are never answered (device-protocol §1.9), and other topics are not joined.
             Incoming::Stale
             | Incoming::Rejected { .. }
             | Incoming::Joined { .. }

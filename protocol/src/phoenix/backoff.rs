@@ -1,4 +1,4 @@
-//! Delays between attempts to connect (spec §1.11).
+//! Delays between attempts to connect (device-protocol §1.11).
 
 use core::time::Duration;
 

@@ -1,4 +1,4 @@
-//! The binary frames of Phoenix V2 (spec §1.5). No present server sends them; they belong to the serializer.
+//! The binary frames of Phoenix V2 (device-protocol §1.5). No present server sends them; they belong to the serializer.
 
 use crate::fault::Fault;
 use alloc::borrow::Cow;

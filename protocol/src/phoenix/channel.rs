@@ -1,4 +1,4 @@
-//! One topic: closed, due, joining or joined (spec §1.8, §1.9).
+//! One topic: closed, due, joining or joined (device-protocol §1.8, §1.9).
 
 use alloc::vec::Vec;
 use core::time::Duration;

@@ -1,4 +1,4 @@
-//! The heartbeat, and giving up when it isn't answered (spec §1.10).
+//! The heartbeat, and giving up when it isn't answered (device-protocol §1.10).
 
 use core::time::Duration;
 

@@ -473,7 +473,7 @@ fn an_application_without_a_shell_says_so() {
 
 #[test]
 fn the_payload_is_what_the_server_takes() {
-    // A push without a text in data crashes the server's channel (spec §4).
+    // A push without a text in data crashes the server's channel (device-protocol §4).
     let (mut device, shell) = running();
     let out = device.output(shell, b"\x1b[2J\x00\xc3").unwrap();
     let message = sent(&out).pop().unwrap();

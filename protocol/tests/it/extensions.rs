@@ -1,4 +1,4 @@
-//! What the device offers, what the server attaches, and extensions of the application's own (§5.1, A3).
+//! What the device offers, what the server attaches, and extensions of the application's own (device-protocol §5.1, A3).
 
 use std::time::Duration;
 

@@ -204,7 +204,7 @@ fn a_detached_device_keeps_its_alarms_to_itself() {
 #[test]
 fn a_snapshot_holds_as_many_alarms_as_there_can_be() {
     let mut device = synced(alarms());
-    let name = "ä".repeat(MAX_ALARM_NAME_CHARS - 2);
+    let name = "ä".repeat((MAX_ALARM_NAME_BYTES - 2) / 2);
     device.extension("detach", json!({"extensions": "all"}));
     for number in 0..MAX_ALARMS {
         raise(&mut device, &format!("{name}{number:02}"), &"x".repeat(2 * MAX_HEALTH_TEXT_CHARS));

@@ -1,4 +1,4 @@
-//! Where the device is (§5.3).
+//! Where the device is (device-protocol §5.3).
 
 use crate::common::*;
 use nerves_hub_link_protocol::limits::*;

@@ -1,4 +1,4 @@
-//! Health reports (§5.2, A7) and their alarms.
+//! Health reports (device-protocol §5.2, A7) and their alarms.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -232,7 +232,8 @@ fn alarms_are_bounded() {
     let mut device = asked(health());
     let raise =
         |name: &str| ExtensionCommand::RaiseAlarm { name: name.into(), description: "d".repeat(2000) };
-    let longest = "ä".repeat(MAX_ALARM_NAME_CHARS);
+    let longest = format!("{}x", "ä".repeat(MAX_ALARM_NAME_BYTES / 2));
+    assert_eq!(longest.len(), MAX_ALARM_NAME_BYTES);
     for bad in ["", " ", "Elixir.", "NervesHubLink.Disconnected", &format!("{longest}x")] {
         assert!(matches!(device.refusal(raise(bad)), CommandError::Unusable(_)), "{bad}");
     }

@@ -1,4 +1,4 @@
-//! The local shell (§5.4): opened by being attached, told how it runs, ended by being detached.
+//! The local shell (device-protocol §5.4): opened by being attached, told how it runs, ended by being detached.
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! Log lines, one by one and in batches (§5.6, A4).
+//! Log lines, one by one and in batches (device-protocol §5.6, A4).
 
 use std::time::Duration;
 

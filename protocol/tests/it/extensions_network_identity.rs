@@ -1,4 +1,4 @@
-//! Names in overlay networks (§5.5, A10).
+//! Names in overlay networks (device-protocol §5.5, A10).
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! Extensions of the application's own: what passes through, and how much of it (§5.1, A3).
+//! Extensions of the application's own: what passes through, and how much of it (device-protocol §5.1, A3).
 
 use crate::common::*;
 use nerves_hub_link_protocol::limits::*;

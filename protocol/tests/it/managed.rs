@@ -1,4 +1,4 @@
-//! Device-managed updates: the mode, and what the device may ask (additions A2).
+//! Device-managed updates: the mode, and what the device may ask (device-protocol A2).
 
 use std::collections::BTreeSet;
 use std::time::Duration;

@@ -13,7 +13,7 @@ use tungstenite::{Message, WebSocket};
 use super::net::{Heard, Net, SECOND, State};
 use super::{KEY, PRODUCT, SECRET, URL_SECRET};
 
-/// Bytes of a part of a file (additions A1).
+/// Bytes of a part of a file (device-protocol A1).
 const PART: usize = 1024 * 1024;
 
 /// The servers.

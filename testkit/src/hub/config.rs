@@ -14,7 +14,7 @@ pub struct HubConfig {
     /// Extensions the product allows; each attaches when the device lists a version that the server implements. A name
     /// that NervesHub doesn't know counts as one with the version 0.0.1.
     pub extensions: Vec<String>,
-    /// Names the versions of extensions in `extensions:get` (additions A3). Servers until August 2026 did not.
+    /// Names the versions of extensions in `extensions:get` (device-protocol A3). Servers until August 2026 did not.
     pub advertise_extensions: bool,
     /// Has the analytics database that `logging`, `error_reports` and `metrics` need.
     pub analytics: bool,
@@ -24,7 +24,7 @@ pub struct HubConfig {
     pub metrics_interval_ms: u64,
     /// Speaks MessagePack (`vsn=3.0.0`).
     pub msgpack: bool,
-    /// Lets devices ask for their updates (additions A2). Servers until August 2026 ignore them.
+    /// Lets devices ask for their updates (device-protocol A2). Servers until August 2026 ignore them.
     pub managed_updates: bool,
     /// What a request for an update gets while one is in flight.
     pub already_updating: AlreadyUpdating,

@@ -196,7 +196,7 @@ pub enum HubEvent {
         to: String,
     },
     /// A device joined with its old firmware and without saying that it still downloads
-    /// (device-protocol-additions A14).
+    /// (device-protocol A14).
     UpdateAbandoned {
         /// Which device.
         identifier: String,

@@ -1,4 +1,4 @@
-//! What the server demands of extensions: versions (additions A3), pace and shape (A4 to A8).
+//! What the server demands of extensions: versions (device-protocol A3), pace and shape (A4 to A8).
 
 use serde_json::Value;
 

@@ -1,4 +1,4 @@
-//! The extensions channel (device-protocol §5.1, additions A3).
+//! The extensions channel (device-protocol §5.1, A3).
 
 use serde_json::{Map, Value, json};
 
@@ -7,7 +7,7 @@ use super::extension_rules::{self as rules, Bucket, Judgement, ROWS};
 use super::frame::Frame;
 use super::machine::Hub;
 
-/// Milliseconds after a dropped message until the alarms are asked for anew (additions A8).
+/// Milliseconds after a dropped message until the alarms are asked for anew (device-protocol A8).
 const ALARMS_AGAIN_MS: u64 = 10_000;
 
 /// Why messages beyond the pace are dropped.

@@ -1,4 +1,4 @@
-//! Updates that devices ask for (additions A2): the device picks when, the deployment group what.
+//! Updates that devices ask for (device-protocol A2): the device picks when, the deployment group what.
 
 use serde_json::{Value, json};
 

@@ -5,9 +5,9 @@
 //! | `machine` | connections, joins, topics, references |
 //! | `upgrade`, `auth`, `term` | who may connect; NH1 shared-secret signatures |
 //! | `device`, `extensions`, `console` | what is said on those channels |
-//! | `extension_rules` | which versions, how many messages and what in them (additions A3 to A8) |
+//! | `extension_rules` | which versions, how many messages and what in them (device-protocol A3 to A8) |
 //! | `deltas` | deltas between firmware, and who gets them |
-//! | `update`, `managed` | deployments, offers, attempts, penalties; updates that devices ask for (additions A2) |
+//! | `update`, `managed` | deployments, offers, attempts, penalties; updates that devices ask for (device-protocol A2) |
 //! | `operator` | what people do: keys, shells, scripts, archives, modes, extensions on and off |
 //! | `event`, `config`, `frame` | orders and events, settings, envelopes |
 

@@ -264,7 +264,7 @@ pub const RULES: &[Rule] = &[
         },
         only_with: &[],
         foreseen: false,
-        reason: "times are ISO 8601 texts in MessagePack, too, as some servers read no other (additions A11)",
+        reason: "times are ISO 8601 texts in MessagePack, too, as some servers read no other (device-protocol A11)",
     },
     Rule {
         name: "alarm-in-words",

@@ -9,7 +9,7 @@ use nerves_hub_link_testkit::replay::RULES;
 /// The documents whose tables name tests, and how many rows each has at least.
 const DOCUMENTS: [(&str, usize); 2] = [("conformance.md", 250), ("differences.md", 120)];
 
-fn root() -> PathBuf {
+pub fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
 }
 

@@ -1,5 +1,5 @@
 //! The pure hub as servers are today: device-managed updates, extensions by version and pace, consoles, scripts,
-//! archives, MessagePack (device-protocol-additions A2 to A8).
+//! archives, MessagePack (device-protocol A2 to A8).
 
 use crate::common::world::*;
 use nerves_hub_link_testkit::hub::{

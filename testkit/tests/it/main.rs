@@ -3,6 +3,7 @@
 
 mod addresses;
 mod apply;
+mod citations;
 mod commands;
 mod common;
 mod disk;

@@ -8,7 +8,7 @@ use super::volume::Volume;
 use super::window::{SECTOR, read_sectors, write_sectors};
 use crate::disk::DiskIo;
 
-/// 1980-01-01 00:00:00, the time of everything: time in the low half, date in the high one (§15.2).
+/// 1980-01-01 00:00:00, the time of everything: time in the low half, date in the high one (fw-format §15.2).
 pub(super) const TIME: [u8; 4] = [0x00, 0x00, 0x21, 0x00];
 
 const AT_CREATED: usize = 14;

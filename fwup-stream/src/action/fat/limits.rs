@@ -3,7 +3,7 @@
 /// File systems known at a time; the oldest is forgotten when another is needed (fw-format §15.5).
 pub const MOUNTS: usize = 4;
 
-/// Bytes of a path that count; the rest is cut, since `fwup` puts `N:/` in front and keeps 255 (§15.3).
+/// Bytes of a path that count; the rest is cut, since `fwup` puts `N:/` in front and keeps 255 (fw-format §15.3).
 pub const PATH_BYTES: usize = 252;
 
 /// Bytes of a folder: 65536 entries, the limit of the format. Ends the walk through a folder whose chain of
@@ -16,7 +16,7 @@ pub const FILE_BYTES: u32 = u32::MAX;
 /// Short names with a numbered tail that are tried before giving up.
 pub const SHORT_NAME_TRIES: u32 = 99;
 
-/// Bytes of a search pattern; `fwup` never finds one as long as its buffer (§7).
+/// Bytes of a search pattern; `fwup` never finds one as long as its buffer (fw-format §7).
 pub const PATTERN_BYTES: usize = 4095;
 
 /// Names of a file system's folders that are indexed: all of one folder as full as the format allows, in which a long

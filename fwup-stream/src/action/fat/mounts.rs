@@ -169,7 +169,7 @@ impl Mounts {
     ///
     /// # Errors
     ///
-    /// There is no such file. `fwup` does not report this (§8), so a caller goes on.
+    /// There is no such file. `fwup` does not report this (fw-format §8), so a caller goes on.
     pub fn set_attributes(
         &mut self,
         disk: &mut dyn DiskIo,

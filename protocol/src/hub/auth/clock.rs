@@ -1,4 +1,4 @@
-//! The server's time, learned from refusals (spec §1.13).
+//! The server's time, learned from refusals (device-protocol §1.13).
 //!
 //! A signature is good from its second on for 90 seconds. A device whose clock is off in either
 //! direction is refused, but the refusal carries the server's `Date`.

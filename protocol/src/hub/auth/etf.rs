@@ -2,7 +2,7 @@
 
 use alloc::vec::Vec;
 
-/// The greatest age the token states, in seconds. The server ignores it (spec §2.3).
+/// The greatest age the token states, in seconds. The server ignores it (device-protocol §2.3).
 const MAX_AGE: i32 = 86_400;
 
 /// Writes the tuple `{identifier, signed_at_ms, 86400}`.

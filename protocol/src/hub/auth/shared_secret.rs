@@ -1,4 +1,4 @@
-//! The four headers of a shared secret, byte for byte (spec §2.3).
+//! The four headers of a shared secret, byte for byte (device-protocol §2.3).
 
 use alloc::format;
 use alloc::string::{String, ToString};

@@ -1,4 +1,4 @@
-//! The console channel (spec §4): a shell for operators, and files both ways. The shell and the files are the
+//! The console channel (device-protocol §4): a shell for operators, and files both ways. The shell and the files are the
 //! application's.
 
 mod notices;

@@ -1,4 +1,4 @@
-//! What the device says to operators between a shell's words (spec §4). Lines end as terminals want it.
+//! What the device says to operators between a shell's words (device-protocol §4). Lines end as terminals want it.
 
 use alloc::format;
 use alloc::string::String;

@@ -1,4 +1,4 @@
-//! A file on its way from the device to operators (spec §4), one at a time.
+//! A file on its way from the device to operators (device-protocol §4), one at a time.
 
 use alloc::string::String;
 use alloc::vec::Vec;

@@ -1,4 +1,4 @@
-//! Alarms told to the server as they come and go (additions A8). What the server knows is compared with what is so;
+//! Alarms told to the server as they come and go (device-protocol A8). What the server knows is compared with what is so;
 //! nothing is queued, so nothing can be lost for good.
 
 use alloc::string::String;

@@ -5,7 +5,7 @@ use alloc::vec::Vec;
 
 use crate::alarm::RaisedAlarm;
 use crate::command::CommandError;
-use crate::limits::{MAX_ALARM_NAME_CHARS, MAX_ALARMS, MAX_HEALTH_TEXT_CHARS};
+use crate::limits::{MAX_ALARM_NAME_BYTES, MAX_ALARMS, MAX_HEALTH_TEXT_CHARS};
 use crate::text::cut;
 use crate::time::Instant;
 
@@ -33,8 +33,8 @@ impl OwnAlarms {
     /// Raises an alarm, or describes it anew.
     pub(super) fn raise(&mut self, now: Instant, name: &str, description: &str) -> Result<(), CommandError> {
         let name = bare(name);
-        if name.trim().is_empty() || name.chars().count() > MAX_ALARM_NAME_CHARS {
-            return Err(CommandError::Unusable("the name of an alarm has 1 to 255 characters"));
+        if name.trim().is_empty() || name.len() > MAX_ALARM_NAME_BYTES {
+            return Err(CommandError::Unusable("the name of an alarm has 1 to 255 bytes"));
         }
         if name.starts_with("NervesHubLink.") {
             return Err(CommandError::Unusable("alarms that begin with NervesHubLink. are the link's own"));

@@ -1,4 +1,4 @@
-//! Reports of errors (additions A5), in batches.
+//! Reports of errors (device-protocol A5), in batches.
 
 use alloc::boxed::Box;
 use alloc::collections::BTreeMap;

@@ -1,4 +1,4 @@
-//! How the device is doing (device-protocol §5.2, additions A7).
+//! How the device is doing (device-protocol §5.2, A7).
 
 use alloc::collections::BTreeMap;
 use alloc::format;
@@ -129,7 +129,7 @@ impl Health {
         Ok(())
     }
 
-    /// Reports that there is no report, as an alarm (spec §5.2). `tells_alarms` is whether that has no way of its own.
+    /// Reports that there is no report, as an alarm (device-protocol §5.2). `tells_alarms` is whether that has no way of its own.
     pub(super) fn failed(
         &mut self,
         cx: &mut Context<'_>,

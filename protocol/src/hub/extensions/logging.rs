@@ -1,4 +1,4 @@
-//! Log lines for the server (additions A4): one by one to servers of version 0.0.1, in batches to those of 0.1.0.
+//! Log lines for the server (device-protocol A4): one by one to servers of version 0.0.1, in batches to those of 0.1.0.
 
 use alloc::format;
 use alloc::string::{String, ToString as _};

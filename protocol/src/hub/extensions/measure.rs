@@ -1,4 +1,4 @@
-//! Numbers with names, trimmed as servers do it (additions A6, A7), so that what is left out is known here.
+//! Numbers with names, trimmed as servers do it (device-protocol A6, A7), so that what is left out is known here.
 
 use alloc::collections::BTreeMap;
 use alloc::string::String;

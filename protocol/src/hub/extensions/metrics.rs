@@ -1,4 +1,4 @@
-//! Samples of numbers (additions A6), also of times when there was no connection.
+//! Samples of numbers (device-protocol A6), also of times when there was no connection.
 
 use alloc::format;
 use alloc::string::String;

@@ -1,4 +1,4 @@
-//! The extensions channel (device-protocol §5.1, additions A3): what is offered, attached and detached, and the way
+//! The extensions channel (device-protocol §5.1, A3): what is offered, attached and detached, and the way
 //! of messages to and from each extension.
 
 mod alarm_messages;

@@ -1,4 +1,4 @@
-//! Reading what the server says about extensions: its invitation, its answer, and names (additions A3.2).
+//! Reading what the server says about extensions: its invitation, its answer, and names (device-protocol A3.2).
 
 use alloc::string::String;
 use alloc::vec::Vec;

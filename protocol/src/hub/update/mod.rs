@@ -1,4 +1,4 @@
-//! The update manager: offer, decision, download, apply, report (spec §6.2).
+//! The update manager: offer, decision, download, apply, report (device-protocol §6.2).
 
 mod foreign;
 mod obstacle;
@@ -145,7 +145,7 @@ impl Updates {
     pub(crate) fn uuid(&self) -> Option<&str> {
         match &self.state {
             State::Idle => None,
-            // A rejoin without it would end the offer, and be held against the device (additions A14).
+            // A rejoin without it would end the offer, and be held against the device (device-protocol A14).
             State::Deciding { offer, .. } => Some(&offer.info.firmware.uuid),
             State::Running(running) => Some(&running.uuid),
             State::Written { uuid } => Some(uuid),

@@ -35,7 +35,7 @@ pub(super) struct Offer {
     pub(super) keys: Vec<String>,
 }
 
-/// A rescheduled firmware, which isn't offered to the application again too early (spec §12.1).
+/// A rescheduled firmware, which isn't offered to the application again too early (device-protocol §12, item 1).
 pub(super) struct Hold {
     pub(super) uuid: String,
     pub(super) until: Instant,
@@ -104,7 +104,7 @@ impl Updates {
         if !info.by_hand
             && let Some(reason) = self.attempts.refusal(cx, &info.firmware.uuid)
         {
-            // Never `received`; the server leaves the device alone for a day then (spec §9.4).
+            // Never `received`; the server leaves the device alone for a day then (device-protocol §9.4).
             status(cx, &Status::Ignored { reason: &reason });
             cx.out.event(Event::UpdateRefused { info, reason, retry_in: None });
             return Ok(true);

@@ -1,4 +1,4 @@
-//! Updates that are kept in a store before they are applied (spec §6.5).
+//! Updates that are kept in a store before they are applied (device-protocol §6.5).
 
 use alloc::boxed::Box;
 use alloc::format;

@@ -35,7 +35,7 @@ pub(super) fn last<'a, T: Deserialize<'a>>(text: &'a str) -> Result<T, Error> {
     let (value, rest) = next(text)?;
     match rest.trim_matches(BLANK) {
         "]" => Ok(value),
-        // More elements are ignored, as both sides do (spec §1.5).
+        // More elements are ignored, as both sides do (device-protocol §1.5).
         more if more.starts_with(',') => {
             serde_json::from_str::<IgnoredAny>(&format!("[0{more}")).map(|_| value)
         }

@@ -1,4 +1,4 @@
-//! The codec of MessagePack (`vsn=3.0.0`, spec §1.6): one value per binary frame.
+//! The codec of MessagePack (`vsn=3.0.0`, device-protocol §1.6): one value per binary frame.
 //!
 //! Announced lengths never decide an allocation: texts are borrowed from the message, lists grow as their
 //! values are read, and depth and number of values are bounded.
