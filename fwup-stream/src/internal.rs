@@ -5,8 +5,7 @@
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
     "internal error: {what}. This is a mistake in this program, not in the firmware or the destination. Please report \
-     it with the archive at {}/issues",
-    env!("CARGO_PKG_REPOSITORY")
+     it with the archive"
 )]
 pub struct Internal {
     what: &'static str,

@@ -47,8 +47,19 @@ mod handle;
 mod runner;
 
 pub use handle::Handle;
+/// The Linux device: identity, boot environment, disks.
+pub use nerves_hub_link_platform as platform;
+/// The device machine, its settings and events.
+pub use nerves_hub_link_protocol as protocol;
 pub use nerves_hub_link_runtime::{
     Control, Exit, HandleError, Options, RunnerError, SendFileError, Status, device_config, firmware_meta,
     health_report, limits,
 };
+/// TLS settings and trust.
+pub use nerves_hub_link_transport as transport;
 pub use runner::Runner;
+
+/// The program in the README compiles.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

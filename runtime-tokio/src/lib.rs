@@ -60,13 +60,24 @@ mod runner;
 
 pub use events::{EventSender, Events, events};
 pub use handle::{Device, Handle};
+/// The Linux device: identity, boot environment, disks.
+pub use nerves_hub_link_platform as platform;
+/// The device machine, its settings and events.
+pub use nerves_hub_link_protocol as protocol;
 pub use nerves_hub_link_runtime::{
     Control, Exit, HandleError, Options, RunnerError, SendFileError, Status, device_config, firmware_meta,
     health_report,
 };
+/// TLS settings and trust.
+pub use nerves_hub_link_transport as transport;
 pub use runner::Runner;
 
 /// The examples of the README, one for each adapter, so that they keep compiling.
 #[cfg(doctest)]
 #[doc = include_str!("../../README.md")]
 struct Readme;
+
+/// The program in this crate's README compiles.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct CrateReadme;

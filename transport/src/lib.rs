@@ -80,6 +80,8 @@ pub use exchange::{Exchange, ExchangeEvent, ExchangeRequest};
 pub use nerves_hub_link_url::UrlError;
 pub use proxy_rules::ProxyRules;
 pub use roots::Roots;
+/// [`ClientIdentity::Signer`] takes a resolver of this version of rustls.
+pub use rustls;
 pub use socket::{Socket, SocketEvent, SocketRequest};
 pub use tls::{Clock, Tls, TlsOptions};
 pub use tls_error::TlsError;

@@ -22,13 +22,8 @@ const ORIGINAL: &str = "fwup";
 /// What `--version` prints then: the version of fwup whose features and behaviour these are.
 const VERSION: &str = "1.16.0\n";
 /// What it prints otherwise; scripts that read the first line read the same.
-const VERSION_AND_NAME: &str = concat!(
-    "1.16.0\nfwup-stream ",
-    env!("CARGO_PKG_VERSION"),
-    ", which does what fwup 1.16.0 does; ",
-    env!("CARGO_PKG_REPOSITORY"),
-    "\n"
-);
+const VERSION_AND_NAME: &str =
+    concat!("1.16.0\nfwup-stream ", env!("CARGO_PKG_VERSION"), ", which does what fwup 1.16.0 does\n");
 /// The level of compression when none is given.
 const LEVEL_DEFAULT: u32 = 9;
 /// Bytes of the hole that `--sparse-check` tries.

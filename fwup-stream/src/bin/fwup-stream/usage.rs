@@ -152,9 +152,7 @@ an existing archive run:
 \
 The differences from fwup, with the reasons: docs/fwup-compatibility.md in the source code.
 Called by the name fwup, --version and --help print what fwup prints.
-Obtain source code and report bugs at ",
-    env!("CARGO_PKG_REPOSITORY"),
-    ".\n"
+Report bugs to whoever gave you fwup-stream, not to the authors of fwup.\n"
 );
 
 /// The help text for the name that the command was called by.
