@@ -109,6 +109,16 @@ fn every_section_that_is_cited_exists() {
 }
 
 #[test]
+fn every_file_that_the_architecture_names_exists() {
+    let text = fs::read_to_string(root().join("docs/architecture.md")).unwrap();
+    let named = text.split('`').skip(1).step_by(2).filter(|name| name.contains('/') && !name.contains(' '));
+    let named: Vec<_> = named.collect();
+    assert!(named.len() > 25, "{named:?}");
+    let missing: Vec<_> = named.iter().filter(|name| !root().join(name).exists()).collect();
+    assert!(missing.is_empty(), "docs/architecture.md names files that do not exist: {missing:?}");
+}
+
+#[test]
 fn every_specification_is_in_the_index() {
     let index = fs::read_to_string(root().join("docs/spec/README.md")).unwrap();
     for name in sections().keys() {
