@@ -1,14 +1,11 @@
 //! The application of this program: what it says and does when something happens.
 
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, SyncSender, TrySendError};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use nerves_hub_link_blocking::Handle;
-use nerves_hub_link_protocol::{
-    ArchiveDecision, ArchiveEvent, ArchiveInfo, Client, Command, Event, UpdateMode,
-};
+use nerves_hub_link_protocol::{ArchiveDecision, ArchiveEvent, ArchiveInfo, Client, Event, UpdateMode};
 
 use crate::archives::Known;
 use crate::extensions::{self, Outlet};
@@ -16,14 +13,14 @@ use crate::memory::resident_kib;
 use crate::record::Recorder;
 
 /// How often a device that is to fetch its updates itself asks for one (device-protocol A2).
-const ASK_EVERY: Duration = Duration::from_secs(3600);
+pub const ASK_EVERY: Duration = Duration::from_secs(3600);
 
 /// Says what happens, and when the firmware has proved itself. Its callbacks never wait: what may take time has a thread.
 pub struct Application {
     /// Where it says so.
     pub recorder: Arc<Recorder>,
     /// Told when the server leaves updates to the device, and when not.
-    pub managed: Sender<bool>,
+    pub managed: ModeTeller,
     /// Told whenever the server accepted the device, while its firmware isn't validated.
     pub joined: Option<SyncSender<()>>,
     /// Told of archives that were handed over or dropped, if any are wanted.
@@ -82,8 +79,7 @@ impl Client for Application {
             let _ = archives.try_send(ArchiveNews::Dropped(uuid.clone()));
         }
         if let Event::UpdateModeChanged { mode, .. } = event {
-            // The other end is gone only when the program ends.
-            let _ = self.managed.send(*mode == Some(UpdateMode::DeviceManaged));
+            self.managed.tell(*mode == Some(UpdateMode::DeviceManaged));
         }
         if let (Event::InstallObstacle { reason: None }, Some((found, outlet))) = (event, &self.found) {
             self.recorder.note("disk", "the disk is there: starting anew, to read which firmware runs");
@@ -98,23 +94,50 @@ impl Client for Application {
     }
 }
 
-/// Asks for updates while the server leaves that to the device; else it pushes them.
-pub fn ask_for_updates(modes: &Receiver<bool>, handle: &Handle) {
-    let mut managed = false;
+/// Whether the server leaves updates to the device. The newest word counts: a server that changes its mind a thousand times
+/// while nobody listens leaves one.
+pub fn modes() -> (ModeTeller, Modes) {
+    let (news, told) = sync_channel(1);
+    let managed = Arc::<AtomicBool>::default();
+    (ModeTeller { managed: Arc::clone(&managed), news }, Modes { managed, told })
+}
+
+/// The end of [`modes`] that tells.
+pub struct ModeTeller {
+    managed: Arc<AtomicBool>,
+    news: SyncSender<()>,
+}
+
+impl ModeTeller {
+    /// Says what holds from now on. Never waits.
+    pub fn tell(&self, managed: bool) {
+        self.managed.store(managed, Ordering::Release);
+        // Full: the listener has not looked yet, and then sees this. Disconnected: the program ends.
+        let _ = self.news.try_send(());
+    }
+}
+
+/// The end of [`modes`] that listens.
+pub struct Modes {
+    managed: Arc<AtomicBool>,
+    told: Receiver<()>,
+}
+
+/// Calls `ask` at once when updates are left to the device, and again and again while they are; returns when the other end
+/// is gone.
+pub fn ask_for_updates(modes: &Modes, every: Duration, mut ask: impl FnMut()) {
     loop {
+        let managed = modes.managed.load(Ordering::Acquire);
         let news = if managed {
-            modes.recv_timeout(ASK_EVERY)
+            modes.told.recv_timeout(every)
         } else {
-            modes.recv().map_err(|_| RecvTimeoutError::Disconnected)
+            modes.told.recv().map_err(|_| RecvTimeoutError::Disconnected)
         };
-        match news {
-            Ok(mode) => managed = mode,
-            Err(RecvTimeoutError::Timeout) => {}
-            Err(RecvTimeoutError::Disconnected) => return,
+        if news == Err(RecvTimeoutError::Disconnected) {
+            return;
         }
-        if managed {
-            // A refusal (an update runs, the server said when to come back) is told by the notice hook.
-            let _ = handle.command(Command::RequestUpdate);
+        if modes.managed.load(Ordering::Acquire) {
+            ask();
         }
     }
 }
@@ -140,5 +163,52 @@ pub fn remember_archives(archives: &Receiver<ArchiveNews>, known: &Known, record
         if let Err(error) = outcome {
             recorder.note("archive-unknown", format!("{cost}: {error}"));
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::mpsc::channel;
+
+    const LONG: Duration = Duration::from_secs(3600);
+
+    #[test]
+    fn a_server_that_changes_its_mind_leaves_one_word_however_long_nobody_listens() {
+        let (teller, modes) = modes();
+        for round in 0..100_000 {
+            teller.tell(round % 2 == 0);
+        }
+        teller.tell(true);
+        assert!(modes.told.try_recv().is_ok());
+        assert!(modes.told.try_recv().is_err(), "one word waits, and no more");
+        teller.tell(true);
+        drop(teller);
+        let mut asked = 0;
+        ask_for_updates(&modes, LONG, || asked += 1);
+        assert_eq!(asked, 1, "the newest word is that updates are left to the device");
+    }
+
+    #[test]
+    fn updates_are_asked_for_while_they_are_left_to_the_device_and_not_otherwise() {
+        let (teller, modes) = modes();
+        let (asked, asks) = channel();
+        let asking = std::thread::spawn(move || {
+            ask_for_updates(&modes, Duration::from_millis(1), || {
+                // Nobody listens any more when enough was asked.
+                let _ = asked.send(());
+            });
+        });
+        teller.tell(true);
+        for _ in 0..3 {
+            asks.recv_timeout(LONG).unwrap();
+        }
+        drop(teller);
+        asking.join().unwrap();
+        let (teller, modes) = super::modes();
+        teller.tell(true);
+        teller.tell(false);
+        drop(teller);
+        ask_for_updates(&modes, LONG, || panic!("the server pushes its updates"));
     }
 }

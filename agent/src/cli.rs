@@ -101,7 +101,8 @@ pub struct RunArgs {
     #[arg(long)]
     pub refuse_private_addresses: bool,
     /// Connect through this HTTP proxy. Its URL may hold user and password (user:password@host:port). Without it, the
-    /// environment's https_proxy, http_proxy and no_proxy count, as curl reads them; an empty one means no proxy.
+    /// environment's https_proxy, http_proxy, all_proxy and no_proxy count, in lower or upper case, as curl reads them, but with
+    /// port 80 where none is given; an empty one means no proxy.
     #[arg(long, value_name = "URL", env = "NERVES_HUB_PROXY", hide_env_values = true)]
     pub proxy: Option<String>,
     /// Install firmware whose signed metadata differ from the server's offer (offer), or from this device's product, platform

@@ -5,6 +5,7 @@ use std::fs;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 
+use nerves_hub_link_platform::boot::read_boot_id;
 use nerves_hub_link_platform::small_file::folder_of;
 use rustix::fs::{Access, access};
 
@@ -21,6 +22,15 @@ pub fn check(args: &RunArgs, recorder: &Recorder) {
         complain(format!(
             "--key {}: others can read this private key (mode {mode:03o}); run chmod 600 on it",
             key.display()
+        ));
+    }
+    if let Some(file) = &args.boot_id
+        && let Err(error) = read_boot_id(file)
+    {
+        complain(format!(
+            "--boot-id {}: {error}; without it, firmware that was only written can't be told from firmware that booted, so \
+             nothing is marked good until this file can be read. Give a file whose content changes at every boot",
+            file.display()
         ));
     }
     if args.console || args.local_shell {

@@ -41,7 +41,8 @@ pub fn choose(given: Option<&str>, variable: impl Fn(&str) -> Option<OsString>) 
         };
         Some((name, text.trim().to_owned())).filter(|(_, text)| !text.is_empty())
     };
-    let [https, http, no_proxy] = ["https_proxy", "http_proxy", "no_proxy"].map(&mut read);
+    let [https, http, all, no_proxy] = ["https_proxy", "http_proxy", "all_proxy", "no_proxy"].map(&mut read);
+    let (https, http) = (https.or_else(|| all.clone()), http.or(all));
     let mut proxy = |found: Option<(String, String)>, what: &str| {
         let (name, url) = found?;
         match Proxy::parse(&url) {
@@ -62,6 +63,13 @@ pub fn choose(given: Option<&str>, variable: impl Fn(&str) -> Option<OsString>) 
     let used = https.is_some() || http.is_some();
     let mut rules = ProxyRules::by_scheme(https, http);
     if let Some((name, list)) = no_proxy.filter(|_| used) {
+        let unread = ProxyRules::unread(&list);
+        if !unread.is_empty() {
+            remarks.push(format!(
+                "{name}: {} except nothing; give names, IP addresses, or networks such as 10.0.0.0/8, without ports and wildcards",
+                unread.join(", ")
+            ));
+        }
         remarks.push(format!("without a proxy to {list}, as {name} says"));
         rules = rules.except(&list);
     }
@@ -104,10 +112,35 @@ mod tests {
     }
 
     #[test]
+    fn one_proxy_may_stand_for_all_and_each_name_for_either_case() {
+        let of = |variables: &[(&str, &str)]| {
+            let (https, http, _) = chosen(None, variables);
+            (https.unwrap_or_default(), http.unwrap_or_default())
+        };
+        let both = |https: &str, http: &str| (https.to_owned(), http.to_owned());
+        assert_eq!(of(&[("all_proxy", "[::1]:1")]), both("[::1]:1", "[::1]:1"));
+        assert_eq!(of(&[("ALL_PROXY", "all:1"), ("https_proxy", "one:2")]), both("one:2", "all:1"));
+        assert_eq!(of(&[("HTTPS_PROXY", "one:2"), ("HTTP_PROXY", "two:3")]), both("one:2", "two:3"));
+        for exceptions in ["[::1]", "::1", "::1/128", "[::]/0"] {
+            let variables = [("http_proxy", "one:2"), ("NO_PROXY", exceptions)];
+            let variable = |name: &str| {
+                variables.iter().find(|(known, _)| *known == name).map(|(_, value)| value.into())
+            };
+            let rules = choose(None, variable).unwrap().rules;
+            assert!(rules.proxy_for(&Address::parse("http://[::1]:80/").unwrap()).is_none(), "{exceptions}");
+        }
+        let (.., said) = chosen(None, &[("http_proxy", "one:2"), ("no_proxy", "a.b,*.c,10.0.0.0/40")]);
+        assert!(said.contains("no_proxy: *.c, 10.0.0.0/40 except nothing"), "{said}");
+    }
+
+    #[test]
     fn an_unusable_proxy_of_the_environment_is_said_and_one_given_is_refused() {
         let (https, _, said) = chosen(None, &[("HTTPS_PROXY", "socks5://u:s3cret@one:1")]);
         assert_eq!(https, None);
         assert!(said.contains("HTTPS_PROXY is ignored") && !said.contains("s3cret"), "{said}");
+        let (.., said) = chosen(None, &[("http_proxy", "http://u:s3cret@::1:3128")]);
+        assert!(said.contains("http_proxy is ignored") && said.contains("[::1]:8080"), "{said}");
+        assert!(!said.contains("s3cret"), "{said}");
         assert!(choose(Some("https://u:s3cret@one"), |_| None).is_err_and(|why| !why.contains("s3cret")));
     }
 }

@@ -4,7 +4,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::{SyncSender, channel, sync_channel};
+use std::sync::mpsc::{SyncSender, sync_channel};
 use std::sync::{Arc, PoisonError};
 use std::thread;
 
@@ -16,11 +16,12 @@ use nerves_hub_link_platform::install::{DiskPolicy, FwupStreamInstaller, Install
 use nerves_hub_link_platform::kv::{FileStore, KeyValueStore as _, UbootStore};
 use nerves_hub_link_platform::pty::ShellCommand;
 use nerves_hub_link_platform::store::{DownloadStore, Reserve};
+use nerves_hub_link_protocol::Command;
 use nerves_hub_link_protocol::limits::MAX_KNOWN_ARCHIVES;
 use nerves_hub_link_protocol::printable::line;
 use nerves_hub_link_transport::{Tls, TlsOptions};
 
-use crate::application::{Application, ArchiveNews, ask_for_updates, remember_archives};
+use crate::application::{ASK_EVERY, Application, ArchiveNews, ask_for_updates, modes, remember_archives};
 use crate::archives::Known;
 use crate::bookkeeping;
 use crate::booted;
@@ -175,7 +176,7 @@ fn device(
 
     let unvalidated = identity.validated == Some(false);
     let (joined, validations) = sync_channel(1);
-    let (managed, modes) = channel();
+    let (managed, modes) = modes();
     let application = Application {
         recorder: Arc::clone(recorder),
         managed,
@@ -228,7 +229,12 @@ fn device(
         return Ok(Exit::Stopped);
     }
     let asking = handle.clone();
-    start("update requests", move || ask_for_updates(&modes, &asking))?;
+    start("update requests", move || {
+        ask_for_updates(&modes, ASK_EVERY, || {
+            // A refusal (an update runs, the server said when to come back) is told by the notice hook.
+            let _ = asking.command(Command::RequestUpdate);
+        });
+    })?;
     let recorder = Arc::clone(recorder);
     if unvalidated {
         let validation = Validation {

@@ -27,7 +27,8 @@ pub const PRODUCT_SECRET: &str = "NERVES_HUB_PRODUCT_SECRET";
 /// The setting of the proxy, which may hold a password.
 pub const PROXY: &str = "NERVES_HUB_PROXY";
 /// Proxies of the environment. Only those with a password are secrets.
-const PROXIES: [&str; 4] = ["https_proxy", "HTTPS_PROXY", "http_proxy", "HTTP_PROXY"];
+const PROXIES: [&str; 6] =
+    ["https_proxy", "HTTPS_PROXY", "http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"];
 /// The file of the secret among systemd's credentials (systemd.exec(5), `LoadCredential=`).
 const CREDENTIAL: &str = "nerves-hub-product-secret";
 /// Says that standard input holds the secrets.

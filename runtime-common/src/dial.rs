@@ -155,6 +155,11 @@ impl<N: Network> Connector<N> {
         Self { network, results, dialled, signals, running: Arc::default(), proxy, hub: None, last: 0 }
     }
 
+    /// Returns what an address is reached through, if not directly.
+    pub(crate) fn proxy_for(&self, address: &Address) -> Option<Proxy> {
+        self.proxy.proxy_for(address).cloned()
+    }
+
     /// Starts an attempt. Its result comes over the channel, in time or late.
     pub(crate) fn start(
         &mut self,
@@ -162,7 +167,7 @@ impl<N: Network> Connector<N> {
         timeout: Duration,
         rules: AddressRules,
     ) -> Result<Attempt, String> {
-        let proxy = self.proxy.proxy_for(&address).cloned();
+        let proxy = self.proxy_for(&address);
         if proxy.is_some()
             && let Some(why) = rules.refusal_by_name(&address.host, self.hub)
         {

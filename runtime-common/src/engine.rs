@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use nerves_hub_link_platform::health::HealthSampler;
 use nerves_hub_link_protocol::{
-    Client, Command, Config, ConfigError, FirmwareMeta, History, Instant, Link, Now, ProbeId,
+    Client, Command, Config, ConfigError, FirmwareMeta, Instant, Link, Now, ProbeId,
 };
 use nerves_hub_link_transport::Tls;
 use nerves_hub_link_transport::limits::BODY_PIECE_MAX;
@@ -27,7 +27,7 @@ use crate::connection::{Download, Websocket};
 use crate::control::{Control, Exit, Order, Shared};
 use crate::dial::{Attempt, Connector};
 use crate::inbox::Files;
-use crate::limits::THREADS_END_MAX;
+use crate::limits::{RECALL_MIN, THREADS_END_MAX};
 use crate::memory::Memory;
 use crate::options::Options;
 use crate::shells::Shells;
@@ -130,7 +130,7 @@ pub struct Interests<'a, T> {
 
 impl<N: Network> Engine<N> {
     /// Checks the settings and gets ready. Nothing is connected yet. Reads what
-    /// [`Options::remember_attempts`] keeps.
+    /// [`Options::remember_attempts`] keeps, for [`Options::attempts_limit`] at most.
     ///
     /// # Errors
     ///
@@ -145,25 +145,8 @@ impl<N: Network> Engine<N> {
             Some(seed) => seed,
             None => getrandom::u64().map_err(|error| std::io::Error::other(error.to_string()))?,
         };
-        match options.memory.attempts() {
-            Ok(attempts) => config.past_attempts.extend(attempts),
-            Err(reason) => (options.notice)(&reason),
-        }
-        match options.memory.history() {
-            // An application may know it without a store.
-            Ok(history) if config.history == History::default() => config.history = history,
-            Ok(_) => {}
-            Err(reason) => {
-                config.history = History::unknown();
-                (options.notice)(&reason);
-            }
-        }
-        match options.memory.newest() {
-            Ok(newest) => config.newest_version = config.newest_version.or(newest),
-            Err(reason) if config.refuse_older => (options.notice)(&reason),
-            // Nothing depends on it.
-            Err(_) => {}
-        }
+        let (memory, past) = options.memory.read(options.attempts_limit.max(RECALL_MIN));
+        past.recall(&mut config, &mut options.notice);
         let download_tls = match options.download_tls {
             Some(tls) => tls,
             None => options.socket_tls.for_downloads()?,
@@ -197,7 +180,7 @@ impl<N: Network> Engine<N> {
             orders,
             probe: None,
             connect: options.connect,
-            memory: Some(options.memory),
+            memory: Some(memory),
             websocket: None,
             hanging_up: Closing::default(),
             downloads: Vec::new(),

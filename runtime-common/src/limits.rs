@@ -67,6 +67,10 @@ pub const TYPED_MAX: usize = 256 * 1024;
 /// milliseconds where a disk works.
 pub const REMEMBER_MAX: Duration = Duration::from_secs(10);
 
+/// Shortest time that the store of attempts gets to be read when a device is set up, whatever limit was given: a thread takes
+/// milliseconds to begin where the processor is busy.
+pub const RECALL_MIN: Duration = Duration::from_millis(500);
+
 /// How long a device that ends waits for its threads. A write to a slow card takes seconds; one that hangs must not keep the
 /// system from its restart.
 pub const THREADS_END_MAX: Duration = Duration::from_secs(60);

@@ -1,8 +1,11 @@
 //! What a device remembers over restarts, beside its firmware: how often each update was tried, what it was made to do
 //! lately, and the newest version that ran well.
 
+use std::sync::mpsc::{RecvTimeoutError, channel};
+use std::time::Duration;
+
 use nerves_hub_link_platform::kv::KeyValueStore;
-use nerves_hub_link_protocol::{Attempt, History};
+use nerves_hub_link_protocol::{Attempt, Config, History};
 
 /// The key under which the attempts stand, one line of text.
 const ATTEMPTS: &str = "nerves_hub_link_attempts";
@@ -35,31 +38,43 @@ impl Memory {
         self.0.is_none()
     }
 
-    /// Returns the attempts before this start. Without any, or when they can't be read, the count begins anew.
-    pub(crate) fn attempts(&self) -> Result<Vec<Attempt>, String> {
-        let Some(store) = &self.0 else { return Ok(Vec::new()) };
-        match store.get(ATTEMPTS) {
-            // A store without the entry is that of a device that never updated.
-            Ok(text) => Ok(Attempt::list_from_text(&text.unwrap_or_default())),
-            Err(error) => Err(format!("how often updates were tried is not known and counts anew: {error}")),
+    /// Reads what was remembered before this start, on a thread of its own: a store may hang with its disk. One that has not
+    /// answered within `limit` is not waited for and not used any more.
+    pub(crate) fn read(self, limit: Duration) -> (Self, Past) {
+        if self.is_none() {
+            return (self, Past::nothing());
         }
+        let (done, result) = channel();
+        let job = move || {
+            let past = self.past();
+            // Nobody listens any more after the limit.
+            let _ = done.send((self, past));
+        };
+        // It only reads, so that the end of the device need not wait for it.
+        let why = match std::thread::Builder::new().name("nerves-hub-memory".to_owned()).spawn(job) {
+            Ok(_) => match result.recv_timeout(limit) {
+                Ok(read) => return read,
+                Err(RecvTimeoutError::Timeout) => format!(
+                    "its store has not answered after {} s; a disk may be hanging",
+                    limit.as_secs_f64()
+                ),
+                Err(RecvTimeoutError::Disconnected) => "reading its store panicked".to_owned(),
+            },
+            Err(error) => format!("can't start a thread to read its store: {error}"),
+        };
+        (Self::none(), Past::lost(&why))
     }
 
-    /// Returns what the device was made to do before this start. Where that can't be known, it is bounded by caution.
-    pub(crate) fn history(&self) -> Result<History, String> {
-        let Some(store) = &self.0 else { return Ok(History::unknown()) };
-        match store.get(HISTORY) {
-            Ok(text) => Ok(History::from_text(&text.unwrap_or_default())), // Nothing happened yet.
-            Err(error) => Err(format!("how often the device was rebooted is not known: {error}")),
+    fn past(&self) -> Past {
+        let Some(store) = &self.0 else { return Past::nothing() };
+        // A store without an entry is that of a device to which nothing of the kind happened yet.
+        let get = |key| store.get(key).map_err(|error| error.to_string());
+        let text = |key| get(key).map(Option::unwrap_or_default);
+        Past {
+            attempts: text(ATTEMPTS).map(|text| Attempt::list_from_text(&text)),
+            history: text(HISTORY).map(|text| History::from_text(&text)),
+            newest: get(NEWEST),
         }
-    }
-
-    /// Returns the newest version that ran well before this start, if one is known.
-    pub(crate) fn newest(&self) -> Result<Option<String>, String> {
-        let Some(store) = &self.0 else { return Ok(None) };
-        store
-            .get(NEWEST)
-            .map_err(|error| format!("which version was the newest that ran well is not known: {error}"))
     }
 
     /// Keeps something; it is on the disk when this returns.
@@ -72,6 +87,50 @@ impl Memory {
         };
         let change = (key, Some(text.as_str()).filter(|text| !text.is_empty()));
         store.update(&[change]).map_err(|error| memo.lost(&error.to_string()))
+    }
+}
+
+/// What was remembered before this start, or why each part of it is not known.
+pub(crate) struct Past {
+    pub(crate) attempts: Result<Vec<Attempt>, String>,
+    /// Where that can't be known, reboots are bounded by caution.
+    pub(crate) history: Result<History, String>,
+    /// The newest version that ran well.
+    pub(crate) newest: Result<Option<String>, String>,
+}
+
+impl Past {
+    fn nothing() -> Self {
+        Self { attempts: Ok(Vec::new()), history: Ok(History::unknown()), newest: Ok(None) }
+    }
+
+    fn lost(why: &str) -> Self {
+        Self { attempts: Err(why.to_owned()), history: Err(why.to_owned()), newest: Err(why.to_owned()) }
+    }
+
+    /// Puts it into the settings, and tells what is not known.
+    pub(crate) fn recall(self, config: &mut Config, tell: &mut dyn FnMut(&str)) {
+        match self.attempts {
+            Ok(attempts) => config.past_attempts.extend(attempts),
+            Err(why) => tell(&format!("how often updates were tried is not known and counts anew: {why}")),
+        }
+        match self.history {
+            // An application may know it without a store.
+            Ok(history) if config.history == History::default() => config.history = history,
+            Ok(_) => {}
+            Err(why) => {
+                config.history = History::unknown();
+                tell(&format!("how often the device was rebooted is not known: {why}"));
+            }
+        }
+        match self.newest {
+            Ok(newest) => config.newest_version = config.newest_version.take().or(newest),
+            // Nothing else depends on it.
+            Err(why) if config.refuse_older => {
+                tell(&format!("which version was the newest that ran well is not known: {why}"));
+            }
+            Err(_) => {}
+        }
     }
 }
 

@@ -125,8 +125,9 @@ impl Options {
         self
     }
 
-    /// Sets how long the device waits for the store of attempts, which may hang with a disk, before it continues without.
-    /// Default [`REMEMBER_MAX`], which is also the longest: the server expects a heartbeat.
+    /// Sets how long the device waits for the store of attempts, which may hang with a disk, before it continues without:
+    /// when it is set up, where it waits for [`RECALL_MIN`](crate::limits::RECALL_MIN) at least, and at every write. Default
+    /// [`REMEMBER_MAX`], which is also the longest: the server expects a heartbeat.
     #[must_use]
     pub fn attempts_limit(mut self, limit: Duration) -> Self {
         self.attempts_limit = limit.min(REMEMBER_MAX);

@@ -6,7 +6,7 @@ use std::time::Duration;
 use std::net::IpAddr;
 
 use nerves_hub_link_protocol::{AddressRules, Instant};
-use nerves_hub_link_transport::{Address, Exchange, Socket};
+use nerves_hub_link_transport::{Address, Exchange, Proxy, Socket};
 
 use crate::dial::{Attempt, Connected, Connector};
 use crate::tcp::{Interest, Network, Tcp};
@@ -14,6 +14,7 @@ use crate::tcp::{Interest, Network, Tcp};
 /// The face that both machines of the transport share.
 pub(crate) trait Machine {
     fn address(&self) -> &Address;
+    fn through(&mut self, proxy: &Proxy);
     fn wants_input(&self) -> bool;
     fn receive(&mut self, bytes: &[u8]);
     fn receive_eof(&mut self);
@@ -27,6 +28,9 @@ macro_rules! machine {
         impl Machine for $name {
             fn address(&self) -> &Address {
                 self.address()
+            }
+            fn through(&mut self, proxy: &Proxy) {
+                self.through(proxy);
             }
             fn wants_input(&self) -> bool {
                 $wants_input(self)
@@ -57,6 +61,8 @@ machine!(Exchange, Exchange::wants_input, |_| ());
 pub(crate) struct Wire<M, T> {
     pub(crate) machine: M,
     attempt: Attempt,
+    /// The proxy that the connection goes through, if any.
+    through: Option<String>,
     connected: Option<Connected<T>>,
     /// When the connection must be of use.
     deadline: Option<Instant>,
@@ -69,16 +75,30 @@ pub(crate) struct Wire<M, T> {
 impl<M: Machine, T: Tcp> Wire<M, T> {
     /// Starts to connect to where the machine wants to go.
     pub(crate) fn dial<N: Network<Tcp = T>>(
-        machine: M,
+        mut machine: M,
         connector: &mut Connector<N>,
         timeout: Duration,
         now: Instant,
         rules: AddressRules,
     ) -> Result<Self, String> {
+        let proxy = connector.proxy_for(machine.address());
+        let through = proxy.as_ref().map(|proxy| proxy.address().authority());
+        if let Some(proxy) = &proxy {
+            machine.through(proxy);
+        }
         let attempt = connector.start(machine.address().clone(), timeout, rules)?;
         let deadline = Some(now + timeout);
         let (read_ended, write_ended) = (false, false);
-        Ok(Self { machine, attempt, connected: None, deadline, broken: None, read_ended, write_ended })
+        Ok(Self {
+            machine,
+            attempt,
+            through,
+            connected: None,
+            deadline,
+            broken: None,
+            read_ended,
+            write_ended,
+        })
     }
 
     /// Returns whether an attempt is the one this waits for.
@@ -120,7 +140,8 @@ impl<M: Machine, T: Tcp> Wire<M, T> {
             self.machine.out_of_time();
             let host = &self.machine.address().host;
             let doing = if self.connected.is_some() { "to answer" } else { "to be reached" };
-            self.broken = Some(format!("{host} took too long {doing}"));
+            let through = self.through.as_ref().map(|proxy| format!(" through the proxy {proxy}"));
+            self.broken = Some(format!("{host} took too long {doing}{}", through.unwrap_or_default()));
         }
     }
 

@@ -27,7 +27,8 @@ pub struct Runner {
 
 impl Runner {
     /// Checks the settings and gets ready. Nothing is connected yet. It reads what
-    /// [`Options::remember_attempts`] keeps, which is a short look at a disk.
+    /// [`Options::remember_attempts`] keeps, which is a short look at a disk; one that hangs is waited for within
+    /// [`Options::attempts_limit`].
     ///
     /// # Errors
     ///

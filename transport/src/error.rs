@@ -101,6 +101,14 @@ pub enum TransportError {
         /// Whether it was given a user and a password.
         credentials: bool,
     },
+    /// A connection through a proxy failed. Who is to blame can't be seen from here.
+    #[error("behind the proxy {proxy} ({}): {error}", proxy_part(error))]
+    Proxied {
+        /// The proxy.
+        proxy: String,
+        /// What failed.
+        error: Box<TransportError>,
+    },
     /// The server said 101, but not as RFC 6455 asks.
     #[error("{host} answered the WebSocket upgrade wrongly: {why}")]
     Upgrade {
@@ -146,6 +154,21 @@ pub enum TransportError {
 }
 
 impl TransportError {
+    /// Names the proxy that the connection goes through, where it may have a part in what failed.
+    pub(crate) fn through(self, proxy: &str) -> Self {
+        let peer = match &self {
+            Self::Tls(error) => error.is_retryable(),
+            Self::Http { .. }
+            | Self::HeadTooLarge { .. }
+            | Self::TooManyHeaders { .. }
+            | Self::Upgrade { .. }
+            | Self::Ended { .. }
+            | Self::ShortBody { .. } => true,
+            _ => false,
+        };
+        if peer { Self::Proxied { proxy: proxy.to_owned(), error: Box::new(self) } } else { self }
+    }
+
     /// Returns the error for a state that this library's own logic rules out. Panics where debug assertions are on.
     pub(crate) fn internal(what: &str) -> Self {
         debug_assert!(false, "internal error: {what}");
@@ -162,6 +185,7 @@ impl TransportError {
             | Self::Request { .. }
             | Self::MessageTooLarge { .. } => false,
             Self::Tls(error) => error.is_retryable(),
+            Self::Proxied { error, .. } => error.is_retryable(),
             Self::NotOpen
             | Self::TransmitFull { .. }
             | Self::ReceiveOverrun { .. }
@@ -195,12 +219,36 @@ pub enum Stage {
     Open,
 }
 
-/// What a proxy's refusal asks for.
+/// What a proxy's refusal means, and asks for.
 fn proxy_wants(status: u16, credentials: bool) -> &'static str {
     match (status, credentials) {
         (407, true) => ": it rejects the user and the password given",
         (407, false) => ": it wants a user and a password (http://user:password@proxy)",
+        (401 | 403, _) => ": its rules forbid it; ask who runs the proxy to allow this host and port",
+        (405 | 501, _) => ": it does not know CONNECT, so it is no proxy, or one for pages alone",
+        (429, _) => ": it takes no more connections for now",
+        (502..=504, _) => ": it can't reach the server, which may be down, or unknown to the proxy's network",
         _ => "",
+    }
+}
+
+/// What a proxy may have to do with a failure behind it. Short: the failure itself follows, and logs cut long texts.
+fn proxy_part(error: &TransportError) -> &'static str {
+    match error {
+        TransportError::Tls(
+            TlsError::UnknownIssuer { .. }
+            | TlsError::Expired { .. }
+            | TlsError::NotYetValid { .. }
+            | TlsError::WrongName { .. }
+            | TlsError::BadCertificate { .. },
+        ) => "if it inspects TLS, the certificate is its own: exempt this host there, or trust its authority",
+        TransportError::Tls(_) => {
+            "if it inspects TLS, it answers in place of the server, without client certificates: exempt this host there"
+        }
+        TransportError::Ended { .. } | TransportError::ShortBody { .. } => {
+            "which may have ended the connection"
+        }
+        _ => "which may have answered in place of the server",
     }
 }
 

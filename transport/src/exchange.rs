@@ -5,7 +5,7 @@ use std::fmt;
 use crate::limits::BODY_PIECE_MAX;
 use crate::pipe::{PeerEnd, Pipe};
 use crate::response::ResponseReader;
-use crate::{Address, Tls, TransportError, request};
+use crate::{Address, Proxy, Tls, TransportError, request};
 
 /// A GET to be made.
 pub struct ExchangeRequest<'a> {
@@ -26,6 +26,8 @@ pub struct ExchangeRequest<'a> {
 /// [`RECEIVE_PENDING_MAX`](crate::limits::RECEIVE_PENDING_MAX) bytes; more fails the exchange.
 pub struct Exchange {
     address: Address,
+    /// What the connection goes through, if anything.
+    proxy: Option<String>,
     pipe: Pipe,
     response: ResponseReader,
     phase: Phase,
@@ -86,12 +88,25 @@ impl Exchange {
         let mut pipe = Pipe::new(&address, request.tls, false)?;
         pipe.write(&bytes);
         let response = ResponseReader::new(&address.host, call);
-        Ok(Self { address, pipe, response, phase: Phase::Head, piece: Vec::new(), starved: true })
+        Ok(Self {
+            address,
+            proxy: None,
+            pipe,
+            response,
+            phase: Phase::Head,
+            piece: Vec::new(),
+            starved: true,
+        })
     }
 
     /// Where to connect to.
     pub fn address(&self) -> &Address {
         &self.address
+    }
+
+    /// Says that the connection goes through this proxy, so that failures it may have caused name it.
+    pub fn through(&mut self, proxy: &Proxy) {
+        self.proxy = Some(proxy.address().authority());
     }
 
     /// Takes bytes from the TCP stream, cut anywhere.
@@ -195,6 +210,10 @@ impl Exchange {
     }
 
     fn fail(&mut self, error: TransportError) -> ExchangeEvent<'static> {
+        let error = match &self.proxy {
+            Some(proxy) => error.through(proxy),
+            None => error,
+        };
         self.finish(ExchangeEvent::Failed(error))
     }
 

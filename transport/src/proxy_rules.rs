@@ -35,13 +35,26 @@ impl ProxyRules {
 
     /// Reaches these without a proxy: names, which stand for all names below them too, IP addresses, and networks such as
     /// `10.0.0.0/8`, separated by commas or blanks; `*` alone for all. As curl's `no_proxy`: a leading dot means nothing, and
-    /// ports are not looked at.
+    /// ports are not looked at. IPv6 addresses may stand in brackets. What is none of these excepts nothing, see
+    /// [`unread`](Self::unread).
     #[must_use]
     pub fn except(mut self, list: &str) -> Self {
-        let entries = list.split([',', ' ', '\t']).map(str::trim).filter(|entry| !entry.is_empty());
-        self.exceptions =
-            if list.trim() == "*" { vec![Exception::All] } else { entries.map(exception).collect() };
+        self.exceptions = if list.trim() == "*" {
+            vec![Exception::All]
+        } else {
+            entries(list).filter_map(exception).collect()
+        };
         self
+    }
+
+    /// Returns the entries of such a list that except nothing, because they are neither names nor addresses nor networks:
+    /// `*.example`, `host:80`, `http://host` or `10.0.0.0/33`, say.
+    pub fn unread(list: &str) -> Vec<&str> {
+        if list.trim() == "*" {
+            Vec::new()
+        } else {
+            entries(list).filter(|entry| exception(entry).is_none()).collect()
+        }
     }
 
     /// Returns the proxy for an address, if it is to be reached through one.
@@ -65,22 +78,28 @@ impl ProxyRules {
     }
 }
 
-fn exception(entry: &str) -> Exception {
-    let (base, bits) = match entry.split_once('/') {
-        Some((base, bits)) => (ip(base), bits.parse().ok()),
-        None => (ip(entry), Some(u32::MAX)),
-    };
-    if let (Some(base), Some(bits)) = (base, bits) {
-        return Exception::Network { base, bits };
-    }
-    let name = entry.strip_prefix('.').unwrap_or(entry);
-    Exception::Name(name.trim_end_matches('.').to_ascii_lowercase())
+fn entries(list: &str) -> impl Iterator<Item = &str> {
+    list.split([',', ' ', '\t']).filter(|entry| !entry.is_empty())
 }
 
-/// Reads an IP address, with or without brackets.
+fn exception(entry: &str) -> Option<Exception> {
+    if let Some((base, bits)) = entry.split_once('/') {
+        let (base, bits) = (ip(base)?, bits.parse().ok()?);
+        let all = if base.is_ipv4() { u32::BITS } else { u128::BITS };
+        return (bits <= all).then_some(Exception::Network { base, bits });
+    }
+    if let Some(base) = ip(entry) {
+        return Some(Exception::Network { base, bits: u128::BITS });
+    }
+    let name = entry.strip_prefix('.').unwrap_or(entry).trim_end_matches('.').to_ascii_lowercase();
+    let letter = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte);
+    (!name.is_empty() && name.bytes().all(letter)).then_some(Exception::Name(name))
+}
+
+/// Reads an IP address, with or without brackets and the name of an interface.
 fn ip(text: &str) -> Option<IpAddr> {
     let inner = text.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(text);
-    inner.parse().ok()
+    inner.split('%').next()?.parse().ok()
 }
 
 /// Returns whether the first bits are the same; more bits than an address has mean all of them.
@@ -123,17 +142,39 @@ mod tests {
             ("10.0.0.0/8", "10.255.0.1", true),
             ("10.0.0.0/8", "11.0.0.1", false),
             ("10.0.0.0/0", "11.0.0.1", true),
-            ("10.0.0.0/33", "10.0.0.0", true),
+            ("10.0.0.0/32", "10.0.0.0", true),
+            ("10.0.0.0/33", "10.0.0.0", false),
+            ("10.0.0.0/-1", "10.0.0.0", false),
+            ("10.0.0.0/", "10.0.0.0", false),
             ("10.0.0.0/x", "10.0.0.0", false),
             ("10.0.0.0/8", "hub.example", false),
             ("::1", "::1", true),
             ("[::1]", "0:0:0:0:0:0:0:1", true),
             ("fd00::/8", "fd12::3", true),
             ("fd00::/8", "fe80::3", false),
+            ("[fd00::]/8", "fd12::3", true),
+            ("::1/128", "::1", true),
+            ("::1/129", "::1", false),
+            ("fe80::/10", "fe80::3%eth0", true),
+            ("fe80::1%eth0", "fe80::1%eth0", true),
+            ("[::1", "::1", false),
+            ("::1", "127.0.0.1", false),
+            ("*.example", "hub.example", false),
+            ("http://hub.example", "hub.example", false),
+            (",, ,hub.example,", "hub.example", true),
             ("localhost", "127.0.0.1", false),
         ] {
             assert_eq!(ProxyRules::default().except(list).is_excepted(host), excepted, "{list:?} {host}");
         }
+    }
+
+    #[test]
+    fn entries_that_except_nothing_are_found() {
+        let list = "a.b,.c 10.0.0.0/8\t[::1] * *.d e:80 http://f 10.0.0.0/33 ::1/129 10.0.0.0/x [::1 g/8 .";
+        let unread =
+            ["*", "*.d", "e:80", "http://f", "10.0.0.0/33", "::1/129", "10.0.0.0/x", "[::1", "g/8", "."];
+        assert_eq!(ProxyRules::unread(list), unread);
+        assert!(ProxyRules::unread(" * ").is_empty() && ProxyRules::unread(" , ").is_empty());
     }
 
     #[test]

@@ -11,7 +11,7 @@ use crate::limits::{CONTROL_MAX, MESSAGE_MAX, PONG_BACKLOG_MAX, REFUSED_BODY_MAX
 use crate::pipe::{PeerEnd, Pipe};
 use crate::response::ResponseReader;
 use crate::upgrade::Upgrade;
-use crate::{Address, Stage, Tls, TransportError, request};
+use crate::{Address, Proxy, Stage, Tls, TransportError, request};
 
 /// A WebSocket connection to be made.
 pub struct SocketRequest<'a> {
@@ -30,6 +30,8 @@ pub struct SocketRequest<'a> {
 /// and no `Origin` sent (device-protocol §1.2).
 pub struct Socket {
     address: Address,
+    /// What the connection goes through, if anything.
+    proxy: Option<String>,
     pipe: Pipe,
     phase: Phase,
     decoder: Decoder,
@@ -129,12 +131,17 @@ impl Socket {
         let response = Box::new(ResponseReader::new(&address.host, call));
         let phase = Phase::Upgrade { response, upgrade };
         let encoder = Encoder::new(seed);
-        Ok(Self { address, pipe, phase, decoder: Decoder::default(), encoder, pong: None })
+        Ok(Self { address, proxy: None, pipe, phase, decoder: Decoder::default(), encoder, pong: None })
     }
 
     /// Where to connect to.
     pub fn address(&self) -> &Address {
         &self.address
+    }
+
+    /// Says that the connection goes through this proxy, so that failures it may have caused name it.
+    pub fn through(&mut self, proxy: &Proxy) {
+        self.proxy = Some(proxy.address().authority());
     }
 
     /// Takes bytes from the TCP stream, cut anywhere; at most
@@ -376,6 +383,10 @@ impl Socket {
     }
 
     fn fail(&mut self, error: TransportError) -> SocketEvent {
+        let error = match &self.proxy {
+            Some(proxy) => error.through(proxy),
+            None => error,
+        };
         self.finish(SocketEvent::Failed(error))
     }
 

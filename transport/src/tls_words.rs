@@ -130,8 +130,12 @@ fn names(presented: &[String]) -> String {
 /// certificate it refuses (recording `tls_client_certificates`).
 pub(crate) fn meaning(alert: AlertDescription, shown: bool, hub: bool) -> &'static str {
     match alert {
+        AlertDescription::HandshakeFailure if !shown && !hub => {
+            "this file server, which is not the hub, shares no TLS version, cipher or curve with this device, or wants a client \
+             certificate, which file servers don't get; ask who runs it"
+        }
         AlertDescription::HandshakeFailure if !shown => {
-            "no TLS version, cipher or curve is shared, or the server wants a client certificate; this device showed none"
+            "no TLS version, cipher or curve is shared, or the hub wants a client certificate; this device showed none"
         }
         AlertDescription::HandshakeFailure if !hub => {
             "this file server, which is not the hub, refused the device's certificate, or shares no cipher; ask who runs it"
@@ -146,6 +150,9 @@ pub(crate) fn meaning(alert: AlertDescription, shown: bool, hub: bool) -> &'stat
         }
         AlertDescription::DecryptError if shown => {
             "this file server, which is not the hub, refused the device's certificate; ask who runs it"
+        }
+        AlertDescription::CertificateRequired if !hub => {
+            "this file server, which is not the hub, wants a client certificate, which file servers don't get; ask who runs it"
         }
         AlertDescription::CertificateRequired => {
             "the server wants a client certificate and this device gave none"
@@ -222,6 +229,14 @@ mod tests {
         let signature = |shown| meaning(AlertDescription::DecryptError, shown, true);
         assert!(signature(true).contains("another authority") && !signature(false).contains("certificate"));
         assert!(said(false).contains("this device showed none") && !said(false).contains("registered"));
+        for alert in [AlertDescription::HandshakeFailure, AlertDescription::CertificateRequired] {
+            let file = meaning(alert, false, false);
+            assert!(
+                file.contains("file server, which is not the hub") && !file.contains("NervesHub"),
+                "{file}"
+            );
+            assert!(!meaning(alert, false, true).contains("file server"));
+        }
     }
 
     #[test]

@@ -5,6 +5,8 @@ use std::fmt;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
+use nerves_hub_link_url::UrlError;
+
 use crate::head::{Head, HeadReader};
 use crate::url::bracketed;
 use crate::{Address, AddressError, TransportError};
@@ -25,6 +27,11 @@ impl Proxy {
     /// [`AddressError`] when it is no such URL. No error repeats user or password.
     pub fn parse(url: &str) -> Result<Self, AddressError> {
         let (scheme, rest) = url.split_once("://").unwrap_or(("http", url));
+        // A password must not be taken for a scheme, nor slashes for a user.
+        let is_scheme = |byte: u8| byte.is_ascii_alphanumeric() || b"+-.".contains(&byte);
+        if !scheme.bytes().all(is_scheme) || rest.starts_with('/') {
+            return Err(AddressError::Unusable { url: String::new(), why: UrlError::Scheme });
+        }
         let (credentials, host) = match rest.rsplit_once('@') {
             Some((credentials, host)) => (Some(credentials), host),
             None => (None, rest),

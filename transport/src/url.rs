@@ -108,6 +108,8 @@ fn shown(url: &str) -> String {
         }
         None => authority,
     };
+    // `user:password@https://host`, with the scheme behind them.
+    let scheme = if scheme.contains([':', '@']) { "..." } else { scheme };
     let separator = if scheme.is_empty() { "" } else { "://" };
     format!("{scheme}{separator}{host}{path}").chars().take(SHOWN_CHARS).collect()
 }

@@ -65,6 +65,9 @@ pub enum UrlError {
     /// Brackets without an IPv6 address in them.
     #[error("what the address has in brackets is no IPv6 address")]
     Ipv6,
+    /// An IPv6 address without brackets: where it ends and the port begins can't be told.
+    #[error("an IPv6 address needs brackets around it, as in [::1] or [::1]:8080")]
+    Brackets,
     /// Not a number from 1 to 65535.
     #[error("the port of the address is not a number from 1 to 65535")]
     Port,
@@ -243,6 +246,9 @@ fn split_authority(authority: &str) -> Result<(String, Option<u16>), UrlError> {
             if rest.is_empty() { None } else { Some(rest.strip_prefix(':').ok_or(UrlError::Host)?) },
         )
     } else {
+        if is_bare_ipv6(authority) {
+            return Err(UrlError::Brackets);
+        }
         let (host, port) = match authority.split_once(':') {
             Some((host, port)) => (host, Some(port)),
             None => (authority, None),
@@ -264,6 +270,13 @@ fn split_authority(authority: &str) -> Result<(String, Option<u16>), UrlError> {
         Some(_) => return Err(UrlError::Port),
     };
     Ok((host, port))
+}
+
+/// Returns whether this is an IPv6 address without brackets, perhaps with a port behind it.
+fn is_bare_ipv6(authority: &str) -> bool {
+    let address = authority.split('%').next().unwrap_or_default(); // The first of the pieces is always there.
+    address.matches(':').count() > 1
+        && address.bytes().all(|byte| byte.is_ascii_hexdigit() || byte == b':' || byte == b'.')
 }
 
 /// Checks what brackets hold: an IPv6 address, with the name of an interface behind `%` or `%25` (RFC 6874).

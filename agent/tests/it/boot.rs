@@ -110,11 +110,49 @@ fn a_reader_that_locks_the_disk_does_not_keep_firmware_from_being_marked_good() 
 }
 
 #[test]
-fn a_boot_id_that_is_a_pipe_is_not_waited_for() {
+fn a_boot_id_that_cannot_be_read_is_named_with_what_it_costs() {
     let setting = Setting::new();
-    let pipe = setting.dir.path().join("pipe").display().to_string();
-    assert!(Command::new("mkfifo").arg(&pipe).status().unwrap().success());
-    setting.device(&["--boot-id", &pipe]).ends_after("accepted");
+    let path = |name: &str| setting.dir.path().join(name).display().to_string();
+    assert!(Command::new("mkfifo").arg(path("pipe")).status().unwrap().success());
+    std::fs::write(path("empty"), "").unwrap();
+    std::fs::write(path("binary"), [0xFF, 0, 1]).unwrap();
+    std::fs::write(path("long"), "x".repeat(129)).unwrap();
+    for (file, why) in [
+        (path("pipe"), "no regular file"),
+        (path(""), "no regular file"),
+        (path("missing"), "No such file"),
+        (path("no-such-folder/boot-id"), "No such file"),
+        (path("empty"), "no short line of text"),
+        (path("binary"), "no short line of text"),
+        (path("long"), "no short line of text"),
+    ] {
+        let text = setting.device(&["--boot-id", &file]).ends_after("accepted");
+        let line =
+            text.lines().find(|line| line.contains("--boot-id")).unwrap_or_else(|| panic!("{file}: {text}"));
+        for words in [&*file, why, "nothing is marked good", "Give a file"] {
+            assert!(line.contains(words), "{words}: {line}");
+        }
+    }
+    std::fs::write(path("good"), "x".repeat(128)).unwrap();
+    let text = setting.device(&["--boot-id", &path("good")]).ends_after("accepted");
+    assert!(!text.contains("--boot-id"), "{text}");
+}
+
+#[test]
+fn firmware_is_marked_good_once_the_boot_id_is_there() {
+    let setting = Setting::new();
+    another_program_sets(&setting, "0");
+    let folder = setting.dir.path().join("late");
+    let file = folder.join("boot-id");
+    let file = file.to_str().unwrap();
+    let more = ["--validate-when-joined", "--boot-id", file];
+    let mut device = setting.device(&more);
+    device.says("nothing is marked good yet");
+    assert_eq!(flag(&setting), "0");
+    std::fs::create_dir(folder).unwrap();
+    std::fs::write(file, "first").unwrap();
+    setting.saw("validation", |event| matches!(event, HubEvent::Validated { .. }));
+    assert_eq!(flag(&setting), "1");
 }
 
 fn environment(setting: &Setting) -> UbootStore {

@@ -138,7 +138,9 @@ fn no_answer_of_a_proxy_or_a_server_forges_a_line() {
                 let mut request = [0; 4096];
                 if stream.read(&mut request).is_ok_and(|read| read > 0) {
                     stream.write_all(&answer).unwrap();
-                    return stream.shutdown(std::net::Shutdown::Write).unwrap();
+                    // The device may have hung up at once.
+                    let _ = stream.shutdown(std::net::Shutdown::Write);
+                    return;
                 }
             }
         });

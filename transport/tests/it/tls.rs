@@ -2,8 +2,8 @@
 
 use crate::common::*;
 use nerves_hub_link_transport::{
-    Clock, Exchange, ExchangeEvent, ExchangeRequest, Roots, Socket, SocketEvent, SocketRequest, Stage, Tls,
-    TlsError, TlsOptions, TransportError,
+    Clock, Exchange, ExchangeEvent, ExchangeRequest, Proxy, Roots, Socket, SocketEvent, SocketRequest, Stage,
+    Tls, TlsError, TlsOptions, TransportError,
 };
 use proptest::prelude::*;
 
@@ -208,6 +208,83 @@ fn alerts_are_explained() {
             }
             let [Seen::Failed(text)] = seen.as_slice() else { panic!("{alert}: {seen:?}") };
             for word in words {
+                assert!(text.contains(word), "{word:?} is not in: {text}");
+            }
+        }
+    }
+}
+
+/// A proxy may inspect TLS, answer in place of the server, or end the way: it is named, and what the server may have done stays.
+#[test]
+fn what_fails_behind_a_proxy_names_the_proxy() {
+    let proxy = Proxy::parse("http://user:s3cret@proxy.example:3128").unwrap();
+    let mut strangers = TlsOptions::new(Roots::Pem(Authority::new("x").pem.into_bytes()));
+    strangers.clock = at(NOW);
+    let strangers = Tls::new(&strangers).unwrap();
+    let request = ExchangeRequest { url: "https://hub.test/", headers: &[], tls: Some(&strangers) };
+    let alert = |number| Some(vec![21, 3, 3, 0, 2, 2, number]);
+    let exempt = "exempt this host there";
+    for (hub, what, words) in [
+        (
+            false,
+            // The server's own answer.
+            None,
+            &["unknown authority", "if it inspects TLS, the certificate is its own", exempt][..],
+        ),
+        (true, alert(40), &["or the hub wants a client certificate", "without client certificates", exempt]),
+        (
+            false,
+            alert(40),
+            &["this file server, which is not the hub", "answers in place of the server", exempt],
+        ),
+        (true, alert(116), &["wants a client certificate", "without client certificates"]),
+        (
+            true,
+            Some(b"HTTP/1.1 403 Forbidden\r\n\r\n".to_vec()),
+            &["does not speak TLS", "answers in place of the server"],
+        ),
+        (
+            true,
+            Some(Vec::new()),
+            &["ended the connection during the TLS handshake", "which may have ended the connection"],
+        ),
+        (
+            false,
+            Some(Vec::new()),
+            &["ended the connection during the TLS handshake", "which may have ended the connection"],
+        ),
+    ] {
+        for through in [true, false] {
+            let (mut socket, mut exchange) = (socket(Link::Tls12), Exchange::new(&request).unwrap());
+            let mut peer = Link::Tls12.peer();
+            peer.receive(&Machine::take_out(&mut exchange));
+            let what = what.clone().unwrap_or_else(|| peer.take_out());
+            let error = if hub {
+                if through {
+                    socket.through(&proxy);
+                }
+                socket.receive(&what);
+                socket.receive_eof();
+                match socket.poll() {
+                    Some(SocketEvent::Failed(error)) => error,
+                    other => panic!("{other:?}"),
+                }
+            } else {
+                if through {
+                    exchange.through(&proxy);
+                }
+                exchange.receive(&what);
+                exchange.receive_eof();
+                match exchange.poll() {
+                    Some(ExchangeEvent::Failed(error)) => error,
+                    other => panic!("{other:?}"),
+                }
+            };
+            let text = error.to_string();
+            assert!(error.is_retryable() && !text.contains("s3cret") && text.len() < 400, "{text}");
+            assert_eq!(text.starts_with("behind the proxy proxy.example:3128 ("), through, "{text}");
+            assert_eq!(matches!(error, TransportError::Proxied { .. }), through, "{text}");
+            for word in words.iter().filter(|_| through) {
                 assert!(text.contains(word), "{word:?} is not in: {text}");
             }
         }

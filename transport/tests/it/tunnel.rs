@@ -78,6 +78,19 @@ fn a_refusal_and_nonsense_are_told_apart() {
     let error =
         Tunnel::new(&proxy, &self::target()).receive(b"HTTP/1.1 407 no\r\n\r\n").unwrap_err().to_string();
     assert!(error.ends_with("it rejects the user and the password given"), "{error}");
+    for (status, words) in [
+        (403, "its rules forbid it"),
+        (405, "does not know CONNECT"),
+        (501, "does not know CONNECT"),
+        (429, "no more connections"),
+        (502, "can't reach the server"),
+        (503, "can't reach the server"),
+        (504, "can't reach the server"),
+    ] {
+        let answer = format!("HTTP/1.1 {status} x\r\n\r\n");
+        let text = tunnel().receive(answer.as_bytes()).unwrap_err().to_string();
+        assert!(text.contains(words) && text.starts_with("the proxy proxy.example:3128 refused"), "{text}");
+    }
     assert!(matches!(tunnel().receive(b"SSH-2.0").unwrap_err(), TransportError::Http { .. }));
 }
 
@@ -106,6 +119,11 @@ fn addresses_of_proxies_and_their_credentials() {
         ("proxy:3128", "proxy:3128"),
         ("http://user:p@ss%3Aword@proxy", "proxy"),
         ("HTTP://u@[::1]:8080/", "[::1]:8080"),
+        ("[::1]:3128", "[::1]:3128"),
+        ("u:p@[::1]:3128", "[::1]:3128"),
+        ("http://[fe80::1%25eth0]:3128", "[fe80::1%25eth0]:3128"),
+        ("http://proxy:3128/ignored?too", "proxy:3128"),
+        ("http://u:p/s?s#w@proxy:3128", "proxy:3128"),
     ] {
         assert_eq!(Proxy::parse(url).unwrap().address().authority(), place, "{url}");
     }
@@ -113,7 +131,17 @@ fn addresses_of_proxies_and_their_credentials() {
     let sent = String::from_utf8(Tunnel::new(&proxy, &target()).transmit().to_vec()).unwrap();
     // user:p@ss:w%zz
     assert!(sent.contains("\r\nProxy-Authorization: Basic dXNlcjpwQHNzOncleno=\r\n"), "{sent}");
+    for bare in ["http://::1:3128", "::1:3128", "::1", "http://user:secret@fe80::1", "user:secret@::1:3128"] {
+        let error = Proxy::parse(bare).unwrap_err();
+        assert!(matches!(error, AddressError::Unusable { why: UrlError::Brackets, .. }), "{bare}: {error}");
+        assert!(!error.to_string().contains("secret"), "{error}");
+    }
     for bad in [
+        "http://user:secret@[::1",
+        "http://user:secret@proxy:port",
+        "http://user:secret@pro xy",
+        "//user:secret@proxy",
+        "user:secret@http://proxy",
         "https://user:secret@proxy",
         "socks5://user:secret@proxy",
         "http://user:secret@",
