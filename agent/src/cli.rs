@@ -358,6 +358,7 @@ fn seconds(text: &str) -> Result<Duration, String> {
 mod tests {
     use super::*;
     use clap::CommandFactory;
+    use std::fmt::Write as _;
 
     #[test]
     fn days_are_whole_and_at_most_a_year() {
@@ -366,6 +367,61 @@ mod tests {
         for wrong in ["366", "-1", "1.5", "", "99999999999", "week"] {
             assert_eq!(days(wrong), Err("days must be a number from 0 to 365".to_owned()), "{wrong:?}");
         }
+    }
+
+    const BEGIN: &str = "<!-- options of run: begin -->\n";
+    const END: &str = "<!-- options of run: end -->\n";
+
+    /// The options of `run` as a table: name, variable of the environment, default, meaning.
+    fn options_table() -> String {
+        let mut command = Cli::command();
+        command.build();
+        let run = command.find_subcommand("run").unwrap();
+        let mut table =
+            String::from("| Option | Environment | Default | Meaning |\n| --- | --- | --- | --- |\n");
+        for argument in run.get_arguments().filter(|argument| !argument.is_hide_set()) {
+            let Some(long) = argument.get_long().filter(|long| !matches!(*long, "help" | "version")) else {
+                continue;
+            };
+            let values = argument.get_value_names().unwrap_or_default();
+            let takes = argument.get_action().takes_values();
+            let name = values
+                .iter()
+                .filter(|_| takes)
+                .fold(format!("--{long}"), |name, value| format!("{name} {value}"));
+            let variable =
+                argument.get_env().map_or(String::new(), |name| format!("`{}`", name.to_str().unwrap()));
+            let defaults = argument.get_default_values().iter().filter(|_| takes);
+            let default =
+                defaults.map(|value| format!("`{}`", value.to_str().unwrap())).collect::<Vec<_>>().join(" ");
+            let help = argument.get_long_help().or_else(|| argument.get_help()).unwrap().to_string();
+            let help = help
+                .split_whitespace()
+                .collect::<Vec<_>>()
+                .join(" ")
+                .replace('|', "\\|")
+                .replace('<', "&lt;");
+            writeln!(table, "| `{name}` | {variable} | {default} | {help} |").unwrap();
+        }
+        table
+    }
+
+    #[test]
+    fn the_documentation_has_every_option_as_it_is() {
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/configuration.md");
+        let text = std::fs::read_to_string(path).unwrap();
+        let (before, rest) =
+            text.split_once(BEGIN).expect("docs/configuration.md has no mark for the options");
+        let (table, after) = rest.split_once(END).expect("docs/configuration.md has no mark for their end");
+        let wanted = options_table();
+        if table != wanted && std::env::var_os("UPDATE_DOCS").is_some() {
+            std::fs::write(path, format!("{before}{BEGIN}{wanted}{END}{after}")).unwrap();
+            return;
+        }
+        assert!(
+            table == wanted,
+            "the options in docs/configuration.md are not those of the program: run `UPDATE_DOCS=1 cargo test -p nerves-hub-link --bins the_documentation`"
+        );
     }
 
     #[test]
