@@ -7,7 +7,6 @@ mod exchange;
 mod golden;
 mod headers;
 mod limits;
-mod memory;
 mod socket;
 mod tls;
 mod tungstenite;

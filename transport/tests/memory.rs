@@ -1,7 +1,12 @@
-//! Memory of a long download, measured on the process: alone in its file, so that nothing runs beside it.
+//! Memory of a long download, measured on the process: a test program of its own, so that nothing runs beside it.
 #![cfg(target_os = "linux")]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, missing_docs)]
 
-use crate::common::*;
+#[allow(dead_code, reason = "this program uses a part of it")]
+#[path = "it/common/mod.rs"]
+mod common;
+
+use common::*;
 use nerves_hub_link_transport::{Exchange, ExchangeEvent, ExchangeRequest};
 
 fn peak_kib() -> usize {
